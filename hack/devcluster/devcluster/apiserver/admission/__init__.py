@@ -1,0 +1,42 @@
+"""Admission plugins of the development cluster, and the chain in which the API server runs them."""
+
+from __future__ import annotations
+
+from devcluster.apiserver.auth.escalation import EscalationCheck
+from devcluster.apiserver.auth.rbac import RBACAuthorizer
+from devcluster.apiserver.interfaces import AdmissionPlugin
+from devcluster.apiserver.registry import Registry
+
+from .lifecycle import OwnerReferencesPermission, protect_namespaces
+from .limits import LimitRanger
+from .pods import PriorityAdmission, ServiceAccountAdmission, default_tolerations
+from .podsecurity import PodSecurity
+from .quota import QuotaAdmission
+
+__all__ = ["install"]
+
+
+def install(
+    registry: Registry,
+    authorizer: RBACAuthorizer,
+    *,
+    owner_references_permission: bool = True,
+    seed: int | None = None,
+) -> None:
+    """Put every plugin into `registry`, in the API server's order, and the quota's usage into its hooks."""
+    storage = registry.storage
+    quota = QuotaAdmission(registry)
+    plugins: list[AdmissionPlugin] = [
+        protect_namespaces,
+        LimitRanger(storage),
+        ServiceAccountAdmission(storage, seed=seed),
+        PriorityAdmission(storage),
+        default_tolerations,
+        PodSecurity(storage),
+        EscalationCheck(authorizer),
+    ]
+    if owner_references_permission:
+        plugins.append(OwnerReferencesPermission(authorizer, registry.catalog))
+    plugins.append(quota)
+    registry.admission.extend(plugins)
+    registry.after_write.append(quota.after_write)

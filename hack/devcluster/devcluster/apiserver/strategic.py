@@ -1,0 +1,91 @@
+"""Strategic merge patch: merge lists by key as the published schemas say (x-kubernetes-patch-strategy, -merge-key).
+
+Directives: `$patch` (replace, delete, merge), `$deleteFromPrimitiveList/<field>`, `$setElementOrder/<field>`, `$retainKeys`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .fieldset import child_node
+from .schema import Kind, Node
+
+_DIRECTIVE = "$patch"
+_RETAIN = "$retainKeys"
+_DELETE_PREFIX = "$deleteFromPrimitiveList/"
+_ORDER_PREFIX = "$setElementOrder/"
+
+
+def strategic_merge(node: Node, target: Any, patch: dict[str, Any]) -> dict[str, Any]:
+    """`target`, an object of type `node`, with `patch` applied."""
+    if patch.get(_DIRECTIVE) == "replace":
+        return {key: value for key, value in patch.items() if key != _DIRECTIVE}
+    if patch.get(_DIRECTIVE) == "delete":
+        return {}
+    result = dict(target) if isinstance(target, dict) else {}
+    if _RETAIN in patch:
+        keep = set(patch[_RETAIN])
+        result = {key: value for key, value in result.items() if key in keep}
+    for key, value in patch.items():
+        if key in (_DIRECTIVE, _RETAIN) or key.startswith(_ORDER_PREFIX):
+            continue
+        if key.startswith(_DELETE_PREFIX):
+            field = key.removeprefix(_DELETE_PREFIX)
+            result[field] = [each for each in result.get(field) or () if each not in value]
+        elif value is None:
+            result.pop(key, None)
+        else:
+            result[key] = _merge_value(child_node(node, key), result.get(key), value)
+    for key, order in patch.items():
+        if key.startswith(_ORDER_PREFIX):
+            field = key.removeprefix(_ORDER_PREFIX)
+            if isinstance(result.get(field), list):
+                result[field] = _ordered(child_node(node, field), result[field], order)
+    return result
+
+
+def _merge_value(node: Node, current: Any, value: Any) -> Any:
+    if isinstance(value, dict):
+        return strategic_merge(node, current, value)
+    if not isinstance(value, list) or node.kind is not Kind.LIST or "merge" not in node.patch_strategy.split(","):
+        return value
+    if not node.patch_merge_key:
+        present = list(current or ())
+        return present + [each for each in value if each not in present]
+    return _merge_list(node, list(current or ()), value)
+
+
+def _merge_list(node: Node, current: list[Any], patch: list[Any]) -> list[Any]:
+    key = node.patch_merge_key
+    if any(isinstance(item, dict) and item.get(_DIRECTIVE) == "replace" for item in patch):
+        return [item for item in patch if _DIRECTIVE not in item]
+    for item in patch:
+        if not isinstance(item, dict):
+            continue
+        at = next((i for i, each in enumerate(current) if each.get(key) == item.get(key)), None)
+        if item.get(_DIRECTIVE) == "delete":
+            if at is not None:
+                del current[at]
+        elif at is None:
+            current.append(strategic_merge(node.element, {}, item))
+        else:
+            current[at] = strategic_merge(node.element, current[at], item)
+    return current
+
+
+def _ordered(node: Node, items: list[Any], order: list[Any]) -> list[Any]:
+    """Items in the order of `$setElementOrder`; those it does not name keep their place relative to each other."""
+    key = node.patch_merge_key
+    places = {(each.get(key) if isinstance(each, dict) else each): index for index, each in enumerate(order)}
+    result: list[Any] = []
+    named = sorted(
+        (item for item in items if _identity(item, key) in places), key=lambda item: places[_identity(item, key)]
+    )
+    following = iter(named)
+    for item in items:
+        result.append(next(following) if _identity(item, key) in places else item)
+    return result
+
+
+def _identity(item: Any, key: str) -> Any:
+    return item.get(key) if isinstance(item, dict) else item

@@ -1,0 +1,27 @@
+"""Faults on demand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from devcluster.storage import Storage
+
+
+class Faults:
+    """Faults on demand (none yet configured)."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    async def before(self, request: web.Request, user: Any, info: Any) -> web.StreamResponse | None:
+        return None
+
+    async def after(
+        self, request: web.Request, user: Any, info: Any, response: web.StreamResponse
+    ) -> web.StreamResponse:
+        return response
+
+    async def admin(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response({})

@@ -1,0 +1,82 @@
+"""Writes what is generated from the code, or checks that it is up to date.
+
+python -m hack.generate           write the files
+python -m hack.generate --check   change nothing; exit 1 and show a diff where a file differs
+"""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hack.reference import render_reference
+from kubetask_controller.api import crd
+
+ROOT = Path(__file__).resolve().parent.parent
+CRD_DIR = Path("config/crd")
+REFERENCE = Path("docs/reference/api.md")
+
+
+def generated() -> dict[Path, str]:
+    """The text of every generated file, by its path in the repository."""
+    files = {CRD_DIR / name: text for name, text in crd.render().items()}
+    files[CRD_DIR / "kustomization.yaml"] = _kustomization(sorted(crd.render()))
+    files[REFERENCE] = render_reference(crd.crds())
+    return files
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m hack.generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail when a file differs")
+    parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    files = generated()
+    if options.check:
+        return _check(options.root, files)
+    for path, text in files.items():
+        target = options.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    for path in _stale(options.root, files):
+        (options.root / path).unlink()
+    return 0
+
+
+def _check(root: Path, files: dict[Path, str]) -> int:
+    differs = False
+    for path, wanted in files.items():
+        target = root / path
+        actual = target.read_text(encoding="utf-8") if target.exists() else ""
+        if actual == wanted:
+            continue
+        differs = True
+        sys.stdout.writelines(
+            difflib.unified_diff(
+                actual.splitlines(keepends=True),
+                wanted.splitlines(keepends=True),
+                fromfile=f"{path} (as it is)",
+                tofile=f"{path} (as generated)",
+            )
+        )
+    for path in _stale(root, files):
+        differs = True
+        print(f"{path}: nothing generates this file any more")
+    if differs:
+        print("Generated files differ from the code. Run `make generate`.", file=sys.stderr)
+    return int(differs)
+
+
+def _stale(root: Path, files: dict[Path, str]) -> list[Path]:
+    """CRD files of an earlier version."""
+    present = {path.relative_to(root) for path in (root / CRD_DIR).glob("*.yaml")}
+    return sorted(present - set(files))
+
+
+def _kustomization(names: list[str]) -> str:
+    resources = "".join(f"  - {name}\n" for name in names)
+    return f"{crd.HEADER}apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n{resources}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

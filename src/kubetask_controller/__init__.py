@@ -1,0 +1,1 @@
+"""KubeTask: a Kubernetes operator that runs AI coding agents over many repositories."""

@@ -1,0 +1,178 @@
+"""core/v1 Affinity, written out in full so that a mistake is refused when the WorkspaceConfig is
+applied."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from kubetask_controller.api.common import KubeModel, ShortText
+from kubetask_controller.api.rules import ATOMIC
+
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
+LabelValue = Annotated[str, StringConstraints(max_length=63)]
+LabelValues = Annotated[list[LabelValue], Field(max_length=256, json_schema_extra=ATOMIC)]
+LabelKeys = Annotated[list[LabelKey], Field(max_length=64, json_schema_extra=ATOMIC)]
+Labels = Annotated[dict[str, LabelValue], Field(max_length=64)]
+Weight = Annotated[int, Field(ge=1, le=100)]
+
+
+class SelectorOperator(StrEnum):
+    """How a label relates to the values."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+class NodeSelectorOperator(StrEnum):
+    """How a node's label or field relates to the values."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+    GT = "Gt"
+    LT = "Lt"
+
+
+class LabelSelectorRequirement(KubeModel):
+    """A requirement on one label."""
+
+    key: LabelKey
+    """Key of the label."""
+    operator: SelectorOperator
+    """In, NotIn, Exists or DoesNotExist."""
+    values: LabelValues | None = None
+    """Values for In and NotIn."""
+
+
+class LabelSelector(KubeModel):
+    """A selection of objects by their labels; all of it must match."""
+
+    match_labels: Labels | None = None
+    """Labels and the values that they must have."""
+    match_expressions: (
+        Annotated[list[LabelSelectorRequirement], Field(max_length=64, json_schema_extra=ATOMIC)]
+        | None
+    ) = None
+    """Further requirements."""
+
+
+class NodeSelectorRequirement(KubeModel):
+    """A requirement on one label or field of a node."""
+
+    key: LabelKey
+    """Key of the label, or path of the field."""
+    operator: NodeSelectorOperator
+    """In, NotIn, Exists, DoesNotExist, Gt or Lt."""
+    values: LabelValues | None = None
+    """Values for In, NotIn, Gt and Lt."""
+
+
+_NodeRequirements = Annotated[
+    list[NodeSelectorRequirement], Field(max_length=64, json_schema_extra=ATOMIC)
+]
+
+
+class NodeSelectorTerm(KubeModel):
+    """Requirements on a node; all must hold."""
+
+    match_expressions: _NodeRequirements | None = None
+    """Requirements on labels."""
+    match_fields: _NodeRequirements | None = None
+    """Requirements on fields."""
+
+
+class NodeSelector(KubeModel):
+    """Terms of which at least one must hold."""
+
+    node_selector_terms: Annotated[
+        list[NodeSelectorTerm], Field(min_length=1, max_length=64, json_schema_extra=ATOMIC)
+    ]
+    """The terms."""
+
+
+class PreferredSchedulingTerm(KubeModel):
+    """A preference for nodes."""
+
+    weight: Weight
+    """1 to 100."""
+    preference: NodeSelectorTerm
+    """The nodes."""
+
+
+class NodeAffinity(KubeModel):
+    """Which nodes the Pod must or should be on."""
+
+    required_during_scheduling_ignored_during_execution: NodeSelector | None = None
+    """Must be on such a node."""
+    preferred_during_scheduling_ignored_during_execution: (
+        Annotated[list[PreferredSchedulingTerm], Field(max_length=64, json_schema_extra=ATOMIC)]
+        | None
+    ) = None
+    """Should be on such a node."""
+
+
+class PodAffinityTerm(KubeModel):
+    """Pods, and the part of the cluster that counts as being together with them."""
+
+    label_selector: LabelSelector | None = None
+    """The Pods."""
+    namespaces: (
+        Annotated[list[ShortText], Field(max_length=64, json_schema_extra=ATOMIC)] | None
+    ) = None
+    """Their namespaces. Default: that of the task."""
+    namespace_selector: LabelSelector | None = None
+    """Their namespaces, by label."""
+    topology_key: LabelKey
+    """Label of nodes by which being together is told, such as kubernetes.io/hostname."""
+    match_label_keys: LabelKeys | None = None
+    """Labels of this Pod that the others must have with the same value."""
+    mismatch_label_keys: LabelKeys | None = None
+    """Labels of this Pod that the others must not have with the same value."""
+
+
+class WeightedPodAffinityTerm(KubeModel):
+    """A preference for being together with Pods, or apart."""
+
+    weight: Weight
+    """1 to 100."""
+    pod_affinity_term: PodAffinityTerm
+    """The Pods."""
+
+
+_Required = Annotated[list[PodAffinityTerm], Field(max_length=64, json_schema_extra=ATOMIC)]
+_Preferred = Annotated[
+    list[WeightedPodAffinityTerm], Field(max_length=64, json_schema_extra=ATOMIC)
+]
+
+
+class PodAffinity(KubeModel):
+    """Which Pods the Pod must or should be together with."""
+
+    required_during_scheduling_ignored_during_execution: _Required | None = None
+    """Must be together with them."""
+    preferred_during_scheduling_ignored_during_execution: _Preferred | None = None
+    """Should be together with them."""
+
+
+class PodAntiAffinity(KubeModel):
+    """Which Pods the Pod must or should be apart from."""
+
+    required_during_scheduling_ignored_during_execution: _Required | None = None
+    """Must be apart from them."""
+    preferred_during_scheduling_ignored_during_execution: _Preferred | None = None
+    """Should be apart from them."""
+
+
+class Affinity(KubeModel):
+    """Where the Pod may run, as core/v1 Affinity."""
+
+    node_affinity: NodeAffinity | None = None
+    """By node."""
+    pod_affinity: PodAffinity | None = None
+    """Together with other Pods."""
+    pod_anti_affinity: PodAntiAffinity | None = None
+    """Apart from other Pods."""

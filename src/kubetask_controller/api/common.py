@@ -1,0 +1,111 @@
+"""What the models of all kinds share: the base class, bounded scalar types, metadata, conditions.
+
+Attributes are snake_case, JSON is camelCase. Unknown fields are ignored on reading, because a
+newer CRD may have them. Docstrings of classes and attributes are the descriptions in the CRD: they
+are what ``kubectl explain`` shows.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+
+from kubetask_controller.api import constants as c
+
+MAX_INT32 = 2_147_483_647
+
+
+def format_time(value: datetime) -> str:
+    """RFC 3339 in UTC to the second, as Kubernetes writes ``metav1.Time``."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _aware(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+Time = Annotated[
+    datetime,
+    AfterValidator(_aware),
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+ObjectName = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=c.MAX_NAME_LENGTH, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+    ),
+]
+"""The name of an object of the same namespace (a DNS-1123 subdomain)."""
+DataKey = Annotated[
+    str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
+]
+"""A key of a ConfigMap or Secret."""
+Text = Annotated[str, StringConstraints(max_length=c.MAX_MESSAGE_LENGTH)]
+ShortText = Annotated[str, StringConstraints(max_length=253)]
+LongText = Annotated[str, StringConstraints(max_length=32768)]
+Count = Annotated[int, Field(ge=0, le=MAX_INT32)]
+PositiveCount = Annotated[int, Field(ge=1, le=MAX_INT32)]
+
+
+class KubeModel(BaseModel):
+    """Base of all models: JSON names are camelCase, unknown fields are ignored."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """As the API server takes it: camelCase, without what is not set."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class ObjectMeta(KubeModel):
+    """What the controller reads of an object's metadata."""
+
+    name: str = ""
+    generate_name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: Time | None = None
+    deletion_timestamp: Time | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class Condition(KubeModel):
+    """One aspect of the object's state, as metav1.Condition."""
+
+    type: Annotated[str, StringConstraints(min_length=1, max_length=316)]
+    """Complete, Failed, Suspended, Ready, Reconciling or Stalled."""
+    status: c.ConditionStatus
+    """True, False or Unknown."""
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The generation of the object for which this holds."""
+    last_transition_time: Time
+    """When the status last changed."""
+    reason: Annotated[
+        str,
+        StringConstraints(
+            min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+        ),
+    ]
+    """Why, in one word."""
+    message: Annotated[str, StringConstraints(max_length=32768)]
+    """Why, in one sentence."""

@@ -1,0 +1,172 @@
+"""Contexts: the files and repositories that a task works with.
+
+``type`` says which of ``file`` and ``repository`` is set. The rules here hold wherever a context
+stands.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.common import DataKey, KubeModel, ObjectName
+from kubetask_controller.api.rules import ATOMIC, Rule, unique_file_names, validations
+
+_BRANCH_CHARS = r"[^./\x00-\x20\x7f~^:?*{}\[\\]"
+_BRANCH_FIRST = r"[^-./\x00-\x20\x7f~^:?*{}\[\\]"
+BRANCH_PATTERN = (
+    rf"^{_BRANCH_FIRST}{_BRANCH_CHARS}*(\.{_BRANCH_CHARS}+)*"
+    rf"(/{_BRANCH_CHARS}+(\.{_BRANCH_CHARS}+)*)*$"
+)
+"""git's rules for a ref name (git-check-ref-format), and no leading dash, so that none is an
+option."""
+ORG_PATTERN = r"^~?[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
+REPO_PATTERN = r"^\.?[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+_PART = r"\.?[^./\x00-\x1f\x7f\\]+(\.[^./\x00-\x1f\x7f\\]+)*\.?"
+FILE_NAME_PATTERN = rf"^(/|(\.\./)+)?{_PART}(/{_PART})*/?$"
+"""Parts without ``..``, none of them empty or ``.``. A leading ``/`` or ``..`` and a trailing
+``/`` pass, so that a rule refuses them with a sentence instead of a pattern."""
+
+
+class ContextType(StrEnum):
+    """What a context is."""
+
+    FILE = "File"
+    REPOSITORY = "Repository"
+
+
+class KeyRef(KubeModel):
+    """A key of a ConfigMap or Secret of the same namespace."""
+
+    name: ObjectName
+    """Name of the object, in the namespace of the task."""
+    key: DataKey
+    """Key within the object."""
+
+
+class FileSource(KubeModel):
+    """Where a file's content comes from. Exactly one field must be set."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "(has(self.inline) ? 1 : 0) + (has(self.configMapKeyRef) ? 1 : 0)"
+                " + (has(self.secretKeyRef) ? 1 : 0) == 1",
+                "exactly one of inline, configMapKeyRef and secretKeyRef must be set in source",
+            )
+        )
+    )
+
+    inline: Annotated[str, StringConstraints(max_length=c.MAX_INLINE_LENGTH)] | None = None
+    """The content itself. It can be read by everybody who may read this object: put secrets into a
+    Secret."""
+    config_map_key_ref: KeyRef | None = None
+    """A key of a ConfigMap. Until ConfigMap and key exist, the task is Pending with reason
+    ContextNotFound."""
+    secret_key_ref: KeyRef | None = None
+    """A key of a Secret. The content reaches the task's Pod and nothing else. Until Secret and key
+    exist, the task is Pending with reason ContextNotFound."""
+
+
+FileName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=253, pattern=FILE_NAME_PATTERN),
+    Field(
+        json_schema_extra=validations(
+            Rule(
+                "!self.startsWith('/') && !self.startsWith('..') && !self.endsWith('/')",
+                "file.name must stay inside the task's folder: remove the leading '/' or '..'"
+                " and the trailing '/'",
+            ),
+            Rule(
+                "self != '.kubetask' && !self.startsWith('.kubetask/')",
+                "file.name must not be below .kubetask/, which is reserved: choose another name",
+            ),
+        )
+    ),
+]
+"""A relative path. The pattern alone refuses what is in the middle of it; the rules exist for
+their sentences."""
+
+
+class File(KubeModel):
+    """A file in the task's working directory."""
+
+    name: FileName
+    """Path of the file below the task's working directory, such as task.md or docs/guide.md. A
+    file of variableContexts replaces a file of commonContext that has the same name."""
+    source: FileSource
+    """Where the content comes from."""
+
+
+class Repository(KubeModel):
+    """A git repository, cloned into the task's working directory."""
+
+    org: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=ORG_PATTERN)]
+    """Organisation, user or group that owns the repository. Groups may be nested:
+    group/subgroup."""
+    repo: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=100, pattern=REPO_PATTERN),
+        Field(
+            json_schema_extra=validations(
+                Rule(
+                    "self != '.git' && self != '.kubetask'",
+                    "repository.repo must not be .git or .kubetask, which are reserved",
+                )
+            )
+        ),
+    ]
+    """Name of the repository, without the organisation."""
+    branch: (
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=244, pattern=BRANCH_PATTERN),
+            Field(
+                json_schema_extra=validations(
+                    Rule(
+                        "!self.endsWith('.lock')",
+                        "repository.branch must not end in .lock, which git does not allow",
+                    )
+                )
+            ),
+        ]
+        | None
+    ) = None
+    """Branch to start from. Default: the repository's default branch. The agent works on a branch
+    of its own."""
+
+
+class Context(KubeModel):
+    """A file or a repository that a task works with."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "(self.type == 'File') == has(self.file)",
+                "file must be set when type is File, and only then",
+            ),
+            Rule(
+                "(self.type == 'Repository') == has(self.repository)",
+                "repository must be set when type is Repository, and only then",
+            ),
+        )
+    )
+
+    type: ContextType
+    """File or Repository. The field of that name must be set, and no other."""
+    file: File | None = None
+    """The file, when type is File."""
+    repository: Repository | None = None
+    """The repository, when type is Repository."""
+
+
+Contexts = Annotated[
+    list[Context],
+    Field(
+        max_length=c.MAX_CONTEXTS,
+        json_schema_extra={**ATOMIC, **validations(unique_file_names(c.MAX_CONTEXTS))},
+    ),
+]
+"""A list of contexts, of which a run may have ten thousand."""

@@ -1,0 +1,98 @@
+"""From a pydantic model to the structural OpenAPI v3 schema of a CustomResourceDefinition.
+
+Structural means: every node has one type, references are inlined, nothing is nullable, and value
+validations stand on the node itself. What pydantic writes differently (``$ref``, ``anyOf`` with
+null, titles, defaults) is rewritten here; ``x-kubernetes-*`` marks pass through from
+``json_schema_extra``.
+
+Raises ``ValueError`` for what has no structural form, so that a model which cannot be a CRD fails
+when it is generated.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+JSON = dict[str, Any]
+
+MAX_INT32 = 2_147_483_647
+_ORDER = (
+    "description",
+    "type",
+    "format",
+    "anyOf",
+    "enum",
+    "default",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minimum",
+    "maximum",
+    "minItems",
+    "maxItems",
+    "maxProperties",
+    "required",
+    "properties",
+    "additionalProperties",
+    "items",
+)
+_DROPPED = ("title", "default", "$defs")
+_INT_OR_STRING = "x-kubernetes-int-or-string"
+
+
+def structural_schema(model: type[BaseModel]) -> JSON:
+    """The schema of ``model`` as it may stand below ``openAPIV3Schema``."""
+    schema = model.model_json_schema(by_alias=True)
+    return _convert(schema, schema.get("$defs", {}))
+
+
+def _convert(node: Mapping[str, Any], definitions: Mapping[str, JSON]) -> JSON:
+    flat = _flatten(node, definitions)
+    if flat.pop("additionalProperties", None) not in (None, True, False):
+        flat["additionalProperties"] = _convert(
+            _flatten(node, definitions)["additionalProperties"], definitions
+        )
+    if "properties" in flat:
+        flat["properties"] = {
+            name: _convert(child, definitions) for name, child in flat["properties"].items()
+        }
+    if "items" in flat:
+        flat["items"] = _convert(flat["items"], definitions)
+    if "description" in flat:
+        flat["description"] = " ".join(flat["description"].split())
+    if flat.get("type") == "integer":
+        flat["format"] = "int32" if flat.get("maximum", MAX_INT32 + 1) <= MAX_INT32 else "int64"
+        _drop_int64_bounds(flat)
+    if "type" not in flat and _INT_OR_STRING not in flat:
+        raise ValueError(f"no structural type for {dict(node)}")
+    return _ordered(flat)
+
+
+def _flatten(node: Mapping[str, Any], definitions: Mapping[str, JSON]) -> JSON:
+    """The node with its reference and its optional union resolved; what stands outside wins."""
+    outer = {key: value for key, value in node.items() if key not in _DROPPED}
+    inner: JSON = {}
+    if "$ref" in outer:
+        inner = _flatten(definitions[outer.pop("$ref").rpartition("/")[2]], definitions)
+    elif "anyOf" in outer and _INT_OR_STRING not in outer:
+        choices = [choice for choice in outer.pop("anyOf") if choice.get("type") != "null"]
+        if len(choices) != 1:
+            raise ValueError(f"a union has no structural form: {choices}")
+        inner = _flatten(choices[0], definitions)
+    rules = "x-kubernetes-validations"
+    if rules in inner and rules in outer:
+        outer[rules] = [*inner[rules], *outer[rules]]
+    return inner | outer
+
+
+def _drop_int64_bounds(node: JSON) -> None:
+    """Bounds that say no more than the format does."""
+    for key, bound in (("minimum", -(2**63)), ("maximum", 2**63 - 1)):
+        if node.get(key) == bound:
+            del node[key]
+
+
+def _ordered(node: JSON) -> JSON:
+    known = {key: node[key] for key in _ORDER if key in node}
+    return known | {key: value for key, value in sorted(node.items()) if key not in known}

@@ -1,0 +1,239 @@
+"""WorkspaceConfig: the environment of tasks: image, permissions, tools, workspace, git."""
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.affinity import Affinity, Labels
+from kubetask_controller.api.common import (
+    DataKey,
+    KubeModel,
+    LongText,
+    ObjectMeta,
+    ObjectName,
+    PositiveCount,
+    ShortText,
+)
+from kubetask_controller.api.git import GitSettings
+from kubetask_controller.api.pod import (
+    EnvFromSource,
+    EnvName,
+    EnvVar,
+    LocalObjectReference,
+    PodSecurityContext,
+    Quantity,
+    ResourceRequirements,
+    TolerationList,
+    choice,
+)
+from kubetask_controller.api.rules import ATOMIC, Rule, list_map, validations
+
+_RESERVED_ENV = ", ".join(f"'{name}'" for name in c.RESERVED_ENV)
+_NO_RESERVED_ENV = Rule(
+    f"self.all(e, !(e.name in [{_RESERVED_ENV}]))",
+    "env must not set a variable that KubeTask sets itself (TASK_NAME, KUBETASK_TASK_DIR …):"
+    " choose another name",
+)
+
+
+def _no_reserved_prefix(field: str) -> Rule:
+    return Rule(
+        f"self.all(k, !k.startsWith('{c.LABEL_PREFIX}'))",
+        f"{field} must not use the prefix {c.LABEL_PREFIX}, which is reserved: choose another key",
+    )
+
+
+class SecretKeys(KubeModel):
+    """A Secret of the same namespace, or one key of it."""
+
+    name: ObjectName
+    """Name of the Secret."""
+    key: DataKey | None = None
+    """Key within the Secret. Without it, all keys are meant."""
+
+
+class Credential(KubeModel):
+    """A Secret that the agent is given, as a variable or as files."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "has(self.env) || has(self.mountPath)",
+                "env or mountPath must be set: say how the agent is given the Secret",
+            ),
+            Rule(
+                "!has(self.env) || has(self.secretRef.key)",
+                "secretRef.key must be set where env is set: a variable holds one key",
+                field_path=".secretRef",
+            ),
+            Rule(
+                "!has(self.fileMode) || has(self.mountPath)",
+                "fileMode needs mountPath: remove it, or set mountPath",
+                field_path=".fileMode",
+            ),
+        )
+    )
+
+    name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+    ]
+    """Name of this entry, unique in the list."""
+    secret_ref: SecretKeys
+    """The Secret, or one key of it."""
+    env: EnvName | None = None
+    """Environment variable that holds the key's value."""
+    mount_path: (
+        Annotated[
+            str,
+            StringConstraints(min_length=2, max_length=1024, pattern=r"^/[^:\x00-\x1f]+$"),
+            Field(
+                json_schema_extra=validations(
+                    Rule(
+                        "!self.contains('..')",
+                        "mountPath must not contain '..': give the path itself",
+                    ),
+                    Rule(
+                        "!(self in ['/workspace', '/kubetask', '/tmp'])"
+                        " && !self.startsWith('/kubetask/')",
+                        "mountPath must not be /workspace, /tmp or below /kubetask, which are"
+                        " in use: choose another path",
+                    ),
+                )
+            ),
+        ]
+        | None
+    ) = None
+    """Where the Secret is mounted: a file where secretRef.key is set, else a folder with a file
+    for each key."""
+    file_mode: Annotated[int, Field(ge=0, le=0o777)] | None = None
+    """Permissions of the files, as a number: 256 is 0400, the default where the agent can read
+    that."""
+
+
+class ClaimSource(KubeModel):
+    """A PersistentVolumeClaim of the same namespace."""
+
+    claim_name: ObjectName
+    """Name of the claim."""
+
+
+class EmptyDirSource(KubeModel):
+    """A volume that lives as long as the task's Pod."""
+
+    size_limit: Quantity | None = None
+    """The most it may hold, such as 10Gi. Default: what the node has."""
+
+
+class WorkspaceVolume(KubeModel):
+    """The volume that is mounted at /workspace. At most one field may be set."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "!(has(self.persistentVolumeClaim) && has(self.emptyDir))",
+                "at most one of persistentVolumeClaim and emptyDir may be set in workspace:"
+                " remove one of them",
+            )
+        )
+    )
+
+    persistent_volume_claim: ClaimSource | None = None
+    """A claim, which keeps bare repositories between tasks, so that a clone fetches only what is
+    new. Tasks that run at once on several nodes need a claim of access mode ReadWriteMany."""
+    empty_dir: EmptyDirSource | None = None
+    """A fresh volume for each task. This is the default."""
+
+
+class WorkspaceConfigSpec(KubeModel):
+    """The environment of tasks."""
+
+    agent_image: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    """Container image of the agent. Default: quay.io/zhaoxue/kubetask-agent:latest"""
+    image_pull_policy: Annotated[str, choice("Always", "IfNotPresent", "Never")] | None = None
+    """When the agent's image is pulled: Always, IfNotPresent or Never. Default: Always for the tag
+    latest, else IfNotPresent."""
+    image_pull_secrets: (
+        Annotated[
+            list[LocalObjectReference], Field(max_length=32, json_schema_extra=list_map("name"))
+        ]
+        | None
+    ) = None
+    """Secrets to pull images with."""
+    command: Annotated[list[LongText], Field(max_length=256, json_schema_extra=ATOMIC)] | None = (
+        None
+    )
+    """Entrypoint of the agent's container. Default: that of the image."""
+    args: Annotated[list[LongText], Field(max_length=256, json_schema_extra=ATOMIC)] | None = None
+    """Arguments of the entrypoint. Default: those of the image."""
+    env: (
+        Annotated[
+            list[EnvVar],
+            Field(
+                max_length=256,
+                json_schema_extra={**list_map("name"), **validations(_NO_RESERVED_ENV)},
+            ),
+        ]
+        | None
+    ) = None
+    """Environment variables of the agent. Secrets belong into credentials, or into
+    valueFrom.secretKeyRef."""
+    env_from: (
+        Annotated[list[EnvFromSource], Field(max_length=64, json_schema_extra=ATOMIC)] | None
+    ) = None
+    """ConfigMaps and Secrets of which every key becomes a variable of the agent."""
+    credentials: (
+        Annotated[list[Credential], Field(max_length=64, json_schema_extra=list_map("name"))] | None
+    ) = None
+    """Secrets that the agent is given as variables or files. The controller never reads them."""
+    resources: ResourceRequirements | None = None
+    """What the agent's container asks for and may use."""
+    node_selector: Labels | None = None
+    """Labels that a node must have to run tasks."""
+    tolerations: TolerationList | None = None
+    """Taints of nodes that tasks do not mind."""
+    affinity: Affinity | None = None
+    """Where tasks may run, in detail."""
+    service_account_name: ObjectName | None = None
+    """ServiceAccount of a task's Pod. Its token is not mounted. Default: kubetask-agent"""
+    security_context: PodSecurityContext | None = None
+    """Security settings of a task's Pod."""
+    runtime_class_name: ObjectName | None = None
+    """RuntimeClass of a task's Pod, for a sandbox such as gVisor or Kata."""
+    priority_class_name: ObjectName | None = None
+    """PriorityClass of a task's Pod."""
+    pod_labels: (
+        Annotated[Labels, Field(json_schema_extra=validations(_no_reserved_prefix("podLabels")))]
+        | None
+    ) = None
+    """Labels that a task's Pod gets in addition, for NetworkPolicies and PodMonitors."""
+    pod_annotations: (
+        Annotated[
+            dict[str, LongText],
+            Field(
+                max_length=64, json_schema_extra=validations(_no_reserved_prefix("podAnnotations"))
+            ),
+        ]
+        | None
+    ) = None
+    """Annotations that a task's Pod gets in addition."""
+    workspace: WorkspaceVolume | None = None
+    """The volume for repositories and the tasks' folders. Default: an emptyDir."""
+    git: GitSettings | None = None
+    """Where repositories come from and who commits."""
+    max_concurrent_tasks: PositiveCount | None = None
+    """How many tasks that use this WorkspaceConfig may run at once, over all BatchRuns and Tasks.
+    The others wait with reason Queued. Choose it by what the agent's API key allows. Default: no
+    limit."""
+
+
+class WorkspaceConfig(KubeModel):
+    """WorkspaceConfig is the environment in which tasks run: the agent's image, its permissions
+    and its tools. The one named default is used where a Batch, BatchRun or Task names none."""
+
+    api_version: ShortText = c.API_VERSION
+    kind: ShortText = c.KIND_WORKSPACE_CONFIG
+    metadata: ObjectMeta
+    spec: WorkspaceConfigSpec
+    """The environment."""

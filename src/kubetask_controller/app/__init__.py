@@ -1,0 +1,1 @@
+"""The program: flags, wiring, and what holds it up in a cluster."""

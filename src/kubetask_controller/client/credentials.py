@@ -1,0 +1,150 @@
+"""Who the client is: a source of the Authorization header that keeps itself fresh.
+
+A projected ServiceAccount token changes before it expires, and a plugin's token ends at a time that
+the plugin tells; both are renewed ahead of time here, and at once after the server answered 401.
+"""
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from kubetask_controller.client.errors import ConfigError
+
+TOKEN_FILE_PERIOD = 60.0
+"""Seconds after which a token file is read again: client-go's number."""
+EXPIRY_MARGIN = timedelta(seconds=30)
+"""How long before its end a plugin's credential is not used any more."""
+
+
+class Credentials(Protocol):
+    """What proves who the client is."""
+
+    async def authorization(self) -> str | None:
+        """The Authorization header's value, or None when there is none to send.
+
+        Raises:
+            ConfigError: the credential cannot be had.
+        """
+
+    def invalidate(self, refused: str | None) -> bool:
+        """The server did not accept `refused`: whether asking again may give another header."""
+
+
+class StaticCredentials:
+    """A header that never changes, or none: fixed tokens, basic authentication, certificates."""
+
+    def __init__(self, authorization: str | None = None) -> None:
+        self._authorization = authorization
+
+    @classmethod
+    def basic(cls, username: str, password: str) -> "StaticCredentials":
+        """HTTP basic authentication."""
+        encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
+        return cls(f"Basic {encoded}")
+
+    async def authorization(self) -> str | None:
+        """The header given."""
+        return self._authorization
+
+    def invalidate(self, refused: str | None) -> bool:
+        """There is no other."""
+        return False
+
+
+class TokenFile:
+    """A bearer token in a file that something else rewrites, as the kubelet does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._token = ""
+        self._read_at: float | None = None
+
+    async def authorization(self) -> str | None:
+        """The file's content as of at most a minute ago.
+
+        A file that cannot be read does not matter while there is an older token to try.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._read_at is None or now - self._read_at >= TOKEN_FILE_PERIOD:
+            await self._read()
+            self._read_at = now
+        return f"Bearer {self._token}"
+
+    def invalidate(self, refused: str | None) -> bool:
+        """Read the file again next time."""
+        if refused == f"Bearer {self._token}":
+            self._read_at = None
+        return True
+
+    async def _read(self) -> None:
+        try:
+            token = (await asyncio.to_thread(self._path.read_text)).strip()
+        except OSError as error:
+            if not self._token:
+                raise ConfigError(f"cannot read the token file: {error}") from error
+            return
+        if not token and not self._token:
+            raise ConfigError(f"the token file {self._path} is empty")
+        self._token = token or self._token
+
+
+@dataclass(frozen=True, slots=True)
+class PluginCredential:
+    """What a credential plugin gave.
+
+    Attributes:
+        token: bearer token, or "" when the plugin gave only a client certificate.
+        certificate: PEM, or "".
+        key: PEM, or "".
+        expires: when it ends, or None for as long as the server takes it.
+    """
+
+    token: str
+    certificate: str = ""
+    key: str = ""
+    expires: datetime | None = None
+
+
+class PluginCredentials:
+    """The credential of an exec plugin, kept until it expires or the server refuses it."""
+
+    def __init__(self, run: Callable[[], Awaitable[PluginCredential]]) -> None:
+        self._run = run
+        self._current: PluginCredential | None = None
+        self._install: Callable[[str, str], None] | None = None
+        self._lock = asyncio.Lock()
+
+    def on_certificate(self, install: Callable[[str, str], None]) -> None:
+        """Have `install` called with every new client certificate and its key, both as PEM."""
+        self._install = install
+
+    async def authorization(self) -> str | None:
+        """The plugin's token, from a new run of it when the old one has ended."""
+        # One run at a time: it may open a browser, or count against a quota.
+        async with self._lock:
+            current = self._current
+            if current is None or _ended(current):
+                current = await self._run()
+                if current.certificate and self._install:
+                    self._install(current.certificate, current.key)
+                self._current = current
+        return _header(current)
+
+    def invalidate(self, refused: str | None) -> bool:
+        """Run the plugin next time."""
+        # Of many requests that were refused with the same token, only the first asks for a run.
+        if self._current is not None and _header(self._current) == refused:
+            self._current = None
+        return True
+
+
+def _header(credential: PluginCredential) -> str | None:
+    return f"Bearer {credential.token}" if credential.token else None
+
+
+def _ended(credential: PluginCredential) -> bool:
+    return credential.expires is not None and datetime.now(UTC) > credential.expires - EXPIRY_MARGIN

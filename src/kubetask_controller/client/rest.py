@@ -1,0 +1,304 @@
+"""A client of the Kubernetes API: raw JSON objects in and out.
+
+Guarantees: no call hangs (each has a time limit that includes its retries); what is safe to retry
+is retried as client-go does (see retry.py); a write without an answer is never sent twice;
+connections are reused. Every failure is a ClientError. Does not cache, and does not know types.
+"""
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any, Self
+
+import aiohttp
+from pydantic_core import from_json, to_json
+
+from kubetask_controller.client.config import RestConfig
+from kubetask_controller.client.errors import APIStatusError, ClientError, TransportError
+from kubetask_controller.client.metrics import ERROR_CODE, NoRestMetrics, RestMetrics
+from kubetask_controller.client.ratelimit import TokenBucket
+from kubetask_controller.client.resources import Resource
+from kubetask_controller.client.retry import retry_delay
+from kubetask_controller.client.streams import ListStream, WatchStream
+from kubetask_controller.client.transport import CONNECT_TIMEOUT, Call, Transport
+
+TIMEOUT = 30.0
+"""Seconds for a call about one object, retries included."""
+LIST_TIMEOUT = 60.0
+"""Seconds for a list; also how long a large one may stay silent while it is streamed."""
+WATCH_MARGIN = 30.0
+"""Seconds that a watch may outlive the time limit which the server was given."""
+INACTIVITY_LIMIT = 68.0
+"""Seconds of silence after which a watch counts as dead: bookmarks come about every 60 s, and the
+server keeps at least 75 s of history to resume from."""
+DEFAULT_BURST = 30
+
+JSON = dict[str, Any]
+Params = Mapping[str, str]
+
+
+class PatchType(StrEnum):
+    """What a patch's body is; the value is its content type."""
+
+    MERGE = "application/merge-patch+json"
+    JSON = "application/json-patch+json"
+    STRATEGIC = "application/strategic-merge-patch+json"
+    APPLY = "application/apply-patch+yaml"
+
+
+class Client:
+    """One server, one identity. An async context manager; share one instance.
+
+    All methods raise APIStatusError when the server refuses and TransportError when there is no
+    answer; both are ClientErrors. `timeout` is in seconds and covers the retries.
+    """
+
+    def __init__(
+        self,
+        config: RestConfig,
+        *,
+        user_agent: str,
+        qps: float | None = None,
+        burst: int = DEFAULT_BURST,
+        metrics: RestMetrics | None = None,
+    ) -> None:
+        """`qps` and `burst` limit requests on this side; None and 0 mean no limit."""
+        self._metrics = metrics or NoRestMetrics()
+        self._transport = Transport(
+            config,
+            user_agent=user_agent,
+            metrics=self._metrics,
+            limit=TokenBucket(qps, burst) if qps else None,
+        )
+
+        self._guard: Callable[[], None] | None = None
+        self._owns_transport = True
+
+    def guarded(self, guard: Callable[[], None]) -> "Client":
+        """A view of this client that calls `guard` right before each attempt of what may write.
+
+        For leader election: what `guard` raises goes to the caller, and nothing is sent. Requests
+        other than GET count as writes. Closing the view does nothing.
+        """
+        view = copy.copy(self)
+        view._guard = guard
+        view._owns_transport = False
+        return view
+
+    async def __aenter__(self) -> Self:
+        if self._owns_transport:
+            await self._transport.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections; what is under way ends with TransportError."""
+        if self._owns_transport:
+            await self._transport.close()
+
+    async def get(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        subresource: str | None = None,
+        timeout: float = TIMEOUT,
+    ) -> JSON:
+        """An object."""
+        return await self._call(
+            Call("GET", resource.path(namespace, name, subresource)), timeout=timeout
+        )
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        params: Params | None = None,
+        timeout: float = LIST_TIMEOUT,
+    ) -> JSON:
+        """A list object, as one piece; for what may be large there is list_stream."""
+        return await self._call(
+            Call("GET", resource.path(namespace), params or {}), timeout=timeout
+        )
+
+    async def create(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        body: JSON,
+        *,
+        subresource: str | None = None,
+        name: str | None = None,
+        params: Params | None = None,
+        timeout: float = TIMEOUT,
+    ) -> JSON:
+        """The object as created; `name` is needed only to create a subresource, such as a token."""
+        path = resource.path(namespace, name, subresource)
+        return await self._call(Call("POST", path, params or {}, to_json(body)), timeout=timeout)
+
+    async def update(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: JSON,
+        *,
+        subresource: str | None = None,
+        params: Params | None = None,
+        timeout: float = TIMEOUT,
+    ) -> JSON:
+        """The object as replaced; a resourceVersion in the body guards against lost updates."""
+        path = resource.path(namespace, name, subresource)
+        return await self._call(Call("PUT", path, params or {}, to_json(body)), timeout=timeout)
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: JSON | Sequence[JSON],
+        *,
+        patch_type: PatchType = PatchType.MERGE,
+        subresource: str | None = None,
+        params: Params | None = None,
+        timeout: float = TIMEOUT,
+    ) -> JSON:
+        """The object as patched; APPLY needs ``fieldManager`` among the params."""
+        path = resource.path(namespace, name, subresource)
+        call = Call("PATCH", path, params or {}, to_json(body), patch_type.value)
+        return await self._call(call, timeout=timeout)
+
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str | None = None,
+        propagation: str = "Background",
+        grace_period_seconds: int | None = None,
+        timeout: float = TIMEOUT,
+    ) -> JSON:
+        """A Status, or the object while finalizers hold it.
+
+        With `uid` another object of the same name is left alone (the server answers 409).
+        """
+        options: JSON = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": propagation,
+        }
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        if grace_period_seconds is not None:
+            options["gracePeriodSeconds"] = grace_period_seconds
+        path = resource.path(namespace, name)
+        return await self._call(Call("DELETE", path, body=to_json(options)), timeout=timeout)
+
+    @asynccontextmanager
+    async def list_stream(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        params: Params | None = None,
+        inactivity_timeout: float = LIST_TIMEOUT,
+    ) -> AsyncIterator[ListStream]:
+        """A list that is read while it arrives. Not retried: the caller would see items twice."""
+        call = Call("GET", resource.path(namespace), params or {})
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_TIMEOUT, sock_read=inactivity_timeout
+        )
+        async with self._transport.open(call, timeout=timeout) as response:
+            yield ListStream(call, response)
+
+    @asynccontextmanager
+    async def watch(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        params: Params,
+        timeout_seconds: float,
+        inactivity_timeout: float = INACTIVITY_LIMIT,
+    ) -> AsyncIterator[WatchStream]:
+        """A stream of watch events, ERROR events included. Not retried.
+
+        Args:
+            resource: what to watch.
+            namespace: None for all.
+            params: resourceVersion, labelSelector, allowWatchBookmarks, sendInitialEvents, …
+            timeout_seconds: after which the server is asked to end the stream.
+            inactivity_timeout: seconds of silence that end the stream with a TransportError.
+        """
+        asked = {**params, "watch": "1", "timeoutSeconds": str(int(timeout_seconds))}
+        call = Call("GET", resource.path(namespace), asked)
+        timeout = aiohttp.ClientTimeout(
+            total=timeout_seconds + WATCH_MARGIN,
+            sock_connect=CONNECT_TIMEOUT,
+            sock_read=inactivity_timeout,
+        )
+        async with self._transport.open(call, timeout=timeout) as response:
+            yield WatchStream(call, response)
+
+    async def get_text(
+        self, path: str, *, params: Params | None = None, timeout: float = TIMEOUT
+    ) -> str:
+        """The answer at a path as text, such as a container's log."""
+        body = await self.request("GET", path, params=params, timeout=timeout)
+        return body.decode(errors="replace")
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        body: JSON | None = None,
+        timeout: float = TIMEOUT,
+    ) -> bytes:
+        """The body of the answer to any request, such as ``GET /version``."""
+        data = None if body is None else to_json(body)
+        return await self._exchange(Call(method, path, params or {}, data), timeout=timeout)
+
+    async def _call(self, call: Call, *, timeout: float) -> JSON:
+        body = await self._exchange(call, timeout=timeout)
+        try:
+            answer = from_json(body)
+        except ValueError as error:
+            raise TransportError(f"{call}: the answer cannot be read: {error}") from error
+        if not isinstance(answer, dict):
+            raise TransportError(f"{call}: the answer is not an object")
+        return answer
+
+    async def _exchange(self, call: Call, *, timeout: float) -> bytes:
+        deadline = asyncio.get_running_loop().time() + timeout
+        if self._guard is not None and call.method != "GET":
+            call = replace(call, guard=self._guard)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._attempts(call, deadline)
+        except TimeoutError as error:
+            raise TransportError(f"{call}: no answer in {timeout:g} s", timed_out=True) from error
+
+    async def _attempts(self, call: Call, deadline: float) -> bytes:
+        attempt = 0
+        while True:
+            try:
+                return await self._transport.fetch(call)
+            except ClientError as error:
+                delay = retry_delay(error, method=call.method, attempt=attempt)
+                # What the server said is worth more to the caller than a timeout.
+                if delay is None or asyncio.get_running_loop().time() + delay >= deadline:
+                    raise
+                code = str(error.code) if isinstance(error, APIStatusError) else ERROR_CODE
+            self._metrics.request_retried(method=call.method, host=self._transport.host, code=code)
+            await asyncio.sleep(delay)
+            attempt += 1

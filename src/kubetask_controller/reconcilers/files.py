@@ -1,0 +1,117 @@
+"""Inline files of a run or Task: packed into immutable ConfigMaps, so that a prompt stands once however many tasks share it.
+
+The key of a file is the hash of its text, and ConfigMaps are filled in the order of the work, so the same work always
+gives the same ConfigMaps: making them again after a crash finds them there.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.client.errors import APIStatusError, is_already_exists
+from kubetask_controller.client.resources import CONFIGMAPS
+from kubetask_controller.client.rest import Client
+from kubetask_controller.reconcilers import names
+
+JSON = dict[str, Any]
+
+_KEY_OVERHEAD = 80
+"""Bytes that a key and its punctuation add."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The object that owns the ConfigMaps and Jobs: a BatchRun or a Task."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+    def reference(self) -> JSON:
+        """The owner reference of what it controls."""
+        return {
+            "apiVersion": c.API_VERSION,
+            "kind": self.kind,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class InlineFiles:
+    """Where each inline text is found.
+
+    Attributes:
+        config_maps: the ConfigMaps to make, as objects.
+        places: the key of a text → the name of its ConfigMap.
+    """
+
+    config_maps: Sequence[JSON]
+    places: Mapping[str, str]
+
+
+def content_key(text: str) -> str:
+    """The key of a text in a ConfigMap: its hash."""
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def inline_text(context: JSON) -> str | None:
+    """The inline text of a File context, None where the file comes from elsewhere."""
+    source = (context.get("file") or {}).get("source") or {}
+    return source.get("inline")
+
+
+def pack(owner: Owner, contexts: Iterable[JSON]) -> InlineFiles:
+    """ConfigMaps for all inline texts of an owner's contexts, each at most ``MAX_CONFIG_MAP_BYTES``."""
+    bins: list[dict[str, str]] = []
+    sizes: list[int] = []
+    places: dict[str, int] = {}
+    for context in contexts:
+        text = inline_text(context)
+        if text is None:
+            continue
+        key = content_key(text)
+        if key in places:
+            continue
+        size = len(text.encode()) + _KEY_OVERHEAD
+        if not bins or sizes[-1] + size > c.MAX_CONFIG_MAP_BYTES + _KEY_OVERHEAD:
+            bins.append({})
+            sizes.append(0)
+        bins[-1][key] = text
+        sizes[-1] += size
+        places[key] = len(bins) - 1
+    map_names = [names.owned_name(owner.name, owner.uid, f"files-{i}") for i in range(len(bins))]
+    return InlineFiles(
+        [_config_map(owner, name, data) for name, data in zip(map_names, bins, strict=True)],
+        {key: map_names[position] for key, position in places.items()},
+    )
+
+
+async def ensure(client: Client, files: InlineFiles) -> None:
+    """Make the ConfigMaps that are not there yet."""
+    for body in files.config_maps:
+        try:
+            await client.create(CONFIGMAPS, body["metadata"]["namespace"], body)
+        except APIStatusError as error:
+            if not is_already_exists(error):
+                raise
+
+
+def _config_map(owner: Owner, name: str, data: dict[str, str]) -> JSON:
+    return {
+        "apiVersion": CONFIGMAPS.api_version,
+        "kind": CONFIGMAPS.kind,
+        "metadata": {
+            "name": name,
+            "namespace": owner.namespace,
+            "labels": {c.LABEL_MANAGED_BY: c.LABEL_MANAGED_BY_VALUE},
+            "ownerReferences": [owner.reference()],
+        },
+        "immutable": True,
+        "data": data,
+    }

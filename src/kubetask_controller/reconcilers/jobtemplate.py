@@ -1,0 +1,209 @@
+"""The desired Job of a task: a pure function of the owner, the snapshot and the WorkspaceConfig."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.manifest import (
+    Author,
+    ManifestFile,
+    ManifestRepository,
+    RepositoryName,
+    TaskManifest,
+    repository_paths,
+    repository_url,
+)
+from kubetask_controller.reconcilers import contexts, names
+from kubetask_controller.reconcilers.files import Owner, content_key, inline_text
+from kubetask_controller.reconcilers.podtemplate import Images, Work, pod_spec, secret_mode
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What all Jobs of one owner have in common.
+
+    Attributes:
+        owner: the BatchRun or Task.
+        labels: the owner's labels; only those on the allow-list are handed on.
+        spec: the owner's spec, for backoffLimit and deadlines.
+        config: the spec of the WorkspaceConfig, empty where there is none.
+        config_name: its name.
+        images: images from the controller's flags.
+        inline: where inline texts are found: content key → ConfigMap.
+    """
+
+    owner: Owner
+    labels: Mapping[str, str]
+    spec: JSON
+    config: JSON
+    config_name: str
+    images: Images
+    inline: Mapping[str, str]
+
+    def job(self, task_contexts: list[JSON], index: int | None) -> JSON:
+        """The Job of task ``index`` of a run, or of a Task where the index is None."""
+        owner = self.owner
+        if index is None:
+            job_name = names.task_job_name(owner.name, owner.uid)
+            task_name, branch = owner.name, f"{owner.name}-{names.task_suffix(owner.uid)}"
+        else:
+            job_name = names.run_job_name(owner.name, owner.uid, index)
+            task_name, branch = names.run_task_name(owner.name, index), f"{owner.name}-{index}"
+        branch = c.BRANCH_PREFIX + names.shortened(branch, owner.uid, limit=names.MAX_BRANCH)
+        task = _Task(index, task_name, branch, task_contexts)
+        labels, annotations = self._labels(task), self._annotations(task)
+        return {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {
+                "name": job_name,
+                "namespace": owner.namespace,
+                "labels": {k: self.labels[k] for k in c.PROPAGATED_LABELS if k in self.labels}
+                | labels,
+                "annotations": annotations,
+                "ownerReferences": [owner.reference()],
+            },
+            "spec": {
+                "backoffLimit": self.spec.get("backoffLimit", c.DEFAULT_BACKOFF_LIMIT),
+                "podFailurePolicy": {
+                    "rules": [
+                        {
+                            "action": "Ignore",
+                            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+                        }
+                    ]
+                },
+                "template": {
+                    "metadata": {
+                        "labels": (self.config.get("podLabels") or {}) | labels,
+                        "annotations": (self.config.get("podAnnotations") or {})
+                        | annotations
+                        | {c.ANNOTATION_DEFAULT_CONTAINER: c.CONTAINER_AGENT},
+                    },
+                    "spec": pod_spec(self.config, self.images, self._work(task)),
+                },
+            },
+        }
+
+    def _labels(self, task: "_Task") -> dict[str, str]:
+        labels = {
+            c.LABEL_TASK: names.label_value(task.name),
+            c.LABEL_MANAGED_BY: c.LABEL_MANAGED_BY_VALUE,
+            c.LABEL_WORKSPACE_CONFIG: names.label_value(self.config_name),
+        }
+        if task.index is not None:
+            labels[c.LABEL_BATCH_RUN] = names.label_value(self.owner.name)
+            labels[c.LABEL_TASK_INDEX] = str(task.index)
+        return labels
+
+    def _annotations(self, task: "_Task") -> dict[str, str]:
+        annotations = {
+            c.ANNOTATION_FULL_NAME: task.name,
+            c.ANNOTATION_WORKSPACE_CONFIG: self.config_name,
+        }
+        if task.index is not None:
+            annotations[c.ANNOTATION_BATCH_RUN] = self.owner.name
+        return annotations
+
+    def _work(self, task: "_Task") -> Work:
+        task_id = names.task_id(self.owner.uid, task.index)
+        task_dir = f"{c.MOUNT_WORKSPACE}/{c.TASKS_DIR}/{task_id}"
+        env = {
+            c.ENV_TASK_NAME: task.name,
+            c.ENV_TASK_NAMESPACE: self.owner.namespace,
+            c.ENV_WORKSPACE: c.MOUNT_WORKSPACE,
+            c.ENV_TASK_DIR: task_dir,
+            c.ENV_FILES_DIR: c.MOUNT_FILES,
+            c.ENV_MANIFEST: f"{task_dir}/{c.MANIFEST_FILE}",
+            c.ENV_BRANCH: task.branch,
+            c.ENV_HOME: c.MOUNT_HOME,
+        }
+        if task.index is not None:
+            env |= {c.ENV_BATCH_RUN_NAME: self.owner.name, c.ENV_TASK_INDEX: str(task.index)}
+        manifest = self._manifest(task, task_id)
+        return Work(
+            env=[{"name": key, "value": _literal(value)} for key, value in env.items()],
+            manifest=_literal(manifest.model_dump_json(by_alias=True, exclude_none=True)),
+            files=self._sources(task.contexts),
+            task_dir=task_dir,
+            active_deadline_seconds=self.spec.get("activeDeadlineSeconds"),
+        )
+
+    def _manifest(self, task: "_Task", task_id: str) -> TaskManifest:
+        git = self.config.get("git") or {}
+        template = git.get("urlTemplate") or c.DEFAULT_URL_TEMPLATE
+        found = contexts.repositories(task.contexts)
+        paths = repository_paths(
+            [RepositoryName(x["org"], x["repo"], x.get("branch", "")) for x in found]
+        )
+        # The API server has validated what these are made of, so they are not validated again for each task.
+        return TaskManifest.model_construct(
+            task_id=task_id,
+            task=task.name,
+            namespace=self.owner.namespace,
+            run=self.owner.name if task.index is not None else None,
+            index=task.index,
+            branch=task.branch,
+            files=tuple(_manifest_file(x["file"]) for x in task.contexts if contexts.file_name(x)),
+            repositories=tuple(
+                ManifestRepository.model_construct(
+                    org=x["org"],
+                    repo=x["repo"],
+                    branch=x.get("branch", ""),
+                    url=repository_url(template, org=x["org"], repo=x["repo"]),
+                    path=path,
+                )
+                for x, path in zip(found, paths, strict=True)
+            ),
+            author=Author(**(git.get("author") or {})),
+            ca_bundle=c.CA_BUNDLE_FILE if git.get("caBundle") else None,
+            credentials=c.MOUNT_GIT_CREDENTIALS if git.get("credentials") else None,
+        )
+
+    def _sources(self, task_contexts: list[JSON]) -> list[JSON]:
+        """The sources of the projected volume: one a file, in order."""
+        sources: list[JSON] = []
+        for context in task_contexts:
+            name = contexts.file_name(context)
+            if name is None:
+                continue
+            source = context["file"]["source"]
+            text = inline_text(context)
+            if text is not None:
+                key = content_key(text)
+                sources.append(_source("configMap", self.inline[key], {"key": key, "path": name}))
+            elif ref := source.get("configMapKeyRef"):
+                sources.append(_source("configMap", ref["name"], {"key": ref["key"], "path": name}))
+            elif ref := source.get("secretKeyRef"):
+                item = {"key": ref["key"], "path": name, "mode": secret_mode(self.config)}
+                sources.append(_source("secret", ref["name"], item))
+        return sources
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    index: int | None
+    name: str
+    branch: str
+    contexts: list[JSON]
+
+
+def _manifest_file(file: JSON) -> ManifestFile:
+    source = file["source"]
+    if "configMapKeyRef" in source:
+        return ManifestFile.model_construct(name=file["name"], source="configMap")
+    if "secretKeyRef" in source:
+        return ManifestFile.model_construct(name=file["name"], source="secret", secret=True)
+    return ManifestFile.model_construct(name=file["name"], source="inline")
+
+
+def _source(kind: str, name: str, item: JSON) -> JSON:
+    return {kind: {"name": name, "items": [item]}}
+
+
+def _literal(value: str) -> str:
+    """A variable's value that Kubernetes leaves as it is: it would expand ``$(NAME)``, and reads ``$$`` as ``$``."""
+    return value.replace("$", "$$")
