@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import aiohttp
 
 from . import kubelet_states as states
 from .connection import Connection
-from .kubelet_states import OUTCOME_ANNOTATION, Outcome
+from .kubelet_states import OUTCOME_ANNOTATION, Outcome, Step
 
 Object = dict[str, Any]
 Decide = Callable[[Object], Outcome | None]
@@ -28,7 +29,8 @@ Decide = Callable[[Object], Outcome | None]
 NODE_NAME = "standin"
 RETRY_SECONDS = 0.2
 WATCH_SECONDS = 300
-CONFLICT, NOT_FOUND, GONE = 409, 404, 410
+CONFLICT, NOT_FOUND = 409, 404
+CHANGED = "Changed"
 
 
 class StandIn:
@@ -210,22 +212,40 @@ class _Kubelet:
         """Write one state after the other; a deletion or a deadline ends the Pod early."""
         uid = pod["metadata"]["uid"]
         history: Object = dict(pod.get("status") or {})
-        for step in states.steps(pod, outcome):
-            cut = await self._pause(uid, step.after, interruptible=step.interruptible)
+        plan = states.steps(pod, outcome)
+        while (step := next(plan, None)) is not None:
+            cut = await self._pause(pod, step.after, interruptible=step.interruptible)
+            if cut == CHANGED:
+                pod = self._latest[uid]
+                plan = await self._changed_plan(pod)
+                continue
+            history["conditions"] = states.known_conditions(history, self._latest[uid])
             status = states.cut_short(pod, history, cut) if cut else step.status(history)
             history = {**history, **status}
             await self._write(pod, history)
             if cut:
                 return
 
-    async def _pause(self, uid: str, seconds: float, *, interruptible: bool) -> str:
-        """Wait; tells why it was cut short: `Deleted`, `DeadlineExceeded`, or '' when it was not."""
+    async def _changed_plan(self, pod: Object) -> Iterator[Step]:
+        """What follows when the annotation of a living Pod was changed."""
+        outcome = self._outcome(pod) or Outcome()
+        if outcome.schedule:
+            await self._bind(pod)
+        if (pod.get("status") or {}).get("phase") == "Running":
+            return states.ending(pod, outcome)
+        return states.steps(pod, outcome)
+
+    async def _pause(self, pod: Object, seconds: float, *, interruptible: bool) -> str:
+        """Wait; tells why it was cut short: `Deleted`, `DeadlineExceeded`, `Changed`, or '' when it was not."""
         loop = asyncio.get_running_loop()
+        uid, script = pod["metadata"]["uid"], _script(pod)
         end = loop.time() + seconds
         while True:
             latest = self._latest[uid]
             if interruptible and "deletionTimestamp" in latest["metadata"]:
                 return "Deleted"
+            if interruptible and _script(latest) != script:
+                return CHANGED
             limit = end
             deadline = states.seconds_to_deadline(latest)
             if interruptible and deadline is not None:
@@ -236,7 +256,7 @@ class _Kubelet:
                 return ""
             self._changed[uid].clear()
             try:
-                async with asyncio.timeout_at(limit):
+                async with asyncio.timeout_at(None if limit == math.inf else limit):
                     await self._changed[uid].wait()
             except TimeoutError:
                 continue
@@ -256,7 +276,7 @@ class _Kubelet:
     async def _write(self, pod: Object, status: Object) -> None:
         patch = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": status}
         kind = "application/merge-patch+json"
-        await self._tolerate(self.call("PATCH", f"{_path(pod)}/status", patch, kind), NOT_FOUND)
+        await self._tolerate(self.call("PATCH", f"{_path(pod)}/status", patch, kind), NOT_FOUND, CONFLICT)
 
     async def _remove(self, pod: Object) -> None:
         options = {
@@ -274,6 +294,11 @@ class _Kubelet:
         except aiohttp.ClientResponseError as error:
             if error.status not in codes:
                 raise
+
+
+def _script(pod: Object) -> str | None:
+    script: str | None = (pod["metadata"].get("annotations") or {}).get(OUTCOME_ANNOTATION)
+    return script
 
 
 def _path(pod: Object) -> str:

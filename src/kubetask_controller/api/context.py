@@ -24,9 +24,8 @@ option."""
 ORG_PATTERN = r"^~?[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
 REPO_PATTERN = r"^\.?[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 _PART = r"\.?[^./\x00-\x1f\x7f\\]+(\.[^./\x00-\x1f\x7f\\]+)*\.?"
-FILE_NAME_PATTERN = rf"^(/|(\.\./)+)?{_PART}(/{_PART})*/?$"
-"""Parts without ``..``, none of them empty or ``.``. A leading ``/`` or ``..`` and a trailing
-``/`` pass, so that a rule refuses them with a sentence instead of a pattern."""
+FILE_NAME_PATTERN = rf"^{_PART}(/{_PART})*$"
+"""A relative path without ``..``, of which no part is empty or ``.``."""
 
 
 class ContextType(StrEnum):
@@ -86,8 +85,8 @@ FileName = Annotated[
         )
     ),
 ]
-"""A relative path. The pattern alone refuses what is in the middle of it; the rules exist for
-their sentences."""
+"""The pattern refuses every path that leads out; the first rule repeats part of it as a
+sentence."""
 
 
 class File(KubeModel):
@@ -126,8 +125,9 @@ class Repository(KubeModel):
             Field(
                 json_schema_extra=validations(
                     Rule(
-                        "!self.endsWith('.lock')",
-                        "repository.branch must not end in .lock, which git does not allow",
+                        "!self.startsWith('-') && !self.endsWith('.lock')",
+                        "repository.branch must not start with '-' or end in '.lock':"
+                        " git does not allow it",
                     )
                 )
             ),

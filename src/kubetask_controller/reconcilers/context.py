@@ -19,6 +19,8 @@ from kubetask_controller.runtime.store import Reader
 
 INDEX_OWNER = "owner"
 """Index of Jobs and Pods by the uid of their controlling owner."""
+INDEX_BATCH = "batch"
+"""Index of BatchRuns by the Batch they refer to: ``namespace/name``."""
 INDEX_POOL = "pool"
 """Index of Jobs by the WorkspaceConfig in force: ``namespace/name``."""
 

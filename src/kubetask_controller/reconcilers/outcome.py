@@ -93,9 +93,9 @@ def task_state(
 def failure(job: JobView, pod: PodView | None, *, cancelled: bool) -> tuple[Reason, str]:
     """Why a failed Job failed: (reason, one line)."""
     assert job.failed is not None
+    if job.failed.reason == "DeadlineExceeded":
+        return Reason.TIMED_OUT, one_line(job.failed.message)
     if pod is None:
-        if job.failed.reason == "DeadlineExceeded":
-            return Reason.TIMED_OUT, one_line(job.failed.message)
         return (
             Reason.JOB_LOST,
             f"the Pod of Job {job.name} is gone, and with it the agent's last word",

@@ -223,6 +223,7 @@ class Registry:
             strategy.prepare_status(obj, old)
         else:
             strategy.prepare_update(obj, old)
+        metadata = obj["metadata"]
         errors = validate_object_meta(
             metadata, strategy.name_errors(metadata["name"]), namespaced=info.namespaced
         )

@@ -257,6 +257,10 @@ class Storage:
             found.history.compact(target)
         return target
 
+    def begin(self, resource: str) -> None:
+        """Note that a resource is served from now on: its history starts here."""
+        self._resource(resource)
+
     def forget(self, resource: str) -> None:
         """Drop a resource and its history (its CustomResourceDefinition went); its watches are closed."""
         found = self._resources.pop(resource, None)

@@ -45,7 +45,7 @@ def observe(run: ResourceView, memory: RunMemory, world: World) -> None:
             continue
         memory.made.add(index)
         memory.unsure.discard(index)
-        pods = _pods(job, world)
+        pods = _pods(run.uid, job, world)
         source = (job, pods)
         told = world.waiting.get(job.uid)
         if told is None and memory.sources.get(index) == source and known is not None:
@@ -79,16 +79,16 @@ def _without_job(
     gone = last_seen.job(run.uid, names.run_job_name(run.name, run.uid, index))
     if gone is None:
         return lost(run, index, known)
-    pods = last_seen.pods(gone.uid)
+    pods = last_seen.pods(run.uid, gone.uid)
     if gone.finished:
         state = task_state(gone, pods, cancelled=bool(run.spec.get("cancel")))
         return _with_start(state, known)
     return lost(run, index, known)
 
 
-def _pods(job: JobView, world: World) -> tuple[PodView, ...]:
+def _pods(owner_uid: str, job: JobView, world: World) -> tuple[PodView, ...]:
     living = tuple(world.pods(job.uid))
-    gone = world.last_seen.pods(job.uid)
+    gone = world.last_seen.pods(owner_uid, job.uid)
     if not gone:
         return living
     uids = {x.uid for x in living}

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Omitted, Phase, Reason
 from kubetask_controller.reconcilers.batchrun.memory import RunMemory
+from kubetask_controller.reconcilers.batchrun.snapshot import revision_name
 from kubetask_controller.reconcilers.conditions import build_conditions
 from kubetask_controller.reconcilers.contexts import distinguishing
 from kubetask_controller.reconcilers.indexes import format_indexes
@@ -100,7 +101,7 @@ def build_status(run: ResourceView, memory: RunMemory, summary: Summary, now: st
         "phase": summary.phase.value,
         "reason": summary.reason.value,
         "message": summary.message[: c.MAX_MESSAGE_LENGTH],
-        "done": f"{phases[Phase.SUCCEEDED]}/{total}",
+        "done": f"{phases[Phase.SUCCEEDED] + phases[Phase.FAILED]}/{total}",
         "progress": {
             "total": total,
             "pending": phases[Phase.PENDING],
@@ -118,6 +119,8 @@ def build_status(run: ResourceView, memory: RunMemory, summary: Summary, now: st
     }
     if start:
         status["startTime"] = start
+    if memory.snapshot is not None and "batchSpec" not in run.spec:
+        status["batchSnapshot"] = revision_name(run)
     if summary.phase.final:
         status["completionTime"] = previous.get("completionTime") or now
     status |= _ranges(memory)
@@ -146,8 +149,9 @@ def _ended(
 
 
 def _counts(phases: Mapping[Phase, int], total: int) -> str:
+    ended = phases[Phase.SUCCEEDED] + phases[Phase.FAILED]
     return (
-        f"{phases[Phase.SUCCEEDED]}/{total} done, {phases[Phase.RUNNING]} running, "
+        f"{ended}/{total} done, {phases[Phase.RUNNING]} running, "
         f"{phases[Phase.PENDING]} pending, {phases[Phase.FAILED]} failed"
     )
 

@@ -70,7 +70,9 @@ class TaskReconciler:
         name = names.task_job_name(task.name, task.uid)
         gone = self._shared.last_seen.job(task.uid, name)
         if gone is not None and gone.finished:
-            return task_state(gone, self._shared.last_seen.pods(gone.uid), cancelled=cancelled), 0.0
+            return task_state(
+                gone, self._shared.last_seen.pods(task.uid, gone.uid), cancelled=cancelled
+            ), 0.0
         if await self._was_made(request, task, name):
             return self._without_job(task, name), 0.0
         if cancelled:
@@ -84,7 +86,9 @@ class TaskReconciler:
         told, wake = await explain(shared, [job])
         living = tuple(shared.views.pods_of(job.uid))
         uids = {x.uid for x in living}
-        pods = living + tuple(x for x in shared.last_seen.pods(job.uid) if x.uid not in uids)
+        pods = living + tuple(
+            x for x in shared.last_seen.pods(task.uid, job.uid) if x.uid not in uids
+        )
         cancelled = bool(task.spec.get("cancel"))
         state = task_state(job, pods, cancelled=cancelled, waiting=told.get(job.uid))
         if state.final:

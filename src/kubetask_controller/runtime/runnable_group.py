@@ -1,0 +1,91 @@
+"""Runnables that start and stop together: one stage of a manager.
+
+Guarantees: what is added before the start waits for it, what is added later starts at once, and
+what is added after the stop is refused; the failure of one is reported once, and does not stop the
+others: that is for the owner of the group to decide.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+logger = structlog.get_logger("manager")
+
+
+class Runnable(Protocol):
+    """Something that a manager runs."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then finish what is under way.
+
+        Cancellation means that there is no time left. Returning early is fine; raising stops the
+        whole manager.
+        """
+
+
+class GroupStoppedError(RuntimeError):
+    """The group is stopping, or has stopped."""
+
+
+class RunnableGroup:
+    """One stage; see the module."""
+
+    def __init__(self, name: str, *, on_error: Callable[[BaseException], None]) -> None:
+        self.name = name
+        self._on_error = on_error
+        self._queued: list[Runnable] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
+        self._started = False
+
+    def add(self, runnable: Runnable) -> None:
+        """Take a runnable in.
+
+        Raises:
+            GroupStoppedError: it comes too late.
+        """
+        if self._stop.is_set():
+            raise GroupStoppedError(f"{self.name} are stopping, so nothing can be added")
+        if self._started:
+            self._launch(runnable)
+        else:
+            self._queued.append(runnable)
+
+    def start(self) -> None:
+        """Start what is there; may be called again."""
+        self._started = True
+        queued, self._queued = self._queued, []
+        for runnable in queued:
+            self._launch(runnable)
+
+    async def stop(self) -> None:
+        """Ask all to stop, and wait until they have."""
+        self._stop.set()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def abort(self, *, within: float) -> list[str]:
+        """Cancel whatever still runs; the names of what does not even end then."""
+        self._stop.set()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within)
+        return [task.get_name() for task in self._tasks]
+
+    def _launch(self, runnable: Runnable) -> None:
+        name = getattr(runnable, "name", type(runnable).__name__)
+        task = asyncio.create_task(runnable.run(self._stop), name=f"{self.name}/{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            logger.error("Runnable failed", runnable=task.get_name(), error=str(error))
+            self._on_error(error)
