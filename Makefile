@@ -57,3 +57,7 @@ verify: $(INSTALLED) ## Fail when generated files differ from what the code woul
 lock: $(INSTALLED) ## Pin the newest allowed versions in the lock file
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--no-emit-package kubetask-controller --no-emit-package devcluster --upgrade -o $(LOCK) hack/requirements/dev.in
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--upgrade -o hack/requirements/runtime.txt pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--upgrade -o hack/requirements/build.txt hack/requirements/build.in

@@ -8,6 +8,7 @@ from kubetask_controller.client.rest import Client
 from kubetask_controller.reconcilers.evidence import Evidence
 from kubetask_controller.reconcilers.jobcontrol import JobControl
 from kubetask_controller.reconcilers.lastseen import LastSeen
+from kubetask_controller.reconcilers.metrics import Recorder
 from kubetask_controller.reconcilers.podtemplate import Images
 from kubetask_controller.reconcilers.projections import JobView, PodView, ResourceView
 from kubetask_controller.reconcilers.slots import SlotLedger
@@ -63,6 +64,7 @@ class Shared:
     slots: SlotLedger
     last_seen: LastSeen
     events: EventRecorder
+    recorder: Recorder
     images: Images
 
     def now(self) -> datetime:

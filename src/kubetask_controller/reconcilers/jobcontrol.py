@@ -23,7 +23,7 @@ from kubetask_controller.client.errors import (
     is_conflict,
     is_not_found,
 )
-from kubetask_controller.client.resources import JOBS, PODS
+from kubetask_controller.client.resources import JOBS, PODS, Resource
 from kubetask_controller.client.rest import Client
 from kubetask_controller.reconcilers.projections import JobView, PodView, controller_of, project_job
 from kubetask_controller.reconcilers.waiting import Waiting, from_event
@@ -105,25 +105,18 @@ class JobControl:
         """End what a Job runs and keep the Pod and its log where there is one on a node.
 
         A live Pod gets ``activeDeadlineSeconds: 1``: the kubelet sends SIGTERM, then SIGKILL after the grace period, and the
-        Pod stays, Failed with reason DeadlineExceeded. A Job of which no Pod has reached a node is deleted.
+        Pod stays, Failed with reason DeadlineExceeded. A Job of which no Pod has reached a node is deleted. Retries that the
+        Job has left are taken from it once nothing of it runs: earlier, it would delete the Pod that is on its way out.
         """
-        live = [x for x in pods if not x.terminal]
         if not any(x.node for x in pods):
             await self.delete(job)
             return
+        live = [x for x in pods if not x.terminal]
         for pod in live:
-            if pod.active_deadline_seconds == 1:
-                continue
-            try:
-                await self._client.patch(
-                    PODS,
-                    pod.namespace,
-                    pod.name,
-                    {"spec": {"activeDeadlineSeconds": 1}, "metadata": {"uid": pod.uid}},
-                )
-            except APIStatusError as error:
-                if not (is_not_found(error) or is_conflict(error)):
-                    raise
+            if pod.active_deadline_seconds != 1:
+                await self._patch(PODS, pod, {"activeDeadlineSeconds": 1})
+        if not live and job.backoff_limit:
+            await self._patch(JOBS, job, {"backoffLimit": 0})
 
     async def delete(self, job: JobView) -> None:
         """Delete a Job with its Pods; one that is gone, or bears another uid, is left alone."""
@@ -131,6 +124,16 @@ class JobControl:
             await self._client.delete(
                 JOBS, job.namespace, job.name, uid=job.uid, propagation="Background"
             )
+        except APIStatusError as error:
+            if not (is_not_found(error) or is_conflict(error)):
+                raise
+
+    async def _patch(
+        self, resource: Resource, view: JobView | PodView, spec: dict[str, Any]
+    ) -> None:
+        body = {"spec": spec, "metadata": {"uid": view.uid}}
+        try:
+            await self._client.patch(resource, view.namespace, view.name, body)
         except APIStatusError as error:
             if not (is_not_found(error) or is_conflict(error)):
                 raise

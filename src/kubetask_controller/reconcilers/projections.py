@@ -53,6 +53,7 @@ class JobView:
     failed: Condition | None
     ending: bool
     """SuccessCriteriaMet or FailureTarget: decided, and its Pods are on their way out."""
+    backoff_limit: int
 
     @property
     def finished(self) -> bool:
@@ -160,10 +161,11 @@ def project_job(obj: JSON) -> JobView:
         created=metadata.get("creationTimestamp", ""),
         started=status.get("startTime") or "",
         deleting="deletionTimestamp" in metadata,
-        suspended=bool(obj.get("spec", {}).get("suspend")),
+        suspended=bool((obj.get("spec") or {}).get("suspend")),
         complete=true.get("Complete"),
         failed=true.get("Failed"),
         ending="SuccessCriteriaMet" in true or "FailureTarget" in true,
+        backoff_limit=(obj.get("spec") or {}).get("backoffLimit", 0),
     )
 
 

@@ -17,6 +17,7 @@ from kubetask_controller.reconcilers.context import (
 from kubetask_controller.reconcilers.evidence import Evidence
 from kubetask_controller.reconcilers.jobcontrol import JobControl
 from kubetask_controller.reconcilers.lastseen import LastSeen
+from kubetask_controller.reconcilers.metrics import Metrics, StateCollector
 from kubetask_controller.reconcilers.podtemplate import Images
 from kubetask_controller.reconcilers.projections import (
     JobView,
@@ -44,6 +45,7 @@ class Settings:
     """What the flags say about the reconcilers."""
 
     images: Images
+    version: str
     max_concurrent_reconciles: int = 4
 
 
@@ -71,6 +73,8 @@ def setup_with_manager(manager: Manager, settings: Settings) -> Shared:
     witness = Witness(views, slots, last_seen)
     jobs.add_event_handler(witness)
     pods.add_event_handler(witness)
+    registry = manager.metrics.registry
+    registry.register(StateCollector(runs, tasks, configs, slots.usage))
     client = manager.client
     shared = Shared(
         client=client,
@@ -82,6 +86,7 @@ def setup_with_manager(manager: Manager, settings: Settings) -> Shared:
         slots=slots,
         last_seen=last_seen,
         events=manager.event_recorder("kubetask-controller"),
+        recorder=Metrics(registry, version=settings.version),
         images=settings.images,
     )
     options = {"max_concurrent_reconciles": settings.max_concurrent_reconciles}

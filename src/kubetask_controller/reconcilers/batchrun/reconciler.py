@@ -14,7 +14,7 @@ from kubetask_controller.reconcilers.batchrun.plan import Plan, make_plan
 from kubetask_controller.reconcilers.batchrun.recorded import read_recorded
 from kubetask_controller.reconcilers.batchrun.settle import Settler
 from kubetask_controller.reconcilers.batchrun.starter import Starter
-from kubetask_controller.reconcilers.batchrun.status import build_status, summarize
+from kubetask_controller.reconcilers.batchrun.status import Summary, build_status, summarize
 from kubetask_controller.reconcilers.context import Shared, owner_key
 from kubetask_controller.reconcilers.finished import Finisher
 from kubetask_controller.reconcilers.patience import explain
@@ -69,6 +69,8 @@ class BatchRunReconciler:
         summary = summarize(run, memory.states, blocked)
         status = build_status(run, memory, summary, self._shared.timestamp())
         retry = await self._writer.write(run, status)
+        if not retry:
+            self._count(run, memory, summary)
         problem, memory.problem = memory.problem, None
         if problem is not None:
             raise problem
@@ -98,6 +100,7 @@ class BatchRunReconciler:
         recorded = read_recorded(run)
         memory.states = [recorded.state(index) for index in range(memory.snapshot.total)]
         memory.made |= recorded.made
+        memory.counted |= recorded.final.keys()
         present = {x.index for x in self._shared.views.jobs_of(run.uid)}
         unknown = {
             names.run_job_name(run.name, run.uid, index): index
@@ -110,6 +113,15 @@ class BatchRunReconciler:
             )
             memory.made |= {unknown[name] for name in ran}
         memory.looked_back = True
+
+    def _count(self, run: ResourceView, memory: RunMemory, summary: Summary) -> None:
+        """Tell the metrics of what has ended and is in the status now."""
+        for index, state in enumerate(memory.states):
+            if state is not None and state.final and index not in memory.counted:
+                memory.counted.add(index)
+                self._shared.recorder.task_ended(run, state)
+        if summary.phase.final:
+            self._shared.recorder.run_ended(run, summary.phase.value, summary.reason.value)
 
     def _silent(self, memory: RunMemory, jobs: dict[int, JobView]) -> list[JobView]:
         """Jobs whose task is known to be waiting, or not known at all: Events may have to be asked."""

@@ -60,6 +60,8 @@ class TaskReconciler:
         state, wake = await self._advance(request, task)
         status = build_task_status(task, state, self._shared.timestamp())
         retry = await self._writer.write(task, status)
+        if state.final:
+            self._shared.recorder.task_ended(task, state)
         return Result(min((x for x in (wake, retry) if x > 0), default=0.0))
 
     async def _advance(self, request: Request, task: ResourceView) -> tuple[TaskState, float]:

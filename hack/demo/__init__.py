@@ -1,0 +1,1 @@
+"""The main job on the embedded development cluster, from an empty folder to pushed branches."""

@@ -1,0 +1,77 @@
+"""One controller under its own ServiceAccount, on whatever cluster the tests are given; a fresh namespace for each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from controller import ControllerProcess
+from devcluster.base import Cluster
+from kubectl import Kubectl
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM = "kubetask-system"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Cluster) -> Kubectl:
+    """The CRDs and the controller's rights, as `kubectl apply -k` installs them."""
+    kubectl = Kubectl(cluster.admin_kubeconfig, SYSTEM)
+    kubectl("apply", "--server-side", "-k", str(ROOT / "config" / "crd"))
+    kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/name=kubetask")
+    namespace = kubectl("create", "namespace", SYSTEM, "--dry-run=client", "-o", "yaml")
+    kubectl("apply", "-f", "-", stdin=namespace)
+    kubectl("apply", "-k", str(ROOT / "config" / "rbac"))
+    return kubectl
+
+
+@pytest.fixture(scope="session")
+def _controller(
+    cluster: Cluster, installed: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControllerProcess]:
+    directory = tmp_path_factory.mktemp("controller")
+    process = ControllerProcess(
+        cluster.service_account_kubeconfig(SYSTEM, "kubetask-controller"),
+        directory / "controller.log",
+        "--leader-elect",
+        f"--leader-election-namespace={SYSTEM}",
+        "--leader-elect-lease-duration=3s",
+        "--leader-elect-renew-deadline=2s",
+        "--leader-elect-retry-period=500ms",
+        "--metrics-bind-address=0",
+        "--health-probe-bind-address=0",
+        f"--agent-image={cluster.test_image}",
+        f"--workspace-image={cluster.test_image}",
+        "--log-level=debug",
+    )
+    process.start()
+    yield process
+    if process.running:
+        process.stop()
+
+
+@pytest.fixture
+def controller(_controller: ControllerProcess) -> ControllerProcess:
+    """The controller, running; a test may kill and start it."""
+    if not _controller.running:
+        _controller.start()
+    return _controller
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, installed: Kubectl) -> Iterator[str]:
+    """A fresh namespace that has the account of tasks."""
+    with cluster.namespace("kubetask") as name:
+        Kubectl(cluster.admin_kubeconfig, name)("create", "serviceaccount", "kubetask-agent")
+        yield name
+
+
+@pytest.fixture
+def kubectl(cluster: Cluster, namespace: str, controller: ControllerProcess) -> Kubectl:
+    """kubectl in the test's namespace, with the controller at work."""
+    return Kubectl(cluster.admin_kubeconfig, namespace)

@@ -1,0 +1,68 @@
+"""The controller as a process of its own, under its own ServiceAccount."""
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+BINARY = Path(sys.executable).with_name("kubetask-controller")
+START_SECONDS = 30.0
+
+
+class ControllerProcess:
+    """One replica. Its log lies beside its kubeconfig, and is shown when it does not come up."""
+
+    def __init__(self, kubeconfig: Path, log: Path, *arguments: str) -> None:
+        self._kubeconfig = kubeconfig
+        self.log = log
+        self._arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it; returns at once."""
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("KUBETASK_")}
+        with self.log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [BINARY, f"--kubeconfig={self._kubeconfig}", *self._arguments],
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                env=environ | {"PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """SIGKILL: what a node does that loses power."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+
+def ready(url: str) -> bool:
+    """Whether a health endpoint says ok."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
