@@ -60,7 +60,7 @@ class Finisher:
                 raise
 
     def _tell(self, view: ResourceView, count: int) -> None:
-        regarding = ObjectReference(c.API_VERSION, self._kind, view.namespace, view.name, view.uid)
+        regarding = ObjectReference(c.API_VERSION, self._kind, view.name, view.namespace, view.uid)
         noun = "Job" if count == 1 else "Jobs"
         self._shared.events.event(
             regarding,

@@ -91,7 +91,9 @@ class StatusWriter:
         if event is None:
             return
         reason, kind = event
-        regarding = ObjectReference(c.API_VERSION, self._kind, view.namespace, view.name, view.uid)
+        regarding = ObjectReference(
+            c.API_VERSION, self._kind, view.name, view.namespace, view.uid
+        )
         note = status["message"] or f"{status['phase']}: {status['reason']}"
         self._shared.events.event(
             regarding, type=kind, reason=reason.value, action="Reconcile", note=note
