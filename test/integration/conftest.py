@@ -44,12 +44,12 @@ def _controller(
         "--leader-elect-renew-deadline=2s",
         "--leader-elect-retry-period=500ms",
         "--metrics-bind-address=0",
-        "--health-probe-bind-address=0",
         f"--agent-image={cluster.test_image}",
         f"--workspace-image={cluster.test_image}",
         "--log-level=debug",
     )
     process.start()
+    process.wait_ready()
     yield process
     if process.running:
         process.stop()
@@ -60,6 +60,7 @@ def controller(_controller: ControllerProcess) -> ControllerProcess:
     """The controller, running; a test may kill and start it."""
     if not _controller.running:
         _controller.start()
+        _controller.wait_ready()
     return _controller
 
 

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -17,7 +19,9 @@ class ControllerProcess:
     def __init__(self, kubeconfig: Path, log: Path, *arguments: str) -> None:
         self._kubeconfig = kubeconfig
         self.log = log
-        self._arguments = arguments
+        port = free_port()
+        self._ready_url = f"http://127.0.0.1:{port}/readyz"
+        self._arguments = (*arguments, f"--health-probe-bind-address=127.0.0.1:{port}")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -42,6 +46,22 @@ class ControllerProcess:
                 start_new_session=True,
             )
 
+    def wait_ready(self) -> None:
+        """Return once its caches are filled; AssertionError with its log where it does not come up."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self._ready():
+            if not self.running or time.monotonic() > deadline:
+                tail = "\n".join(self.log.read_text().splitlines()[-20:])
+                raise AssertionError(f"the controller did not come up; {self.log}:\n{tail}")
+            time.sleep(0.05)
+
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(self._ready_url, timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
     def kill(self) -> None:
         """SIGKILL: what a node does that loses power."""
         assert self._process is not None
@@ -59,10 +79,8 @@ class ControllerProcess:
             raise
 
 
-def ready(url: str) -> bool:
-    """Whether a health endpoint says ok."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -11,77 +11,137 @@ from kubetask_controller.reconcilers.projections import project_job, project_pod
 from kubetask_controller.reconcilers.waiting import from_event
 
 TRANSCRIPT = Path(__file__).parents[1] / "devcluster" / "transcripts" / "pods.jsonl"
-SCENARIOS = {
-    line["note"]: line for line in map(json.loads, TRANSCRIPT.read_text().splitlines())
-}
+SCENARIOS = {line["note"]: line for line in map(json.loads, TRANSCRIPT.read_text().splitlines())}
 
 EXPECTED = {
-    "success with a termination message": (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED, "3 files changed"),
+    "success with a termination message": (
+        Phase.SUCCEEDED,
+        Reason.TASK_SUCCEEDED,
+        "3 files changed",
+    ),
     "exit code 3": (Phase.FAILED, Reason.AGENT_ERROR, "exit code 3"),
     "exit code 3, terminationMessagePolicy FallbackToLogsOnError": (
-        Phase.FAILED, Reason.AGENT_ERROR, "exit code 3: boom",
+        Phase.FAILED,
+        Reason.AGENT_ERROR,
+        "exit code 3: boom",
     ),
     "termination message of 6000 bytes": (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED, "xxx"),
     "out of memory (limit 40Mi)": (Phase.FAILED, Reason.OOM_KILLED, "memory"),
-    "image that does not exist": (Phase.PENDING, Reason.IMAGE_PULL_BACK_OFF, "registry.example.com/nothing:1"),
-    "image with imagePullPolicy Never that is not there": (
-        Phase.PENDING, Reason.IMAGE_PULL_BACK_OFF, "is not present",
+    "image that does not exist": (
+        Phase.PENDING,
+        Reason.IMAGE_PULL_BACK_OFF,
+        "registry.example.com/nothing:1",
     ),
-    "image name that is invalid": (Phase.PENDING, Reason.INVALID_IMAGE_NAME, "couldn't parse image"),
+    "image with imagePullPolicy Never that is not there": (
+        Phase.PENDING,
+        Reason.IMAGE_PULL_BACK_OFF,
+        "is not present",
+    ),
+    "image name that is invalid": (
+        Phase.PENDING,
+        Reason.INVALID_IMAGE_NAME,
+        "couldn't parse image",
+    ),
     "command that is not in the image": (Phase.FAILED, Reason.AGENT_ERROR, "/no/such/agent"),
     "env from a Secret key that is missing (Secret exists)": (
-        Phase.PENDING, Reason.CONTEXT_NOT_FOUND, "key nope in Secret",
+        Phase.PENDING,
+        Reason.CONTEXT_NOT_FOUND,
+        "key nope in Secret",
     ),
     "env from a Secret that is missing": (Phase.PENDING, Reason.CONTEXT_NOT_FOUND, "not found"),
     "projected volume from a ConfigMap that is missing": (
-        Phase.PENDING, Reason.CONTEXT_NOT_FOUND, 'configmap "none" not found',
+        Phase.PENDING,
+        Reason.CONTEXT_NOT_FOUND,
+        'configmap "none" not found',
     ),
     "projected volume from a ConfigMap key that is missing": (
-        Phase.PENDING, Reason.CONTEXT_NOT_FOUND, "non-existent config key",
+        Phase.PENDING,
+        Reason.CONTEXT_NOT_FOUND,
+        "non-existent config key",
     ),
     "projected volume from a Secret that is missing": (
-        Phase.PENDING, Reason.CONTEXT_NOT_FOUND, 'secret "none" not found',
+        Phase.PENDING,
+        Reason.CONTEXT_NOT_FOUND,
+        'secret "none" not found',
     ),
     "projected volume from a ConfigMap that is missing but optional": (
-        Phase.SUCCEEDED, Reason.TASK_SUCCEEDED, "",
+        Phase.SUCCEEDED,
+        Reason.TASK_SUCCEEDED,
+        "",
     ),
     "the missing ConfigMap appears after 6 s": (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED, ""),
     "persistent volume claim that does not exist": (
-        Phase.PENDING, Reason.UNSCHEDULABLE, 'persistentvolumeclaim "kubetask-workspace" not found',
+        Phase.PENDING,
+        Reason.UNSCHEDULABLE,
+        'persistentvolumeclaim "kubetask-workspace" not found',
     ),
     "runAsNonRoot with an image that runs as root": (
-        Phase.PENDING, Reason.CREATE_CONTAINER_CONFIG_ERROR, "runAsNonRoot",
+        Phase.PENDING,
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "runAsNonRoot",
     ),
     "restricted security context, arbitrary uid, read-only root": (
-        Phase.SUCCEEDED, Reason.TASK_SUCCEEDED, "",
+        Phase.SUCCEEDED,
+        Reason.TASK_SUCCEEDED,
+        "",
     ),
     "no node fits a nodeSelector": (Phase.PENDING, Reason.UNSCHEDULABLE, "node affinity/selector"),
-    "no node has the memory asked for": (Phase.PENDING, Reason.UNSCHEDULABLE, "Insufficient memory"),
+    "no node has the memory asked for": (
+        Phase.PENDING,
+        Reason.UNSCHEDULABLE,
+        "Insufficient memory",
+    ),
     "ServiceAccount that does not exist": (
-        Phase.PENDING, Reason.SERVICE_ACCOUNT_NOT_FOUND, 'serviceaccount "kubetask-agent" not found',
+        Phase.PENDING,
+        Reason.SERVICE_ACCOUNT_NOT_FOUND,
+        'serviceaccount "kubetask-agent" not found',
     ),
     "ServiceAccount appears after 5 s": (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED, ""),
     "namespace enforces the restricted Pod Security Standard": (
-        Phase.PENDING, Reason.ADMISSION_DENIED, "PodSecurity",
+        Phase.PENDING,
+        Reason.ADMISSION_DENIED,
+        "PodSecurity",
     ),
     "quota of zero Pods": (Phase.PENDING, Reason.QUOTA_EXCEEDED, "exceeded quota: q"),
-    "activeDeadlineSeconds 3 on the Pod template": (Phase.FAILED, Reason.TIMED_OUT, "longer than 3 s"),
-    "activeDeadlineSeconds 3 on the Job": (Phase.FAILED, Reason.TIMED_OUT, "longer than specified deadline"),
-    "a running Pod's activeDeadlineSeconds is set to 1": (Phase.FAILED, Reason.CANCELLED, "user's request"),
+    "activeDeadlineSeconds 3 on the Pod template": (
+        Phase.FAILED,
+        Reason.TIMED_OUT,
+        "longer than 3 s",
+    ),
+    "activeDeadlineSeconds 3 on the Job": (
+        Phase.FAILED,
+        Reason.TIMED_OUT,
+        "longer than specified deadline",
+    ),
+    "a running Pod's activeDeadlineSeconds is set to 1": (
+        Phase.FAILED,
+        Reason.CANCELLED,
+        "user's request",
+    ),
     "a running Pod's activeDeadlineSeconds is set to 1, the agent ignores TERM": (
-        Phase.FAILED, Reason.CANCELLED, "user's request",
+        Phase.FAILED,
+        Reason.CANCELLED,
+        "user's request",
     ),
     "Job suspended while its Pod runs, resumed later": None,
     "Job deleted in the background while its Pod runs": None,
     "Pod deleted by hand while it runs": (Phase.FAILED, Reason.AGENT_ERROR, "was deleted while"),
-    "Pod evicted through the API, no podFailurePolicy": (Phase.FAILED, Reason.EVICTED, "EvictionByEvictionAPI"),
+    "Pod evicted through the API, no podFailurePolicy": (
+        Phase.FAILED,
+        Reason.EVICTED,
+        "EvictionByEvictionAPI",
+    ),
     "Pod evicted through the API, podFailurePolicy ignores DisruptionTarget": (
-        Phase.SUCCEEDED, Reason.TASK_SUCCEEDED, "",
+        Phase.SUCCEEDED,
+        Reason.TASK_SUCCEEDED,
+        "",
     ),
     "backoffLimit 2, every try fails": (Phase.FAILED, Reason.AGENT_ERROR, "exit code 1"),
     "init container succeeds": (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED, ""),
     "init container fails with a message": (
-        Phase.FAILED, Reason.WORKSPACE_ERROR, "fatal: repository not found",
+        Phase.FAILED,
+        Reason.WORKSPACE_ERROR,
+        "fatal: repository not found",
     ),
 }
 
@@ -104,7 +164,10 @@ def last_state(note: str) -> TaskState:
 
 def _object(entry: dict, *, uid: str) -> dict:
     metadata = {
-        "namespace": "case", "name": entry["name"], "uid": uid, "resourceVersion": entry["resourceVersion"],
+        "namespace": "case",
+        "name": entry["name"],
+        "uid": uid,
+        "resourceVersion": entry["resourceVersion"],
         "creationTimestamp": "2026-11-23T06:00:00Z",
     }
     if entry.get("deletionTimestamp") or entry["type"] == "DELETED":

@@ -145,9 +145,7 @@ async def test_versions_of_leading_additions_are_not_trusted_when_the_watch_bega
     assert server.versions("watch") == ["", "", "10"]
 
 
-@pytest.mark.parametrize(
-    ("window", "stall", "retries"), [(0, 0, 0), (30, 0, 31), (30, 60, 40)]
-)
+@pytest.mark.parametrize(("window", "stall", "retries"), [(0, 0, 0), (30, 0, 31), (30, 60, 40)])
 async def test_internal_errors_are_retried_within_their_window_only(clock, window, stall, retries):
     # One error a second. A minute without one in between opens the window anew.
     broken = error(500, "InternalError")

@@ -5,7 +5,7 @@ has recorded; like every counter they begin at 0 with the process.
 """
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase
 from kubetask_controller.reconcilers.outcome import TaskState
 from kubetask_controller.reconcilers.projections import ResourceView
+from kubetask_controller.reconcilers.slots import Pool
 from kubetask_controller.reconcilers.times import parse_time
 
 DURATION_BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800)
@@ -131,7 +132,9 @@ class StateCollector(Collector):
         used: places held of a WorkspaceConfig (namespace, name).
     """
 
-    def __init__(self, runs: _Listed, tasks: _Listed, configs: _Listed, used: "Used") -> None:
+    def __init__(
+        self, runs: _Listed, tasks: _Listed, configs: _Listed, used: Callable[[Pool], int]
+    ) -> None:
         self._runs, self._tasks, self._configs, self._used = runs, tasks, configs, used
 
     def describe(self) -> Iterable[Metric]:
@@ -162,12 +165,6 @@ class StateCollector(Collector):
                 used.add_metric(labels, self._used((config.namespace, config.name)))
         yield limit
         yield used
-
-
-class Used(Protocol):
-    """How many places of a pool are held."""
-
-    def __call__(self, pool: tuple[str, str], /) -> int: ...
 
 
 def _family(name: str, text: str, tally: Tally[tuple[str, str]]) -> GaugeMetricFamily:

@@ -14,7 +14,7 @@ from kubetask_controller.reconcilers.context import Shared, owner_key
 from kubetask_controller.reconcilers.kinds import RESOURCES
 from kubetask_controller.reconcilers.projections import ResourceView
 from kubetask_controller.runtime.consistency import StaleCacheError
-from kubetask_controller.runtime.events import ObjectReference
+from kubetask_controller.runtime.events import EventType, ObjectReference
 
 MIN_INTERVAL = 1.0
 """Seconds between two writes of one object's status; a change of phase does not wait."""
@@ -91,9 +91,7 @@ class StatusWriter:
         if event is None:
             return
         reason, kind = event
-        regarding = ObjectReference(
-            c.API_VERSION, self._kind, view.name, view.namespace, view.uid
-        )
+        regarding = ObjectReference(c.API_VERSION, self._kind, view.name, view.namespace, view.uid)
         note = status["message"] or f"{status['phase']}: {status['reason']}"
         self._shared.events.event(
             regarding, type=kind, reason=reason.value, action="Reconcile", note=note
@@ -102,7 +100,7 @@ class StatusWriter:
 
 def _event(
     old: tuple[str | None, str | None], new: tuple[str, str]
-) -> tuple[EventReason, str] | None:
+) -> tuple[EventReason, EventType] | None:
     """Which Event tells this change: (reason, type), None for a change that is not worth one."""
     phase, reason = new
     if phase == Phase.SUCCEEDED:

@@ -28,7 +28,7 @@ LOW_PRIORITY = -100
 T = TypeVar("T", bound=Hashable)
 
 
-class ShutDown(Exception):  # noqa: N818 - not an error: the end of the work
+class ShutDown(Exception):
     """The queue is shut down, and nothing is left in it."""
 
 
@@ -217,7 +217,7 @@ class WorkQueue(Generic[T]):
         now = asyncio.get_running_loop().time()
         while (first := self._waiting.first_key()) is not None and first <= now:
             entry = self._waiting.pop()
-            assert entry is not None  # noqa: S101 - there is a first key
+            assert entry is not None
             self._became_ready(entry)
         self._arm()
 

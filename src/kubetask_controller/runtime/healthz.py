@@ -1,0 +1,81 @@
+"""``/healthz`` and ``/readyz``, with named checks, as controller-runtime answers them.
+
+Each check has a path of its own below (``/readyz/caches``); ``?exclude=`` leaves one out, ``?verbose`` lists them. A failure
+is a 500 that lists the checks and withholds the reasons, which go to the log.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+Check = Callable[[], Awaitable[None] | None]
+"""Returns where all is well, and raises where it is not."""
+
+logger = structlog.get_logger("healthz")
+
+
+def ping() -> None:
+    """The process answers, so its event loop turns."""
+
+
+class HealthChecks:
+    """The checks of one path."""
+
+    def __init__(self, path: str) -> None:
+        """`path` such as ``/healthz``."""
+        self.path = path
+        self._checks: dict[str, Check] = {}
+
+    def add(self, name: str, check: Check) -> None:
+        """Add a check.
+
+        Raises:
+            ValueError: there is one of that name.
+        """
+        if name in self._checks:
+            raise ValueError(f"{self.path} has a check {name} already")
+        self._checks[name] = check
+
+    def routes(self) -> list[web.RouteDef]:
+        """What to serve; without checks a ping alone."""
+        if not self._checks:
+            self._checks["ping"] = ping
+        return [web.get(self.path, self._all), web.get(f"{self.path}/{{name}}", self._one)]
+
+    async def _all(self, request: web.Request) -> web.Response:
+        excluded = set(request.query.getall("exclude", []))
+        chosen = {name: x for name, x in self._checks.items() if name not in excluded}
+        lines, failed = [], False
+        for name, check in chosen.items():
+            good = await self._passes(name, check)
+            failed = failed or not good
+            lines.append(f"[+]{name} ok" if good else f"[-]{name} failed: reason withheld")
+        lines += [f"[+]{name} excluded: ok" for name in sorted(excluded & self._checks.keys())]
+        kind = self.path.strip("/")
+        if failed:
+            text = "\n".join([*lines, f"{kind} check failed", ""])
+            return web.Response(status=500, text=text)
+        if "verbose" in request.query:
+            return web.Response(text="\n".join([*lines, f"{kind} check passed", ""]))
+        return web.Response(text="ok")
+
+    async def _one(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        check = self._checks.get(name)
+        if check is None:
+            return web.Response(status=404, text=f"there is no check {name}\n")
+        if await self._passes(name, check):
+            return web.Response(text="ok")
+        return web.Response(status=500, text=f"{name} failed: reason withheld\n")
+
+    async def _passes(self, name: str, check: Check) -> bool:
+        try:
+            result = check()
+            if inspect.isawaitable(result):
+                await result
+        except Exception as error:
+            logger.info("Health check failed", path=self.path, check=name, error=str(error))
+            return False
+        return True

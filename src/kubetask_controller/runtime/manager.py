@@ -1,0 +1,271 @@
+"""Starts and stops what a controller process consists of, in controller-runtime's order.
+
+Start: HTTP servers, caches (waited for), other runnables, leader election, then what needs the lead. Stop: the others, the
+controllers (work under way is finished), caches, HTTP servers, the Lease is released, and Events are sent last. The Lease is
+renewed all the while.
+
+Guarantees: nothing that needs the lead runs without it; the first failure of any part ends the whole with that failure; an
+orderly stop takes at most `graceful_shutdown_timeout` seconds, and after a lost Lease none at all.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import structlog
+from aiohttp import web
+
+from kubetask_controller.client.rest import Client
+from kubetask_controller.runtime.cache import Cache
+from kubetask_controller.runtime.clientmetrics import PrometheusInformerMetrics
+from kubetask_controller.runtime.clock import Clock, RealClock
+from kubetask_controller.runtime.controller import CACHE_SYNC_TIMEOUT
+from kubetask_controller.runtime.events import EventBroadcaster, EventRecorder
+from kubetask_controller.runtime.healthz import Check, HealthChecks
+from kubetask_controller.runtime.httpserver import HTTPServer
+from kubetask_controller.runtime.leaderelection import (
+    LeaderElectionConfig,
+    LeaderElectionLostError,
+    LeaderElector,
+)
+from kubetask_controller.runtime.leaselock import LeaseLock
+from kubetask_controller.runtime.metrics import Metrics
+from kubetask_controller.runtime.runnable_group import Runnable, RunnableGroup
+
+ABORT_SECONDS = 2.0
+"""Seconds that cancelled work may take to end."""
+
+logger = structlog.get_logger("manager")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderElectionOptions:
+    """Where and how to elect.
+
+    Attributes:
+        name: of the Lease.
+        namespace: of the Lease.
+        config: timings and identity.
+    """
+
+    name: str
+    namespace: str
+    config: LeaderElectionConfig = field(default_factory=LeaderElectionConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerOptions:
+    """How a manager works.
+
+    Attributes:
+        namespaces: to watch; empty for all.
+        leader_election: None to act at once and always.
+        health_probe_bind_address: ``host:port``, "0" for none.
+        graceful_shutdown_timeout: seconds for an orderly stop.
+        cache_sync_timeout: seconds for the caches' first lists.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    leader_election: LeaderElectionOptions | None = None
+    health_probe_bind_address: str = "0"
+    graceful_shutdown_timeout: float = 30.0
+    cache_sync_timeout: float = CACHE_SYNC_TIMEOUT
+
+
+class Manager:
+    """One process; see the module. Must be made inside of a running event loop."""
+
+    def __init__(
+        self,
+        client: Client,
+        options: ManagerOptions,
+        *,
+        metrics: Metrics,
+        clock: Clock | None = None,
+    ) -> None:
+        self.options = options
+        self.metrics = metrics
+        self.clock = clock or RealClock()
+        self.elected = asyncio.Event()
+        self._elector = self._make_elector(client)
+        self.client = client.guarded(self._elector.check) if self._elector else client
+        self.cache = Cache(
+            client,
+            namespaces=options.namespaces,
+            clock=self.clock,
+            metrics=PrometheusInformerMetrics(metrics.registry),
+        )
+        self._failure: BaseException | None = None
+        self._stopping = asyncio.Event()
+        self._healthz, self._readyz = HealthChecks("/healthz"), HealthChecks("/readyz")
+        self._broadcaster = EventBroadcaster(client, self.clock)
+        groups = ("HTTP servers", "caches", "others", "leader election runnables", "events")
+        self._groups = {name: RunnableGroup(name, on_error=self._fail) for name in groups}
+        self._groups["caches"].add(_CacheRunnable(self.cache))
+        self._groups["events"].add(self._broadcaster)
+        self._readyz.add("caches", self._caches_synced)
+        if self._elector:
+            self._healthz.add("leaderElection", self._elector.healthy)
+
+    def may_act(self) -> bool:
+        """No election is asked for, or it is won and not lost."""
+        return self._elector is None or self._elector.leading
+
+    def event_recorder(self, name: str) -> EventRecorder:
+        """Records Events as the component of that name."""
+        return self._broadcaster.recorder(name)
+
+    def add(self, runnable: Runnable, *, needs_leader: bool = True) -> None:
+        """Run something, by default only while leading.
+
+        Raises:
+            GroupStoppedError: the manager is stopping.
+        """
+        group = "leader election runnables" if needs_leader else "others"
+        self._groups[group].add(runnable)
+
+    def add_server(self, server: HTTPServer) -> None:
+        """Serve from before the caches fill until after the last reconcile."""
+        self._groups["HTTP servers"].add(server)
+
+    def add_healthz_check(self, name: str, check: Check) -> None:
+        """Raises ValueError when there is one of that name."""
+        self._healthz.add(name, check)
+
+    def add_readyz_check(self, name: str, check: Check) -> None:
+        """Raises ValueError when there is one of that name."""
+        self._readyz.add(name, check)
+
+    async def start(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set.
+
+        Raises:
+            LeaderElectionLostError: the Lease was lost; the process should end.
+            CacheSyncTimeoutError: the caches did not fill; the message names which.
+            Exception: the first failure of any part.
+        """
+        routes: Iterable[web.RouteDef] = [*self._healthz.routes(), *self._readyz.routes()]
+        self.add_server(HTTPServer("health", self.options.health_probe_bind_address, routes))
+        election: asyncio.Task[None] | None = None
+        watcher = asyncio.create_task(self._watch(stop), name="manager/stop")
+        try:
+            for name in ("events", "HTTP servers", "caches"):
+                self._groups[name].start()
+            if await self._synced():
+                self._groups["others"].start()
+                election = asyncio.create_task(self._lead(), name="manager/election")
+                await self._stopping.wait()
+        finally:
+            watcher.cancel()
+            await self._stop(election)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        logger.info("Stopping and waiting for what is under way")
+        self._stopping.set()
+
+    async def _synced(self) -> bool:
+        """Wait for the caches; False if asked to stop first."""
+        waiting = asyncio.create_task(self.cache.wait_for_sync(self.options.cache_sync_timeout))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+            return not self._stopping.is_set()
+        finally:
+            for task in (waiting, stopping):
+                task.cancel()
+            await asyncio.gather(waiting, stopping, return_exceptions=True)
+
+    async def _lead(self) -> None:
+        try:
+            if self._elector:
+                await self._elector.acquire()
+                self._status(1)
+            self.elected.set()
+            self._groups["leader election runnables"].start()
+            if self._elector:
+                await self._elector.hold()
+        except LeaderElectionLostError as error:
+            logger.error("Leader election lost", error=str(error))
+            self._status(0)
+            self._fail(error)
+
+    async def _stop(self, election: asyncio.Task[None] | None) -> None:
+        lost = isinstance(self._failure, LeaderElectionLostError)
+        grace = 0.0 if lost else self.options.graceful_shutdown_timeout
+        order = ("others", "leader election runnables", "caches", "HTTP servers")
+        try:
+            async with asyncio.timeout(grace):
+                for name in order:
+                    await self._groups[name].stop()
+        except TimeoutError:
+            if not lost:
+                logger.warning("Not everything ended in time", seconds=grace)
+            for name in order:
+                for left in await self._groups[name].abort(within=ABORT_SECONDS):
+                    logger.error("Does not end", runnable=left)
+        await self._end_election(election)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ABORT_SECONDS):
+                await self._groups["events"].stop()
+        await self._groups["events"].abort(within=ABORT_SECONDS)
+
+    async def _end_election(self, election: asyncio.Task[None] | None) -> None:
+        if election is None:
+            return
+        election.cancel()
+        await asyncio.gather(election, return_exceptions=True)
+        if self._elector:
+            await self._elector.release()
+            self._status(0)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._stopping.set()
+
+    def _caches_synced(self) -> None:
+        laggards = self.cache.laggards()
+        if laggards:
+            raise RuntimeError(f"not synced: {', '.join(laggards)}")
+
+    def _status(self, leading: int) -> None:
+        assert self.options.leader_election is not None
+        self.metrics.leader.labels(self.options.leader_election.name).set(leading)
+
+    def _make_elector(self, client: Client) -> LeaderElector | None:
+        options = self.options.leader_election
+        if options is None:
+            return None
+        self.metrics.leader.labels(options.name).set(0)
+        slow = self.metrics.leader_slowpath.labels(options.name)
+        timeout = options.config.request_timeout
+        lock = LeaseLock(client, options.namespace, options.name, timeout=timeout)
+        return LeaderElector(lock, options.config, clock=self.clock, on_slow_path=slow.inc)
+
+
+class _CacheRunnable:
+    """A cache runs until it is cancelled; a group asks with an event."""
+
+    name = "cache"
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Fill the cache until `stop` is set."""
+        running = asyncio.create_task(self._cache.run(), name="cache/run")
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+        finally:
+            for task in (running, stopping):
+                task.cancel()
+            await asyncio.gather(running, stopping, return_exceptions=True)

@@ -1,0 +1,120 @@
+"""Who may scrape: a bearer token that TokenReview knows, of a user whom SubjectAccessReview lets GET the path.
+
+As controller-runtime's filter does since kube-rbac-proxy went away: answers are kept for a while, so a scrape every few
+seconds costs the API server next to nothing; an anonymous request is refused; where the API server cannot be asked, the
+answer is 500 and nothing is told.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from kubetask_controller.client.errors import ClientError
+from kubetask_controller.client.resources import SUBJECTACCESSREVIEWS, TOKENREVIEWS
+from kubetask_controller.client.rest import Client
+from kubetask_controller.runtime.clock import Clock
+
+REVIEW_TIMEOUT = 10.0
+AUTHENTICATED_SECONDS = 60.0
+ALLOWED_SECONDS = 300.0
+DENIED_SECONDS = 30.0
+MAX_ANSWERS = 1024
+
+logger = structlog.get_logger("metrics")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    value: Any
+    until: float
+
+
+class MetricsAuthorizer:
+    """Asks the API server about scrapers."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._users: dict[str, _Answer] = {}
+        self._verdicts: dict[tuple[str, str, str], _Answer] = {}
+
+    def middleware(self) -> Middleware:
+        """For an HTTPServer."""
+
+        @web.middleware
+        async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
+            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not token:
+                return web.Response(status=401, text="Unauthorized\n")
+            try:
+                user = await self._user(token.strip())
+                if user is None:
+                    return web.Response(status=401, text="Unauthorized\n")
+                if not await self._allowed(user, request.method.lower(), request.path):
+                    return web.Response(status=403, text="Forbidden\n")
+            except ClientError as error:
+                logger.warning("Scraper could not be authorized", error=str(error))
+                return web.Response(status=500, text="Internal Server Error\n")
+            return await handler(request)
+
+        return authorize
+
+    async def _user(self, token: str) -> dict[str, Any] | None:
+        # The digest stands for the token, so that no token lies in memory for longer than its request.
+        key = hashlib.sha256(token.encode()).hexdigest()
+        known = self._known(self._users, key)
+        if known:
+            user: dict[str, Any] = known.value
+            return user
+        body = {
+            "apiVersion": TOKENREVIEWS.api_version,
+            "kind": TOKENREVIEWS.kind,
+            "spec": {"token": token},
+        }
+        review = await self._client.create(TOKENREVIEWS, None, body, timeout=REVIEW_TIMEOUT)
+        status = review.get("status") or {}
+        if not status.get("authenticated"):
+            return None
+        found: dict[str, Any] = status["user"]
+        self._keep(self._users, key, found, AUTHENTICATED_SECONDS)
+        return found
+
+    async def _allowed(self, user: dict[str, Any], verb: str, path: str) -> bool:
+        key = (user.get("username", ""), verb, path)
+        known = self._known(self._verdicts, key)
+        if known:
+            return bool(known.value)
+        spec = {
+            "user": user.get("username"),
+            "uid": user.get("uid"),
+            "groups": user.get("groups"),
+            "extra": user.get("extra"),
+            "nonResourceAttributes": {"path": path, "verb": verb},
+        }
+        body = {
+            "apiVersion": SUBJECTACCESSREVIEWS.api_version,
+            "kind": SUBJECTACCESSREVIEWS.kind,
+            "spec": {k: v for k, v in spec.items() if v},
+        }
+        review = await self._client.create(SUBJECTACCESSREVIEWS, None, body, timeout=REVIEW_TIMEOUT)
+        allowed = bool((review.get("status") or {}).get("allowed"))
+        self._keep(self._verdicts, key, allowed, ALLOWED_SECONDS if allowed else DENIED_SECONDS)
+        return allowed
+
+    def _known(self, answers: dict[Any, _Answer], key: Any) -> _Answer | None:
+        answer = answers.get(key)
+        return answer if answer and answer.until > self._clock.monotonic() else None
+
+    def _keep(self, answers: dict[Any, _Answer], key: Any, value: Any, seconds: float) -> None:
+        now = self._clock.monotonic()
+        if len(answers) >= MAX_ANSWERS:
+            for old in [k for k, v in answers.items() if v.until <= now] or list(answers):
+                del answers[old]
+        answers[key] = _Answer(value, now + seconds)

@@ -1,0 +1,120 @@
+"""The metrics endpoint: plain, or over TLS to those who may ``GET /metrics``.
+
+A certificate given as a folder is read again when it changes, so cert-manager can rotate it; without one a self-signed
+certificate is made at start.
+"""
+
+import asyncio
+import datetime
+import ipaddress
+import socket
+import ssl
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from prometheus_client import CollectorRegistry
+
+from kubetask_controller.runtime.metrics import render
+
+PATH = "/metrics"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+RELOAD_SECONDS = 10.0
+SELF_SIGNED_DAYS = 365
+
+logger = structlog.get_logger("metrics")
+
+
+def routes(registry: CollectorRegistry) -> list[web.RouteDef]:
+    """``GET /metrics``."""
+
+    async def scrape(request: web.Request) -> web.Response:
+        return web.Response(body=render(registry), headers={"Content-Type": CONTENT_TYPE})
+
+    return [web.get(PATH, scrape)]
+
+
+def new_context() -> ssl.SSLContext:
+    """A server's context without a certificate yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def load_self_signed(context: ssl.SSLContext) -> None:
+    """Give the context a certificate for this host that nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    host = socket.gethostname()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName(
+        [
+            x509.DNSName(host),
+            x509.DNSName("localhost"),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        ]
+    )
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + datetime.timedelta(days=SELF_SIGNED_DAYS))
+        .add_extension(names, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    # OpenSSL reads certificates from files alone.
+    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+        file.write(secret + certificate.public_bytes(pem))
+        file.flush()
+        context.load_cert_chain(file.name)
+
+
+class CertificateWatcher:
+    """Keeps a context's certificate as a folder has it; a runnable."""
+
+    name = "certificate watcher"
+
+    def __init__(self, context: ssl.SSLContext, directory: Path) -> None:
+        """`directory` holds ``tls.crt`` and ``tls.key``.
+
+        Raises:
+            OSError: a file is missing, or is no certificate (ssl.SSLError).
+        """
+        self._context = context
+        self._files = (directory / "tls.crt", directory / "tls.key")
+        self._state = self._stat()
+        context.load_cert_chain(*self._files)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Look at the files every ten seconds."""
+        watching = asyncio.create_task(self._watch())
+        await stop.wait()
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+    async def _watch(self) -> NoReturn:
+        while True:
+            await asyncio.sleep(RELOAD_SECONDS)
+            try:
+                state = await asyncio.to_thread(self._stat)
+                if state != self._state:
+                    self._context.load_cert_chain(*self._files)
+                    self._state = state
+                    logger.info("Certificate was read anew", file=str(self._files[0]))
+            except OSError as error:
+                # A rotation may be half done; the next look will tell.
+                logger.warning("Certificate cannot be read", error=str(error))
+
+    def _stat(self) -> list[tuple[int, int]]:
+        return [(x.stat().st_mtime_ns, x.stat().st_ino) for x in self._files]
