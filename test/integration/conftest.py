@@ -30,14 +30,10 @@ def installed(cluster: Cluster) -> Kubectl:
     return kubectl
 
 
-@pytest.fixture(scope="session")
-def _controller(
-    cluster: Cluster, installed: Kubectl, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ControllerProcess]:
-    directory = tmp_path_factory.mktemp("controller")
-    process = ControllerProcess(
+def _replica(cluster: Cluster, directory: Path, name: str) -> ControllerProcess:
+    return ControllerProcess(
         cluster.service_account_kubeconfig(SYSTEM, "kubetask-controller"),
-        directory / "controller.log",
+        directory / f"{name}.log",
         "--leader-elect",
         f"--leader-election-namespace={SYSTEM}",
         "--leader-elect-lease-duration=3s",
@@ -48,8 +44,22 @@ def _controller(
         f"--workspace-image={cluster.test_image}",
         "--log-level=debug",
     )
-    process.start()
-    process.wait_ready()
+
+
+@pytest.fixture(scope="session")
+def _controller(
+    cluster: Cluster, installed: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControllerProcess]:
+    process = _replica(cluster, tmp_path_factory.mktemp("controller"), "controller")
+    yield process
+    if process.running:
+        process.stop()
+
+
+@pytest.fixture
+def second(cluster: Cluster, installed: Kubectl, tmp_path: Path) -> Iterator[ControllerProcess]:
+    """A second replica, not started."""
+    process = _replica(cluster, tmp_path, "second")
     yield process
     if process.running:
         process.stop()

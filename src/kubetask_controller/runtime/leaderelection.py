@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from kubetask_controller.client.errors import APIStatusError, ClientError, is_conflict
+from kubetask_controller.client.errors import ClientError, is_already_exists, is_conflict
 from kubetask_controller.runtime.clock import Clock
 from kubetask_controller.runtime.leaselock import (
     LeaderElectionRecord,
@@ -39,8 +39,8 @@ class LeaderElectionLostError(Exception):
     """The Lease could not be renewed in time; the process must not act any more."""
 
 
-class NotLeaderError(Exception):
-    """A write was stopped because this process is not, or not any more, the leader."""
+class NotLeaderError(ClientError):
+    """A write was not sent because this process is not, or not any more, the leader."""
 
 
 def new_identity() -> str:
@@ -97,6 +97,7 @@ class LeaderElector:
         self._seen_at = 0.0
         self._renewed_at = float("-inf")
         self._leading = False
+        self._claimed = False  # the Lease may bear our name, whether or not we were told so
 
     @property
     def leading(self) -> bool:
@@ -153,13 +154,16 @@ class LeaderElector:
                 await self._clock.sleep(self._config.retry_period)
                 await self._renew()
         except LeaderElectionLostError:
-            self._leading = False
+            self._leading = self._claimed = False
             raise
 
     async def release(self) -> None:
-        """Give the Lease up, so that a successor need not wait; to be called when all work has stopped."""
-        was_leading, self._leading = self._leading, False
-        if not was_leading:
+        """Give the Lease up, so that a successor need not wait; to be called when all work has stopped.
+
+        Does nothing where the Lease was never asked for, or was lost.
+        """
+        self._leading = False
+        if not self._claimed:
             return
         try:
             async with asyncio.timeout(self._config.renew_deadline):
@@ -169,16 +173,19 @@ class LeaderElector:
             logger.warning("The lease was not released in time; it will run out")
 
     async def _renew(self) -> None:
-        remaining = self._renewed_at + self._config.renew_deadline - self._clock.monotonic()
+        limit = self._config.renew_deadline
+        late = LeaderElectionLostError(f"the Lease was not renewed within {limit:g} s")
+        remaining = self._renewed_at + limit - self._clock.monotonic()
+        if remaining <= 0:
+            raise late  # the process was paused: not even one more request
         try:
-            async with asyncio.timeout(max(0.0, remaining)):
+            async with asyncio.timeout(remaining):
                 while not await self._attempt(self._try):
                     if self._seen and self._held_by_another(self._seen.record):
                         raise LeaderElectionLostError(f"{self.leader} has taken the Lease")
                     await self._clock.sleep(self._config.retry_period)
         except TimeoutError:
-            limit = self._config.renew_deadline
-            raise LeaderElectionLostError(f"the Lease was not renewed within {limit:g} s") from None
+            raise late from None
 
     async def _attempt(self, step: Callable[[], Awaitable[bool]]) -> bool:
         try:
@@ -201,12 +208,14 @@ class LeaderElector:
                 self._renewed_at = started
                 return True
         seen = await self._lock.get()
-        if seen is None:
-            self._observe(await self._lock.create(self._record(None)))
-        else:
+        if seen is not None:
             self._observe(seen)
             if self._held_by_another(seen.record) and self._valid():
                 return False
+        self._claimed = True
+        if seen is None:
+            self._observe(await self._lock.create(self._record(None)))
+        else:
             self._observe(await self._lock.update(seen, self._record(seen.record)))
         self._renewed_at = started
         return True
@@ -241,4 +250,4 @@ class LeaderElector:
 
 def _is_race(error: ClientError) -> bool:
     """Two candidates wrote at once, and the other one was first."""
-    return isinstance(error, APIStatusError) and is_conflict(error)
+    return is_conflict(error) or is_already_exists(error)

@@ -54,7 +54,9 @@ class RunnableGroup:
             self._queued.append(runnable)
 
     def start(self) -> None:
-        """Start what is there; may be called again."""
+        """Start what is there; may be called again, and does nothing after the stop."""
+        if self._stop.is_set():
+            return
         self._started = True
         queued, self._queued = self._queued, []
         for runnable in queued:

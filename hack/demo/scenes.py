@@ -1,0 +1,105 @@
+"""What the demo shows: a run that succeeds, and one that fails and says why."""
+
+import asyncio
+from pathlib import Path
+
+from hack.demo import console
+from hack.demo.environment import Environment
+from hack.demo.progress import FINAL, follow
+
+MANIFESTS = Path(__file__).with_name("manifests")
+SCRIPT = Path(__file__).with_name("bump.sh")
+
+
+class DemoError(Exception):
+    """The demo did not end as it should."""
+
+
+async def update_dependencies(env: Environment) -> None:
+    """Scene one: every repository gets a branch with the agent's commit."""
+    console.scene("One change to five repositories")
+    await _apply(env, "workspace.yaml", "batch.yaml", "batchrun.yaml")
+    run = await follow(env.kubectl.watch("batchrun", "update-requests-001"))
+    if run.get("status", {}).get("phase") != "Succeeded":
+        raise DemoError(f"the run ended as {run.get('status')}")
+    console.console.print()
+    await env.kubectl.show("get", "batchruns")
+    await _show_branches(env, run)
+
+
+async def a_task_that_fails(env: Environment) -> None:
+    """Scene two: what the user is told when something goes wrong."""
+    console.scene("A run that fails, and what its user is told")
+    await _apply(env, "failing.yaml")
+    run = await follow(env.kubectl.watch("batchrun", "update-requests-002"))
+    if run.get("status", {}).get("phase") not in FINAL[1:]:
+        raise DemoError(f"the run ended as {run.get('status')}")
+    console.console.print()
+    await env.kubectl.show("get", "batchruns")
+    columns = (
+        "custom-columns=TASK:.status.tasks[*].index,"
+        "REASON:.status.tasks[*].reason,MESSAGE:.status.tasks[*].message"
+    )
+    await env.kubectl.show("get", "batchrun", "update-requests-002", "-o", columns)
+    await env.kubectl.show("logs", "job/update-requests-002-task-0", "--tail=5")
+    await env.kubectl.show("events", "--for=batchrun/update-requests-002")
+
+
+def look_around(env: Environment) -> None:
+    """How to go on by hand."""
+    console.scene("Look around")
+    kubeconfig = env.kubeconfig.relative_to(Path.cwd()) if _inside(env.kubeconfig) else env.kubeconfig
+    for line in (
+        f"export KUBECONFIG=$PWD/{kubeconfig} PATH=$PWD/.venv/bin:$PATH",
+        "kubectl config set-context --current --namespace=team-platform",
+        "kubectl get batchruns -w",
+        "kubectl describe batchrun update-requests-001",
+        "kubectl logs job/update-requests-001-task-0",
+        "kubectl get batchrun update-requests-001 -o yaml",
+        "kubectl explain batchrun.spec",
+        "kubectl delete batchrun update-requests-002",
+    ):
+        console.command(line)
+
+
+async def _apply(env: Environment, *names: str) -> None:
+    script = await env.kubectl.run(
+        *("create", "configmap", "agent-scripts", f"--from-file={SCRIPT}"),
+        *("--dry-run=client", "-o", "yaml"),
+    )
+    await env.kubectl.run("apply", "-f", "-", stdin=script)
+    for name in names:
+        console.command(f"kubectl apply -f hack/demo/manifests/{name}")
+        text = (MANIFESTS / name).read_text().replace("$GIT_URL", env.git_url)
+        console.output(await env.kubectl.run("apply", "-f", "-", stdin=text))
+    console.console.print()
+
+
+async def _show_branches(env: Environment, run: dict[str, object]) -> None:
+    branches: dict[str, str] = {}
+    for repository in env.repositories:
+        listed = await _git(env.bare / f"{repository}.git", "branch", "--list", "kubetask/*")
+        for branch in listed.split():
+            branches[repository] = branch
+    expected = len(run["status"]["tasks"])  # type: ignore[index]
+    if len(branches) != expected:
+        raise DemoError(f"{expected} repositories should have a branch, these have: {branches}")
+    for repository, branch in branches.items():
+        path = env.bare / f"{repository}.git"
+        console.command(f"git -C acme/{repository}.git log --oneline main..{branch}")
+        console.output(await _git(path, "log", "--oneline", f"main..{branch}"))
+        console.diff(await _git(path, "diff", "--unified=0", f"main...{branch}"))
+
+
+async def _git(repository: Path, *arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *("git", "--git-dir", str(repository), *arguments), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    if process.returncode:
+        raise DemoError(f"git {' '.join(arguments)} failed in {repository}")
+    return out.decode()
+
+
+def _inside(path: Path) -> bool:
+    return path.is_relative_to(Path.cwd())

@@ -1,0 +1,174 @@
+"""Runs one container and tells the node about it.
+
+Standard input: a line of JSON, the `Config`, then one line of JSON per order: {"signal": number}. Its end means that the node is gone: the
+container is killed. Standard output, a line of JSON each: {"started": pid} or {"failed": why}, {"log": true} when the log has grown (may
+be left out), and last {"exited": code, "oom": bool}. The code is 128 + the signal for a container that was killed.
+
+The container's first process is number 1 of its own process namespace: when it ends, the kernel kills all that it has left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+from typing import Any, TypedDict
+
+from . import linux
+from .container import Container, become
+from .logs import LogWriter
+from .memory import LOOK_SECONDS, MemoryLimit
+from .rootfs import Mount
+
+READ_BYTES = 65536
+DRAIN_SECONDS = 1.0
+SIGNALED = 128
+
+
+class Config(TypedDict):
+    """One container. Paths are of the machine but for `cwd` and targets; `memory` in bytes, 0 for no limit."""
+
+    log: str
+    base: str
+    user_namespace: bool
+    memory: int
+    mounts: list[Mount]
+    container: Container
+
+
+class _Shim:
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._log_fd = os.open(config["log"], os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o640)
+        self._log = LogWriter(self._log_fd)
+        self._orders = b""
+        self._streams: dict[int, str] = {}
+        self._poll = select.poll()
+        self._pid = 0
+        self._listening = False
+
+    def run(self) -> None:
+        """From the start of the container to its end."""
+        failure = self._start()
+        if failure:
+            os.waitpid(self._pid, 0)
+            _tell(failed=failure)
+            return
+        _tell(started=self._pid)
+        limit = MemoryLimit(self._pid, self._config["memory"]) if self._config["memory"] else None
+        status = self._keep(limit)
+        self._drain()
+        code = os.waitstatus_to_exitcode(status)
+        _tell(exited=code if code >= 0 else SIGNALED - code, oom=limit is not None and limit.exceeded)
+
+    def _start(self) -> str:
+        """Make the process. Returns what went wrong before its program was running, or ''."""
+        if self._config["user_namespace"]:
+            _enter_user_namespace(self._config["container"])
+        linux.unshare(linux.CLONE_NEWPID)
+        out, err, result = os.pipe(), os.pipe(), os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            become(self._config["container"], self._config["mounts"], self._config["base"], (out[1], err[1], result[1]))
+        for _, end in (out, err, result):
+            os.close(end)
+        self._streams = {out[0]: "stdout", err[0]: "stderr"}
+        for fd in self._streams:
+            self._poll.register(fd, select.POLLIN)
+        with open(result[0], "rb") as file:  # closed by the kernel when the program starts
+            return file.read().decode(errors="replace")
+
+    def _keep(self, limit: MemoryLimit | None) -> int:
+        """Pass on streams and orders until the container has ended. Returns its wait status."""
+        process = os.pidfd_open(self._pid)
+        self._poll.register(process, select.POLLIN)
+        self._poll.register(0, select.POLLIN)
+        self._listening = True
+        timeout = None if limit is None else LOOK_SECONDS * 1000
+        while True:
+            for fd, _ in self._poll.poll(timeout):
+                if fd == process:
+                    self._poll.unregister(process)
+                    self._stop_listening()
+                    return os.waitpid(self._pid, 0)[1]
+                if fd == 0:
+                    self._order()
+                else:
+                    self._copy(fd)
+            if limit is not None:
+                limit.look()
+
+    def _drain(self) -> None:
+        """What the streams still hold; nobody writes any more."""
+        while self._streams:
+            ready = self._poll.poll(DRAIN_SECONDS * 1000)
+            if not ready:
+                break
+            for fd, _ in ready:
+                self._copy(fd)
+        self._log.finish()
+
+    def _copy(self, fd: int) -> None:
+        data = os.read(fd, READ_BYTES)
+        if data:
+            self._log.feed(self._streams[fd], data)
+            _tell(log=True)
+        else:
+            self._poll.unregister(fd)
+            del self._streams[fd]
+            os.close(fd)
+
+    def _order(self) -> None:
+        data = os.read(0, READ_BYTES)
+        if not data:
+            os.kill(self._pid, signal.SIGKILL)
+            self._stop_listening()
+            return
+        *lines, self._orders = (self._orders + data).split(b"\n")
+        for line in lines:
+            os.kill(self._pid, json.loads(line)["signal"])
+
+    def _stop_listening(self) -> None:
+        if self._listening:
+            self._poll.unregister(0)
+            self._listening = False
+
+
+def _enter_user_namespace(container: Container) -> None:
+    """Become root of a user namespace in which this user has the uid and gid that the container asks for."""
+    uid, gid = os.geteuid(), os.getegid()
+    linux.unshare(linux.CLONE_NEWUSER)
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{container['uid']} {uid} 1"),
+        ("gid_map", f"{container['gid']} {gid} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+
+
+def _tell(**message: Any) -> None:
+    try:
+        os.write(1, json.dumps(message).encode() + b"\n")
+    except BrokenPipeError:
+        return  # the node is gone; standard input says so too
+
+
+def main() -> None:
+    """Run the container that standard input describes."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a terminal's Ctrl-C is for the node, which then ends its Pods
+    line = b""
+    while not line.endswith(b"\n"):
+        data = os.read(0, 1)
+        if not data:
+            return
+        line += data
+    try:
+        _Shim(json.loads(line)).run()
+    except OSError as error:
+        _tell(failed=f"{error}")
+        sys.exit(1)
