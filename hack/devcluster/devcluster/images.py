@@ -1,7 +1,8 @@
 """The images that the node knows: what is run for an image name.
 
-There is no registry and nothing is unpacked: every image has the file system of the machine, and an `ImageSpec` says what is particular
-about it. An image that nobody registered cannot be pulled, as on a real node (`ErrImagePull`, then `ImagePullBackOff`).
+There is no registry and nothing is unpacked: every image has the file system of the machine, and an
+`ImageSpec` says what is particular about it. An image that nobody registered cannot be pulled, as on a real
+node (`ErrImagePull`, then `ImagePullBackOff`).
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _FIELDS = ("entrypoint", "cmd", "env", "path", "working_dir", "user")
 class ImageSpec:
     """What an image's configuration says.
 
-    `entrypoint` and `cmd` are run where the container gives no command or args; `path` are folders put first in PATH (a virtual
-    environment's `bin`); `user` is `uid` or `uid:gid`, '' for root.
+    `entrypoint` and `cmd` are run where the container gives no command or args; `path` are folders put first
+    in PATH (a virtual environment's `bin`); `user` is `uid` or `uid:gid`, '' for root.
     """
 
     entrypoint: Sequence[str] = ()

@@ -210,7 +210,7 @@ class LeaderElector:
         seen = await self._lock.get()
         if seen is not None:
             self._observe(seen)
-            if self._held_by_another(seen.record) and self._valid():
+            if self._held_by_another(seen.record) and (self._leading or self._valid()):
                 return False
         self._claimed = True
         if seen is None:

@@ -14,6 +14,8 @@ from structlog.typing import Processor
 Format = Literal["json", "console"]
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# Local variables hold tokens and the content of Secrets, so they must not come with a traceback.
+_TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
 
 def configure_logging(*, level: str = "info", format: str = "json") -> None:
@@ -40,7 +42,13 @@ def configure_logging(*, level: str = "info", format: str = "json") -> None:
             structlog.processors.JSONRenderer(),
         ]
     else:
-        last = [structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stderr.isatty())]
+        last = [
+            structlog.dev.ConsoleRenderer(
+                timestamp_key="ts",
+                colors=sys.stderr.isatty(),
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -5,7 +5,8 @@ controllers (work under way is finished), caches, HTTP servers, the Lease is rel
 renewed all the while.
 
 Guarantees: nothing that needs the lead runs without it; the first failure of any part ends the whole with that failure; an
-orderly stop takes at most `graceful_shutdown_timeout` seconds, and after a lost Lease none at all.
+orderly stop takes at most `graceful_shutdown_timeout` seconds, and after a lost Lease none at all; the Lease is released only
+when nothing is left that could act.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 import structlog
 from aiohttp import web
 
+from kubetask_controller.client.resources import LEASES
 from kubetask_controller.client.rest import Client
 from kubetask_controller.runtime.cache import Cache
 from kubetask_controller.runtime.clientmetrics import PrometheusInformerMetrics
@@ -31,10 +33,13 @@ from kubetask_controller.runtime.leaderelection import (
 )
 from kubetask_controller.runtime.leaselock import LeaseLock
 from kubetask_controller.runtime.metrics import Metrics
+from kubetask_controller.runtime.objectref import ObjectReference
 from kubetask_controller.runtime.runnable_group import Runnable, RunnableGroup
+from kubetask_controller.runtime.until import run_until
 
 ABORT_SECONDS = 2.0
 """Seconds that cancelled work may take to end."""
+_STOP_ORDER = ("others", "leader election runnables", "caches", "HTTP servers")
 
 logger = structlog.get_logger("manager")
 
@@ -62,7 +67,7 @@ class ManagerOptions:
         namespaces: to watch; empty for all.
         leader_election: None to act at once and always.
         health_probe_bind_address: ``host:port``, "0" for none.
-        graceful_shutdown_timeout: seconds for an orderly stop.
+        graceful_shutdown_timeout: seconds for an orderly stop; 0 for none, negative for as long as it takes.
         cache_sync_timeout: seconds for the caches' first lists.
     """
 
@@ -97,11 +102,13 @@ class Manager:
             metrics=PrometheusInformerMetrics(metrics.registry),
         )
         self._failure: BaseException | None = None
+        self._started = False
         self._stopping = asyncio.Event()
         self._healthz, self._readyz = HealthChecks("/healthz"), HealthChecks("/readyz")
         self._broadcaster = EventBroadcaster(client, self.clock)
-        groups = ("HTTP servers", "caches", "others", "leader election runnables", "events")
-        self._groups = {name: RunnableGroup(name, on_error=self._fail) for name in groups}
+        self._groups = {
+            name: RunnableGroup(name, on_error=self._fail) for name in (*_STOP_ORDER, "events")
+        }
         self._groups["caches"].add(_CacheRunnable(self.cache))
         self._groups["events"].add(self._broadcaster)
         self._readyz.add("caches", self._caches_synced)
@@ -143,8 +150,12 @@ class Manager:
         Raises:
             LeaderElectionLostError: the Lease was lost; the process should end.
             CacheSyncTimeoutError: the caches did not fill; the message names which.
+            RuntimeError: it ran before.
             Exception: the first failure of any part.
         """
+        if self._started:
+            raise RuntimeError("a manager runs only once")
+        self._started = True
         routes: Iterable[web.RouteDef] = [*self._healthz.routes(), *self._readyz.routes()]
         self.add_server(HTTPServer("health", self.options.health_probe_bind_address, routes))
         election: asyncio.Task[None] | None = None
@@ -185,44 +196,61 @@ class Manager:
         try:
             if self._elector:
                 await self._elector.acquire()
-                self._status(1)
+                self._tell_of_lead(leading=True)
             self.elected.set()
             self._groups["leader election runnables"].start()
             if self._elector:
                 await self._elector.hold()
         except LeaderElectionLostError as error:
             logger.error("Leader election lost", error=str(error))
-            self._status(0)
+            self._tell_of_lead(leading=False)
+            self._fail(error)
+        except Exception as error:
+            logger.exception("Leader election failed")
             self._fail(error)
 
     async def _stop(self, election: asyncio.Task[None] | None) -> None:
-        lost = isinstance(self._failure, LeaderElectionLostError)
-        grace = 0.0 if lost else self.options.graceful_shutdown_timeout
-        order = ("others", "leader election runnables", "caches", "HTTP servers")
-        try:
-            async with asyncio.timeout(grace):
-                for name in order:
-                    await self._groups[name].stop()
-        except TimeoutError:
-            if not lost:
-                logger.warning("Not everything ended in time", seconds=grace)
-            for name in order:
-                for left in await self._groups[name].abort(within=ABORT_SECONDS):
-                    logger.error("Does not end", runnable=left)
-        await self._end_election(election)
+        if not self.elected.is_set():
+            # A candidate that is leaving must not win.
+            await self._end_election(election)
+            election = None
+        left = await self._stop_groups()
+        await self._end_election(election, release=not left)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ABORT_SECONDS):
                 await self._groups["events"].stop()
         await self._groups["events"].abort(within=ABORT_SECONDS)
 
-    async def _end_election(self, election: asyncio.Task[None] | None) -> None:
+    async def _stop_groups(self) -> list[str]:
+        """Stop all but election and Events; names what does not even end when it is cancelled."""
+        lost = isinstance(self._failure, LeaderElectionLostError)
+        grace = 0.0 if lost else self.options.graceful_shutdown_timeout
+        try:
+            async with asyncio.timeout(None if grace < 0 else grace):
+                for name in _STOP_ORDER:
+                    await self._groups[name].stop()
+        except TimeoutError:
+            if not lost:
+                logger.warning("Not everything ended in time", seconds=grace)
+        aborts = (self._groups[name].abort(within=ABORT_SECONDS) for name in _STOP_ORDER)
+        left = [name for names in await asyncio.gather(*aborts) for name in names]
+        for name in left:
+            logger.error("Does not end", runnable=name)
+        return left
+
+    async def _end_election(
+        self, election: asyncio.Task[None] | None, *, release: bool = True
+    ) -> None:
         if election is None:
             return
         election.cancel()
         await asyncio.gather(election, return_exceptions=True)
-        if self._elector:
+        if self._elector is None:
+            return
+        if self._elector.leading:
+            self._tell_of_lead(leading=False)
+        if release:
             await self._elector.release()
-            self._status(0)
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:
@@ -234,9 +262,17 @@ class Manager:
         if laggards:
             raise RuntimeError(f"not synced: {', '.join(laggards)}")
 
-    def _status(self, leading: int) -> None:
-        assert self.options.leader_election is not None
-        self.metrics.leader.labels(self.options.leader_election.name).set(leading)
+    def _tell_of_lead(self, *, leading: bool) -> None:
+        options = self.options.leader_election
+        assert options is not None
+        self.metrics.leader.labels(options.name).set(leading)
+        self.event_recorder("leader-election").event(
+            ObjectReference(LEASES.api_version, LEASES.kind, options.name, options.namespace),
+            type="Normal",
+            reason="LeaderElection",
+            action="Acquire" if leading else "Release",
+            note=f"{options.config.identity} {'became' if leading else 'stopped'} leading",
+        )
 
     def _make_elector(self, client: Client) -> LeaderElector | None:
         options = self.options.leader_election
@@ -259,13 +295,4 @@ class _CacheRunnable:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fill the cache until `stop` is set."""
-        running = asyncio.create_task(self._cache.run(), name="cache/run")
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                running.result()
-        finally:
-            for task in (running, stopping):
-                task.cancel()
-            await asyncio.gather(running, stopping, return_exceptions=True)
+        await run_until(stop, self._cache.run())

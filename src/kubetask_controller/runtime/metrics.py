@@ -109,9 +109,17 @@ class Metrics:
             registry=registry,
         )
         self._queue = _QueueFamilies(registry)
+        self._controllers: set[str] = set()
 
     def controller(self, name: str) -> "ControllerMetrics":
-        """The series of one controller, all of them made now."""
+        """The series of one controller, all of them made now.
+
+        Raises:
+            ValueError: there is a controller of that name, whose series these would be too.
+        """
+        if name in self._controllers:
+            raise ValueError(f"there is a controller {name} already")
+        self._controllers.add(name)
         return ControllerMetrics(self, name)
 
     def queue(self, name: str) -> "QueueMetrics":

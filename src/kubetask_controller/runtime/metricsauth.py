@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from pydantic_core import to_json
 
 from kubetask_controller.client.errors import ClientError
 from kubetask_controller.client.resources import SUBJECTACCESSREVIEWS, TOKENREVIEWS
@@ -43,7 +44,7 @@ class MetricsAuthorizer:
         self._client = client
         self._clock = clock
         self._users: dict[str, _Answer] = {}
-        self._verdicts: dict[tuple[str, str, str], _Answer] = {}
+        self._verdicts: dict[bytes, _Answer] = {}
 
     def middleware(self) -> Middleware:
         """For an HTTPServer."""
@@ -51,7 +52,7 @@ class MetricsAuthorizer:
         @web.middleware
         async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
             scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not token:
+            if scheme.lower() != "bearer" or not token or not token.isascii():
                 return web.Response(status=401, text="Unauthorized\n")
             try:
                 user = await self._user(token.strip())
@@ -71,7 +72,7 @@ class MetricsAuthorizer:
         key = hashlib.sha256(token.encode()).hexdigest()
         known = self._known(self._users, key)
         if known:
-            user: dict[str, Any] = known.value
+            user: dict[str, Any] | None = known.value
             return user
         body = {
             "apiVersion": TOKENREVIEWS.api_version,
@@ -80,28 +81,28 @@ class MetricsAuthorizer:
         }
         review = await self._client.create(TOKENREVIEWS, None, body, timeout=REVIEW_TIMEOUT)
         status = review.get("status") or {}
-        if not status.get("authenticated"):
-            return None
-        found: dict[str, Any] = status["user"]
+        found: dict[str, Any] | None = status["user"] if status.get("authenticated") else None
         self._keep(self._users, key, found, AUTHENTICATED_SECONDS)
         return found
 
     async def _allowed(self, user: dict[str, Any], verb: str, path: str) -> bool:
-        key = (user.get("username", ""), verb, path)
-        known = self._known(self._verdicts, key)
-        if known:
-            return bool(known.value)
-        spec = {
+        fields = {
             "user": user.get("username"),
             "uid": user.get("uid"),
             "groups": user.get("groups"),
             "extra": user.get("extra"),
             "nonResourceAttributes": {"path": path, "verb": verb},
         }
+        spec = {name: value for name, value in fields.items() if value}
+        # Not the name alone: its groups are what a user is allowed by.
+        key = to_json(spec)
+        known = self._known(self._verdicts, key)
+        if known:
+            return bool(known.value)
         body = {
             "apiVersion": SUBJECTACCESSREVIEWS.api_version,
             "kind": SUBJECTACCESSREVIEWS.kind,
-            "spec": {k: v for k, v in spec.items() if v},
+            "spec": spec,
         }
         review = await self._client.create(SUBJECTACCESSREVIEWS, None, body, timeout=REVIEW_TIMEOUT)
         allowed = bool((review.get("status") or {}).get("allowed"))

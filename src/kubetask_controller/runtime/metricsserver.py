@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry
 
 from kubetask_controller.runtime.metrics import render
+from kubetask_controller.runtime.until import run_until
 
 PATH = "/metrics"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -94,14 +95,11 @@ class CertificateWatcher:
         self._context = context
         self._files = (directory / "tls.crt", directory / "tls.key")
         self._state = self._stat()
-        context.load_cert_chain(*self._files)
+        self._load()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look at the files every ten seconds."""
-        watching = asyncio.create_task(self._watch())
-        await stop.wait()
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        await run_until(stop, self._watch())
 
     async def _watch(self) -> NoReturn:
         while True:
@@ -109,12 +107,17 @@ class CertificateWatcher:
             try:
                 state = await asyncio.to_thread(self._stat)
                 if state != self._state:
-                    self._context.load_cert_chain(*self._files)
+                    self._load()
                     self._state = state
                     logger.info("Certificate was read anew", file=str(self._files[0]))
             except OSError as error:
                 # A rotation may be half done; the next look will tell.
                 logger.warning("Certificate cannot be read", error=str(error))
+
+    def _load(self) -> None:
+        # Tried out first: a certificate that does not fit its key would leave a context with neither.
+        new_context().load_cert_chain(*self._files)
+        self._context.load_cert_chain(*self._files)
 
     def _stat(self) -> list[tuple[int, int]]:
         return [(x.stat().st_mtime_ns, x.stat().st_ino) for x in self._files]

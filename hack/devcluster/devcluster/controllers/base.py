@@ -1,78 +1,77 @@
-"""What every controller here is: informers that fill a queue, and one synchronous step per key.
+"""What every controller here is: handlers of writes that fill a queue, and one synchronous step per key.
 
-The API is in the same process and synchronous, so a step sees the newest state and needs no expectations; the loop yields between
-steps. A step that raises is tried again later.
+The API is in the same process and synchronous, so a step sees the newest state and needs no expectations; the loop yields
+between steps. A step that raises is tried again later.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from devcluster.apiserver.errors import StatusError
+from devcluster.apiserver.local import LocalClient
 
-from .informer import Informer
+from .clock import Clock
+from .feed import Feed
 from .workqueue import WorkQueue
 
 log = logging.getLogger("devcluster.controllers")
+Object = dict[str, Any]
+Key = tuple[str, ...]
 
 
-class Controller(Protocol):
-    """Something that runs until cancelled."""
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """What controllers work with."""
 
-    async def run(self) -> None:
-        """Work until cancelled; cancelling it leaves no task behind."""
+    client: LocalClient
+    feed: Feed
+    clock: Clock
 
 
 class QueueController:
-    """A controller with a queue. Subclasses give `informers`, call `self.queue.add` in handlers and implement `sync`."""
+    """A controller with a queue. Subclasses subscribe to the feed, call `self.queue.add` in handlers and implement `sync`."""
 
     name = "controller"
 
-    def __init__(self, *, base_delay: float = 0.05, max_delay: float = 60.0) -> None:
-        self.queue: WorkQueue[tuple[str, ...]] = WorkQueue(
-            base_delay=base_delay, max_delay=max_delay
-        )
+    def __init__(
+        self, machinery: Machinery, *, base_delay: float = 0.05, max_delay: float = 60.0
+    ) -> None:
+        self.client = machinery.client
+        self.clock = machinery.clock
+        self.queue: WorkQueue[Key] = WorkQueue(base_delay=base_delay, max_delay=max_delay)
 
-    def informers(self) -> Sequence[Informer]:
-        """What to watch."""
-        return ()
-
-    def sync(self, key: tuple[str, ...]) -> None:
+    def sync(self, key: Key) -> None:
         """Bring one key to what it should be."""
         raise NotImplementedError
 
     async def run(self) -> None:
-        """Watch and work until cancelled."""
+        """Work until cancelled."""
         try:
-            async with asyncio.TaskGroup() as group:
-                for informer in self.informers():
-                    group.create_task(informer.run())
-                group.create_task(work(self.queue, self))
+            while True:
+                key = await self.queue.get()
+                self._step(key)
+                self.queue.done(key)
+                await asyncio.sleep(0)
         finally:
             self.queue.close()
 
-
-async def work(queue: WorkQueue[tuple[str, ...]], controller: QueueController) -> None:
-    """Handle keys one after the other."""
-    while True:
-        key = await queue.get()
+    def _step(self, key: Key) -> None:
         try:
-            controller.sync(key)
+            self.sync(key)
         except StatusError as error:
-            log.debug("%s %s: %s", controller.name, "/".join(key), error.message)
-            queue.add_rate_limited(key)
+            log.debug("%s %s: %s", self.name, "/".join(key), error.message)
+            self.queue.add_rate_limited(key)
         except Exception:
-            log.exception("%s %s", controller.name, "/".join(key))
-            queue.add_rate_limited(key)
+            log.exception("%s %s", self.name, "/".join(key))
+            self.queue.add_rate_limited(key)
         else:
-            queue.forget(key)
-        finally:
-            queue.done(key)
-        await asyncio.sleep(0)
+            self.queue.forget(key)
 
 
 @contextmanager
@@ -83,3 +82,34 @@ def ignore_missing() -> Iterator[None]:
     except StatusError as error:
         if error.code not in (404, 409):
             raise
+
+
+def key_of(obj: Object) -> tuple[str, str]:
+    """(namespace, name); the namespace of cluster-scoped objects is ''."""
+    metadata = obj["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def is_deleting(obj: Object) -> bool:
+    """Whether the object is marked for deletion."""
+    return "deletionTimestamp" in obj["metadata"]
+
+
+def controller_of(obj: Object) -> Object | None:
+    """The owner reference that says `controller`."""
+    for reference in obj["metadata"].get("ownerReferences") or ():
+        if reference.get("controller"):
+            return dict(reference)
+    return None
+
+
+def without_finalizer(obj: Object, finalizer: str) -> Object | None:
+    """A copy of the object without a finalizer, or None when it has none such."""
+    finalizers = obj["metadata"].get("finalizers") or []
+    if finalizer not in finalizers:
+        return None
+    kept = [each for each in finalizers if each != finalizer]
+    metadata = {**obj["metadata"], "finalizers": kept}
+    if not kept:
+        del metadata["finalizers"]
+    return {**obj, "metadata": metadata}

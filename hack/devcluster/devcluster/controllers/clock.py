@@ -1,7 +1,8 @@
 """Time for controllers and the node.
 
-`now` is the cluster's wall clock (what objects show), `monotonic` what delays are measured with. A component's own delays (batching,
-back-off, how long a sandbox takes) pass `speed` times faster; seconds that an object asks for (deadlines, grace, ttl) never do.
+`now` is the cluster's wall clock (what objects show), `monotonic` what delays are measured with. A component's own delays
+(batching, back-off, how long a sandbox takes) pass `speed` times faster; seconds that an object asks for (deadlines,
+grace, ttl) never do.
 """
 
 from __future__ import annotations

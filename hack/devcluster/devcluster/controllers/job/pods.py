@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,8 @@ Object = dict[str, Any]
 
 TRACKING_FINALIZER = "batch.kubernetes.io/job-tracking"
 INDEX_KEY = "batch.kubernetes.io/job-completion-index"
+INDEX_ENV = "JOB_COMPLETION_INDEX"
+MAX_GENERATED_PREFIX = 58
 _PHASE_RANK = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
@@ -20,14 +23,24 @@ def phase(pod: Object) -> str:
     return str((pod.get("status") or {}).get("phase", ""))
 
 
-def is_terminating(pod: Object) -> bool:
+def has_ended(pod: Object) -> bool:
+    """Whether the Pod is in a phase that it never leaves."""
+    return phase(pod) in ("Succeeded", "Failed")
+
+
+def is_deleting(pod: Object) -> bool:
     """Whether the Pod is marked for deletion."""
     return "deletionTimestamp" in pod["metadata"]
 
 
 def is_active(pod: Object) -> bool:
     """Whether the Pod counts as active: neither ended nor going."""
-    return phase(pod) not in ("Succeeded", "Failed") and not is_terminating(pod)
+    return not has_ended(pod) and not is_deleting(pod)
+
+
+def is_terminating(pod: Object) -> bool:
+    """Whether the Pod counts as terminating: going, but not ended."""
+    return not has_ended(pod) and is_deleting(pod)
 
 
 def is_tracked(pod: Object) -> bool:
@@ -37,18 +50,22 @@ def is_tracked(pod: Object) -> bool:
 
 def is_failed(pod: Object, *, only_terminal: bool) -> bool:
     """Whether the Pod counts as failed; unless `only_terminal` one that is going does."""
-    state = phase(pod)
-    if only_terminal:
-        return state == "Failed"
-    return state == "Failed" or (is_terminating(pod) and state != "Succeeded")
+    if phase(pod) == "Failed":
+        return True
+    return not only_terminal and is_terminating(pod)
 
 
 def is_ready(pod: Object) -> bool:
     """Whether the Ready condition is True."""
+    return ready_since(pod) is not None
+
+
+def ready_since(pod: Object) -> str | None:
+    """Since when the Ready condition is True ('' when it does not say), or None."""
     for condition in (pod.get("status") or {}).get("conditions") or ():
-        if condition["type"] == "Ready":
-            return bool(condition["status"] == "True")
-    return False
+        if condition["type"] == "Ready" and condition["status"] == "True":
+            return condition.get("lastTransitionTime") or ""
+    return None
 
 
 def restarts(pod: Object) -> int:
@@ -65,11 +82,12 @@ def finish_time(pod: Object) -> float:
     """When the Pod ended: end of its last container, or Ready turned False, or deletion began, or it was made."""
     status, metadata = pod.get("status") or {}, pod["metadata"]
     ends = [
-        (each.get("state") or {}).get("terminated", {}).get("finishedAt")
+        ((each.get("state") or {}).get("terminated") or {}).get("finishedAt")
         for each in status.get("containerStatuses") or ()
     ]
-    if ends and all(ends):
-        return max(unix(each) for each in ends)
+    known = [each for each in ends if each]
+    if known and len(known) == len(ends):
+        return max(unix(each) for each in known)
     for condition in status.get("conditions") or ():
         if (
             condition["type"] == "Ready"
@@ -77,7 +95,7 @@ def finish_time(pod: Object) -> float:
             and condition.get("lastTransitionTime")
         ):
             return unix(condition["lastTransitionTime"])
-    if is_terminating(pod):
+    if is_deleting(pod):
         grace = metadata.get("deletionGracePeriodSeconds") or 0
         return unix(metadata["deletionTimestamp"]) - grace
     return unix(metadata["creationTimestamp"])
@@ -89,47 +107,64 @@ def completion_index(pod: Object) -> int | None:
     return int(value) if value is not None and value.isdigit() else None
 
 
-def first_to_go(pods: Iterable[Object], count: int) -> list[Object]:
-    """`count` of `pods`, those that lose least first: unscheduled, pending, not ready, youngest."""
+def first_to_go(pods: Iterable[Object]) -> list[Object]:
+    """`pods`, those that lose least first: unscheduled, pending, not ready, ready only lately, restarted often, young."""
 
-    def rank(pod: Object) -> tuple[bool, int, bool, float]:
-        scheduled = bool(pod["spec"].get("nodeName"))
-        made = unix(pod["metadata"]["creationTimestamp"])
-        return scheduled, _PHASE_RANK.get(phase(pod), 0), is_ready(pod), -made
+    def rank(pod: Object) -> tuple[bool, int, bool, float, int, float]:
+        since = ready_since(pod)
+        return (
+            bool(pod["spec"].get("nodeName")),
+            _PHASE_RANK.get(phase(pod), 0),
+            since is not None,
+            -(unix(since) if since else math.inf) if since is not None else 0.0,
+            -restarts(pod),
+            -unix(pod["metadata"]["creationTimestamp"]),
+        )
 
-    return sorted(pods, key=rank)[:count]
+    return sorted(pods, key=rank)
 
 
-def new_pod(job: Object, index: int | None = None) -> Object:
-    """A Pod of the Job's template, owned and tracked by the Job."""
+def new_pod(
+    job: Object, index: int | None = None, annotations: dict[str, str] | None = None
+) -> Object:
+    """A Pod of the Job's template, owned and tracked by the Job; `annotations` are added to the template's."""
     metadata, template = job["metadata"], job["spec"]["template"]
     meta = template.get("metadata") or {}
-    labels, annotations = dict(meta.get("labels") or {}), dict(meta.get("annotations") or {})
+    labels = dict(meta.get("labels") or {})
+    annotations = {**(meta.get("annotations") or {}), **(annotations or {})}
     spec = template["spec"]
     prefix = metadata["name"] + "-"
     if index is not None:
         labels[INDEX_KEY] = annotations[INDEX_KEY] = str(index)
-        prefix = f"{prefix}{index}-"
+        prefix = _indexed_prefix(metadata["name"], index)
         spec = _indexed_spec(spec, f"{metadata['name']}-{index}")
     pod_meta: Object = {
         "generateName": prefix,
         "namespace": metadata["namespace"],
         "labels": labels,
-        "finalizers": [TRACKING_FINALIZER],
-        "ownerReferences": [
-            {
-                "apiVersion": "batch/v1",
-                "kind": "Job",
-                "name": metadata["name"],
-                "uid": metadata["uid"],
-                "controller": True,
-                "blockOwnerDeletion": True,
-            }
-        ],
+        "finalizers": [*(meta.get("finalizers") or ()), TRACKING_FINALIZER],
+        "ownerReferences": [owner_reference(job)],
     }
     if annotations:
         pod_meta["annotations"] = annotations
     return {"apiVersion": "v1", "kind": "Pod", "metadata": pod_meta, "spec": spec}
+
+
+def owner_reference(job: Object) -> Object:
+    """The reference by which a Job owns a Pod."""
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "name": job["metadata"]["name"],
+        "uid": job["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _indexed_prefix(name: str, index: int) -> str:
+    tail = f"-{index}-"
+    return name[: MAX_GENERATED_PREFIX - len(tail)] + tail
 
 
 def _indexed_spec(spec: Object, hostname: str) -> Object:
@@ -138,6 +173,6 @@ def _indexed_spec(spec: Object, hostname: str) -> Object:
     field = {"fieldRef": {"fieldPath": f"metadata.labels['{INDEX_KEY}']"}}
     for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
         env = container.setdefault("env", [])
-        if all(each["name"] != "JOB_COMPLETION_INDEX" for each in env):
-            env.append({"name": "JOB_COMPLETION_INDEX", "valueFrom": field})
+        if all(each["name"] != INDEX_ENV for each in env):
+            env.append({"name": INDEX_ENV, "valueFrom": field})
     return spec

@@ -1,6 +1,7 @@
-"""What a Job's spec says about its Pods: podFailurePolicy, backoffLimit, deadline, how many Pods it wants. Pure functions.
+"""What a Job's spec says about its Pods: podFailurePolicy, backoffLimit, deadline, success policy, how many Pods it wants.
 
-Rules and sentences are those of pkg/controller/job (job_controller.go, pod_failure_policy.go).
+Pure functions. Rules and sentences are those of pkg/controller/job (job_controller.go, pod_failure_policy.go,
+success_policy.go).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from devcluster.controllers.clock import unix
 
+from . import indexes as indexlib
 from . import pods as podlib
 
 Object = dict[str, Any]
@@ -19,25 +21,34 @@ CONTROLLER_NAME = "kubernetes.io/job-controller"
 REASON_BACKOFF = "BackoffLimitExceeded"
 REASON_DEADLINE = "DeadlineExceeded"
 REASON_POLICY = "PodFailurePolicy"
+REASON_FAILED_INDEXES = "FailedIndexes"
+REASON_MAX_FAILED_INDEXES = "MaxFailedIndexesExceeded"
+REASON_SUCCESS_POLICY = "SuccessPolicy"
 REASON_COMPLETED = "CompletionsReached"
 MESSAGE_BACKOFF = "Job has reached the specified backoff limit"
 MESSAGE_DEADLINE = "Job was active longer than specified deadline"
+MESSAGE_FAILED_INDEXES = "Job has failed indexes"
+MESSAGE_MAX_FAILED_INDEXES = "Job has exceeded the specified maximal number of failed indexes"
 MESSAGE_COMPLETED = "Reached expected number of succeeded pods"
-FAILURE_BACKOFF = 10.0
-FAILURE_BACKOFF_MAX = 600.0
+DEFAULT_BACKOFF_LIMIT = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What podFailurePolicy says of a failed Pod: whether it counts, and why it fails the whole Job ('' when it does not)."""
+    """What podFailurePolicy says of a failed Pod: the action of the rule that matches ('' for none), and a sentence."""
 
-    counts: bool = True
-    fails_job: str = ""
+    action: str = ""
+    sentence: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether the failure counts for backoffLimit."""
+        return self.action != "Ignore"
 
 
 def managed_elsewhere(job: Object) -> bool:
     """Whether spec.managedBy names another controller."""
-    return job["spec"].get("managedBy", CONTROLLER_NAME) != CONTROLLER_NAME
+    return bool(job["spec"].get("managedBy", CONTROLLER_NAME) != CONTROLLER_NAME)
 
 
 def is_suspended(job: Object) -> bool:
@@ -45,28 +56,30 @@ def is_suspended(job: Object) -> bool:
     return bool(job["spec"].get("suspend"))
 
 
-def only_failed_replaced(job: Object) -> bool:
-    """Whether a Pod is replaced (and counted) only when it has ended."""
-    spec = job["spec"]
-    return spec.get("podReplacementPolicy") == "Failed" or "podFailurePolicy" in spec
-
-
 def is_indexed(job: Object) -> bool:
     """Whether completionMode is Indexed."""
     return bool(job["spec"].get("completionMode") == "Indexed")
 
 
+def limit_per_index(job: Object) -> int | None:
+    """spec.backoffLimitPerIndex of an Indexed Job."""
+    limit: int | None = job["spec"].get("backoffLimitPerIndex")
+    return limit if is_indexed(job) else None
+
+
+def only_failed_replaced(job: Object) -> bool:
+    """Whether a Pod is replaced (and counted) only when it has ended."""
+    spec = job["spec"]
+    return spec.get("podReplacementPolicy") == "Failed" or bool(spec.get("podFailurePolicy"))
+
+
 def judge(job: Object, pod: Object) -> Verdict:
     """The first rule of podFailurePolicy that matches a failed Pod decides."""
-    policy = job["spec"].get("podFailurePolicy")
-    if not policy:
-        return Verdict()
+    policy = job["spec"].get("podFailurePolicy") or {}
     for index, rule in enumerate(policy.get("rules") or ()):
-        why = _match(rule, index, pod)
-        if why:
-            action = rule["action"]
-            fails = why if action == "FailJob" else ""
-            return Verdict(counts=action != "Ignore", fails_job=fails)
+        sentence = _match(rule, index, pod)
+        if sentence:
+            return Verdict(rule["action"], sentence)
     return Verdict()
 
 
@@ -74,19 +87,18 @@ def _match(rule: Object, index: int, pod: Object) -> str:
     metadata = pod["metadata"]
     name = f"{metadata['namespace']}/{metadata['name']}"
     where = f"matching {rule['action']} rule at index {index}"
-    if "onExitCodes" in rule:
+    if rule.get("onExitCodes"):
         found = _failed_container(rule["onExitCodes"], pod)
         if found is None:
             return ""
         container, code = found
         return f"Container {container} for pod {name} failed with exit code {code} {where}"
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    for pattern in rule.get("onPodConditions") or ():
-        wanted = pattern.get("status", "True")
-        if any(
-            each["type"] == pattern["type"] and each["status"] == wanted for each in conditions
-        ):
-            return f"Pod {name} has condition {pattern['type']} {where}"
+    patterns = {
+        (each["type"], each.get("status", "True")) for each in rule.get("onPodConditions") or ()
+    }
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if (condition["type"], condition["status"]) in patterns:
+            return f"Pod {name} has condition {condition['type']} {where}"
     return ""
 
 
@@ -94,7 +106,7 @@ def _failed_container(requirement: Object, pod: Object) -> tuple[str, int] | Non
     status = pod.get("status") or {}
     wanted = requirement.get("containerName")
     values = requirement["values"]
-    for kind in ("initContainerStatuses", "containerStatuses"):
+    for kind in ("containerStatuses", "initContainerStatuses"):
         for each in status.get(kind) or ():
             code = ((each.get("state") or {}).get("terminated") or {}).get("exitCode", 0)
             if code == 0 or (wanted and each["name"] != wanted):
@@ -104,9 +116,22 @@ def _failed_container(requirement: Object, pod: Object) -> tuple[str, int] | Non
     return None
 
 
+def fail_job_sentence(job: Object, pods: Iterable[Object]) -> str:
+    """Why podFailurePolicy fails the Job, or ''."""
+    if not job["spec"].get("podFailurePolicy"):
+        return ""
+    terminal = only_failed_replaced(job)
+    for pod in pods:
+        if podlib.is_failed(pod, only_terminal=terminal):
+            verdict = judge(job, pod)
+            if verdict.action == "FailJob":
+                return verdict.sentence
+    return ""
+
+
 def over_backoff_limit(job: Object, pods: Iterable[Object], failed: int) -> bool:
     """Whether more Pods (or, with restartPolicy OnFailure, containers) failed than backoffLimit allows."""
-    limit = job["spec"].get("backoffLimit", 6)
+    limit = job["spec"].get("backoffLimit", DEFAULT_BACKOFF_LIMIT)
     if failed > limit:
         return True
     if job["spec"]["template"]["spec"].get("restartPolicy") != "OnFailure":
@@ -117,13 +142,32 @@ def over_backoff_limit(job: Object, pods: Iterable[Object], failed: int) -> bool
     return counted > 0 if limit == 0 else counted >= limit
 
 
-def deadline_left(job: Object, now: float) -> float | None:
+def deadline_left(job: Object, start: str | None, now: float) -> float | None:
     """Seconds until activeDeadlineSeconds is over (may be negative), or None when it does not run."""
     seconds = job["spec"].get("activeDeadlineSeconds")
-    start = (job.get("status") or {}).get("startTime")
     if seconds is None or start is None or is_suspended(job):
         return None
     return float(seconds) - (now - unix(start))
+
+
+def met_success_rule(job: Object, succeeded: set[int]) -> str:
+    """Which rule of successPolicy is met, as a sentence, or ''."""
+    policy = job["spec"].get("successPolicy")
+    if not policy or not succeeded:
+        return ""
+    for index, rule in enumerate(policy.get("rules") or ()):
+        text, count = rule.get("succeededIndexes"), rule.get("succeededCount")
+        required = indexlib.parse(text) if text is not None else None
+        if required is not None:
+            met = required & succeeded
+            matches = bool(required) and (
+                len(met) == len(required) or (count is not None and len(met) >= count)
+            )
+        else:
+            matches = count is not None and len(succeeded) >= count
+        if matches:
+            return f"Matched rules at index {index}"
+    return ""
 
 
 def wanted_active(job: Object, succeeded: int, active: int) -> int:
@@ -142,11 +186,3 @@ def is_complete(job: Object, succeeded: int, active: int) -> bool:
     if completions is None:
         return succeeded > 0 and active == 0
     return succeeded >= int(completions) and active == 0
-
-
-def pod_failure_delay(failures: int, last_failure: float, now: float, *, speed: float) -> float:
-    """Seconds until a Pod may be made after `failures` in a row, the last ending at `last_failure`."""
-    if failures == 0:
-        return 0.0
-    delay = min(FAILURE_BACKOFF * 2.0 ** min(failures - 1, 30), FAILURE_BACKOFF_MAX) / speed
-    return max(0.0, delay - (now - last_failure))

@@ -8,6 +8,21 @@ from typing import Any
 
 Object = dict[str, Any]
 TERMINAL = ("Complete", "Failed")
+SUCCESS_TARGET = "SuccessCriteriaMet"
+FAILURE_TARGET = "FailureTarget"
+_ORDER = (
+    "conditions",
+    "startTime",
+    "completionTime",
+    "active",
+    "succeeded",
+    "failed",
+    "terminating",
+    "completedIndexes",
+    "failedIndexes",
+    "uncountedTerminatedPods",
+    "ready",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +34,14 @@ class Decision:
     message: str
 
     @property
+    def succeeds(self) -> bool:
+        """Whether the Job will be complete."""
+        return self.target == SUCCESS_TARGET
+
+    @property
     def terminal(self) -> str:
         """The condition that says that it did."""
-        return "Complete" if self.target == "SuccessCriteriaMet" else "Failed"
+        return "Complete" if self.succeeds else "Failed"
 
 
 def condition(status: Object, kind: str) -> Object | None:
@@ -34,8 +54,7 @@ def condition(status: Object, kind: str) -> Object | None:
 
 def is_finished(job: Object) -> bool:
     """Whether the Job has a terminal condition."""
-    status = job.get("status") or {}
-    return any(condition(status, kind) is not None for kind in TERMINAL)
+    return finished_at(job) is not None
 
 
 def finished_at(job: Object) -> str | None:
@@ -44,14 +63,13 @@ def finished_at(job: Object) -> str | None:
     for kind in TERMINAL:
         found = condition(status, kind)
         if found is not None:
-            return str(found["lastTransitionTime"])
+            return str(found.get("lastTransitionTime") or "")
     return None
 
 
-def decided(job: Object) -> Decision | None:
+def decided(status: Object) -> Decision | None:
     """The decision that an earlier sync wrote down."""
-    status = job.get("status") or {}
-    for target in ("SuccessCriteriaMet", "FailureTarget"):
+    for target in (SUCCESS_TARGET, FAILURE_TARGET):
         found = condition(status, target)
         if found is not None:
             return Decision(target, found.get("reason", ""), found.get("message", ""))
@@ -73,16 +91,17 @@ def set_suspended(status: Object, suspended: bool, now: str) -> bool:
         ("JobSuspended", "Job suspended") if suspended else ("JobResumed", "Job resumed")
     )
     conditions = list(status.get("conditions") or ())
+    changed = _new("Suspended", value, reason=reason, message=message, now=now)
     for index, each in enumerate(conditions):
         if each["type"] == "Suspended":
             if each["status"] == value:
                 return False
-            conditions[index] = _new("Suspended", value, reason=reason, message=message, now=now)
+            conditions[index] = changed
             break
     else:
         if not suspended:
             return False
-        conditions.append(_new("Suspended", value, reason=reason, message=message, now=now))
+        conditions.append(changed)
     status["conditions"] = conditions
     return True
 
@@ -132,3 +151,9 @@ def count_released(status: Object, tracked: Iterable[str]) -> bool:
     if changed:
         set_uncounted(status, keep["succeeded"], keep["failed"])
     return changed
+
+
+def ordered(status: Object) -> Object:
+    """The status with its fields in the order in which the API server writes them."""
+    known = {key: status[key] for key in _ORDER if key in status}
+    return {**known, **status}

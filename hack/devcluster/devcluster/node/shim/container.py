@@ -27,7 +27,9 @@ class Container(TypedDict):
     set_groups: bool
 
 
-def become(container: Container, mounts: list[Mount], base: str, fds: tuple[int, int, int]) -> NoReturn:
+def become(
+    container: Container, mounts: list[Mount], base: str, fds: tuple[int, int, int]
+) -> NoReturn:
     """Turn this process into the container's. `fds` are standard output, standard error, and where to say what failed."""
     result = fds[2]
     try:
@@ -96,5 +98,7 @@ def _explain(error: OSError, container: Container) -> str:
     why = (error.strerror or str(error)).lower() if error.errno else str(error)
     if error.filename is not None:
         call = "stat " if error.errno == errno.ENOENT and error.filename == name else ""
-        return f'exec: "{name}": {call}{error.filename}: {why}' if call else f'exec: "{name}": {why}'
+        return (
+            f'exec: "{name}": {call}{error.filename}: {why}' if call else f'exec: "{name}": {why}'
+        )
     return f'exec: "{name}": {error.strerror}' if error.errno == errno.ENOENT else f"{error}"

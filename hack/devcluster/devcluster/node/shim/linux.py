@@ -49,9 +49,17 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
-def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
+def mount(
+    source: str | None,
+    target: str,
+    kind: str | None = None,
+    flags: int = 0,
+    data: str | None = None,
+) -> None:
     """mount(2). Raises OSError naming the target."""
-    result = _libc.mount(_bytes(source), _bytes(target), _bytes(kind), ctypes.c_ulong(flags), _bytes(data))
+    result = _libc.mount(
+        _bytes(source), _bytes(target), _bytes(kind), ctypes.c_ulong(flags), _bytes(data)
+    )
     _check(result, f"mount {target}")
 
 
@@ -77,7 +85,9 @@ def make_read_only(target: str) -> None:
 def pivot_root(new: str, old: str) -> None:
     """Make `new` the root and show the former one at `old`. Raises OSError."""
     number = _PIVOT_ROOT[os.uname().machine]
-    result = _libc.syscall(ctypes.c_long(number), ctypes.c_char_p(_bytes(new)), ctypes.c_char_p(_bytes(old)))
+    result = _libc.syscall(
+        ctypes.c_long(number), ctypes.c_char_p(_bytes(new)), ctypes.c_char_p(_bytes(old))
+    )
     _check(result, "pivot_root")
 
 

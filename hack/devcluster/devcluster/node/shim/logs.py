@@ -1,6 +1,7 @@
 """A container's log file: lines of its two streams in the form that container runtimes write for kubelets.
 
-`<time> <stream> <tag> <text>`: tag F ends a line, P is a part of one (a long line, or one that the container has not ended).
+`<time> <stream> <tag> <text>`: tag F ends a line, P is a part of one (a long line, or one that the container
+has not ended).
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Runs one container and tells the node about it.
 
-Standard input: a line of JSON, the `Config`, then one line of JSON per order: {"signal": number}. Its end means that the node is gone: the
-container is killed. Standard output, a line of JSON each: {"started": pid} or {"failed": why}, {"log": true} when the log has grown (may
-be left out), and last {"exited": code, "oom": bool}. The code is 128 + the signal for a container that was killed.
+Standard input: a line of JSON, the `Config`, then one line of JSON per order: {"signal": number}. Its end
+means that the node is gone: the container is killed. Standard output, a line of JSON each: {"started": pid}
+or {"failed": why}, {"log": true} when the log has grown (may be left out), and last {"exited": code, "oom":
+bool}. The code is 128 + the signal for a container that was killed.
 
-The container's first process is number 1 of its own process namespace: when it ends, the kernel kills all that it has left.
+The container's first process is number 1 of its own process namespace: when it ends, the kernel kills all
+that it has left.
 """
 
 from __future__ import annotations
@@ -61,7 +63,9 @@ class _Shim:
         status = self._keep(limit)
         self._drain()
         code = os.waitstatus_to_exitcode(status)
-        _tell(exited=code if code >= 0 else SIGNALED - code, oom=limit is not None and limit.exceeded)
+        _tell(
+            exited=code if code >= 0 else SIGNALED - code, oom=limit is not None and limit.exceeded
+        )
 
     def _start(self) -> str:
         """Make the process. Returns what went wrong before its program was running, or ''."""
@@ -71,7 +75,12 @@ class _Shim:
         out, err, result = os.pipe(), os.pipe(), os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
-            become(self._config["container"], self._config["mounts"], self._config["base"], (out[1], err[1], result[1]))
+            become(
+                self._config["container"],
+                self._config["mounts"],
+                self._config["base"],
+                (out[1], err[1], result[1]),
+            )
         for _, end in (out, err, result):
             os.close(end)
         self._streams = {out[0]: "stdout", err[0]: "stderr"}
@@ -160,7 +169,9 @@ def main() -> None:
     """Run the container that standard input describes."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a terminal's Ctrl-C is for the node, which then ends its Pods
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # a terminal's Ctrl-C is for the node, which then ends its Pods
     line = b""
     while not line.endswith(b"\n"):
         data = os.read(0, 1)

@@ -1,7 +1,7 @@
-"""A container's memory limit, kept by watching: the process that has most is killed when all have too much, as the kernel does it.
+"""A container's memory limit, kept by watching: when all have too much, the process that has most is killed.
 
-Counted is what a memory cgroup could not take back: anonymous and shared memory, each process's share of it. What is allocated and
-given back between two looks is not seen.
+Counted is what a memory cgroup could not take back: anonymous and shared memory, each process's share of it.
+What is allocated and given back between two looks is not seen.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class MemoryLimit:
 
 
 def _tree(pid: int) -> list[int]:
-    """A process and its descendants. What loses its parent becomes a child of the container's first process, so all are found."""
+    """A process and its descendants. Orphans become children of the container's first process, so all are found."""
     found, waiting = [], [pid]
     while waiting:
         each = waiting.pop()

@@ -1,13 +1,15 @@
 """A container's file system: the machine's own, as a layer that keeps no writes, with the Pod's volumes at their real paths.
 
-Every folder of the machine's root becomes an overlay whose upper layer is a tmpfs of this container, so that mount points can be made and
-files written without touching the machine. What cannot be overlaid is shown read-only. Runs inside the container's new mount and
-process namespaces; nothing has to be undone, since the mounts vanish with the namespace.
+Every folder of the machine's root becomes an overlay whose upper layer is a tmpfs of this container, so that
+mount points can be made and files written without touching the machine. What cannot be overlaid is shown
+read-only. Runs inside the container's new mount and process namespaces; nothing has to be undone, since the
+mounts vanish with the namespace.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TypedDict
 
 from . import linux
@@ -21,7 +23,20 @@ _LINKS = (
     ("/proc/self/fd/1", "/dev/stdout"),
     ("/proc/self/fd/2", "/dev/stderr"),
 )
-_UNSEEN_TYPES = frozenset({"autofs", "binfmt_misc", "cgroup", "cgroup2", "devpts", "mqueue", "nsfs", "proc", "sysfs", "tracefs"})
+_UNSEEN_TYPES = frozenset(
+    {
+        "autofs",
+        "binfmt_misc",
+        "cgroup",
+        "cgroup2",
+        "devpts",
+        "mqueue",
+        "nsfs",
+        "proc",
+        "sysfs",
+        "tracefs",
+    }
+)
 
 
 class Mount(TypedDict):
@@ -81,7 +96,9 @@ class RootFilesystem:
                 os.mkdir(target)
                 self._show(source)
                 for each in beneath:
-                    if each.startswith(source + "/") and not f"{each}/".startswith(f"{self._base}/"):
+                    if each.startswith(source + "/") and not f"{each}/".startswith(
+                        f"{self._base}/"
+                    ):
                         self._show_mount(each)
         os.mkdir(f"{self._root}/proc")
         os.mkdir(f"{self._root}/sys")
@@ -111,10 +128,8 @@ class RootFilesystem:
         os.mkdir(work)
         status = os.stat(source)
         os.chmod(upper, status.st_mode & 0o7777)
-        try:
+        with suppress(OSError):  # in a user namespace not every owner can be named
             os.chown(upper, status.st_uid, status.st_gid)
-        except OSError:
-            pass  # in a user namespace not every owner can be named
         options = f"lowerdir={_escape(source)},upperdir={upper},workdir={work}"
         try:
             linux.mount("overlay", target, "overlay", 0, options)
@@ -135,7 +150,13 @@ class RootFilesystem:
         linux.mount("tmpfs", f"{dev}/shm", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=1777")
         os.mkdir(f"{dev}/pts")
         try:
-            linux.mount("devpts", f"{dev}/pts", "devpts", linux.MS_NOSUID | linux.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
+            linux.mount(
+                "devpts",
+                f"{dev}/pts",
+                "devpts",
+                linux.MS_NOSUID | linux.MS_NOEXEC,
+                "newinstance,ptmxmode=0666,mode=0620",
+            )
             os.symlink("pts/ptmx", f"{dev}/ptmx")
         except OSError:
             os.rmdir(f"{dev}/pts")

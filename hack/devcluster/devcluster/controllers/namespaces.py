@@ -1,0 +1,180 @@
+"""Namespaces that are deleted: everything in them goes, Pods first, then the namespace itself.
+
+As pkg/controller/namespace: the namespace's conditions tell what remains. Instead of waiting for a guessed time it looks
+again when an object of the namespace has gone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from devcluster.apiserver.catalog import ResourceInfo
+from devcluster.apiserver.codec import codec_for
+from devcluster.apiserver.local import GVR, NAMESPACES
+
+from .base import Key, Machinery, QueueController, ignore_missing, is_deleting
+
+Object = dict[str, Any]
+FINALIZER = "kubernetes"
+
+
+class NamespaceController(QueueController):
+    """Keys are (namespace,)."""
+
+    name = "namespace"
+
+    def __init__(self, machinery: Machinery) -> None:
+        super().__init__(machinery)
+        self._registry = machinery.client.registry
+        machinery.feed.on("namespaces", self._namespace_written)
+        machinery.feed.on_any(self._written)
+        self._going: set[str] = set()
+
+    def _namespace_written(self, new: Object | None, old: Object | None) -> None:
+        if new is None and old is not None:
+            self._going.discard(old["metadata"]["name"])
+        elif new is not None and is_deleting(new):
+            self._going.add(new["metadata"]["name"])
+            self.queue.add((new["metadata"]["name"],))
+
+    def _written(self, info: ResourceInfo, new: Object | None, old: Object | None) -> None:
+        namespace = (old or {}).get("metadata", {}).get("namespace", "")
+        if new is None and namespace in self._going:
+            self.queue.add((namespace,))
+
+    def sync(self, key: Key) -> None:
+        """Delete the content of a namespace that is going; let it go when nothing is left."""
+        (name,) = key
+        namespace = self.client.find(NAMESPACES, None, name)
+        if namespace is None or not is_deleting(namespace):
+            return
+        if FINALIZER not in (namespace.get("spec") or {}).get("finalizers", ()):
+            return
+        remaining = self._delete_content(name)
+        self._report(namespace, remaining)
+        if not remaining.instances:
+            self._finalize(name)
+
+    def _delete_content(self, name: str) -> Remaining:
+        """Delete every object; other things than Pods only when no Pod is left. What still is there."""
+        infos = self._infos()
+        pods = [info for info in infos if info.storage_key == "pods"]
+        remaining = self._delete_all(name, pods)
+        if remaining.instances:
+            return remaining
+        return self._delete_all(name, [info for info in infos if info.storage_key != "pods"])
+
+    def _infos(self) -> list[ResourceInfo]:
+        """Every namespaced resource that can be listed and deleted, once."""
+        found: dict[str, ResourceInfo] = {}
+        for info in self._registry.catalog:
+            if info.namespaced and {"list", "delete"} <= set(info.verbs):
+                found.setdefault(info.storage_key, info)
+        return list(found.values())
+
+    def _delete_all(self, namespace: str, infos: Iterable[ResourceInfo]) -> Remaining:
+        remaining = Remaining(Counter(), Counter())
+        for info in infos:
+            resource = GVR(info.group, info.version, info.plural)
+            for stored in self._registry.storage.list(info.storage_key, namespace):
+                with ignore_missing():
+                    self.client.delete(resource, namespace, stored.name, uid=stored.uid)
+            for stored in self._registry.storage.list(info.storage_key, namespace):
+                remaining.instances[info.qualified] += 1
+                for finalizer in stored.object["metadata"].get("finalizers") or ():
+                    remaining.finalizers[finalizer] += 1
+        return remaining
+
+    def _report(self, namespace: Object, remaining: Remaining) -> None:
+        status = dict(namespace.get("status") or {})
+        known = {each["type"]: each for each in status.get("conditions") or ()}
+        conditions = []
+        for wanted in remaining.conditions():
+            before = known.pop(wanted["type"], None)
+            same = before is not None and all(before.get(key) == wanted[key] for key in wanted)
+            stamp = self.clock.stamp()
+            conditions.append(before if same else {**wanted, "lastTransitionTime": stamp})
+        status["conditions"] = [*known.values(), *conditions]
+        if status != namespace.get("status"):
+            name = namespace["metadata"]["name"]
+            with ignore_missing():
+                self.client.update_status(NAMESPACES, None, name, {**namespace, "status": status})
+
+    def _finalize(self, name: str) -> None:
+        """Take the namespace's own finalizer, as the `finalize` subresource does; with the last one it goes."""
+        namespace = self.client.find(NAMESPACES, None, name)
+        if namespace is None:
+            return
+        codec = codec_for(self.client.info(NAMESPACES))
+        spec = dict(namespace["spec"])
+        kept = [each for each in spec["finalizers"] if each != FINALIZER]
+        spec["finalizers"] = kept
+        if not kept:
+            del spec["finalizers"]
+        if not kept and not namespace["metadata"].get("finalizers"):
+            self._registry.remove(codec, namespace)
+            return
+        changed = {**namespace, "metadata": dict(namespace["metadata"]), "spec": spec}
+        self._registry.put_raw(codec, changed, namespace)
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """What a namespace still has: objects by resource, and objects by finalizer."""
+
+    instances: Counter[str]
+    finalizers: Counter[str]
+
+    def conditions(self) -> list[Object]:
+        """The namespace's conditions, without times."""
+        left = ", ".join(
+            f"{each} has {n} resource instances" for each, n in _sorted(self.instances)
+        )
+        held = ", ".join(
+            f"{each} in {n} resource instances" for each, n in _sorted(self.finalizers)
+        )
+        return [
+            _condition(
+                "NamespaceDeletionDiscoveryFailure",
+                "ResourcesDiscovered",
+                "All resources successfully discovered",
+            ),
+            _condition(
+                "NamespaceDeletionGroupVersionParsingFailure",
+                "ParsedGroupVersions",
+                "All legacy kube types successfully parsed",
+            ),
+            _condition(
+                "NamespaceDeletionContentFailure",
+                "ContentDeleted",
+                "All content successfully deleted, may be waiting on finalization",
+            ),
+            _condition(
+                "NamespaceContentRemaining",
+                "SomeResourcesRemain" if left else "ContentRemoved",
+                f"Some resources are remaining: {left}"
+                if left
+                else "All content successfully removed",
+                holds=bool(left),
+            ),
+            _condition(
+                "NamespaceFinalizersRemaining",
+                "SomeFinalizersRemain" if held else "ContentHasNoFinalizers",
+                f"Some content in the namespace has finalizers remaining: {held}"
+                if held
+                else "All content-preserving finalizers finished",
+                holds=bool(held),
+            ),
+        ]
+
+
+def _sorted(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items())
+
+
+def _condition(kind: str, reason: str, message: str, *, holds: bool = False) -> Object:
+    status = "True" if holds else "False"
+    return {"type": kind, "status": status, "reason": reason, "message": message}

@@ -1,0 +1,259 @@
+"""From a container's spec to its running process: image, configuration, mounts, start.
+
+Each step fails as a kubelet's does: with an error whose `reason` becomes the container's waiting reason, and
+Events in the same words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devcluster.apiserver import quantity
+from devcluster.controllers.clock import Clock
+from devcluster.images import Images, ImageSpec
+
+from . import timing
+from .environment import ConfigError, Environment
+from .fieldrefs import expand
+from .podstate import ContainerState, PodState
+from .runtime import Process, StartError
+from .security import Identity, identity
+
+Object = dict[str, Any]
+Tell = Callable[[PodState, str, str, str, ContainerState | None], None]
+
+TERMINATION_PATH = "/dev/termination-log"
+_RUNC = (
+    "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
+    "unable to start container process: "
+)
+
+
+class WaitingError(Exception):
+    """A container cannot be made for now. `reason` and message are those of its waiting state."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class PodFolders:
+    """Where a Pod's things lie: `volumes` by name, and folders for containers and their logs."""
+
+    volumes: Mapping[str, Path]
+    containers: Path
+    logs: Path
+
+    def log(self, container: str, attempt: int) -> Path:
+        """The log of a container's run."""
+        return self.logs / container / f"{attempt}.log"
+
+    def termination(self, container: str, attempt: int) -> Path:
+        """What a run of a container sees as its termination message file."""
+        return self.containers / container / f"{attempt}.termination"
+
+
+class Containers:
+    """Makes containers. `tell(state, type, reason, message, container)` records an Event."""
+
+    def __init__(
+        self,
+        images: Images,
+        environment: Environment,
+        tell: Tell,
+        clock: Clock,
+        *,
+        user_namespace: bool,
+    ) -> None:
+        self._images = images
+        self._environment = environment
+        self._tell = tell
+        self._clock = clock
+        self._user_namespace = user_namespace
+
+    # --- image
+
+    async def pull(self, state: PodState, container: ContainerState) -> ImageSpec:
+        """The container's image. Raises WaitingError (InvalidImageName, ErrImageNeverPull, ErrImagePull)."""
+        name, policy = (
+            container.spec["image"],
+            container.spec.get("imagePullPolicy") or "IfNotPresent",
+        )
+        try:
+            image = self._images.find(name)
+        except ValueError as error:
+            message = f'Failed to apply default image tag "{name}": couldn\'t parse image name "{name}": {error}'
+            self._tell(state, "Warning", "InspectFailed", message, container)
+            raise WaitingError("InvalidImageName", message) from None
+        if image is not None and policy != "Always":
+            message = f'Container image "{name}" already present on machine and can be accessed by the pod'
+            self._tell(state, "Normal", "Pulled", message, container)
+        elif policy == "Never":
+            message = f'Container image "{name}" is not present with pull policy of Never'
+            self._tell(state, "Warning", "ErrImageNeverPull", message, container)
+            raise WaitingError("ErrImageNeverPull", message)
+        else:
+            image = await self._fetch(state, container, image)
+        container.image_id = f"{name}@sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+        return image
+
+    async def _fetch(
+        self, state: PodState, container: ContainerState, image: ImageSpec | None
+    ) -> ImageSpec:
+        name = container.spec["image"]
+        self._tell(state, "Normal", "Pulling", f'Pulling image "{name}"', container)
+        await self._clock.pause(timing.PULL_SECONDS)
+        if image is None:
+            message = (
+                f'failed to pull and unpack image "{name}": failed to resolve image: '
+                "no such image is registered with the development cluster"
+            )
+            self._tell(
+                state, "Warning", "Failed", f'Failed to pull image "{name}": {message}', container
+            )
+            raise WaitingError("ErrImagePull", message)
+        took = f"{round(timing.PULL_SECONDS * 1000)}ms"
+        message = f'Successfully pulled image "{name}" in {took} ({took} including waiting). Image size: 0 bytes.'
+        self._tell(state, "Normal", "Pulled", message, container)
+        return image
+
+    # --- configuration
+
+    def configure(
+        self, state: PodState, container: ContainerState, image: ImageSpec, folders: PodFolders
+    ) -> Object:
+        """The shim's configuration of a new run. Raises WaitingError (CreateContainerConfigError)."""
+        try:
+            return self._configure(state, container, image, folders)
+        except ConfigError as error:
+            raise WaitingError("CreateContainerConfigError", str(error)) from None
+
+    def _configure(
+        self, state: PodState, container: ContainerState, image: ImageSpec, folders: PodFolders
+    ) -> Object:
+        spec = container.spec
+        env = self._environment.make(state, spec, image.environment())
+        who = identity(state, spec, image.user)
+        env.setdefault("HOME", who.home)
+        attempt = container.attempt + 1
+        limit = ((spec.get("resources") or {}).get("limits") or {}).get("memory")
+        base = folders.containers / spec["name"] / "root"
+        return {
+            "log": str(folders.log(spec["name"], attempt)),
+            "base": str(base),
+            "user_namespace": self._user_namespace,
+            "memory": int(quantity.parse(limit)) if limit else 0,
+            "mounts": [
+                *_mounts(spec, folders, env),
+                {
+                    "source": str(folders.termination(spec["name"], attempt)),
+                    "target": spec.get("terminationMessagePath") or TERMINATION_PATH,
+                    "read_only": False,
+                },
+            ],
+            "container": {
+                "argv": _arguments(spec, image, env),
+                "env": env,
+                "cwd": spec.get("workingDir") or image.working_dir or "/",
+                "hostname": state.pod["spec"].get("hostname") or state.pod["metadata"]["name"][:63],
+                **self._privileges(who),
+            },
+        }
+
+    def _privileges(self, who: Identity) -> Object:
+        return {
+            "uid": who.uid,
+            "gid": who.gid,
+            "groups": list(who.groups),
+            "capabilities": list(who.capabilities),
+            "no_new_privileges": who.no_new_privileges,
+            "read_only_root": who.read_only_root,
+            "set_groups": not self._user_namespace,
+        }
+
+    # --- start
+
+    async def start(
+        self, state: PodState, container: ContainerState, config: Object, folders: PodFolders
+    ) -> None:
+        """Run it. Raises StartError, with the container's attempt counted either way."""
+        name = container.name
+        container.attempt += 1
+        (folders.containers / name / "root").mkdir(parents=True, exist_ok=True)
+        log = folders.log(name, container.attempt)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        message = folders.termination(name, container.attempt)
+        message.touch()
+        message.chmod(0o666)  # whoever the container runs as may write it
+        container.container_id = f"containerd://{secrets.token_hex(32)}"
+        container.process = Process(folders.containers / name)
+        self._tell(state, "Normal", "Created", "Container created", container)
+        try:
+            await container.process.start(config)
+        except StartError as error:
+            text = f"{_RUNC}{error}"
+            self._tell(state, "Warning", "Failed", f"Error: {text}", container)
+            raise StartError(text) from None
+        self._tell(state, "Normal", "Started", "Container started", container)
+
+
+def _arguments(spec: Object, image: ImageSpec, env: Mapping[str, str]) -> list[str]:
+    """What is run: the container's command and args in place of the image's entrypoint and cmd."""
+    command = spec.get("command") or list(image.entrypoint)
+    args = spec.get("args") or ([] if spec.get("command") else list(image.cmd))
+    argv = [expand(each, env) for each in (*command, *args)]
+    if not argv:
+        raise ConfigError("no command specified")
+    return argv
+
+
+def _mounts(spec: Object, folders: PodFolders, env: Mapping[str, str]) -> list[Object]:
+    """The container's volumeMounts, outer ones first. Raises ConfigError for a subPath that leads out of its volume."""
+    mounts = []
+    for each in spec.get("volumeMounts") or ():
+        source = folders.volumes.get(each["name"])
+        if source is None:
+            raise ConfigError(
+                f'cannot find volume "{each["name"]}" to mount into container "{spec["name"]}"'
+            )
+        sub = (
+            expand(each["subPathExpr"], env) if each.get("subPathExpr") else each.get("subPath", "")
+        )
+        if sub:
+            source = _sub_path(source, sub)
+        mounts.append(
+            {
+                "source": str(source.resolve()),
+                "target": each["mountPath"],
+                "read_only": bool(each.get("readOnly")) or _written_by_kubelet(source),
+            }
+        )
+    return sorted(mounts, key=lambda mount: mount["target"].rstrip("/").count("/"))
+
+
+def _sub_path(volume: Path, sub: str) -> Path:
+    path = volume / sub
+    if sub.startswith("/") or ".." in Path(sub).parts:
+        raise ConfigError(f"subPath {sub!r} must not leave its volume")
+    if not path.exists():
+        path.mkdir(parents=True)
+        path.chmod(0o777 & volume.stat().st_mode)
+    return path
+
+
+def _written_by_kubelet(path: Path) -> bool:
+    """Whether a path is of a configMap, secret, downwardAPI or projected volume: those are read-only for containers."""
+    return any((folder / "..data").is_symlink() for folder in (path, *path.parents))
+
+
+async def settle(*processes: Process | None) -> None:
+    """Kill what still runs and wait until nothing is left."""
+    await asyncio.gather(*(each.kill() for each in processes if each is not None))

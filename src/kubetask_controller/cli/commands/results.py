@@ -1,0 +1,169 @@
+"""``results``: what the agents of a run left, as a table, JSON or CSV."""
+
+import argparse
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from pydantic_core import to_json
+
+from kubetask_controller.cli.exits import Exit, UsageError
+from kubetask_controller.cli.indexes import format_indexes
+from kubetask_controller.cli.podresults import recovered
+from kubetask_controller.cli.runview import RunView, TaskRow, run_view
+from kubetask_controller.cli.session import BATCH_RUNS, Session, Target
+from kubetask_controller.cli.targets import Targets
+from kubetask_controller.cli.terminal import Terminal, clean
+from kubetask_controller.cli.times import elapsed
+
+JSON = dict[str, Any]
+
+CSV_COLUMNS = (
+    "index",
+    "target",
+    "status",
+    "reason",
+    "outcome",
+    "pullRequest",
+    "branch",
+    "commits",
+    "inputTokens",
+    "outputTokens",
+    "costUSD",
+    "startTime",
+    "completionTime",
+    "seconds",
+    "jobName",
+    "message",
+    "summary",
+)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Results:
+    """Collect results."""
+
+    name = "results"
+    help = "print what the agents of a run left: pull requests, summaries, cost"
+    description = """\
+Print what the agents of a run left: pull requests, branches, summaries, tokens and cost, a row for
+each task, whether or not it has ended.
+
+In CSV a cell that a spreadsheet would take for a formula begins with an apostrophe, because what
+stands in it comes from an agent.
+
+  kubectl kubetask results nightly-7xk2p
+  kubectl kubetask results nightly-7xk2p -o csv > nightly.csv
+  kubectl kubetask results nightly-7xk2p -o json | jq -r '.[].result.pullRequest // empty'
+"""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """The run, and the form."""
+        parser.add_argument("run", metavar="RUN", help="the BatchRun")
+        parser.add_argument(
+            "-o", "--output", choices=("table", "json", "csv"), default="table", help="default: table"
+        )
+
+    async def execute(
+        self, session: Session, options: argparse.Namespace, terminal: Terminal
+    ) -> Exit:
+        """Print the results."""
+        target = Target.parse(options.run)
+        if target.resource is not BATCH_RUNS:
+            raise UsageError(f"{target}: results are those of a BatchRun; a Task has status.result")
+        run = await session.get(target)
+        view = run_view(run, await Targets(session).of(run))
+        rows, lost = await recovered(session, target, view)
+        if lost:
+            terminal.note(
+                f"task {format_indexes(lost)}: the status of this run is too large to keep their"
+                " results, and their Pods are gone"
+            )
+        if options.output == "json":
+            terminal.stdout.write(to_json([as_json(x) for x in rows], indent=2).decode() + "\n")
+        elif options.output == "csv":
+            terminal.stdout.write(as_csv(rows))
+        else:
+            _table(view, rows, terminal)
+        return Exit.OK
+
+
+def as_json(row: TaskRow) -> JSON:
+    """A task with its whole result, fields of the agent's own included."""
+    known = {
+        "index": row.index,
+        "target": row.target,
+        "status": row.phase,
+        "reason": row.reason,
+        "message": row.message,
+    }
+    times = {k: row.entry[k] for k in ("jobName", "startTime", "completionTime") if k in row.entry}
+    return known | times | {"result": row.result or None}
+
+
+def as_csv(rows: Iterable[TaskRow]) -> str:
+    """All tasks, with a header; RFC 4180, but for line ends, which are those of the system."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in rows:
+        cells = _cells(row)
+        writer.writerow([_harmless(cells[column]) for column in CSV_COLUMNS])
+    return text.getvalue()
+
+
+def total_cost(rows: Iterable[TaskRow]) -> Decimal | None:
+    """US dollars that the agents say they used; None where none says so."""
+    costs = [x for row in rows if (x := _cost(row)) is not None]
+    return sum(costs, Decimal(0)) if costs else None
+
+
+def _cells(row: TaskRow) -> dict[str, str]:
+    result = row.result
+    usage = result.get("usage") if isinstance(result.get("usage"), dict) else {}
+    commits = result.get("commits")
+    seconds = elapsed(
+        row.entry.get("startTime"), row.entry.get("completionTime"), datetime.now(UTC)
+    )
+    cells: dict[str, object] = {
+        "index": row.index,
+        "target": row.target,
+        "status": row.phase,
+        "reason": row.reason,
+        "message": row.message,
+        "commits": " ".join(map(str, commits)) if isinstance(commits, list) else commits,
+        "seconds": f"{seconds:.0f}" if seconds is not None and row.ended else None,
+    }
+    cells |= {key: (usage or {}).get(key) for key in ("inputTokens", "outputTokens", "costUSD")}
+    cells |= {key: result.get(key) for key in ("outcome", "pullRequest", "branch", "summary")}
+    cells |= {key: row.entry.get(key) for key in ("jobName", "startTime", "completionTime")}
+    return {key: "" if value is None else str(value) for key, value in cells.items()}
+
+
+def _harmless(cell: str) -> str:
+    """As a spreadsheet may open it: https://owasp.org/www-community/attacks/CSV_Injection."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _cost(row: TaskRow) -> Decimal | None:
+    usage = row.result.get("usage")
+    try:
+        cost = Decimal(str(usage["costUSD"])) if isinstance(usage, dict) else None
+    except (InvalidOperation, KeyError):
+        return None
+    return cost if cost is not None and cost.is_finite() else None
+
+
+def _table(view: RunView, rows: Sequence[TaskRow], terminal: Terminal) -> None:
+    columns = ("index", "target", "status", "reason", "outcome", "pullRequest", "costUSD")
+    cells = [_cells(row) for row in rows]
+    shown = [x for x in columns if x in ("index", "status") or any(row[x] for row in cells)]
+    titles = {"pullRequest": "PULL REQUEST", "costUSD": "COST USD"}
+    header = [titles.get(x, x.upper()) for x in shown]
+    terminal.table(header, ([row[x] for x in shown] for row in cells))
+    cost = total_cost(rows)
+    if cost is not None:
+        terminal.note(f"{clean(view.done)} done, {cost} USD in all")

@@ -1,0 +1,92 @@
+"""``retry``: a new run of another run's tasks, the failed ones unless others are named."""
+
+import argparse
+import re
+from typing import Any
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.constants import Phase
+from kubetask_controller.cli.exits import CliError, Exit, UsageError
+from kubetask_controller.cli.indexes import format_indexes, parse_indexes
+from kubetask_controller.cli.runview import RunView, run_view
+from kubetask_controller.cli.session import BATCH_RUNS, Session, Target
+from kubetask_controller.cli.settings import EXECUTION_FIELDS, add_settings, chosen, new_run, start
+from kubetask_controller.cli.terminal import Terminal
+
+JSON = dict[str, Any]
+
+MAX_SELECT = 1024
+"""Characters of spec.select."""
+_RETRIED = re.compile(r"-retry-[a-z0-9]{5}$")
+
+
+class Retry:
+    """Run tasks of a run again."""
+
+    name = "retry"
+    help = "run the failed tasks of a run again, as a new run"
+    description = """\
+Start a new run of a run's failed tasks, or of those that --indexes names, and print its name. The
+old run stays as it is; its settings are taken over. The tasks of the new run count from 0.
+
+  kubectl kubetask retry nightly-7xk2p
+  kubectl kubetask retry nightly-7xk2p --indexes 3,7-9 --wait
+"""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """The run, its tasks, and how to run them."""
+        parser.add_argument("run", metavar="RUN", help="the BatchRun")
+        parser.add_argument("--indexes", metavar="LIST", help="tasks such as 3,7-9; default: failed")
+        add_settings(parser)
+
+    async def execute(
+        self, session: Session, options: argparse.Namespace, terminal: Terminal
+    ) -> Exit:
+        """Create the run; 1 where --wait saw it fail."""
+        target = Target.parse(options.run)
+        if target.resource is not BATCH_RUNS:
+            raise UsageError(f"{target}: only a BatchRun can be retried; make the Task anew instead")
+        run = await session.get(target)
+        view = run_view(run)
+        if view.ended and not options.indexes and not view.counts["failed"]:
+            raise CliError(f"{target} has no failed task: name some with --indexes")
+        if not view.ended:
+            terminal.note(f"{target} has not ended: the new run waits until it has")
+        body = retry_of(run, select=selection(view, options.indexes), options=options)
+        return await start(session, body, options, terminal)
+
+
+def selection(view: RunView, indexes: str | None) -> str | None:
+    """``spec.select`` for what --indexes says; None, the failed ones, where it says nothing.
+
+    Raises:
+        UsageError: it names no task, a task that is not there, or more than a spec can say.
+    """
+    if indexes is None:
+        return None
+    try:
+        found = parse_indexes(indexes, limit=view.counts["total"] or None)
+    except ValueError as error:
+        raise UsageError(f"--indexes: {error}") from error
+    select = format_indexes(found)
+    if not select:
+        raise UsageError("--indexes names no task")
+    if len(select) > MAX_SELECT:
+        raise UsageError("--indexes is too long: name fewer tasks, or use ranges")
+    failed = view.ended and found == view.indexes(Phase.FAILED)
+    return None if failed else select
+
+
+def retry_of(run: JSON, *, select: str | None, options: argparse.Namespace) -> JSON:
+    """The BatchRun that runs tasks of `run` again."""
+    old: JSON = run["spec"]
+    name = run["metadata"]["name"]
+    spec: JSON = {"retryOf": name}
+    if select:
+        spec["select"] = select
+    spec |= {key: old[key] for key in EXECUTION_FIELDS if key in old}
+    spec |= chosen(options)
+    labels = run["metadata"].get("labels") or {}
+    queued = {key: labels[key] for key in c.PROPAGATED_LABELS if key in labels}
+    base = f"{_RETRIED.sub('', name)}-retry"
+    return new_run(options.name, base=base, spec=spec, metadata={"labels": queued} if queued else {})

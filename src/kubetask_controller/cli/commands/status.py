@@ -1,0 +1,89 @@
+"""``status``: a run as a tree of its tasks, once or until it ends."""
+
+import argparse
+from datetime import UTC, datetime
+
+from rich.text import Text
+
+from kubetask_controller.api.constants import Phase
+from kubetask_controller.cli.arguments import add_timeout
+from kubetask_controller.cli.exits import Exit
+from kubetask_controller.cli.progress import follow
+from kubetask_controller.cli.runview import run_view, target_of
+from kubetask_controller.cli.session import TASKS, JSON, Session, Target
+from kubetask_controller.cli.targets import Targets
+from kubetask_controller.cli.taskfollow import follow_task
+from kubetask_controller.cli.terminal import PHASE_STYLES, Terminal, clean
+from kubetask_controller.cli.times import elapsed, human
+from kubetask_controller.cli.tree import DRAWN, PLAIN, render
+
+
+class Status:
+    """Show how far a run is."""
+
+    name = "status"
+    help = "show the tasks of a run by state, with what they wait for or failed with"
+    description = """\
+Show the tasks of a run by state, with what they wait for or failed with.
+
+The exit code is 1 for a run that has failed. With -w it waits for the end.
+
+  kubectl kubetask status nightly-7xk2p
+  kubectl kubetask status nightly-7xk2p -w --timeout 2h
+"""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """The run, and how to look at it."""
+        parser.add_argument("run", metavar="RUN", help="a BatchRun, or task/NAME")
+        parser.add_argument("-w", "--watch", action="store_true", help="follow it until it ends")
+        parser.add_argument(
+            "-a", "--all", action="store_true", help="a line for each task, however many say the same"
+        )
+        add_timeout(parser)
+
+    async def execute(
+        self, session: Session, options: argparse.Namespace, terminal: Terminal
+    ) -> Exit:
+        """Print the tree; 1 where the run has failed."""
+        target = Target.parse(options.run)
+        if target.resource is TASKS:
+            return await _task(session, target, options, terminal)
+        if options.watch:
+            view = await follow(session, target, terminal, timeout=options.timeout)
+        else:
+            run = await session.get(target)
+            view = run_view(run, await Targets(session).of(run))
+            glyphs = DRAWN if terminal.moving() else PLAIN
+            lines = render(view, now=datetime.now(UTC), glyphs=glyphs, everything=options.all)
+            for line in lines:
+                terminal.print(line)
+        return Exit.FAILED if view.phase == Phase.FAILED else Exit.OK
+
+
+async def _task(
+    session: Session, target: Target, options: argparse.Namespace, terminal: Terminal
+) -> Exit:
+    if options.watch:
+        task = await follow_task(
+            session, target, lambda x: terminal.print(task_line(x)), timeout=options.timeout
+        )
+    else:
+        task = await session.get(target)
+        terminal.print(task_line(task))
+    return Exit.FAILED if (task.get("status") or {}).get("phase") == Phase.FAILED else Exit.OK
+
+
+def task_line(task: JSON) -> Text:
+    """A Task in one line."""
+    status = task.get("status") or {}
+    phase = str(status.get("phase") or "")
+    line = Text(f"task/{task['metadata']['name']}", style="bold")
+    if not phase:
+        return line.append("  no controller has taken it up yet", style="dim")
+    line.append("  ").append(phase, style=PHASE_STYLES.get(phase, ""))
+    target = status.get("target") or target_of(task["spec"].get("contexts") or [])
+    taken = human(elapsed(status.get("startTime"), status.get("completionTime"), datetime.now(UTC)))
+    for part in (status.get("reason"), target, taken, status.get("message")):
+        if part:
+            line.append(f"  {clean(part)}")
+    return line

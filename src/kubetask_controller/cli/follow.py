@@ -1,0 +1,129 @@
+"""Objects as they change: a list, then a watch, over again for as long as somebody looks.
+
+Guarantees: every state that is given was one; a server that restarts or drops the connection is
+waited for, up to PATIENCE. Does not promise every state between: a watch that was lost is begun
+anew with what is there.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from kubetask_controller.cli.exits import CliError, Exit
+from kubetask_controller.cli.session import Session, Target
+from kubetask_controller.client import APIStatusError, ClientError, Resource, TransportError
+from kubetask_controller.client.errors import is_expired, is_too_many_requests
+
+JSON = dict[str, Any]
+
+PATIENCE = 120.0
+"""Seconds for which a server may be away."""
+WATCH_SECONDS = 300.0
+PAUSE = 1.0
+"""Seconds between two attempts to reach a server."""
+LISTED = "LISTED"
+"""The type of the event that follows the last object of a list."""
+PAGE = "500"
+
+
+async def changes(
+    session: Session, resource: Resource, selector: dict[str, str]
+) -> AsyncIterator[tuple[str, JSON]]:
+    """(ADDED | MODIFIED | DELETED | LISTED, object), without an end.
+
+    After LISTED, what was given before and not since is no more.
+
+    Raises:
+        ClientError: the server refuses, or was away for longer than PATIENCE.
+    """
+    loop = asyncio.get_running_loop()
+    heard: float | None = None
+    while True:
+        try:
+            version = ""
+            async for item, version in _pages(session, resource, selector):
+                if item is not None:
+                    yield "ADDED", item
+            yield LISTED, {}
+            heard = loop.time()
+            async with aclosing(_watch(session, resource, selector, version)) as events:
+                async for event in events:
+                    heard = loop.time()
+                    yield event
+        except ClientError as error:
+            # A server that never answered is a mistake in the kubeconfig, not an outage.
+            if not _passes(error) or heard is None or loop.time() - heard > PATIENCE:
+                raise
+        await asyncio.sleep(PAUSE)
+
+
+async def states(session: Session, target: Target) -> AsyncIterator[JSON]:
+    """An object, each time it changes, without an end.
+
+    Raises:
+        CliError: it is not there, is deleted meanwhile, or the server refuses.
+    """
+    selector = {"fieldSelector": f"metadata.name={target.name}"}
+    uid = ""
+    present = False
+    with session.explained(target):
+        async with aclosing(changes(session, target.resource, selector)) as events:
+            async for kind, item in events:
+                if kind == LISTED:
+                    if not present:
+                        raise _gone(session, target, deleted=bool(uid))
+                    present = False
+                    continue
+                found = str(item.get("metadata", {}).get("uid", ""))
+                if kind == "DELETED" or (uid and found != uid):
+                    raise _gone(session, target, deleted=True)
+                uid, present = found, True
+                yield item
+
+
+def _gone(session: Session, target: Target, *, deleted: bool) -> CliError:
+    what = "was deleted" if deleted else f"not found in namespace {session.namespace}"
+    return CliError(f"{target} {what}", Exit.NOT_FOUND)
+
+
+async def _pages(
+    session: Session, resource: Resource, selector: dict[str, str]
+) -> AsyncIterator[tuple[JSON | None, str]]:
+    """Each object with the list's resourceVersion, and at the end (None, resourceVersion)."""
+    token = ""
+    while True:
+        params = {**selector, "limit": PAGE} | ({"continue": token} if token else {})
+        page = await session.client.list(resource, session.namespace, params=params)
+        metadata = page.get("metadata") or {}
+        version = str(metadata.get("resourceVersion", ""))
+        for item in page.get("items") or []:
+            yield item, version
+        token = str(metadata.get("continue") or "")
+        if not token:
+            yield None, version
+            return
+
+
+async def _watch(
+    session: Session, resource: Resource, selector: dict[str, str], version: str
+) -> AsyncIterator[tuple[str, JSON]]:
+    """What happens after `version`, until the server ends the watch."""
+    params = {**selector, "resourceVersion": version, "allowWatchBookmarks": "true"}
+    async with session.client.watch(
+        resource, session.namespace, params=params, timeout_seconds=WATCH_SECONDS
+    ) as stream:
+        async for event in stream:
+            if event.get("type") == "ERROR":
+                raise APIStatusError.from_status(event.get("object") or {})
+            if event.get("type") != "BOOKMARK":
+                yield str(event.get("type")), event.get("object") or {}
+
+
+def _passes(error: ClientError) -> bool:
+    """Whether it makes sense to ask again."""
+    if isinstance(error, TransportError):
+        return True
+    if not isinstance(error, APIStatusError):
+        return False
+    return is_expired(error) or is_too_many_requests(error) or error.code >= 500

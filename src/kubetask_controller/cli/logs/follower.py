@@ -1,0 +1,128 @@
+"""The logs of a run while it goes: each Pod's from its first line, as Pods come and end.
+
+Guarantees: the log of each Pod that ran is given once and whole, also of one that began and ended
+between two looks; it ends when the run has ended and all logs were read. At most MAX_STREAMS logs
+are read at once; others wait for their turn, and nothing of them is lost.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+
+from kubetask_controller.cli.exits import CliError
+from kubetask_controller.cli.follow import changes, states
+from kubetask_controller.cli.logs.output import LogOutput
+from kubetask_controller.cli.logs.pods import PodView, pod_view, selector
+from kubetask_controller.cli.logs.stream import LogOptions, log_lines
+from kubetask_controller.cli.session import JSON, Session, Target
+from kubetask_controller.client import ClientError
+from kubetask_controller.client.resources import PODS
+
+MAX_STREAMS = 64
+FLUSH_SECONDS = 0.1
+
+Wanted = Callable[[JSON], "set[int] | None"]
+"""The indexes whose logs are wanted, given the run's state; None for all."""
+
+
+class Follower:
+    """Follows one run or Task."""
+
+    def __init__(
+        self, session: Session, target: Target, output: LogOutput, options: LogOptions
+    ) -> None:
+        self._session = session
+        self._target = target
+        self._output = output
+        self._options = options
+        self._slots = asyncio.Semaphore(MAX_STREAMS)
+        self._pods: dict[str, PodView] = {}
+        self._begun: set[str] = set()
+        self._wanted: set[int] | None = set()
+        self.problems: dict[int, str] = {}
+        """By index: why a log could not be read."""
+
+    async def follow(self, wanted: Wanted) -> JSON:
+        """Write logs until the run has ended and all is read; the run's last state.
+
+        Raises:
+            CliError: the run is not there, or vanished, or the server refuses.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                side = [group.create_task(self._flush())]
+                watched = ""
+                async with aclosing(states(self._session, self._target)) as found:
+                    async for run in found:
+                        status = run.get("status") or {}
+                        self._wanted = wanted(run)
+                        # A Task's Pods are known by its Job, which may not be there yet.
+                        job = str(status.get("jobName") or "-")
+                        if job != watched:
+                            watched = job
+                            side.append(group.create_task(self._watch(group, job)))
+                        self._begin(group)
+                        if status.get("phase") in ("Succeeded", "Failed"):
+                            break
+                await self._look(group, watched)
+                for task in side:
+                    task.cancel()
+        except* ClientError as errors:
+            raise _first(errors) from errors
+        except* CliError as errors:
+            raise _first(errors) from errors
+        self._output.flush()
+        return run
+
+    @property
+    def read(self) -> Mapping[int, PodView]:
+        """The Pods whose logs were begun, by index."""
+        return {x.index: x for x in self._pods.values() if x.uid in self._begun}
+
+    async def _watch(self, group: asyncio.TaskGroup, job: str) -> None:
+        found = selector(self._target, job)
+        async with aclosing(changes(self._session, PODS, found)) as events:
+            async for kind, pod in events:
+                if kind in ("ADDED", "MODIFIED"):
+                    self._learn(pod)
+                    self._begin(group)
+
+    async def _look(self, group: asyncio.TaskGroup, job: str) -> None:
+        """At all Pods once more: the run may be known to have ended before its Pods are."""
+        async with aclosing(changes(self._session, PODS, selector(self._target, job))) as events:
+            async for kind, pod in events:
+                if kind != "ADDED":
+                    break
+                self._learn(pod)
+        self._begin(group)
+
+    def _learn(self, pod: JSON) -> None:
+        view = pod_view(pod, self._target, self._options.container)
+        if view is not None:
+            self._pods[view.uid] = view
+
+    def _begin(self, group: asyncio.TaskGroup) -> None:
+        for pod in self._pods.values():
+            wanted = self._wanted is None or pod.index in self._wanted
+            if wanted and pod.began and pod.uid not in self._begun:
+                self._begun.add(pod.uid)
+                group.create_task(self._stream(pod))
+
+    async def _stream(self, pod: PodView) -> None:
+        async with self._slots:
+            try:
+                async with aclosing(log_lines(self._session, pod.name, self._options)) as found:
+                    async for line in found:
+                        self._output.write(pod.index, line)
+            except ClientError as error:
+                self.problems[pod.index] = str(error)
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            self._output.flush()
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

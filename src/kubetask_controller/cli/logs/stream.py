@@ -1,0 +1,144 @@
+"""The log of one container, line by line, while it is written.
+
+Guarantees: whole lines; a connection that breaks while the container runs is taken up where it
+broke, by the time that the node gave each line. Lines are bytes: an agent may write what it likes.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import aiohttp
+
+from kubetask_controller.cli.follow import PATIENCE, PAUSE
+from kubetask_controller.cli.logs.pods import is_over
+from kubetask_controller.cli.session import Session
+from kubetask_controller.client import APIStatusError, ClientError
+from kubetask_controller.client.errors import is_not_found
+from kubetask_controller.client.resources import PODS
+from kubetask_controller.client.transport import CONNECT_TIMEOUT, Call, translated
+
+MAX_LINE = 1024 * 1024
+"""Bytes after which a line is given in pieces."""
+_FOREVER = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
+_ANSWER = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=60.0)
+_STAMP = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)$")
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """Which log, and how much of it.
+
+    Attributes:
+        container: its name.
+        tail: the last lines alone; None for all.
+        follow: go on until the container ends.
+    """
+
+    container: str
+    tail: int | None = None
+    follow: bool = False
+
+
+async def log_lines(session: Session, pod: str, options: LogOptions) -> AsyncIterator[bytes]:
+    """The lines of a Pod's log, without their line ends.
+
+    Raises:
+        ClientError: there is no log, the server refuses, or was away for too long.
+    """
+    if not options.follow:
+        async with aclosing(_read(session, pod, options, _ANSWER, {})) as found:
+            async for line in found:
+                yield line
+        return
+    position = Position()
+    loop = asyncio.get_running_loop()
+    heard = loop.time()
+    while True:
+        try:
+            async with aclosing(_read(session, pod, options, _FOREVER, position.resume())) as found:
+                async for line in found:
+                    heard = loop.time()
+                    text = position.take(line)
+                    if text is not None:
+                        yield text
+            # A log also ends when a node or a proxy closes the stream.
+            if is_over(await session.client.get(PODS, session.namespace, pod), options.container):
+                return
+        except ClientError as error:
+            if is_not_found(error) and position.moved:
+                return
+            refused = isinstance(error, APIStatusError) and error.code < 500
+            if refused or loop.time() - heard > PATIENCE:
+                raise
+        await asyncio.sleep(PAUSE)
+
+
+class Position:
+    """Where in a log a reader is, in the times that the node gave the lines."""
+
+    def __init__(self) -> None:
+        self._stamp = b""
+        self._count = 0
+        self._known_stamp = b""
+        self._known_count = 0
+
+    @property
+    def moved(self) -> bool:
+        """Whether a line was taken."""
+        return bool(self._stamp)
+
+    def resume(self) -> dict[str, str]:
+        """Parameters for a new connection; what was taken before comes again and is dropped."""
+        self._known_stamp, self._known_count = self._stamp, self._count
+        self._count = 0
+        found = _STAMP.match(self._stamp)
+        # sinceTime knows whole seconds.
+        return {"sinceTime": (found[1] + found[2]).decode()} if found else {}
+
+    def take(self, line: bytes) -> bytes | None:
+        """The text of a line ``<time> <text>``; None if it was taken before."""
+        stamp, _, text = line.partition(b" ")
+        if not _STAMP.match(stamp):
+            return line
+        if stamp < self._known_stamp:
+            return None
+        if stamp == self._known_stamp and self._known_count:
+            self._known_count -= 1
+            self._stamp, self._count = stamp, self._count + 1
+            return None
+        self._count = self._count + 1 if stamp == self._stamp else 1
+        self._stamp = stamp
+        return text
+
+
+async def _read(
+    session: Session,
+    pod: str,
+    options: LogOptions,
+    timeout: aiohttp.ClientTimeout,
+    since: dict[str, str],
+) -> AsyncIterator[bytes]:
+    params = {"container": options.container, **since}
+    if options.follow:
+        params |= {"follow": "true", "timestamps": "true"}
+    if options.tail is not None and not since:
+        params["tailLines"] = str(options.tail)
+    call = Call("GET", PODS.path(session.namespace, pod, "log"), params)
+    async with session.transport.open(call, timeout=timeout) as response:
+        rest = b""
+        while True:
+            with translated(call):
+                data = await response.content.readany()
+            if not data:
+                break
+            *whole, rest = (rest + data).split(b"\n")
+            for line in whole:
+                yield line
+            if len(rest) > MAX_LINE:
+                yield rest
+                rest = b""
+    if rest:
+        yield rest

@@ -1,0 +1,1 @@
+"""CodeSweep manifests made into KubeTask's, with their comments and their neighbours."""

@@ -1,0 +1,194 @@
+"""Block mappings and sequences as parts of lines that can be moved, renamed and left out.
+
+A part has its own lines, with the comments inside of it, and the comment and blank lines before
+it. A comment after a part belongs to it where it is indented deeper than the part's key or dash,
+else to what follows. No line of the input is ever lost by cutting.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from kubetask_controller.cli.migrate.nodes import Node, parse
+
+Lines = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An entry of a mapping, or an item of a sequence.
+
+    Attributes:
+        key: the entry's key; empty for an item.
+        column: where its key or dash stands.
+        lead: comments and blank lines before it.
+        lines: its own.
+        node: its value; positions are those of the lines that were cut.
+    """
+
+    key: str
+    column: int
+    lead: Lines
+    lines: Lines
+    node: Node
+
+    @property
+    def inline(self) -> str:
+        """What stands on its first line after the key's colon or the dash."""
+        line = self.lines[0][self.column :]
+        if not self.key:
+            return line[1:].strip()
+        return line[_key_width(line) :].partition(":")[2].strip()
+
+    def renamed(self, key: str) -> "Part":
+        """The same part under another key."""
+        first = self.lines[0]
+        width = _key_width(first[self.column :])
+        first = first[: self.column] + key + first[self.column + width :]
+        return replace(self, key=key, lines=[first, *self.lines[1:]])
+
+    def moved(self, column: int) -> "Part":
+        """The same part at another column."""
+        delta = column - self.column
+        return replace(
+            self,
+            column=column,
+            lead=shifted(self.lead, delta),
+            lines=shifted(self.lines, delta),
+        )
+
+    def undashed(self) -> Lines:
+        """The lines of an item, with a blank in place of the dash; without what then is empty."""
+        first = self.lines[0]
+        first = f"{first[: self.column]} {first[self.column + 1 :]}"
+        return [first, *self.lines[1:]] if first.strip() else self.lines[1:]
+
+    def text(self) -> Lines:
+        """All its lines."""
+        return [*self.lead, *self.lines]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The parts of a mapping or sequence, and the lines that follow the last."""
+
+    parts: Sequence[Part]
+    tail: Lines
+
+    def text(self) -> Lines:
+        """All lines."""
+        return [*(line for part in self.parts for line in part.text()), *self.tail]
+
+    def get(self, key: str) -> Part | None:
+        """The entry of a key."""
+        return next((x for x in self.parts if x.key == key), None)
+
+
+class FlowStyleError(ValueError):
+    """Raised for a mapping or sequence that does not stand in lines of its own."""
+
+
+def cut(lines: Sequence[str]) -> Block:
+    """The parts of the block mapping or sequence that the lines are.
+
+    Raises:
+        FlowStyleError: they are something else.
+    """
+    node = parse("\n".join(lines) + "\n")
+    if node is None or not node.block:
+        raise FlowStyleError
+    entries: list[tuple[str, int, int, Node]] = []
+    if node.kind == "mapping":
+        for key, value in node.entries:
+            entries.append((key.value, key.start[0], key.start[1], value))
+    else:
+        bound = 0
+        for item in node.items:
+            # The dash stands on the item's line, or alone on one before it.
+            line = next(n for n in range(item.start[0], bound - 1, -1) if _dash(lines[n], node))
+            entries.append(("", line, node.start[1], item))
+            bound = item.last_line + 1
+    return _parts(lines, entries)
+
+
+def _parts(lines: Sequence[str], entries: Sequence[tuple[str, int, int, Node]]) -> Block:
+    parts: list[Part] = []
+    lead = list(lines[: entries[0][1]])
+    for number, (key, first, column, value) in enumerate(entries):
+        following = entries[number + 1][1] if number + 1 < len(entries) else len(lines)
+        end = max(value.last_line, first) + 1
+        deeper = [n for n in range(end, following) if _comment_column(lines[n]) > column]
+        end = deeper[-1] + 1 if deeper else end
+        parts.append(Part(key, column, lead, list(lines[first:end]), value))
+        lead = list(lines[end:following])
+    return Block(parts, lead)
+
+
+def shifted(lines: Iterable[str], delta: int) -> Lines:
+    """The lines, `delta` columns further right; what has too little room on the left stays there."""
+    moved = []
+    for line in lines:
+        room = len(line) - len(line.lstrip(" "))
+        moved.append(" " * max(room + delta, 0) + line[room:] if line.strip() else line)
+    return moved
+
+
+def comments(lines: Iterable[str]) -> Lines:
+    """Those of the lines that are comments or blank."""
+    return [line for line in lines if not line.strip() or _comment_column(line) >= 0]
+
+
+def eol_comment(part: Part) -> str:
+    """The comment at the end of the part's first line, if its value starts on a later line."""
+    return part.inline if part.inline.startswith("#") else ""
+
+
+def dump(value: Any, column: int) -> Lines:
+    """A value as block YAML."""
+    text = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20
+    )
+    return shifted(text.removesuffix("...\n").rstrip("\n").split("\n"), column)
+
+
+def scalar(value: str) -> str:
+    """A string as it may stand after a key, quoted where it must be."""
+    return dump(value, 0)[0]
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as they are, and never an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def _dash(line: str, node: Node) -> bool:
+    column = node.start[1]
+    return line[column : column + 1] == "-" and not line[:column].strip(" -?:")
+
+
+def _comment_column(line: str) -> int:
+    """Where a line that is a comment begins it; -1 for other lines."""
+    stripped = line.lstrip(" ")
+    return len(line) - len(stripped) if stripped.startswith("#") else -1
+
+
+def _key_width(line: str) -> int:
+    """Characters of the key that a line begins with, its quotes included."""
+    if line[:1] in ("'", '"'):
+        return line.index(line[0], 1) + 1
+    return len(line.partition(":")[0].rstrip())

@@ -1,0 +1,81 @@
+"""YAML as a tree that knows where in its text each node stands.
+
+Unlike PyYAML's own nodes, aliases stay aliases, so that a piece of a document can be read whose
+anchors are elsewhere, and the end of a block is where its last content is, before the comments
+that follow.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import yaml
+
+Position = tuple[int, int]
+"""Line and column, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node; `entries` are those of a mapping as (key, value), `items` those of a sequence."""
+
+    kind: Literal["scalar", "mapping", "sequence", "alias"]
+    start: Position
+    end: Position
+    flow: bool = False
+    value: str = ""
+    entries: Sequence[tuple["Node", "Node"]] = field(default_factory=list)
+    items: Sequence["Node"] = field(default_factory=list)
+
+    @property
+    def block(self) -> bool:
+        """Whether it is a mapping or sequence in lines of its own."""
+        return self.kind in ("mapping", "sequence") and not self.flow
+
+    def get(self, key: str) -> "Node | None":
+        """The value of a key of a mapping."""
+        return next((value for name, value in self.entries if name.value == key), None)
+
+    @property
+    def last_line(self) -> int:
+        """The last line that belongs to it."""
+        line, column = self.end
+        return line - 1 if column == 0 and self.end > self.start else line
+
+
+def parse(text: str) -> Node | None:
+    """The root of the first document; None for a document without content.
+
+    Raises:
+        yaml.YAMLError: it is not YAML.
+    """
+    events = yaml.parse(text, Loader=yaml.SafeLoader)
+    for event in events:
+        if isinstance(event, yaml.NodeEvent):
+            node = _node(event, events)
+            return None if node.kind == "scalar" and not node.value else node
+    return None
+
+
+def _node(event: yaml.Event, events: Iterator[yaml.Event]) -> Node:
+    start = (event.start_mark.line, event.start_mark.column)
+    end = (event.end_mark.line, event.end_mark.column)
+    if isinstance(event, yaml.AliasEvent):
+        return Node("alias", start, end)
+    if isinstance(event, yaml.ScalarEvent):
+        return Node("scalar", start, end, value=event.value)
+    children = []
+    for inner in events:
+        if isinstance(inner, yaml.CollectionEndEvent):
+            end = (inner.end_mark.line, inner.end_mark.column)
+            break
+        children.append(_node(inner, events))
+    flow = bool(event.flow_style)
+    if not flow and children:
+        end = children[-1].end
+        if children[-1].last_line < children[-1].end[0]:
+            end = (children[-1].last_line, 1 << 16)
+    if isinstance(event, yaml.SequenceStartEvent):
+        return Node("sequence", start, end, flow, items=children)
+    pairs = list(zip(children[::2], children[1::2], strict=True))
+    return Node("mapping", start, end, flow, entries=pairs)

@@ -1,0 +1,81 @@
+"""Results that a large run's status gave up, read from the Pods that still have them.
+
+A container's termination message is where the result came from in the first place. The newest Pod
+of a task counts. Who may not list Pods sees what the status has.
+"""
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from pydantic_core import from_json
+
+from kubetask_controller.api.constants import CONTAINER_AGENT, Omitted
+from kubetask_controller.cli.follow import LISTED, changes
+from kubetask_controller.cli.logs.pods import pod_view, selector
+from kubetask_controller.cli.runview import RunView, TaskRow
+from kubetask_controller.cli.session import Session, Target
+from kubetask_controller.client import ClientError
+from kubetask_controller.client.resources import PODS
+
+JSON = dict[str, Any]
+
+
+async def recovered(
+    session: Session, target: Target, view: RunView
+) -> tuple[Sequence[TaskRow], set[int]]:
+    """The rows of a run with what Pods say added, and the indexes whose results nobody has."""
+    if not {Omitted.TASKS, Omitted.DETAILS} & set(view.omitted):
+        return view.rows, set()
+    wanted = {row.index for row in view.rows if row.ended and not row.result}
+    pods = await _agents(session, target)
+    rows = [
+        _with(row, pods[row.index]) if row.index in wanted and row.index in pods else row
+        for row in view.rows
+    ]
+    return rows, wanted - set(pods)
+
+
+async def _agents(session: Session, target: Target) -> dict[int, JSON]:
+    """By index: the state in which the agent's container ended, and the Job's name."""
+    found: dict[int, tuple[str, JSON]] = {}
+    try:
+        async with aclosing(changes(session, PODS, selector(target, ""))) as events:
+            async for kind, pod in events:
+                if kind == LISTED:
+                    break
+                view = pod_view(pod, target, CONTAINER_AGENT)
+                ended = _ended(pod)
+                if view is None or not ended:
+                    continue
+                if view.created >= found.get(view.index, ("", {}))[0]:
+                    found[view.index] = (view.created, ended)
+    except ClientError:
+        return {}
+    return {index: ended for index, (_, ended) in found.items()}
+
+
+def _ended(pod: JSON) -> JSON:
+    for each in (pod.get("status") or {}).get("containerStatuses") or []:
+        if each.get("name") == CONTAINER_AGENT:
+            ended = (each.get("state") or {}).get("terminated")
+            if isinstance(ended, dict):
+                job = (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", "")
+                return {**ended, "jobName": job}
+    return {}
+
+
+def _with(row: TaskRow, ended: JSON) -> TaskRow:
+    entry = dict(row.entry)
+    pairs = (("jobName", "jobName"), ("startTime", "startedAt"), ("completionTime", "finishedAt"))
+    for key, source in pairs:
+        if ended.get(source):
+            entry.setdefault(key, ended[source])
+    try:
+        result = from_json(str(ended.get("message") or ""))
+    except ValueError:
+        result = None
+    if isinstance(result, dict):
+        entry.setdefault("result", result)
+    return replace(row, entry=entry)

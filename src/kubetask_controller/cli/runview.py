@@ -1,0 +1,197 @@
+"""A BatchRun as a person asks about it: each of its tasks, whatever its status left out.
+
+The status of a large run gives up entries (status.omitted); the counters and index ranges that it
+always has stand in for them, so that every task of the run has a row here. Nothing is asked of the
+server, and no status makes this fail: a field that is missing or odd counts as absent.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubetask_controller.api.constants import Phase
+from kubetask_controller.cli.indexes import parse_indexes
+
+JSON = dict[str, Any]
+
+STARTED = "Started"
+"""The state of a task of which only this is known: its Job was made and it has not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A task of a run.
+
+    Attributes:
+        phase: one of the four phases, or STARTED.
+        target: what it works on, empty where that is not known.
+        entry: its entry in the status as JSON, empty where that was left out.
+    """
+
+    index: int
+    phase: str
+    reason: str = ""
+    message: str = ""
+    target: str = ""
+    entry: JSON = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has succeeded or failed."""
+        return self.phase in (Phase.SUCCEEDED, Phase.FAILED)
+
+    @property
+    def result(self) -> JSON:
+        """What its agent left, empty where it left nothing."""
+        result = self.entry.get("result")
+        return result if isinstance(result, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A BatchRun.
+
+    Attributes:
+        phase: empty until a controller has seen the run.
+        counts: total, pending, running, completed, failed.
+        rows: every task, by index.
+    """
+
+    name: str
+    uid: str
+    spec: JSON
+    status: JSON
+    phase: str
+    reason: str
+    message: str
+    counts: Mapping[str, int]
+    omitted: Sequence[str]
+    rows: Sequence[TaskRow]
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has succeeded or failed, for good."""
+        return self.phase in (Phase.SUCCEEDED, Phase.FAILED)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether all tasks succeeded."""
+        return self.phase == Phase.SUCCEEDED
+
+    @property
+    def done(self) -> str:
+        """Tasks that have ended, of all tasks: 39/40."""
+        ended = self.counts["completed"] + self.counts["failed"]
+        return f"{ended}/{self.counts['total']}"
+
+    def indexes(self, phase: Phase) -> set[int]:
+        """Indexes of the tasks in a phase."""
+        return {row.index for row in self.rows if row.phase == phase}
+
+
+def run_view(run: JSON, targets: Mapping[int, str] | None = None) -> RunView:
+    """The view of a BatchRun as the API gives it.
+
+    Args:
+        run: the object.
+        targets: what tasks work on, for those of which the status does not tell.
+    """
+    status = run.get("status") or {}
+    progress = status.get("progress") or {}
+    metadata = run.get("metadata") or {}
+    return RunView(
+        name=str(metadata.get("name", "")),
+        uid=str(metadata.get("uid", "")),
+        spec=run.get("spec") or {},
+        status=status,
+        phase=str(status.get("phase") or ""),
+        reason=str(status.get("reason") or ""),
+        message=str(status.get("message") or ""),
+        counts={
+            key: int(progress.get(key) or 0)
+            for key in ("total", "pending", "running", "completed", "failed")
+        },
+        omitted=tuple(status.get("omitted") or ()),
+        rows=_rows(status, int(progress.get("total") or 0), targets or {}),
+    )
+
+
+def task_view(task: JSON) -> RunView:
+    """The view of a Task: a run of one task."""
+    status = task.get("status") or {}
+    metadata = task.get("metadata") or {}
+    phase = str(status.get("phase") or "")
+    told = {key: str(status.get(key) or "") for key in ("reason", "message")}
+    contexts = (task.get("spec") or {}).get("contexts") or ()
+    row = TaskRow(
+        index=0,
+        phase=phase or Phase.PENDING,
+        target=str(status.get("target") or "") or target_of(contexts),
+        entry=status,
+        **told,
+    )
+    keys = ("pending", "running", "succeeded", "failed")
+    counts = {key: int(key == row.phase.lower()) for key in keys}
+    return RunView(
+        name=str(metadata.get("name", "")),
+        uid=str(metadata.get("uid", "")),
+        spec=task.get("spec") or {},
+        status=status,
+        phase=phase,
+        counts={"total": 1, "completed": counts.pop("succeeded"), **counts},
+        omitted=(),
+        rows=[row],
+        **told,
+    )
+
+
+def target_of(contexts: Iterable[JSON]) -> str:
+    """What a task works on, in one word: its repositories, else its files."""
+    repositories, files = [], []
+    for context in contexts:
+        if repository := context.get("repository"):
+            branch = repository.get("branch")
+            text = f"{repository.get('org', '')}/{repository.get('repo', '')}"
+            repositories.append(f"{text}@{branch}" if branch else text)
+        elif file := context.get("file"):
+            files.append(str(file.get("name", "")))
+    return ",".join(dict.fromkeys(repositories or files))
+
+
+def _rows(status: JSON, total: int, targets: Mapping[int, str]) -> list[TaskRow]:
+    entries = {x["index"]: x for x in status.get("tasks") or [] if isinstance(x.get("index"), int)}
+    completed, failed, started = (
+        _ranges(status.get(f"{key}Indexes")) for key in ("completed", "failed", "started")
+    )
+    rows = []
+    for index in range(max(total, max(entries, default=-1) + 1)):
+        entry = entries.get(index, {})
+        phase = str(entry.get("status") or "")
+        if not phase:
+            phase = _phase(index, completed=completed, failed=failed, started=started)
+        rows.append(
+            TaskRow(
+                index=index,
+                phase=phase,
+                reason=str(entry.get("reason") or ""),
+                message=str(entry.get("message") or ""),
+                target=target_of(entry.get("contexts") or ()) or targets.get(index, ""),
+                entry=entry,
+            )
+        )
+    return rows
+
+
+def _phase(index: int, *, completed: set[int], failed: set[int], started: set[int]) -> str:
+    if index in completed:
+        return Phase.SUCCEEDED
+    if index in failed:
+        return Phase.FAILED
+    return STARTED if index in started else Phase.PENDING
+
+
+def _ranges(text: object) -> set[int]:
+    try:
+        return parse_indexes(text) if isinstance(text, str) else set()
+    except ValueError:
+        return set()

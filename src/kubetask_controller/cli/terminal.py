@@ -1,0 +1,76 @@
+"""Where the output goes: colours and moving pictures on a terminal, plain lines in a pipe.
+
+Guarantees: what objects and agents say can move neither the cursor nor the colours of a terminal;
+lines are never cut or wrapped in a pipe. NO_COLOR and TERM=dumb are honoured.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+"""C0 and C1 controls, separators of lines, and marks that reorder what is read."""
+_GAP = "   "
+
+PHASE_STYLES = {
+    "Pending": "dim",
+    "Running": "yellow",
+    "Started": "yellow",
+    "Succeeded": "green",
+    "Failed": "red",
+}
+
+
+def clean(text: object) -> str:
+    """Text of others as one line without control characters."""
+    return _CONTROL.sub(" ", str(text)).strip()
+
+
+class Terminal:
+    """Standard output, error and input of a command."""
+
+    def __init__(
+        self,
+        stdout: TextIO | None = None,
+        stderr: TextIO | None = None,
+        stdin: TextIO | None = None,
+    ) -> None:
+        self.stdout = stdout or sys.stdout
+        self.stderr = stderr or sys.stderr
+        self.stdin = stdin or sys.stdin
+        self._out = _console(self.stdout)
+        self._err = _console(self.stderr)
+
+    def console(self, *, error: bool = False) -> Console:
+        """The console of standard output, or of standard error."""
+        return self._err if error else self._out
+
+    def moving(self, *, error: bool = False) -> bool:
+        """Whether pictures may move there."""
+        stream = self.stderr if error else self.stdout
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+    def print(self, line: Text | str = "") -> None:
+        """A line of the result."""
+        self._out.print(line)
+
+    def note(self, line: Text | str) -> None:
+        """A line for the person, beside the result."""
+        self._err.print(line)
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Columns as kubectl prints them; cells are cleaned."""
+        cells = [[clean(x) for x in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+        for row in [list(header), *cells]:
+            padded = (x.ljust(width) for x, width in zip(row, widths, strict=True))
+            self.print(Text(_GAP.join(padded).rstrip()))
+
+
+def _console(stream: TextIO) -> Console:
+    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)

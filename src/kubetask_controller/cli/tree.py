@@ -1,0 +1,141 @@
+"""A run as a tree: its tasks by state, the ones that need an eye first.
+
+Tasks that say the same (all that are queued, say) become one line when they are many; tasks that
+failed always have a line each. Pure functions of the view and the time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+from rich.text import Text
+
+from kubetask_controller.api.constants import Phase
+from kubetask_controller.cli.indexes import format_indexes
+from kubetask_controller.cli.runview import STARTED, RunView, TaskRow
+from kubetask_controller.cli.terminal import PHASE_STYLES, clean
+from kubetask_controller.cli.times import elapsed, human
+
+ORDER = (Phase.FAILED, Phase.RUNNING, STARTED, Phase.PENDING, Phase.SUCCEEDED)
+ALIKE = 10
+"""As many tasks that say the same get a line each; more become one line, unless all are asked for."""
+INDEX_WIDTH = 48
+"""Characters of index ranges that one line shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """How branches are drawn."""
+
+    fork: str = "├─ "
+    last: str = "└─ "
+    through: str = "│  "
+    space: str = "   "
+
+
+DRAWN = Glyphs()
+PLAIN = Glyphs("  ", "  ", "  ", "  ")
+"""Indentation alone, for pipes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Tasks in one state, as lines: (indexes, target, rest) cells, already cleaned."""
+
+    phase: str
+    count: int
+    lines: Sequence[tuple[str, str, Text]]
+
+
+def headline(view: RunView, now: datetime) -> Text:
+    """The run in one line: name, phase, reason, how much is done, how long it took."""
+    line = Text(f"batchrun/{view.name}", style="bold")
+    if not view.phase:
+        return line.append("  no controller has taken it up yet", style="dim")
+    line.append("  ").append(view.phase, style=PHASE_STYLES.get(view.phase, ""))
+    for part in (view.reason, f"{view.done} done"):
+        line.append(f"  {clean(part)}")
+    if view.counts["failed"]:
+        line.append(f"  {view.counts['failed']} failed", style=PHASE_STYLES["Failed"])
+    taken = elapsed(view.status.get("startTime"), view.status.get("completionTime"), now)
+    return line.append(f"  {human(taken)}" if taken is not None else "", style="dim")
+
+
+def render(
+    view: RunView, *, now: datetime, glyphs: Glyphs = DRAWN, everything: bool = False
+) -> Iterator[Text]:
+    """The lines of the tree, the headline first."""
+    yield headline(view, now)
+    if view.message:
+        yield Text(f"{glyphs.through if view.rows else glyphs.space}{clean(view.message)}", "dim")
+    groups = list(group(view, now=now, everything=everything))
+    for number, each in enumerate(groups):
+        final = number == len(groups) - 1
+        title = Text(glyphs.last if final else glyphs.fork)
+        title.append(f"{each.phase} ({each.count})", style=PHASE_STYLES.get(each.phase, ""))
+        yield title
+        stem = glyphs.space if final else glyphs.through
+        yield from _branches(each, stem, glyphs)
+
+
+def group(view: RunView, *, now: datetime, everything: bool = False) -> Iterator[Group]:
+    """The tasks by state, in ORDER."""
+    for phase in ORDER:
+        rows = [x for x in view.rows if x.phase == phase]
+        if rows:
+            split = everything or phase == Phase.FAILED
+            lines = [_cells(x, now) for x in _parts(rows, split=split)]
+            yield Group(phase, len(rows), lines)
+
+
+def _branches(group: Group, stem: str, glyphs: Glyphs) -> Iterator[Text]:
+    first = max(len(x[0]) for x in group.lines)
+    second = min(max(len(x[1]) for x in group.lines), 60)
+    for number, (indexes, target, rest) in enumerate(group.lines):
+        twig = glyphs.last if number == len(group.lines) - 1 else glyphs.fork
+        line = Text(f"{stem}{twig}{indexes.ljust(first)}")
+        if second:
+            line.append(f"  {target.ljust(second)}")
+        if rest:
+            line.append("  ").append(rest)
+        line.rstrip()
+        yield line
+
+
+def _parts(rows: Sequence[TaskRow], *, split: bool) -> Iterator[Sequence[TaskRow]]:
+    """One task, or many that say the same; by the first index of each."""
+    if split:
+        yield from ([x] for x in rows)
+        return
+    alike: list[Sequence[TaskRow]] = []
+    for _, found in groupby(sorted(rows, key=_saying), key=_saying):
+        same = list(found)
+        alike += [same] if len(same) > ALIKE else [[x] for x in same]
+    yield from sorted(alike, key=lambda part: part[0].index)
+
+
+def _saying(row: TaskRow) -> tuple[str, str]:
+    return row.reason, row.message
+
+
+def _cells(rows: Sequence[TaskRow], now: datetime) -> tuple[str, str, Text]:
+    row = rows[0]
+    indexes = format_indexes(x.index for x in rows)
+    if len(indexes) > INDEX_WIDTH:
+        indexes = indexes[: INDEX_WIDTH - 1].rpartition(",")[0] + ",…"
+    rest = Text(clean(row.reason), style=PHASE_STYLES.get(row.phase, ""))
+    if len(rows) > 1:
+        rest.append(f"  {len(rows)} tasks")
+    else:
+        taken = elapsed(row.entry.get("startTime"), row.entry.get("completionTime"), now)
+        if taken is not None:
+            rest.append(f"  {human(taken)}", style="dim")
+    if says := clean(row.message) or (clean(_told(row)) if len(rows) == 1 else ""):
+        rest.append(f"  {says}", style="dim")
+    return indexes, clean(row.target) if len(rows) == 1 else "", rest
+
+
+def _told(row: TaskRow) -> str:
+    """What a task that succeeded has to show: its pull request, else its outcome."""
+    return str(row.result.get("pullRequest") or row.result.get("outcome") or "")

@@ -1,0 +1,220 @@
+"""A registry with a node and nothing else: Pods run as real processes, in real time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from devcluster.apiserver.interfaces import SubresourceRegistry
+from devcluster.apiserver.local import (
+    CONFIGMAPS,
+    EVENTS,
+    GVR,
+    NAMESPACES,
+    PODS,
+    SECRETS,
+    SERVICEACCOUNTS,
+    LocalClient,
+)
+from devcluster.apiserver.catalog import Catalog
+from devcluster.apiserver.registry import Registry
+from devcluster.apiserver.strategies.table import STRATEGIES
+from devcluster.apiserver.strategy import Strategy
+from devcluster.images import Images, ImageSpec
+from devcluster.node import Node, NodeOptions
+from devcluster.storage import Storage
+
+Object = dict[str, Any]
+
+TRANSCRIPTS = Path(__file__).parent / "transcripts"
+IMAGE = "registry.example.com/agent:1"
+NAMESPACE = "case"
+PATIENCE = 20.0
+
+
+class Lab:
+    """One small cluster with a node. `folder` is where Pods leave their things."""
+
+    def __init__(self, folder: Path, *, speed: float, **settings: Any) -> None:
+        self.folder = folder
+        self.storage = Storage()
+        self.storage.begin("pods")
+        self.registry = Registry(self.storage, Catalog(), seed=1)
+        self.client = LocalClient(self.registry, manager="test")
+        self.images = Images({IMAGE: ImageSpec()})
+        self.subresources = SubresourceRegistry()
+        self.node = Node(
+            self.registry,
+            self.images,
+            directory=folder,
+            subresources=self.subresources,
+            options=NodeOptions(speed=speed, **settings),
+        )
+        self.namespace(NAMESPACE)
+
+    # --- objects
+
+    def namespace(self, name: str) -> None:
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        self.client.create(NAMESPACES, None, body)
+
+    def create(self, resource: GVR, name: str, namespace: str = NAMESPACE, **fields: Any) -> Object:
+        kinds = {CONFIGMAPS: "ConfigMap", SECRETS: "Secret", SERVICEACCOUNTS: "ServiceAccount"}
+        kind = fields.pop("kind", kinds.get(resource, "Pod"))
+        labels = fields.pop("metadata", {})
+        body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, **labels}, **fields}
+        return self.client.create(resource, namespace, body)
+
+    def pod(self, name: str, namespace: str = NAMESPACE) -> Object:
+        return self.client.get(PODS, namespace, name)
+
+    def run(
+        self, name: str, script: str = "", *, pod: Object | None = None, **container: Any
+    ) -> Object:
+        """Make a Pod of one container; `pod` holds fields of its spec, or its `metadata`."""
+        spec: Object = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 5, **(pod or {})}
+        metadata = spec.pop("metadata", {})
+        one = {"name": "agent", "image": IMAGE, "imagePullPolicy": "IfNotPresent", **container}
+        if script:
+            one["command"] = ["sh", "-c", script]
+        return self.create(PODS, name, metadata=metadata, spec={"containers": [one], **spec})
+
+    def events(self, name: str, namespace: str = NAMESPACE) -> list[tuple[str, str]]:
+        """(reason, message) of a Pod's Events, in the order in which they came first."""
+        found = [
+            each
+            for each in self.client.list(EVENTS, namespace)
+            if each["involvedObject"]["name"] == name
+        ]
+        found.sort(key=lambda each: int(each["metadata"]["name"].rpartition(".")[2], 16))
+        return [(each["reason"], each["message"]) for each in found]
+
+    # --- waiting
+
+    async def until(
+        self, name: str, condition: Callable[[Object], Any], namespace: str = NAMESPACE
+    ) -> Object:
+        """The Pod as soon as `condition` holds."""
+        async with asyncio.timeout(PATIENCE):
+            async for event in self.client.watch(PODS, namespace):
+                pod = event["object"]
+                if pod["metadata"]["name"] == name and condition(pod):
+                    return pod
+        raise AssertionError("the watch ended")
+
+    async def ended(self, name: str, namespace: str = NAMESPACE) -> Object:
+        """The Pod as it ends."""
+        return await self.until(name, has_ended, namespace)
+
+    async def running(self, name: str) -> Object:
+        """The Pod as soon as its first container runs."""
+        return await self.until(name, lambda pod: "running" in state_of(pod))
+
+    async def waiting(self, name: str, reason: str) -> Object:
+        """The Pod as soon as its first container waits for a reason."""
+        return await self.until(
+            name, lambda pod: state_of(pod).get("waiting", {}).get("reason") == reason
+        )
+
+    async def gone(self, name: str, namespace: str = NAMESPACE) -> Object:
+        """The last state of a Pod that is removed."""
+        async with asyncio.timeout(PATIENCE):
+            async for event in self.client.watch(PODS, namespace):
+                if event["type"] == "DELETED" and event["object"]["metadata"]["name"] == name:
+                    return event["object"]
+        raise AssertionError("the watch ended")
+
+    def log(self, pod: Object, container: str = "agent", attempt: int = 0) -> str:
+        """What a container wrote."""
+        metadata = pod["metadata"]
+        folder = f"{metadata['namespace']}_{metadata['name']}_{metadata['uid']}"
+        text = (self.folder / "logs" / folder / container / f"{attempt}.log").read_text()
+        parts = [line.split(" ", 3)[2:] for line in text.splitlines()]
+        return "".join(part + ("\n" if tag == "F" else "") for tag, part in parts)
+
+    async def output(self, name: str, script: str, **fields: Any) -> str:
+        """What a Pod that succeeds writes."""
+        self.run(name, script, **fields)
+        pod = await self.ended(name)
+        text = self.log(pod)
+        assert pod["status"]["phase"] == "Succeeded", text
+        return text
+
+
+def state_of(pod: Object, container: int = 0) -> Object:
+    """The state of a container; {} while there is none."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or [{}]
+    return statuses[container].get("state") or {}
+
+
+def has_ended(pod: Object) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def load(name: str) -> list[Object]:
+    lines = (TRANSCRIPTS / name).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+class PodRules(Strategy):
+    """What the node needs of the rules for Pods: grace, generation and the phase of a new one."""
+
+    generation = True
+    graceful = True
+
+    def prepare_create(self, obj: Object) -> None:
+        super().prepare_create(obj)
+        obj["status"] = {"phase": "Pending"}
+
+    def grace_period(self, obj: Object, requested: int | None) -> int:
+        if not obj["spec"].get("nodeName") or has_ended(obj):
+            return 0
+        grace = obj["spec"].get("terminationGracePeriodSeconds", 30)
+        return grace if requested is None else requested
+
+
+@contextmanager
+def pod_rules() -> Iterator[None]:
+    """Use the API server's rules for Pods, or the least that the node needs where it has none."""
+    if "pods" in STRATEGIES:
+        yield
+        return
+    STRATEGIES["pods"] = PodRules()
+    try:
+        yield
+    finally:
+        del STRATEGIES["pods"]
+
+
+@asynccontextmanager
+async def open_lab(folder: Path, *, speed: float = 20.0, **settings: Any) -> AsyncIterator[Lab]:
+    """A lab with its node running; at the end no process of it may be left."""
+    with pod_rules():
+        lab = Lab(folder, speed=speed, **settings)
+        await lab.node.start()
+        try:
+            yield lab
+        finally:
+            await lab.node.stop()
+            assert not processes_of(folder)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of processes that have something of a node's folder mounted, or its keepers."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            mounts = (entry / "mountinfo").read_text()
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(folder) in mounts and str(os.getpid()) != entry.name:
+            found.append(command)
+    return found

@@ -1,0 +1,209 @@
+"""Every recording of a Pod on a real node, made again with processes: states, reasons, messages and Events are compared."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from node_lab import CONFIGMAPS, NAMESPACE, PODS, SECRETS, Lab, load, open_lab
+
+from devcluster.apiserver.local import EVENTS
+from devcluster.node.podsubresources import PodSubresources
+
+Object = dict[str, Any]
+
+SPEED = 20.0
+LIMIT_SECONDS = 40.0
+LOOK_SECONDS = 0.1
+AT_ONCE = 8
+TIMES = ("lastTransitionTime", "lastProbeTime", "startTime", "startedAt", "finishedAt", "containerID", "imageID")
+NOT_RECORDED = ("hostIP", "hostIPs", "podIP", "podIPs", "qosClass")
+ALIKE = {
+    # The text of a registry that cannot be found is the machine's; ours says that nobody registered the image.
+    "failed to resolve image: failed to do request: Head \"https://registry.example.com/v2/local/nothing/manifests/1\": "
+    "dial tcp: lookup registry.example.com on 192.0.2.53:53: no such host": (
+        "failed to resolve image: no such image is registered with the development cluster"
+    ),
+}
+CASES = [case for case in load("pods.jsonl") if case["pod_watch"]]
+
+
+def first_pod(case: Object) -> str:
+    return str(case["pod_watch"][0]["name"])
+
+
+def states_of(case: Object) -> list[Object]:
+    """The distinct states that were recorded of a case's first Pod."""
+    return distinct(
+        event["status"] for event in case["pod_watch"] if event["name"] == first_pod(case)
+    )
+
+
+def distinct(statuses: Any) -> list[Object]:
+    states: list[Object] = []
+    for status in statuses:
+        state = timeless({key: value for key, value in status.items() if key not in NOT_RECORDED})
+        if not states or states[-1] != state:
+            states.append(state)
+    return states
+
+
+def timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: timeless(each) for key, each in value.items() if key not in TIMES}
+    if isinstance(value, list):
+        return [timeless(each) for each in value]
+    if isinstance(value, str):
+        for theirs, ours in ALIKE.items():
+            value = value.replace(theirs, ours)
+    return value
+
+
+def events_of(case: Object) -> list[tuple[str, str, str, str]]:
+    return [
+        (each["type"], each["reason"], timeless(each["message"]), each["source"])
+        for each in case["events"]
+        if each["object"] == f"Pod/{first_pod(case)}"
+    ]
+
+
+class Again:
+    """One case, made again in a namespace of its own."""
+
+    def __init__(self, lab: Lab, case: Object, number: int) -> None:
+        self.lab = lab
+        self.case = case
+        self.namespace = f"{NAMESPACE}{number}"
+        self.name = first_pod(case)
+        self.seen: list[Object] = []
+        self.uid = ""
+
+    async def play(self, turn: asyncio.Semaphore) -> None:
+        async with turn:
+            await self._play()
+
+    async def _play(self) -> None:
+        self._prepare()
+        watching = asyncio.create_task(self._watch(self.lab.storage.revision))
+        self._create()
+        try:
+            async with asyncio.timeout(LIMIT_SECONDS):
+                await self._people()
+                while not self._complete():
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            pass  # the comparison tells what is missing
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+    def _prepare(self) -> None:
+        self.lab.namespace(self.namespace)
+        root_ca = {"ca.crt": "certificate"}
+        self.lab.create(CONFIGMAPS, "kube-root-ca.crt", self.namespace, data=root_ca)
+        self.lab.create(SECRETS, "s", self.namespace, data={"a": "aGVsbG8="})
+
+    def _create(self) -> None:
+        template = self.case["job"]["spec"]["template"]
+        made = self.lab.create(
+            PODS, self.name, self.namespace, metadata=template["metadata"], spec=template["spec"]
+        )
+        self.uid = made["metadata"]["uid"]
+
+    async def _watch(self, since: int) -> None:
+        async for event in self.lab.client.watch(PODS, self.namespace, since=since):
+            self.seen.append(event["object"])
+
+    def _complete(self) -> bool:
+        """Whether as many states were seen as were recorded, or the Pod has ended."""
+        if len(self.states) < len(states_of(self.case)):
+            return False
+        return len(self.events) >= len(events_of(self.case))
+
+    @property
+    def states(self) -> list[Object]:
+        return distinct(self._as_recorded(each.get("status") or {}) for each in self.seen)
+
+    @property
+    def events(self) -> list[tuple[str, str, str, str]]:
+        found = self.lab.client.list(EVENTS, self.namespace)
+        found.sort(key=lambda each: int(each["metadata"]["name"].rpartition(".")[2], 16))
+        return [
+            (each["type"], each["reason"], self._as_recorded(each["message"]), each["source"]["component"])
+            for each in found
+        ]
+
+    def _as_recorded(self, value: Any) -> Any:
+        """Names of this run as the recording has them."""
+        if isinstance(value, dict):
+            return {key: self._as_recorded(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self._as_recorded(each) for each in value]
+        if isinstance(value, str):
+            return value.replace(self.uid, recorded_uid(self.case)).replace(self.namespace, NAMESPACE)
+        return value
+
+    # --- what was done by hand, or by controllers, while a recording ran
+
+    async def _people(self) -> None:
+        note, client = self.case["note"], self.lab.client
+        where = (PODS, self.namespace, self.name)
+        if note == "the missing ConfigMap appears after 6 s":
+            while not self.events[1:]:
+                await asyncio.sleep(LOOK_SECONDS)
+            self.lab.create(CONFIGMAPS, "late", self.namespace, data={"a": "hello"})
+        elif "activeDeadlineSeconds is set to 1" in note:
+            await self._after_start(2.0)
+            client.patch(*where, {"spec": {"activeDeadlineSeconds": 1}})
+        elif note in ("Pod deleted by hand while it runs", "activeDeadlineSeconds 3 on the Job"):
+            await self._after_start(0.3)
+            client.delete(*where)
+        elif note.startswith(("Job suspended", "Job deleted")):
+            await self._after_start(1.5)
+            client.delete(*where)
+        elif "evicted through the API" in note:
+            await self._after_start(0.3)
+            PodSubresources(self.lab.registry).evict(self.namespace, self.name)
+
+    async def _after_start(self, seconds: float) -> None:
+        while not self.seen or self.seen[-1].get("status", {}).get("phase") != "Running":
+            await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(seconds)
+
+
+def recorded_uid(case: Object) -> str:
+    """The uid by which messages of a recording speak of its Pod."""
+    text = str(case)
+    at = text.find(f"{first_pod(case)}_{NAMESPACE}(")
+    return text[at:].split("(", 1)[1].split(")", 1)[0] if at >= 0 else "the Pod's uid"
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Again]]:
+    """All cases, made again at the same time."""
+
+    async def play() -> dict[str, Again]:
+        folder: Path = tmp_path_factory.mktemp("node")
+        async with open_lab(folder, speed=SPEED) as lab:
+            every = [Again(lab, case, number) for number, case in enumerate(CASES)]
+            turn = asyncio.Semaphore(AT_ONCE)
+            await asyncio.gather(*(each.play(turn) for each in every))
+            return {each.case["note"]: each for each in every}
+
+    yield asyncio.run(play())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["note"])
+def test_a_pod_passes_through_the_recorded_states(case: Object, played: dict[str, Again]) -> None:
+    expected = states_of(case)
+    assert played[case["note"]].states[: len(expected)] == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["note"])
+def test_a_pod_gets_the_recorded_events(case: Object, played: dict[str, Again]) -> None:
+    assert played[case["note"]].events == events_of(case)
