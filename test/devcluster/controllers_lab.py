@@ -12,6 +12,7 @@ from typing import Any
 from devcluster.apiserver.admission import install
 from devcluster.apiserver.auth.rbac import RBACAuthorizer
 from devcluster.apiserver.catalog import Catalog, ResourceInfo
+from devcluster.apiserver.crd import CustomResources
 from devcluster.apiserver.errors import StatusError
 from devcluster.apiserver.local import EVENTS, GVR, JOBS, NAMESPACES, PODS, LocalClient
 from devcluster.apiserver.registry import Registry
@@ -21,6 +22,7 @@ from devcluster.storage import Storage, Watch
 Object = dict[str, Any]
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
+CRDS = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 EPOCH = 1_800_000_000.0
 ROOT_CA = "-----BEGIN CERTIFICATE-----\n"
 TIMES = ("lastTransitionTime", "lastProbeTime", "startTime", "completionTime")
@@ -36,6 +38,7 @@ class Lab:
         self.start = start
         self.storage = Storage(clock=self.wall)
         self.registry = Registry(self.storage, Catalog(), seed=1)
+        CustomResources(self.registry)
         install(self.registry, RBACAuthorizer(self.storage))
         self._recorded: list[str] = []
         self.registry.after_write.append(self._written)
@@ -89,6 +92,32 @@ class Lab:
         return min((each._when for each in timers if not each._cancelled), default=None)
 
     # --- objects
+
+    async def serve_custom_resource(self, resource: GVR, kind: str) -> None:
+        """A CustomResourceDefinition that is served."""
+        version = {
+            "name": resource.version,
+            "served": True,
+            "storage": True,
+            "schema": {
+                "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+            },
+        }
+        names = {"plural": resource.plural, "singular": kind.lower(), "kind": kind}
+        spec = {
+            "group": resource.group,
+            "scope": "Namespaced",
+            "names": {**names, "listKind": f"{kind}List"},
+            "versions": [version],
+        }
+        body = {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{resource.plural}.{resource.group}"},
+            "spec": spec,
+        }
+        self.client.create(CRDS, None, body)
+        await self.settle()
 
     def namespace(self, name: str, labels: dict[str, str] | None = None) -> None:
         metadata = {"name": name, **({"labels": labels} if labels else {})}
@@ -250,4 +279,15 @@ def conditions(obj: Object | None) -> list[tuple[str, str, str]]:
     ]
 
 
-__all__ = ["EVENTS", "JOBS", "PODS", "Lab", "conditions", "follow", "job", "load", "open_lab", "timeless"]
+__all__ = [
+    "EVENTS",
+    "JOBS",
+    "PODS",
+    "Lab",
+    "conditions",
+    "follow",
+    "job",
+    "load",
+    "open_lab",
+    "timeless",
+]

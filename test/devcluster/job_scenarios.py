@@ -1,7 +1,7 @@
 """Jobs and what is done to them, to be played on a real control plane and on the development cluster.
 
-A deed is [seconds, what, ...]: `run` or `end` (with an exit code) the nth Pod that has not ended, in the order of index and age,
-`bind` or `delete` it, `restart` its container so many times, `patch` or `remove` the Job.
+A deed is [seconds, what, ...]: `run` or `end` (with an exit code) the nth Pod that has not ended, in the order of index and
+age, `bind` or `delete` it, `restart` its container so many times, `patch` or `remove` the Job.
 """
 
 from typing import Any
@@ -73,13 +73,13 @@ SCENARIOS: dict[str, tuple[Object, list[Deed]]] = {
     ),
     "an Indexed Job": (
         {"completions": 4, "parallelism": 3, **INDEXED},
-        [[0.4, "end", 2, 0], [2.5, "end", 0, 0], [4.5, "end", 0, 0], [4.51, "end", 0, 0]],
+        [[0.4, "end", 2, 0], [2.5, "end", 0, 0], [4.8, "end", 0, 0], [4.81, "end", 0, 0]],
     ),
     "an Indexed Job is suspended and resumed": (
         {"completions": 2, "parallelism": 2, **INDEXED},
         [
             [0.4, "end", 0, 0],
-            [0.4, "run", 1],
+            [0.4, "run", 0],
             [2.5, "patch", {"spec": {"suspend": True}}],
             [5.5, "patch", {"spec": {"suspend": False}}],
             [6.4, "end", 0, 0],
@@ -255,9 +255,7 @@ def job_state(kind: str, job: Object) -> Object:
 
 def nameless(message: str) -> str:
     """A sentence without namespaces and generated names."""
-    words = [
-        "POD" if word.startswith("j-") or "/j-" in word else word for word in message.split()
-    ]
+    words = ["POD" if word.startswith("j-") or "/j-" in word else word for word in message.split()]
     return " ".join(words)
 
 

@@ -10,7 +10,16 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from devcluster.apiserver.interfaces import SubresourceRegistry
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from devcluster.apiserver.catalog import Catalog
+from devcluster.apiserver.errors import StatusError
+from devcluster.apiserver.interfaces import (
+    Attributes,
+    SubresourceRegistry,
+    SubresourceRequest,
+    User,
+)
 from devcluster.apiserver.local import (
     CONFIGMAPS,
     EVENTS,
@@ -21,7 +30,6 @@ from devcluster.apiserver.local import (
     SERVICEACCOUNTS,
     LocalClient,
 )
-from devcluster.apiserver.catalog import Catalog
 from devcluster.apiserver.registry import Registry
 from devcluster.apiserver.strategies.table import STRATEGIES
 from devcluster.apiserver.strategy import Strategy
@@ -40,7 +48,7 @@ PATIENCE = 20.0
 class Lab:
     """One small cluster with a node. `folder` is where Pods leave their things."""
 
-    def __init__(self, folder: Path, *, speed: float, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, speed: float, tokens: Any = None, **settings: Any) -> None:
         self.folder = folder
         self.storage = Storage()
         self.storage.begin("pods")
@@ -52,6 +60,7 @@ class Lab:
             self.registry,
             self.images,
             directory=folder,
+            tokens=tokens,
             subresources=self.subresources,
             options=NodeOptions(speed=speed, **settings),
         )
@@ -121,6 +130,30 @@ class Lab:
             name, lambda pod: state_of(pod).get("waiting", {}).get("reason") == reason
         )
 
+    async def event(self, name: str, reason: str) -> None:
+        """Wait until a Pod has an Event of a reason."""
+        async with asyncio.timeout(PATIENCE):
+            async for event in self.client.watch(EVENTS, NAMESPACE):
+                about = event["object"]
+                if about["involvedObject"]["name"] == name and about["reason"] == reason:
+                    return
+
+    async def logged(self, name: str, text: str) -> None:
+        """Wait until a container has written something."""
+        pod = self.pod(name)
+        while text not in self.log(pod):
+            await asyncio.sleep(0.01)
+
+    async def quiet(self) -> None:
+        """Wait until the node has nothing left to do."""
+        while tasks := [each for each in asyncio.all_tasks() if is_chore(each)]:
+            await asyncio.wait(tasks, timeout=PATIENCE)
+        await asyncio.sleep(0.05)
+
+    async def pause(self, seconds: float) -> None:
+        """Give something that must not happen the time to happen."""
+        await asyncio.sleep(seconds)
+
     async def gone(self, name: str, namespace: str = NAMESPACE) -> Object:
         """The last state of a Pod that is removed."""
         async with asyncio.timeout(PATIENCE):
@@ -136,6 +169,27 @@ class Lab:
         text = (self.folder / "logs" / folder / container / f"{attempt}.log").read_text()
         parts = [line.split(" ", 3)[2:] for line in text.splitlines()]
         return "".join(part + ("\n" if tag == "F" else "") for tag, part in parts)
+
+    async def get_log(self, name: str, namespace: str = NAMESPACE, **query: str) -> tuple[int, str]:
+        """What `GET …/log` answers: code, and the text or the Status's message."""
+        async with TestClient(TestServer(self._log_app(namespace, name))) as http:
+            response = await http.get("/log", params=query)
+            text = await response.text()
+            return response.status, json.loads(text)["message"] if response.status >= 400 else text
+
+    def _log_app(self, namespace: str, name: str) -> web.Application:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            attributes = Attributes("get", resource="pods", namespace=namespace, name=name)
+            handler = self.subresources.find("", "pods", "log")
+            assert handler is not None
+            try:
+                return await handler(SubresourceRequest(request, attributes, User("me"), None))
+            except StatusError as error:
+                return web.json_response(error.body(), status=error.code)
+
+        app = web.Application()
+        app.router.add_get("/log", handle)
+        return app
 
     async def output(self, name: str, script: str, **fields: Any) -> str:
         """What a Pod that succeeds writes."""
@@ -154,6 +208,10 @@ def state_of(pod: Object, container: int = 0) -> Object:
 
 def has_ended(pod: Object) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def is_chore(task: asyncio.Task[Any]) -> bool:
+    return task.get_name().startswith("pod-")
 
 
 def load(name: str) -> list[Object]:

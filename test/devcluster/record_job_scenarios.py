@@ -27,7 +27,9 @@ class Api:
         self._session = session
         self._connection = connection
 
-    async def call(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Any:
+    async def call(
+        self, method: str, path: str, body: Any = None, kind: str = "application/json"
+    ) -> Any:
         async with self._session.request(
             method,
             self._connection.url + path,
@@ -77,10 +79,7 @@ class Recorder:
         await api.call("POST", self._jobs, scenarios.job_of(name))
         for when, what, *details in scenarios.SCENARIOS[name][1]:
             await asyncio.sleep(begin + when - time.monotonic())
-            try:
-                await self._do(what, details)
-            except Exception as error:
-                print(self._name, when, what, details, repr(error), states[-1:])
+            await self._do(what, details)
         await asyncio.sleep(begin + scenarios.length_of(name) - time.monotonic())
         watching.cancel()
         pods = (await api.call("GET", self._core + "/pods"))["items"]
@@ -128,7 +127,8 @@ def counted(events: list[Object]) -> list[Any]:
     return sorted([*key, count] for key, count in counts.items())
 
 
-async def main(kubeconfig: str, target: str) -> None:
+async def record_all(kubeconfig: str) -> str:
+    """The lines of the transcript."""
     connection = Connection.from_kubeconfig(Path(kubeconfig))
     timeout = aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(headers=connection.headers, timeout=timeout) as session:
@@ -140,9 +140,8 @@ async def main(kubeconfig: str, target: str) -> None:
                 return await Recorder(api, name).record()
 
         records = await asyncio.gather(*map(record, scenarios.SCENARIOS))
-    lines = "".join(json.dumps(record) + "\n" for record in records)
-    Path(target).write_text(lines)
+    return "".join(json.dumps(record) + "\n" for record in records)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    Path(sys.argv[2]).write_text(asyncio.run(record_all(sys.argv[1])))

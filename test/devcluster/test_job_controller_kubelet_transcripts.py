@@ -1,4 +1,4 @@
-"""Every recording of a Job on a real node: the kubelet's part is played back, what the Job controller makes of it is compared."""
+"""Every recording of a Job on a real node: the kubelet's part is played, what the Job controller makes of it is compared."""
 
 import math
 from collections.abc import Callable
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from controllers_lab import JOBS, PODS, Lab, follow, job, load, open_lab, timeless
-
 from devcluster.apiserver.errors import StatusError
 from devcluster.apiserver.local import RESOURCEQUOTAS, SERVICEACCOUNTS
 from devcluster.storage import Event
@@ -71,7 +70,9 @@ class Replay:
             delay = max(event["at"] - events[0]["at"] - EARLY, 0.01) + index * TICK
             when = self.lab.elapsed + delay
             if event["type"] == "DELETED":
-                self.lab.at(min(when, changed + KUBELET_REMOVES), self._do(new, self.lab.remove_pod))
+                self.lab.at(
+                    min(when, changed + KUBELET_REMOVES), self._do(new, self.lab.remove_pod)
+                )
             elif event["status"] != status:
                 status, changed = event["status"], when
                 self.lab.at(when, self._do(new, self._writer(status)))

@@ -1,4 +1,4 @@
-"""Jobs of every kind, compared with what a real control plane made of the same deeds (`record_job_scenarios` wrote that down)."""
+"""Jobs of every kind, compared with what a real control plane made of the same deeds (see `record_job_scenarios`)."""
 
 from collections import Counter
 from typing import Any
@@ -50,9 +50,7 @@ async def test_job_becomes_what_the_real_controller_makes_of_it(name: str) -> No
             await lab.pass_time(when - lab.elapsed)
             do(lab, namespace, what, details)
         await lab.pass_time(scenarios.length_of(name) - lab.elapsed)
-        states = [
-            scenarios.job_state(event.type, event.current.object) for event in watch.drain()
-        ]
+        states = [scenarios.job_state(event.type, event.current.object) for event in watch.drain()]
         recorded = RECORDED[name]
         assert states == recorded["states"]
         assert scenarios.sorted_pods(lab.pods(namespace)) == recorded["pods"]

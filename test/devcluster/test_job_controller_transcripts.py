@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from controllers_lab import JOBS, Lab, follow, load, open_lab, timeless
-
 from devcluster.apiserver.local import CONFIGMAPS
 from devcluster.storage import Event
 
@@ -35,7 +34,10 @@ SETTINGS = (
 def body_of(name: str) -> Object:
     """The Job as it was sent: its first recorded state without what the server filled in."""
     if name in ("ok", "nosa"):
-        note = {"ok": "template change is refused", "nosa": "a Job whose service account is missing"}
+        note = {
+            "ok": "template change is refused",
+            "nosa": "a Job whose service account is missing",
+        }
         sent: Object = next(
             line["request"]["body"]
             for line in load("jobs.jsonl")
@@ -116,7 +118,9 @@ def recorded(name: str) -> list[Object]:
     return [look(each["type"], each["object"]) for each in stream if "object" in each]
 
 
-def events_of(name: str, events: list[tuple[str, str, str, int]]) -> list[tuple[str, str, str, int]]:
+def events_of(
+    name: str, events: list[tuple[str, str, str, int]]
+) -> list[tuple[str, str, str, int]]:
     """Events of a Job with its Pods' generated names taken away."""
     found = []
     for kind, reason, message, count in events:
@@ -162,10 +166,13 @@ async def test_events_tell_of_the_state_that_they_were_recorded_for(name: str) -
         await lab.pass_time(6)
         versions = [str(event.revision) for event in watch.drain()]
         found = {
-            reason: versions.index(version) for reason, version in lab.event_versions(NAMESPACE, name)
+            reason: versions.index(version)
+            for reason, version in lab.event_versions(NAMESPACE, name)
         }
         stream = LINES[STREAMS[name]]["stream"]
-        known = [each["object"]["metadata"]["resourceVersion"] for each in stream if "object" in each]
+        known = [
+            each["object"]["metadata"]["resourceVersion"] for each in stream if "object" in each
+        ]
         if name == "ok":
             known.insert(0, "306")
         expected = {

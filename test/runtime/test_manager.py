@@ -195,7 +195,7 @@ async def test_who_leads_says_so(rig, clock):
         await it.ended()
         assert it.leader_status() == 0
     notes = [event["note"] for event in it.api.all(EVENTS)]
-    assert notes == ["me became leading", "me stopped leading"]
+    assert notes == ["me became leader", "me stopped leading"]
     assert it.api.all(EVENTS)[0]["regarding"]["kind"] == "Lease"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -22,6 +23,10 @@ class Faults:
         self, request: web.Request, user: Any, info: Any, response: web.StreamResponse
     ) -> web.StreamResponse:
         return response
+
+    def watch_hold(self, user: Any, request: web.Request) -> Callable[[], float | None] | None:
+        """How long a watch holds events back, asked before each write; None for a watch without a fault."""
+        return None
 
     async def admin(self, request: web.Request) -> web.StreamResponse:
         return web.json_response({})

@@ -8,6 +8,7 @@ node (`ErrImagePull`, then `ImagePullBackOff`).
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -72,10 +73,11 @@ class Images:
         return images
 
     def load(self, path: Path) -> None:
-        """Register what a YAML file says."""
+        """Register what a YAML file says; ${BIN} in it stands for the folder of this interpreter's programs."""
         import yaml
 
-        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8").replace("${BIN}", str(Path(sys.executable).parent))
+        raw = yaml.safe_load(text) or {}
         for name, spec in raw.items():
             try:
                 self.register(name, ImageSpec.decode(spec))

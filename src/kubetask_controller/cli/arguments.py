@@ -5,7 +5,7 @@ Options may stand before and after the command, and between its arguments, as wi
 
 import argparse
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kubetask_controller.cli.exits import EXIT_HELP, Exit
 from kubetask_controller.cli.session import Session
@@ -38,16 +38,12 @@ class ClusterCommand(Command, Protocol):
         """Do it; the exit code."""
 
 
-class LocalCommand(Command, Protocol):
-    """A command that needs no cluster."""
-
-    def execute_locally(self, options: argparse.Namespace, terminal: Terminal) -> Exit:
-        """Do it; the exit code."""
+AnyCommand = TypeVar("AnyCommand", bound=Command)
 
 
 def parse(
-    arguments: Sequence[str], commands: Sequence[ClusterCommand | LocalCommand]
-) -> tuple[ClusterCommand | LocalCommand, argparse.Namespace]:
+    arguments: Sequence[str], commands: Sequence[AnyCommand]
+) -> tuple[AnyCommand, argparse.Namespace]:
     """The command, and its options.
 
     Raises:

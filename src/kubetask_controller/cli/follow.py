@@ -6,7 +6,7 @@ anew with what is there.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -29,7 +29,7 @@ PAGE = "500"
 
 async def changes(
     session: Session, resource: Resource, selector: dict[str, str]
-) -> AsyncIterator[tuple[str, JSON]]:
+) -> AsyncGenerator[tuple[str, JSON], None]:
     """(ADDED | MODIFIED | DELETED | LISTED, object), without an end.
 
     After LISTED, what was given before and not since is no more.
@@ -42,8 +42,9 @@ async def changes(
     while True:
         try:
             version = ""
-            async for item, version in _pages(session, resource, selector):
-                if item is not None:
+            async for page in _pages(session, resource, selector):
+                version = str(page["metadata"].get("resourceVersion", ""))
+                for item in page.get("items") or []:
                     yield "ADDED", item
             yield LISTED, {}
             heard = loop.time()
@@ -58,7 +59,7 @@ async def changes(
         await asyncio.sleep(PAUSE)
 
 
-async def states(session: Session, target: Target) -> AsyncIterator[JSON]:
+async def states(session: Session, target: Target) -> AsyncGenerator[JSON, None]:
     """An object, each time it changes, without an end.
 
     Raises:
@@ -89,25 +90,21 @@ def _gone(session: Session, target: Target, *, deleted: bool) -> CliError:
 
 async def _pages(
     session: Session, resource: Resource, selector: dict[str, str]
-) -> AsyncIterator[tuple[JSON | None, str]]:
-    """Each object with the list's resourceVersion, and at the end (None, resourceVersion)."""
+) -> AsyncGenerator[JSON, None]:
+    """A list, page by page."""
     token = ""
     while True:
         params = {**selector, "limit": PAGE} | ({"continue": token} if token else {})
         page = await session.client.list(resource, session.namespace, params=params)
-        metadata = page.get("metadata") or {}
-        version = str(metadata.get("resourceVersion", ""))
-        for item in page.get("items") or []:
-            yield item, version
-        token = str(metadata.get("continue") or "")
+        yield page
+        token = str(page["metadata"].get("continue") or "")
         if not token:
-            yield None, version
             return
 
 
 async def _watch(
     session: Session, resource: Resource, selector: dict[str, str], version: str
-) -> AsyncIterator[tuple[str, JSON]]:
+) -> AsyncGenerator[tuple[str, JSON], None]:
     """What happens after `version`, until the server ends the watch."""
     params = {**selector, "resourceVersion": version, "allowWatchBookmarks": "true"}
     async with session.client.watch(

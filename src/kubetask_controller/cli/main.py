@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from kubetask_controller.cli.arguments import ClusterCommand, LocalCommand, parse
+from kubetask_controller.cli.arguments import ClusterCommand, parse
 from kubetask_controller.cli.commands.logs import Logs
 from kubetask_controller.cli.commands.migrate import Migrate
 from kubetask_controller.cli.commands.results import Results
@@ -24,7 +24,7 @@ from kubetask_controller.cli.session import open_session
 from kubetask_controller.cli.terminal import Terminal, clean
 from kubetask_controller.client import ClientError
 
-COMMANDS: Sequence[ClusterCommand | LocalCommand] = (
+COMMANDS: Sequence[ClusterCommand | Migrate] = (
     Run(),
     Status(),
     Logs(),
@@ -70,11 +70,10 @@ async def run(arguments: Sequence[str], terminal: Terminal) -> Exit:
 
 
 async def _execute(
-    command: ClusterCommand | LocalCommand, options: Namespace, terminal: Terminal
+    command: ClusterCommand | Migrate, options: Namespace, terminal: Terminal
 ) -> Exit:
     if isinstance(command, Migrate):
-        return command.execute_locally(options, terminal)
-    assert not isinstance(command, Migrate)
+        return command.migrate(options, terminal)
     async with open_session(
         kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace
     ) as session:

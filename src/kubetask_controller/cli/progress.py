@@ -70,9 +70,7 @@ async def follow(
 
 def ending(view: RunView) -> Text:
     """How a run ended, in one line."""
-    taken = human(
-        elapsed(view.status.get("startTime"), view.status.get("completionTime"), _now())
-    )
+    taken = human(elapsed(view.status.get("startTime"), view.status.get("completionTime"), _now()))
     line = Text(f"batchrun/{view.name} ").append(view.phase, style=PHASE_STYLES[view.phase])
     return line.append(f": {clean(view.message)}").append(f" ({taken})" if taken else "")
 
@@ -113,7 +111,9 @@ class ChangeLines:
                 continue
             self._seen[row.index] = state
             if few or row.phase == "Failed":
-                what = f"task {row.index}  {clean(row.target)}" if row.target else f"task {row.index}"
+                what = (
+                    f"task {row.index}  {clean(row.target)}" if row.target else f"task {row.index}"
+                )
                 says = f": {clean(row.message)}" if row.phase == "Failed" and row.message else ""
                 self._line(view, f"{what}  {row.phase} {clean(row.reason)}".rstrip() + says)
         head = (view.phase, view.reason)

@@ -14,8 +14,6 @@ from structlog.typing import Processor
 Format = Literal["json", "console"]
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-# Local variables hold tokens and the content of Secrets, so they must not come with a traceback.
-_TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
 
 def configure_logging(*, level: str = "info", format: str = "json") -> None:
@@ -34,6 +32,7 @@ def configure_logging(*, level: str = "info", format: str = "json") -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]
+    # Tracebacks are plain: local variables, which other formatters show, hold tokens and Secrets' content.
     last: list[Processor]
     if format == "json":
         last = [

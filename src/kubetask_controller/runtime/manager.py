@@ -271,7 +271,7 @@ class Manager:
             type="Normal",
             reason="LeaderElection",
             action="Acquire" if leading else "Release",
-            note=f"{options.config.identity} {'became' if leading else 'stopped'} leading",
+            note=f"{options.config.identity} {'became leader' if leading else 'stopped leading'}",
         )
 
     def _make_elector(self, client: Client) -> LeaderElector | None:

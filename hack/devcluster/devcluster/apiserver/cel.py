@@ -31,9 +31,9 @@ class Rule:
         self.uses_old = bool(_USES_OLD.search(raw["rule"]))
         expression = raw.get("messageExpression")
         self.message_program = engine.compile(expression) if expression else None
-        used = set(self.program.functions)
+        used = set(self.program.functions())
         if self.message_program is not None:
-            used |= set(self.message_program.functions)
+            used |= set(self.message_program.functions())
         self.functions = {name: FUNCTIONS[name] for name in used if name in FUNCTIONS}
         self.field_path = (raw.get("fieldPath") or "").lstrip(".")
 

@@ -10,9 +10,11 @@ from typing import Any
 import yaml
 from pydantic_core import from_json, to_json
 
+from . import protobuf
 from .errors import StatusError
 
 JSON = "application/json"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 YAML = "application/yaml"
 BODY_LIMIT = 3 * 1024 * 1024
 _JSON_TYPES = frozenset({"", JSON, "*/*", "application/*"})
@@ -61,6 +63,8 @@ def decode_body(data: bytes, content_type: str, kind: str) -> Any:
     media = content_type.split(";", 1)[0].strip()
     if media in _YAML_TYPES:
         return load_yaml(data)
+    if media == PROTOBUF:
+        return load_protobuf(data)
     if media not in _JSON_TYPES and not media.endswith("+json"):
         message = (
             "the body of the request was in an unknown format - accepted media types include: "
@@ -68,6 +72,16 @@ def decode_body(data: bytes, content_type: str, kind: str) -> Any:
         )
         raise StatusError(415, "UnsupportedMediaType", message)
     return load_json(data, kind)
+
+
+def load_protobuf(data: bytes) -> Any:
+    """An object that kubectl's typed commands send. Raises StatusError 400 or 415."""
+    try:
+        return protobuf.decode(data)
+    except protobuf.UnknownKindError as error:
+        raise StatusError(415, "UnsupportedMediaType", str(error)) from None
+    except ValueError as error:
+        raise StatusError(400, "BadRequest", f"unable to decode: {error}") from None
 
 
 def load_json(data: bytes, kind: str) -> Any:

@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 SCHEMA_RELEASE = "v1.36.0-local"
 META_PREFIX = "io.k8s.apimachinery.pkg.apis.meta.v1."
+ANY_JSON = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON"
 JSON_SCHEMA_PROPS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
 
 _GO_TYPES = {"int32": "int32", "int64": "int64", "double": "float64", "byte": "[]uint8"}
@@ -30,7 +31,6 @@ _ANY = frozenset(
         META_PREFIX + "FieldsV1",
         META_PREFIX + "Patch",
         "io.k8s.apimachinery.pkg.runtime.RawExtension",
-        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON",
     }
 )
 
@@ -143,7 +143,7 @@ def _build_definition(name: str) -> Node:
         node.scalar, node.go_type = _SPECIAL[name], name.rsplit(".", 1)[1]
         _nodes[name] = node
         return node
-    if name.startswith(JSON_SCHEMA_PROPS + "Or"):
+    if name == ANY_JSON or name.startswith(JSON_SCHEMA_PROPS + "Or"):
         return _nodes.setdefault(name, Node(Kind.ANY, schema))
     if name in _ANY or not schema.get("properties"):
         plain = "string" in _types(schema)

@@ -26,9 +26,14 @@ __all__ = ["Clock", "ControllerOptions", "Controllers", "JobSettings"]
 
 @dataclass(frozen=True, slots=True)
 class ControllerOptions:
-    """Delays of the controllers' own, in seconds. `node_gone`: from a node's end to that of the Pods bound to it."""
+    """Delays of the controllers' own, in seconds, divided by the clock's speed.
+
+    `namespace_grace`: from a namespace's deletion to that of its content, so that watchers see it go. `node_gone`: from a node's end
+    to that of the Pods bound to it.
+    """
 
     job: JobSettings = field(default_factory=JobSettings)
+    namespace_grace: float = 5.0
     node_gone: float = 40.0
 
 
@@ -68,7 +73,7 @@ class Controllers:
             JobController(machinery, options.job),
             NamespaceDefaults(machinery, self._root_ca),
             TTLAfterFinished(machinery),
-            NamespaceController(machinery),
+            NamespaceController(machinery, options.namespace_grace),
             OrphanedPods(machinery, options.node_gone),
             GarbageCollector(machinery),
         ]

@@ -16,6 +16,7 @@ from devcluster.apiserver.codec import codec_for
 from devcluster.apiserver.local import GVR, NAMESPACES
 
 from .base import Key, Machinery, QueueController, ignore_missing, is_deleting
+from .clock import unix
 
 Object = dict[str, Any]
 FINALIZER = "kubernetes"
@@ -26,8 +27,9 @@ class NamespaceController(QueueController):
 
     name = "namespace"
 
-    def __init__(self, machinery: Machinery) -> None:
+    def __init__(self, machinery: Machinery, grace: float) -> None:
         super().__init__(machinery)
+        self._grace = machinery.clock.scaled(grace)
         self._registry = machinery.client.registry
         machinery.feed.on("namespaces", self._namespace_written)
         machinery.feed.on_any(self._written)
@@ -53,19 +55,21 @@ class NamespaceController(QueueController):
             return
         if FINALIZER not in (namespace.get("spec") or {}).get("finalizers", ()):
             return
-        remaining = self._delete_content(name)
+        began = unix(namespace["metadata"]["deletionTimestamp"])
+        left = began + self._grace - self.clock.now()
+        if left > 0:
+            self.queue.add_after(key, left)
+            return
+        infos = self._infos()
+        pods = [info for info in infos if info.storage_key == "pods"]
+        if self._delete_all(name, pods).instances:
+            # While Pods are left the real controller looks at nothing else, and says that all is well.
+            self._report(namespace, Remaining(Counter(), Counter()))
+            return
+        remaining = self._delete_all(name, [info for info in infos if info.storage_key != "pods"])
         self._report(namespace, remaining)
         if not remaining.instances:
             self._finalize(name)
-
-    def _delete_content(self, name: str) -> Remaining:
-        """Delete every object; other things than Pods only when no Pod is left. What still is there."""
-        infos = self._infos()
-        pods = [info for info in infos if info.storage_key == "pods"]
-        remaining = self._delete_all(name, pods)
-        if remaining.instances:
-            return remaining
-        return self._delete_all(name, [info for info in infos if info.storage_key != "pods"])
 
     def _infos(self) -> list[ResourceInfo]:
         """Every namespaced resource that can be listed and deleted, once."""
@@ -83,7 +87,7 @@ class NamespaceController(QueueController):
                 with ignore_missing():
                     self.client.delete(resource, namespace, stored.name, uid=stored.uid)
             for stored in self._registry.storage.list(info.storage_key, namespace):
-                remaining.instances[info.qualified] += 1
+                remaining.instances[f"{info.plural}.{info.group}"] += 1
                 for finalizer in stored.object["metadata"].get("finalizers") or ():
                     remaining.finalizers[finalizer] += 1
         return remaining

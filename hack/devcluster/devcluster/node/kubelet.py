@@ -40,6 +40,7 @@ class Kubelet:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._addresses = 0
+        self._stopping = False
 
     def see(self, new: Object | None, old: Object | None) -> None:
         """A Pod was made, changed or removed (`new` None)."""
@@ -69,11 +70,14 @@ class Kubelet:
 
     async def stop(self) -> None:
         """Kill everything that runs, and wait until it is gone. Statuses stay as they are."""
+        self._stopping = True
+        for worker in self._workers.values():
+            worker.abandon()
         tasks = [*self._tasks.values(), *self._chores]
-        for task in tasks:
-            task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=timing.STOP_SECONDS)
+            _, late = await asyncio.wait(tasks, timeout=timing.STOP_SECONDS)
+            for task in late:
+                task.cancel()
         self._workers.clear()
         self._tasks.clear()
 
@@ -99,6 +103,8 @@ class Kubelet:
         finally:
             self._workers.pop(uid, None)
             self._tasks.pop(uid, None)
+        if self._stopping:
+            return
         latest = self._client.find(PODS, worker.namespace, worker.name)
         if latest is None or latest["metadata"]["uid"] != uid:
             await self._clean(worker.state.pod)
@@ -133,7 +139,7 @@ class Kubelet:
 
     def _do(self, chore: Any) -> None:
         """Something to be done after the write that we are told of."""
-        task = asyncio.create_task(chore)
+        task = asyncio.create_task(chore, name="pod-chore")
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
 

@@ -16,6 +16,7 @@ from devcluster.apiserver.local import PODS, LocalClient
 from .logfiles import LogOptions, LogReader
 from .podstate import ContainerState
 from .podworker import PodWorker, WorkerContext
+from .runtime import Process
 
 Object = dict[str, Any]
 
@@ -60,24 +61,13 @@ class LogEndpoint:
         try:
             await _send(reader, response)
             if options.follow and not options.previous:
-                await self._follow(pod, name, reader, response)
+                container = self._container(pod, name)
+                if container is not None and container.process is not None:
+                    await _follow(container.process, reader, request.request, response)
             await response.write_eof()
         except ConnectionError:
             pass  # the reader has gone
         return response
-
-    async def _follow(
-        self, pod: Object, name: str, reader: LogReader, response: web.StreamResponse
-    ) -> None:
-        """Send what is added until the run of the container that is being read has ended."""
-        container = self._container(pod, name)
-        process = container.process if container is not None else None
-        while process is not None and not reader.exhausted:
-            over = process.exited.done()
-            await _send(reader, response)
-            if over:
-                return
-            await process.log_growth(FOLLOW_SECONDS)
 
     def _container(self, pod: Object, name: str) -> ContainerState | None:
         metadata = pod["metadata"]
@@ -85,6 +75,18 @@ class LogEndpoint:
         if worker is None or worker.state.pod["metadata"]["uid"] != metadata["uid"]:
             return None
         return next((each for each in worker.state.containers if each.name == name), None)
+
+
+async def _follow(
+    process: Process, reader: LogReader, request: web.Request, response: web.StreamResponse
+) -> None:
+    """Send what is added until the run of the container that is being read has ended, or its reader has gone."""
+    while not reader.exhausted and request.transport is not None:
+        over = process.exited.done()
+        await _send(reader, response)
+        if over:
+            return
+        await process.log_growth(FOLLOW_SECONDS)
 
 
 async def _send(reader: LogReader, response: web.StreamResponse) -> None:

@@ -1,7 +1,7 @@
 """One Pod's life on the node: volumes, init containers, containers, restarts, its end.
 
 Guarantees: statuses are written in the order of a kubelet's; a final phase is written only when nothing of
-the Pod runs any more; when `run` returns or is cancelled, no process of the Pod is left.
+the Pod runs any more; when `run` returns, no process of the Pod is left.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Ending(Enum):
     DEADLINE = "deadline"
     EVICTED = "evicted"
     GONE = "gone"
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,13 @@ class PodWorker:
         self._context.tell(self.state, "Warning", "Evicted", message, None)
         self._end(Ending.EVICTED)
 
+    def abandon(self) -> None:
+        """The node stops: kill what runs, and leave the Pod's status as it is."""
+        self._end(Ending.STOPPED)
+        self._stopper.changed(0.0)
+
     def _end(self, why: Ending) -> None:
-        if self._ending is None or why is Ending.GONE:
+        if self._ending is None or why in (Ending.GONE, Ending.STOPPED):
             self._ending = why
         self._asked.set()
 
@@ -142,7 +148,7 @@ class PodWorker:
                 for task in (living, asked):
                     task.cancel()
                 await asyncio.gather(living, asked, return_exceptions=True)
-            if not self.state.final:
+            if not self.state.final and self._ending is not Ending.STOPPED:
                 await self._terminate()
         finally:
             if self._deadline is not None:

@@ -21,7 +21,6 @@ from kubetask_controller.cli.terminal import Terminal, clean
 from kubetask_controller.client import ClientError
 from kubetask_controller.client.resources import PODS
 
-
 _RAN = (
     Reason.AGENT_ERROR,
     Reason.OOM_KILLED,
@@ -62,8 +61,10 @@ if one of the tasks has failed. Lines bear the task's index where there is more 
         )
         parser.add_argument("--tail", type=count, metavar="N", help="the last N lines of each")
         parser.add_argument(
-            "-c", "--container", default=c.CONTAINER_AGENT, help=f"{c.CONTAINER_AGENT} or"
-            f" {c.CONTAINER_WORKSPACE}; default: {c.CONTAINER_AGENT}",
+            "-c",
+            "--container",
+            default=c.CONTAINER_AGENT,
+            help=f"{c.CONTAINER_AGENT} or {c.CONTAINER_WORKSPACE}; default: {c.CONTAINER_AGENT}",
         )
 
     async def execute(
@@ -121,10 +122,7 @@ class _Request:
 
     async def view(self, found: JSON) -> RunView:
         """The run, or the Task as a run of one."""
-        if self.target.resource is TASKS:
-            view = task_view(found)
-        else:
-            view = run_view(found, await self._targets.of(found))
+        view = self._view(found, await self._targets.of(found))
         self.prefixes |= {row.index: row.target for row in view.rows}
         return view
 
@@ -146,12 +144,12 @@ class _Request:
 
     def wanted(self, found: JSON) -> set[int] | None:
         """The indexes of `rows` in this state of the run; None for all."""
-        if self.target.resource is TASKS:
-            view = task_view(found)
-        else:
-            view = run_view(found)
+        view = self._view(found)
         self.prefixes |= {row.index: row.target for row in view.rows if row.target}
         return {x.index for x in self.rows(view)} if self._options.failed else self._chosen
+
+    def _view(self, found: JSON, targets: Mapping[int, str] | None = None) -> RunView:
+        return task_view(found) if self.target.resource is TASKS else run_view(found, targets)
 
 
 async def _print(

@@ -64,7 +64,11 @@ stands in it comes from an agent.
         """The run, and the form."""
         parser.add_argument("run", metavar="RUN", help="the BatchRun")
         parser.add_argument(
-            "-o", "--output", choices=("table", "json", "csv"), default="table", help="default: table"
+            "-o",
+            "--output",
+            choices=("table", "json", "csv"),
+            default="table",
+            help="default: table",
         )
 
     async def execute(

@@ -36,7 +36,9 @@ old run stays as it is; its settings are taken over. The tasks of the new run co
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """The run, its tasks, and how to run them."""
         parser.add_argument("run", metavar="RUN", help="the BatchRun")
-        parser.add_argument("--indexes", metavar="LIST", help="tasks such as 3,7-9; default: failed")
+        parser.add_argument(
+            "--indexes", metavar="LIST", help="tasks such as 3,7-9; default: failed"
+        )
         add_settings(parser)
 
     async def execute(
@@ -45,7 +47,9 @@ old run stays as it is; its settings are taken over. The tasks of the new run co
         """Create the run; 1 where --wait saw it fail."""
         target = Target.parse(options.run)
         if target.resource is not BATCH_RUNS:
-            raise UsageError(f"{target}: only a BatchRun can be retried; make the Task anew instead")
+            raise UsageError(
+                f"{target}: only a BatchRun can be retried; make the Task anew instead"
+            )
         run = await session.get(target)
         view = run_view(run)
         if view.ended and not options.indexes and not view.counts["failed"]:
@@ -89,4 +93,6 @@ def retry_of(run: JSON, *, select: str | None, options: argparse.Namespace) -> J
     labels = run["metadata"].get("labels") or {}
     queued = {key: labels[key] for key in c.PROPAGATED_LABELS if key in labels}
     base = f"{_RETRIED.sub('', name)}-retry"
-    return new_run(options.name, base=base, spec=spec, metadata={"labels": queued} if queued else {})
+    return new_run(
+        options.name, base=base, spec=spec, metadata={"labels": queued} if queued else {}
+    )

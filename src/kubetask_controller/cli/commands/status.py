@@ -10,7 +10,7 @@ from kubetask_controller.cli.arguments import add_timeout
 from kubetask_controller.cli.exits import Exit
 from kubetask_controller.cli.progress import follow
 from kubetask_controller.cli.runview import run_view, target_of
-from kubetask_controller.cli.session import TASKS, JSON, Session, Target
+from kubetask_controller.cli.session import JSON, TASKS, Session, Target
 from kubetask_controller.cli.targets import Targets
 from kubetask_controller.cli.taskfollow import follow_task
 from kubetask_controller.cli.terminal import PHASE_STYLES, Terminal, clean
@@ -37,7 +37,10 @@ The exit code is 1 for a run that has failed. With -w it waits for the end.
         parser.add_argument("run", metavar="RUN", help="a BatchRun, or task/NAME")
         parser.add_argument("-w", "--watch", action="store_true", help="follow it until it ends")
         parser.add_argument(
-            "-a", "--all", action="store_true", help="a line for each task, however many say the same"
+            "-a",
+            "--all",
+            action="store_true",
+            help="a line for each task, however many say the same",
         )
         add_timeout(parser)
 

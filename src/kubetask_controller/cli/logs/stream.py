@@ -6,7 +6,7 @@ broke, by the time that the node gave each line. Lines are bytes: an agent may w
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ class LogOptions:
     follow: bool = False
 
 
-async def log_lines(session: Session, pod: str, options: LogOptions) -> AsyncIterator[bytes]:
+async def log_lines(session: Session, pod: str, options: LogOptions) -> AsyncGenerator[bytes, None]:
     """The lines of a Pod's log, without their line ends.
 
     Raises:
@@ -120,7 +120,7 @@ async def _read(
     options: LogOptions,
     timeout: aiohttp.ClientTimeout,
     since: dict[str, str],
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     params = {"container": options.container, **since}
     if options.follow:
         params |= {"follow": "true", "timestamps": "true"}

@@ -147,9 +147,7 @@ def eol_comment(part: Part) -> str:
 
 def dump(value: Any, column: int) -> Lines:
     """A value as block YAML."""
-    text = yaml.dump(
-        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20
-    )
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20)
     return shifted(text.removesuffix("...\n").rstrip("\n").split("\n"), column)
 
 

@@ -7,7 +7,7 @@ that follow.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -58,8 +58,7 @@ def parse(text: str) -> Node | None:
 
 
 def _node(event: yaml.Event, events: Iterator[yaml.Event]) -> Node:
-    start = (event.start_mark.line, event.start_mark.column)
-    end = (event.end_mark.line, event.end_mark.column)
+    start, end = _position(event.start_mark), _position(event.end_mark)
     if isinstance(event, yaml.AliasEvent):
         return Node("alias", start, end)
     if isinstance(event, yaml.ScalarEvent):
@@ -67,10 +66,10 @@ def _node(event: yaml.Event, events: Iterator[yaml.Event]) -> Node:
     children = []
     for inner in events:
         if isinstance(inner, yaml.CollectionEndEvent):
-            end = (inner.end_mark.line, inner.end_mark.column)
+            end = _position(inner.end_mark)
             break
         children.append(_node(inner, events))
-    flow = bool(event.flow_style)
+    flow = bool(getattr(event, "flow_style", False))
     if not flow and children:
         end = children[-1].end
         if children[-1].last_line < children[-1].end[0]:
@@ -79,3 +78,7 @@ def _node(event: yaml.Event, events: Iterator[yaml.Event]) -> Node:
         return Node("sequence", start, end, flow, items=children)
     pairs = list(zip(children[::2], children[1::2], strict=True))
     return Node("mapping", start, end, flow, entries=pairs)
+
+
+def _position(mark: Any) -> Position:
+    return mark.line, mark.column

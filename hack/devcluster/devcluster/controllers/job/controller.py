@@ -147,14 +147,14 @@ class JobController(QueueController):
                 snapshot.decision = None
         else:
             result, suspension_changed = self._manage(snapshot)
+        if result.again_in is not None:
+            self.queue.add_after(key, max(result.again_in, self._batch))
         changed = _write_counts(snapshot) or suspension_changed
         try:
             self._accounting.settle(snapshot, changed=changed)
         finally:
             if snapshot.noted:
                 self._records[key] = snapshot.backoff
-        if result.again_in is not None:
-            self.queue.add_after(key, max(result.again_in, self._batch))
         if result.error is not None:
             raise result.error
 

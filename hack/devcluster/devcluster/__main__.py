@@ -1,0 +1,57 @@
+"""python -m devcluster: a Kubernetes for development and tests, in one process.
+
+Prints a line that begins with "ready:" once it can be used; SIGTERM or Ctrl-C ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from .cluster import DevCluster, DevClusterOptions
+from .images import Images
+
+
+def main() -> int:
+    """Run a cluster until a signal."""
+    parser = argparse.ArgumentParser(prog="python -m devcluster", description=__doc__)
+    parser.add_argument("--dir", type=Path, help="keys, kubeconfigs, logs and volumes; a temporary folder by default")
+    parser.add_argument("--kubeconfig", type=Path, help="where the admin's kubeconfig goes; default: in --dir")
+    parser.add_argument("--port", type=int, default=0, help="of the API server; 0 takes a free one")
+    parser.add_argument("--images", type=Path, help="YAML: image name -> entrypoint, cmd, env, path, working_dir, user")
+    parser.add_argument("--no-controllers", action="store_true", help="leave Jobs and garbage alone")
+    parser.add_argument("--no-node", action="store_true", help="leave Pods unscheduled")
+    parser.add_argument("--seed", type=int, help="makes uids and generated names reproducible")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="devcluster-") as temporary:
+        options = DevClusterOptions(
+            directory=(arguments.dir or Path(temporary)).resolve(),
+            port=arguments.port,
+            kubeconfig=arguments.kubeconfig,
+            images=Images.from_file(arguments.images) if arguments.images else Images(),
+            controllers=not arguments.no_controllers,
+            node=not arguments.no_node,
+            seed=arguments.seed,
+        )
+        asyncio.run(_run(options))
+    return 0
+
+
+async def _run(options: DevClusterOptions) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with DevCluster(options) as cluster:
+        if cluster.isolation_error:
+            print(f"Pods are not run: {cluster.isolation_error}", flush=True)
+        print(f"ready: {cluster.url} kubeconfig {cluster.admin_kubeconfig}", flush=True)
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""The small rules of other built-in resources."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..errors import FieldError, field_forbidden, invalid_value
+from ..strategy import Strategy, keep
+
+Object = dict[str, Any]
+
+MAX_DATA = 1048576
+_KEY = re.compile(r"^[-._a-zA-Z0-9]+$")
+_KEY_TEXT = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', "
+    "regex used for validation is '[-._a-zA-Z0-9]+')"
+)
+
+
+class Namespaces(Strategy):
+    """Namespaces are finalized before they go, and are known by a label."""
+
+    def prepare_create(self, obj: Object) -> None:
+        """Active, with the finalizer of the namespace controller."""
+        obj["status"] = {"phase": "Active"}
+        obj.setdefault("spec", {})["finalizers"] = ["kubernetes"]
+
+    def canonicalize(self, obj: Object) -> None:
+        """The label kubernetes.io/metadata.name is always there."""
+        metadata = obj["metadata"]
+        labels = metadata.get("labels") or {}
+        if metadata.get("name") and labels.get("kubernetes.io/metadata.name") != metadata["name"]:
+            metadata["labels"] = {**labels, "kubernetes.io/metadata.name": metadata["name"]}
+
+    def prepare_update(self, new: Object, old: Object) -> None:
+        """Finalizers change through the subresource alone."""
+        super().prepare_update(new, old)
+        new.setdefault("spec", {})
+        keep(new["spec"], old.get("spec") or {}, "finalizers")
+
+
+class Data(Strategy):
+    """ConfigMaps and Secrets: keys, size, immutability."""
+
+    status_fields = ()
+
+    def __init__(self, *fields: str) -> None:
+        self._fields = fields
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Keys and size."""
+        errors, size = [], 0
+        for field in self._fields:
+            for key, value in (obj.get(field) or {}).items():
+                size += len(str(value).encode())
+                if not _KEY.match(key) or key in (".", ".."):
+                    errors.append(invalid_value(f"{field}[{key}]", key, _KEY_TEXT))
+        if size > MAX_DATA:
+            text = f"Too long: may not be more than {MAX_DATA} bytes"
+            errors.append(FieldError("FieldValueTooLong", "[]", text))
+        return errors
+
+    def validate_update(self, new: Object, old: Object) -> list[FieldError]:
+        """An immutable one stays as it is."""
+        errors = self.validate(new)
+        if old.get("immutable"):
+            if not new.get("immutable"):
+                errors.append(field_forbidden("immutable", "field is immutable when `immutable` is set"))
+            for field in self._fields:
+                if (new.get(field) or {}) != (old.get(field) or {}):
+                    errors.append(field_forbidden(field, "field is immutable when `immutable` is set"))
+        return errors
+
+
+class Secrets(Data):
+    """Secrets have a type, and stringData that is taken into data."""
+
+    def default(self, obj: Object) -> None:
+        """Opaque by default."""
+        obj.setdefault("type", "Opaque")
+
+    def canonicalize(self, obj: Object) -> None:
+        """stringData is write-only."""
+        import base64
+
+        texts = obj.pop("stringData", None)
+        for key, text in (texts or {}).items():
+            obj.setdefault("data", {})[key] = base64.b64encode(text.encode()).decode()
+
+
+class Revisions(Strategy):
+    """ControllerRevisions: their data never changes."""
+
+    status_fields = ()
+
+    def validate_update(self, new: Object, old: Object) -> list[FieldError]:
+        """Only labels and the revision may change."""
+        if new.get("data") != old.get("data"):
+            return [invalid_value("data", new.get("data"), "field is immutable")]
+        return []

@@ -1,0 +1,119 @@
+"""``migrate``: CodeSweep manifests made into KubeTask's, files and folders of them."""
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from kubetask_controller.cli.exits import Exit, UsageError
+from kubetask_controller.cli.migrate.convert import convert
+from kubetask_controller.cli.migrate.documents import concatenate
+from kubetask_controller.cli.migrate.report import Report
+from kubetask_controller.cli.terminal import Terminal, clean
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+class Migrate:
+    """Migrate manifests."""
+
+    name = "migrate"
+    help = "turn CodeSweep manifests into KubeTask's"
+    description = """\
+Turn CodeSweep manifests into KubeTask's: Bundle into Batch, BundleRun into BatchRun,
+CodeSweepConfig into WorkspaceConfig, and the rules of Roles about them.
+
+Comments stay, other documents stay as they are, and so does the order. The result goes to standard
+output, or with --in-place back into the files. What could not be carried over is told on standard
+error, and the exit code then is 3.
+
+  kubectl kubetask migrate -f bundle.yaml > batch.yaml
+  kubectl kubetask migrate -R -f deploy/ --in-place && git diff
+  kubectl get bundles.codesweep.io -o yaml | kubectl kubetask migrate
+"""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """The files."""
+        parser.add_argument(
+            "-f",
+            "--filename",
+            action="append",
+            metavar="FILE|DIR",
+            help="a file, a folder's YAML and JSON files, or - for stdin, which is the default;"
+            " may be repeated",
+        )
+        parser.add_argument(
+            "-R", "--recursive", action="store_true", help="folders inside of folders too"
+        )
+        parser.add_argument(
+            "--in-place", action="store_true", help="write files back instead of to standard output"
+        )
+
+    def migrate(self, options: argparse.Namespace, terminal: Terminal) -> Exit:
+        """Migrate; 3 where something could not be carried over."""
+        names = options.filename or ["-"]
+        if options.in_place and "-" in names:
+            raise UsageError("--in-place needs -f FILE: standard input has no place")
+        reports, results = [], []
+        for source in _sources(names, recursive=options.recursive):
+            text = _read(source, terminal)
+            reports.append(Report(str(source) if source else "stdin"))
+            migrated = convert(text, reports[-1])
+            if not options.in_place:
+                results.append(migrated)
+            elif source is not None and migrated != text:
+                _write(source, migrated)
+        terminal.stdout.write(concatenate(results))
+        return _tell(reports, terminal)
+
+
+def _sources(names: Iterable[str], *, recursive: bool) -> Iterator[Path | None]:
+    """The files that are meant, each folder's by name; None for standard input.
+
+    Raises:
+        UsageError: one of them is not there, or a folder holds none.
+    """
+    for name in names:
+        path = Path(name)
+        if name == "-":
+            yield None
+        elif not path.is_dir():
+            yield path
+        else:
+            found = path.rglob("*") if recursive else path.glob("*")
+            files = sorted(x for x in found if x.suffix in SUFFIXES and x.is_file())
+            if not files:
+                raise UsageError(f"{name} holds no file that ends in {', '.join(SUFFIXES)}")
+            yield from files
+
+
+def _read(source: Path | None, terminal: Terminal) -> str:
+    try:
+        return terminal.stdin.read() if source is None else source.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise UsageError(f"{source}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source or 'stdin'} is not UTF-8: {error}") from error
+
+
+def _write(source: Path, text: str) -> None:
+    try:
+        source.write_bytes(text.encode())
+    except OSError as error:
+        raise UsageError(f"{source}: {error.strerror or error}") from error
+
+
+def _tell(reports: Sequence[Report], terminal: Terminal) -> Exit:
+    configs = {name for report in reports for name in report.configs}
+    for report in reports:
+        for subject, name in report.templates:
+            if name not in configs:
+                report.subject = subject
+                report.lost(
+                    "spec.workspaceConfigRef",
+                    f"{name} named a Job template; make a WorkspaceConfig of that name",
+                )
+        for loss in report.losses():
+            terminal.note(clean(loss))
+    converted = sum(x.converted for x in reports)
+    terminal.note(f"{converted} {'object' if converted == 1 else 'objects'} migrated")
+    return Exit.OK if all(x.complete for x in reports) else Exit.INCOMPLETE

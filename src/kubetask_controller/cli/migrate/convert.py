@@ -1,0 +1,157 @@
+"""A file of manifests with what belongs to CodeSweep made into KubeTask's.
+
+Guarantees: documents that do not speak of CodeSweep come out byte for byte as they went in, and all
+stay in their order. What is made is checked against our models, and what the API server would
+refuse is reported.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.batch import Batch
+from kubetask_controller.api.batchrun import BatchRun
+from kubetask_controller.api.common import KubeModel
+from kubetask_controller.api.workspaceconfig import WorkspaceConfig
+from kubetask_controller.cli.migrate.blocks import FlowStyleError, cut, dump
+from kubetask_controller.cli.migrate.documents import Document, join, split
+from kubetask_controller.cli.migrate.kinds import KINDS, OLD_GROUP, transform
+from kubetask_controller.cli.migrate.nodes import Node, parse
+from kubetask_controller.cli.migrate.report import Report
+from kubetask_controller.cli.migrate.roles import ROLES, with_new_resources
+
+_MODELS: Mapping[str, type[KubeModel]] = {
+    c.KIND_BATCH: Batch,
+    c.KIND_BATCH_RUN: BatchRun,
+    c.KIND_WORKSPACE_CONFIG: WorkspaceConfig,
+}
+_COMMENT = re.compile(r"(?m)(?:^|\s)#")
+MAX_COMPLAINTS = 5
+"""Complaints about one object; the rest are mostly of the same sort."""
+
+
+def convert(text: str, report: Report) -> str:
+    """The text of a file, migrated; what could not be goes into the report."""
+    windows = "\r\n" in text
+    documents = split(text.replace("\r\n", "\n") if windows else text)
+    migrated = join(_document(x, n, report) for n, x in enumerate(documents, 1))
+    return migrated.replace("\n", "\r\n") if windows else migrated
+
+
+def _document(document: Document, number: int, report: Report) -> Document:
+    body = document.body
+    report.subject = ""
+    if OLD_GROUP not in body:
+        return document
+    try:
+        root = parse(body)
+        new = _body(body, root, report) if root is not None else body
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or "not understood"
+        report.lost(f"document {number}", f"it is no plain YAML ({problem}); left as it is")
+        return document
+    separator = document.separator
+    if new != body and separator == "---":
+        separator = "---\n"
+    return Document(separator, new)
+
+
+def _body(body: str, root: Node, report: Report) -> str:
+    kind, name = _scalar(root, "kind"), _scalar(root, "metadata", "name")
+    report.subject = "/".join(
+        filter(None, (kind, name or _scalar(root, "metadata", "generateName")))
+    )
+    if _is_old(_scalar(root, "apiVersion"), kind):
+        return _object(body, root, report)
+    if kind == "List" and _scalar(root, "apiVersion") == "v1":
+        return _list(body, report)
+    if kind in ROLES and root.block:
+        body = with_new_resources(body, root)
+        root = parse(body) or root
+    mentions = any(OLD_GROUP in text for text in _scalars(root))
+    if mentions and kind == "CustomResourceDefinition":
+        report.lost("", "left as it is: KubeTask's own CRDs come with its installation")
+    elif mentions:
+        report.lost("", f"it speaks of {OLD_GROUP}; left as it is")
+    return body
+
+
+def _object(body: str, root: Node, report: Report) -> str:
+    """An object of an old kind."""
+    new = KINDS[_scalar(root, "kind")]
+    lines = body.removesuffix("\n").split("\n")
+    try:
+        block = cut(lines)
+    except FlowStyleError:
+        if not _is_json(body) and _COMMENT.search(body):
+            report.lost("", "comments inside of { } are not kept")
+        block = cut(dump(yaml.safe_load(body), 0))
+    migrated = "\n".join(transform(block, new, report)) + "\n"
+    value = yaml.safe_load(migrated)
+    _check(value, report)
+    report.converted += 1
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n" if _is_json(body) else migrated
+
+
+def _list(body: str, report: Report) -> str:
+    """A List as ``kubectl get -o yaml`` gives it, item by item."""
+    value = yaml.safe_load(body)
+    changed = False
+    for number, item in enumerate(value.get("items") or []):
+        if isinstance(item, dict) and _is_old(item.get("apiVersion"), item.get("kind")):
+            text = "\n".join(dump(item, 0)) + "\n"
+            root = parse(text)
+            assert root is not None
+            value["items"][number] = yaml.safe_load(_body(text, root, report))
+            changed = True
+    report.subject = "List"
+    if not changed:
+        report.lost("", f"it speaks of {OLD_GROUP}; left as it is")
+        return body
+    if _is_json(body):
+        return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    if _COMMENT.search(body):
+        report.lost("", "its comments may be missing")
+    return "\n".join(dump(value, 0)) + "\n"
+
+
+def _check(value: Any, report: Report) -> None:
+    """Report what the API server would refuse."""
+    model = _MODELS[value["kind"]]
+    if value["kind"] == c.KIND_WORKSPACE_CONFIG:
+        value["spec"] = value.get("spec") or {}
+        report.configs.add(str((value.get("metadata") or {}).get("name")))
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        for found in error.errors(include_url=False, include_input=False)[:MAX_COMPLAINTS]:
+            path = ".".join(map(str, found["loc"]))
+            report.lost(path, f"KubeTask does not accept this: {found['msg']}")
+
+
+def _is_old(version: object, kind: object) -> bool:
+    return str(version).partition("/")[0] == OLD_GROUP and kind in KINDS
+
+
+def _is_json(body: str) -> bool:
+    return body.lstrip().startswith("{") and body.rstrip().endswith("}") and '"kind"' in body
+
+
+def _scalar(node: Node | None, *path: str) -> str:
+    for key in path:
+        node = node.get(key) if node is not None else None
+    return node.value if node is not None else ""
+
+
+def _scalars(node: Node) -> Iterator[str]:
+    yield node.value
+    for item in node.items:
+        yield from _scalars(item)
+    for key, value in node.entries:
+        yield key.value
+        yield from _scalars(value)

@@ -1,0 +1,238 @@
+"""Bundle, BundleRun and CodeSweepConfig as Batch, BatchRun and WorkspaceConfig: which field goes
+where.
+
+A field of the old kind that the new one has under the same name is kept; one that it does not
+have is left out and reported.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import yaml
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.batch import BatchSpec
+from kubetask_controller.api.batchrun import BatchRunSpec
+from kubetask_controller.api.common import KubeModel
+from kubetask_controller.api.workspaceconfig import WorkspaceConfigSpec
+from kubetask_controller.cli.migrate.blocks import (
+    Block,
+    FlowStyleError,
+    Lines,
+    Part,
+    comments,
+    cut,
+    dump,
+    eol_comment,
+    scalar,
+)
+from kubetask_controller.cli.migrate.contexts import STEP, common_context, variable_contexts
+from kubetask_controller.cli.migrate.report import Report
+
+OLD_GROUP = "codesweep.io"
+_SERVER_FIELDS = (
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+)
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+Spec = Callable[[Block, Report, str], Lines]
+
+
+@dataclass(frozen=True, slots=True)
+class NewKind:
+    """What an old kind becomes."""
+
+    kind: str
+    plural: str
+    spec: Spec
+
+
+def transform(body: Block, new: NewKind, report: Report) -> Lines:
+    """The lines of an object of an old kind as one of the new."""
+    lines: Lines = []
+    for part in body.parts:
+        match part.key:
+            case "apiVersion":
+                lines += _set(part, c.API_VERSION)
+            case "kind":
+                lines += _set(part, new.kind)
+            case "metadata" if _is_plain(part):
+                lines += part.text()
+            case "metadata":
+                lines += [*_renamed(part, part.key), *_metadata(_inner(part), report)]
+            case "spec":
+                lines += [*_renamed(part, part.key), *new.spec(_inner(part), report, "spec")]
+            case "status":
+                # It tells of Jobs of the old controller; the new one writes its own.
+                lines += comments(part.lead)
+            case _:
+                report.lost(part.key, "there is no such field; left out")
+                lines += comments(part.lead)
+    return lines + body.tail
+
+
+def _batch_spec(spec: Block, report: Report, path: str) -> Lines:
+    known = _aliases(BatchSpec)
+    lines: Lines = []
+    for part in spec.parts:
+        at = f"{path}.{part.key}"
+        if part.key == "repositories":
+            lines += _renamed(part, "variableContexts")
+            lines += variable_contexts(_inner(part), report, at)
+        elif part.key == "context":
+            lines += _context(part, report, at)
+        else:
+            lines += _plain(part, known, report, at)
+    return lines + spec.tail
+
+
+def _run_spec(spec: Block, report: Report, path: str) -> Lines:
+    known = _aliases(BatchRunSpec)
+    lines: Lines = []
+    for part in spec.parts:
+        at = f"{path}.{part.key}"
+        if part.key == "bundleRef":
+            lines += _reference(part, "batchRef", report, at)
+        elif part.key == "bundleSpec":
+            lines += [*_renamed(part, "batchSpec"), *_batch_spec(_inner(part), report, at)]
+        else:
+            lines += _plain(part, known, report, at)
+    return lines + spec.tail
+
+
+def _config_spec(spec: Block, report: Report, path: str) -> Lines:
+    known = _aliases(WorkspaceConfigSpec)
+    lines: Lines = []
+    for part in spec.parts:
+        at = f"{path}.{part.key}"
+        if part.key in ("jobTemplateRef", "agentTemplateRef"):
+            report.lost(at, "a WorkspaceConfig has no Job template: set agentImage; left out")
+            lines += comments(part.lead)
+        else:
+            lines += _plain(part, known, report, at)
+    return lines + spec.tail
+
+
+KINDS: Mapping[str, NewKind] = {
+    "Bundle": NewKind(c.KIND_BATCH, c.PLURAL_BATCH, _batch_spec),
+    "BundleRun": NewKind(c.KIND_BATCH_RUN, c.PLURAL_BATCH_RUN, _run_spec),
+    "CodeSweepConfig": NewKind(c.KIND_WORKSPACE_CONFIG, c.PLURAL_WORKSPACE_CONFIG, _config_spec),
+}
+
+
+def _context(part: Part, report: Report, path: str) -> Lines:
+    """``context`` of a Bundle: its files become commonContext."""
+    lines = comments(part.lead)
+    column = part.column
+    if comment := eol_comment(part):
+        lines.append(f"{' ' * column}{comment}")
+    block = _inner(part)
+    for inner in block.parts:
+        at = f"{path}.{inner.key}"
+        if inner.key != "files":
+            report.lost(at, "there is no such field; left out")
+            lines += comments(inner.lead)
+            continue
+        moved = inner.moved(column)
+        lines += _renamed(moved, "commonContext")
+        lines += common_context(_inner(moved), report, at)
+    return lines + block.tail
+
+
+def _plain(part: Part, known: frozenset[str], report: Report, path: str) -> Lines:
+    if part.key == "jobTemplateRef" and "workspaceConfigRef" in known:
+        return _reference(part, "workspaceConfigRef", report, path)
+    if part.key in known:
+        return part.text()
+    report.lost(path, "there is no such field; left out")
+    return comments(part.lead)
+
+
+def _reference(part: Part, key: str, report: Report, path: str) -> Lines:
+    """A name, which was a string or a mapping with a name, as a string."""
+    name = part.node.get("name") if part.node.kind == "mapping" else part.node
+    if name is not None and key == "workspaceConfigRef":
+        report.template(name.value)
+    if part.node.kind != "mapping":
+        return part.renamed(key).text()
+    for other, value in part.node.entries:
+        if other.value == "namespace":
+            report.lost(
+                f"{path}.namespace", f"{value.value}: a reference stays in its own namespace"
+            )
+    if name is None:
+        report.lost(path, "it has no name; left out")
+        return comments(part.lead)
+    return [*part.lead, f"{' ' * part.column}{key}: {scalar(name.value)}"]
+
+
+def _metadata(metadata: Block, report: Report) -> Lines:
+    lines: Lines = []
+    for part in metadata.parts:
+        text = "\n".join(part.lines)
+        if part.key in _SERVER_FIELDS:
+            lines += comments(part.lead)
+        elif part.key in ("ownerReferences", "finalizers") and OLD_GROUP in text:
+            report.lost(f"metadata.{part.key}", f"it speaks of {OLD_GROUP}; left out")
+            lines += comments(part.lead)
+        elif part.key == "annotations" and _LAST_APPLIED in text:
+            lines += _without_last_applied(part)
+        else:
+            lines += part.text()
+    return lines + metadata.tail
+
+
+def _is_plain(metadata: Part) -> bool:
+    """Whether there is nothing to change about it, so that it may be in any style."""
+    keys = {key.value for key, _ in metadata.node.entries}
+    told = "\n".join(metadata.lines)
+    return not keys & {*_SERVER_FIELDS, "ownerReferences", "finalizers"} and (
+        _LAST_APPLIED not in told
+    )
+
+
+def _without_last_applied(part: Part) -> Lines:
+    """kubectl's record of the old object would make the next apply remove what is new."""
+    block = _inner(part)
+    kept = [x for x in block.parts if x.key != _LAST_APPLIED]
+    if not kept:
+        return comments(part.lead)
+    return [*_renamed(part, part.key), *Block(kept, block.tail).text()]
+
+
+def _inner(part: Part) -> Block:
+    """The parts of an entry's value; what stands in flow style is written anew."""
+    try:
+        return cut(part.lines[1:])
+    except FlowStyleError:
+        pass
+    value = next(iter(yaml.safe_load("\n".join(part.lines)).values()))
+    if not isinstance(value, dict | list) or not value:
+        return Block((), [])
+    return cut(dump(value, part.column + STEP))
+
+
+def _renamed(part: Part, key: str) -> Lines:
+    """The lines up to the value of an entry under a new key, whose value is a block to follow."""
+    first = part.renamed(key).lines[0]
+    if part.node.block:
+        return [*part.lead, first]
+    return [*part.lead, f"{' ' * part.column}{key}:"]
+
+
+def _set(part: Part, value: str) -> Lines:
+    """The entry with another plain value; a comment behind it stays."""
+    first = part.lines[0]
+    start, end = part.node.start[1], part.node.end[1]
+    return [*part.lead, f"{first[:start]}{value}{first[end:]}", *part.lines[1:]]
+
+
+def _aliases(model: type[KubeModel]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in model.model_fields.items())

@@ -1,0 +1,494 @@
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import subprocess
+
+import aiohttp
+import pytest
+from cryptography import x509
+from memoryapi import MemoryAPI
+from prometheus_client.parser import text_string_to_metric_families
+from script import RUNS, view
+
+from kubetask_controller.client.errors import APIStatusError, TransportError
+from kubetask_controller.client.resources import SUBJECTACCESSREVIEWS, TOKENREVIEWS
+from kubetask_controller.runtime import metricsserver
+from kubetask_controller.runtime.clientmetrics import (
+    PrometheusInformerMetrics,
+    PrometheusRestMetrics,
+)
+from kubetask_controller.runtime.healthz import HealthChecks
+from kubetask_controller.runtime.heartbeat import Heartbeat
+from kubetask_controller.runtime.httpserver import HTTPServer, split_address
+from kubetask_controller.runtime.informermetrics import InformerStatistics
+from kubetask_controller.runtime.manager import Manager, ManagerOptions
+from kubetask_controller.runtime.metrics import Metrics
+from kubetask_controller.runtime.metricsauth import MetricsAuthorizer
+
+
+class Reviews:
+    """An API server that knows one token, and lets its user GET what a test says."""
+
+    def __init__(self):
+        self.allowed = {"/metrics"}
+        self.asked = []
+        self.failure = None
+
+    async def create(self, resource, namespace, body, *, timeout):
+        if self.failure is not None:
+            raise self.failure
+        self.asked.append((resource, body["spec"]))
+        if resource == TOKENREVIEWS:
+            known = body["spec"]["token"] == "good"
+            user = {"username": "prometheus", "uid": "u1", "groups": ["scrapers"]}
+            return {"status": {"authenticated": known} | ({"user": user} if known else {})}
+        attributes = body["spec"]["nonResourceAttributes"]
+        return {"status": {"allowed": attributes["path"] in self.allowed}}
+
+    def count(self, resource):
+        return sum(asked == resource for asked, _ in self.asked)
+
+
+class Elapsed:
+    """A clock that a test moves, beside real sockets."""
+
+    seconds = 0.0
+
+    def monotonic(self):
+        return self.seconds
+
+
+@contextlib.asynccontextmanager
+async def serving(routes, **options):
+    """The port of a server with these routes."""
+    server, stop = HTTPServer("test", "127.0.0.1:0", routes, **options), asyncio.Event()
+    running = asyncio.create_task(server.run(stop))
+    await server.started.wait()
+    try:
+        yield server.port
+    finally:
+        stop.set()
+        await running
+
+
+async def fetch(port, path="/metrics", *, tls=None, token=None):
+    """Status and text."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    scheme = "http" if tls is None else "https"
+    async with aiohttp.ClientSession() as session:
+        url = f"{scheme}://127.0.0.1:{port}{path}"
+        async with session.get(url, headers=headers, ssl=tls or True) as response:
+            return response.status, await response.text()
+
+
+def trusting():
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@pytest.fixture
+def metrics():
+    return Metrics()
+
+
+@pytest.fixture
+def reviews():
+    return Reviews()
+
+
+@pytest.fixture
+def elapsed():
+    return Elapsed()
+
+
+@pytest.fixture
+def routes(metrics):
+    return metricsserver.routes(metrics.registry)
+
+
+async def test_metrics_are_served_as_prometheus_reads_them(metrics, routes):
+    metrics.controller("batchrun")
+    metrics.queue("batchrun")
+    async with serving(routes) as port:
+        status, text = await fetch(port)
+        assert status == 200
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families["controller_runtime_reconcile"].type == "counter"
+    assert "process_resident_memory_bytes" in families
+    (retries,) = families["workqueue_retries"].samples
+    assert retries.name == "workqueue_retries_total"
+    assert retries.labels == {"name": "batchrun", "controller": "batchrun"}
+    assert "_created" not in text
+
+
+async def test_every_family_bears_its_name_in_controller_runtime_and_client_go(metrics, routes):
+    metrics.controller("c").active_workers.set(0)
+    metrics.queue("c").depth(0).set(0)
+    metrics.leader.labels("lock").set(0)
+    metrics.leader_slowpath.labels("lock")
+    rest = PrometheusRestMetrics(metrics.registry)
+    rest.request_finished(method="GET", host="h", code="200", seconds=0.1)
+    rest.sizes(method="GET", host="h", request_bytes=0, response_bytes=100)
+    rest.request_retried(method="GET", host="h", code="429")
+    rest.rate_limited(method="GET", host="h", seconds=0.0)
+    async with serving(routes) as port:
+        _, text = await fetch(port)
+    names = {line.split("{")[0] for line in text.splitlines() if not line.startswith("#")}
+    assert {
+        "controller_runtime_reconcile_total",
+        "controller_runtime_reconcile_errors_total",
+        "controller_runtime_terminal_reconcile_errors_total",
+        "controller_runtime_reconcile_panics_total",
+        "controller_runtime_reconcile_timeouts_total",
+        "controller_runtime_reconcile_time_seconds_bucket",
+        "controller_runtime_max_concurrent_reconciles",
+        "controller_runtime_active_workers",
+        "workqueue_depth",
+        "workqueue_adds_total",
+        "workqueue_retries_total",
+        "workqueue_queue_duration_seconds_bucket",
+        "workqueue_work_duration_seconds_bucket",
+        "workqueue_unfinished_work_seconds",
+        "workqueue_longest_running_processor_seconds",
+        "rest_client_requests_total",
+        "rest_client_request_duration_seconds_bucket",
+        "rest_client_rate_limiter_duration_seconds_bucket",
+        "rest_client_request_size_bytes_bucket",
+        "rest_client_response_size_bytes_bucket",
+        "rest_client_request_retries_total",
+        "leader_election_master_status",
+        "leader_election_slowpath_total",
+    } <= names
+    assert 'rest_client_requests_total{code="200",host="h",method="GET"} 1.0' in text
+    assert 'workqueue_queue_duration_seconds_bucket{controller="c",le="1e-08",name="c"}' in text
+
+
+async def test_informers_are_measured_at_each_scrape(metrics, routes):
+    informers = PrometheusInformerMetrics(metrics.registry)
+    now = InformerStatistics(synced=False, objects=0, last_event_age=None, resource_version="")
+    informers.track("jobs.batch", lambda: now)
+    async with serving(routes) as port:
+        _, text = await fetch(port)
+        assert 'informer_synced{resource="jobs.batch"} 0.0' in text
+        assert 'informer_relists_total{resource="jobs.batch"} 0.0' in text
+        assert "informer_last_event_age_seconds{" not in text
+        now = InformerStatistics(
+            synced=True, objects=7, last_event_age=1.5, resource_version="12345678901234567"
+        )
+        informers.listed("jobs.batch")
+        informers.watch_ended("jobs.batch", "expired")
+        informers.handler_failed("jobs.batch")
+        informers.event_dropped("jobs.batch")
+        _, text = await fetch(port)
+    for line in (
+        'informer_synced{resource="jobs.batch"} 1.0',
+        'informer_objects{resource="jobs.batch"} 7.0',
+        'informer_last_event_age_seconds{resource="jobs.batch"} 1.5',
+        'informer_store_resource_version{resource="jobs.batch"} 3.45678901234567e+14',
+        'informer_relists_total{resource="jobs.batch"} 1.0',
+        'informer_watch_reconnects_total{reason="expired",resource="jobs.batch"} 1.0',
+        'informer_handler_failures_total{resource="jobs.batch"} 1.0',
+        'informer_events_dropped_total{resource="jobs.batch"} 1.0',
+    ):
+        assert line in text
+
+
+async def test_a_self_signed_certificate_serves_tls_and_only_modern_tls(routes):
+    context = metricsserver.new_context()
+    metricsserver.load_self_signed(context)
+    async with serving(routes, tls=context) as port:
+        status, text = await fetch(port, tls=trusting())
+        assert (status, "process_" in text) == (200, True)
+        strict = ssl.create_default_context()
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await fetch(port, tls=strict)
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+@pytest.mark.parametrize(
+    ("token", "path", "status"),
+    [
+        (None, "/metrics", 401),
+        ("bad", "/metrics", 401),
+        ("good", "/metrics", 200),
+        ("good", "/elsewhere", 403),
+        ("bäd", "/metrics", 401),
+    ],
+)
+async def test_only_who_may_get_the_path_may_scrape(routes, reviews, elapsed, token, path, status):
+    guard = MetricsAuthorizer(reviews, elapsed).middleware()
+    async with serving(routes, middlewares=[guard]) as port:
+        assert (await fetch(port, path, token=token))[0] == status
+
+
+async def test_a_password_is_no_bearer_token(routes, reviews, elapsed):
+    guard = MetricsAuthorizer(reviews, elapsed).middleware()
+    async with serving(routes, middlewares=[guard]) as port, aiohttp.ClientSession() as session:
+        headers = {"Authorization": aiohttp.encode_basic_auth("a", "good")}
+        async with session.get(f"http://127.0.0.1:{port}/metrics", headers=headers) as response:
+            assert response.status == 401
+    assert reviews.asked == []
+
+
+async def test_the_api_server_is_told_who_wants_what(routes, reviews, elapsed):
+    guard = MetricsAuthorizer(reviews, elapsed).middleware()
+    async with serving(routes, middlewares=[guard]) as port:
+        await fetch(port, token="good")
+    assert reviews.asked == [
+        (TOKENREVIEWS, {"token": "good"}),
+        (
+            SUBJECTACCESSREVIEWS,
+            {
+                "user": "prometheus",
+                "uid": "u1",
+                "groups": ["scrapers"],
+                "nonResourceAttributes": {"path": "/metrics", "verb": "get"},
+            },
+        ),
+    ]
+
+
+async def test_answers_are_kept_for_a_while(routes, reviews, elapsed):
+    guard = MetricsAuthorizer(reviews, elapsed).middleware()
+    async with serving(routes, middlewares=[guard]) as port:
+        for seconds, tokens, verdicts in ((0, 1, 1), (59, 1, 1), (2, 2, 1), (240, 3, 2)):
+            elapsed.seconds += seconds
+            assert (await fetch(port, token="good"))[0] == 200
+            assert (reviews.count(TOKENREVIEWS), reviews.count(SUBJECTACCESSREVIEWS)) == (
+                tokens,
+                verdicts,
+            )
+
+
+async def test_a_right_that_is_granted_or_taken_away_is_noticed(routes, reviews, elapsed):
+    reviews.allowed.clear()
+    guard = MetricsAuthorizer(reviews, elapsed).middleware()
+    async with serving(routes, middlewares=[guard]) as port:
+        assert (await fetch(port, token="good"))[0] == 403
+        reviews.allowed.add("/metrics")
+        elapsed.seconds += 31
+        assert (await fetch(port, token="good"))[0] == 200
+        reviews.allowed.clear()
+        elapsed.seconds += 301
+        assert (await fetch(port, token="good"))[0] == 403
+
+
+@pytest.mark.parametrize(
+    "failure", [TransportError("down"), APIStatusError(code=403, message="secret reason")]
+)
+async def test_when_nobody_can_be_asked_nothing_is_told(routes, reviews, elapsed, failure):
+    reviews.failure = failure
+    guard = MetricsAuthorizer(reviews, elapsed).middleware()
+    async with serving(routes, middlewares=[guard]) as port:
+        status, text = await fetch(port, token="good")
+    assert (status, text) == (500, "Internal Server Error\n")
+
+
+async def test_what_is_kept_of_scrapers_is_bounded(routes, reviews, elapsed):
+    authorizer = MetricsAuthorizer(reviews, elapsed)
+    for number in range(3000):
+        assert await authorizer._user(f"token-{number}") is None
+    assert len(authorizer._users) <= 1024
+
+
+def make_certificate(folder, name):
+    """A certificate and its key, as cert-manager puts them into a volume."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-subj", f"/CN={name}", "-days", "1", "-keyout", folder / "tls.key", "-out", folder / "tls.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
+async def served_name(port):
+    """Common name of the certificate that a new connection sees."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting())
+    certificate = x509.load_der_x509_certificate(
+        writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    )
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return certificate.subject.rfc4514_string()
+
+
+@contextlib.asynccontextmanager
+async def watched(watcher):
+    stop = asyncio.Event()
+    running = asyncio.create_task(watcher.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
+
+
+async def eventually(check):
+    for _ in range(500):
+        if await check():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it has not happened within ten seconds")
+
+
+async def test_a_certificate_that_is_rotated_is_served_without_a_restart(
+    routes, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(metricsserver, "RELOAD_SECONDS", 0.02)
+    make_certificate(tmp_path, "first")
+    context = metricsserver.new_context()
+    watcher = metricsserver.CertificateWatcher(context, tmp_path)
+    async with serving(routes, tls=context) as port, watched(watcher):
+        assert await served_name(port) == "CN=first"
+        fresh = tmp_path / "new"
+        fresh.mkdir()
+        make_certificate(fresh, "second")
+        # Half of a rotation must not break what is served.
+        os.replace(fresh / "tls.crt", tmp_path / "tls.crt")
+        await asyncio.sleep(0.2)
+        assert await served_name(port) == "CN=first"
+        os.replace(fresh / "tls.key", tmp_path / "tls.key")
+
+        async def rotated():
+            return await served_name(port) == "CN=second"
+
+        await eventually(rotated)
+
+
+async def test_a_certificate_that_vanishes_is_served_on(routes, tmp_path, monkeypatch):
+    monkeypatch.setattr(metricsserver, "RELOAD_SECONDS", 0.02)
+    make_certificate(tmp_path, "first")
+    context = metricsserver.new_context()
+    watcher = metricsserver.CertificateWatcher(context, tmp_path)
+    async with serving(routes, tls=context) as port, watched(watcher):
+        (tmp_path / "tls.crt").unlink()
+        await asyncio.sleep(0.1)
+        assert await served_name(port) == "CN=first"
+
+
+def test_a_missing_or_broken_certificate_is_an_error_at_start(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        metricsserver.CertificateWatcher(metricsserver.new_context(), tmp_path)
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / name).write_text("nonsense")
+    with pytest.raises(ssl.SSLError):
+        metricsserver.CertificateWatcher(metricsserver.new_context(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("", None),
+        ("0", None),
+        (":8080", (None, 8080)),
+        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
+        ("[::1]:0", ("::1", 0)),
+    ],
+)
+def test_addresses_are_gos(address, expected):
+    assert split_address(address) == expected
+
+
+@pytest.mark.parametrize("address", ["8080", "localhost", "localhost:http", ":"])
+def test_an_address_without_a_port_is_refused(address):
+    with pytest.raises(ValueError, match="host:port"):
+        split_address(address)
+
+
+async def test_a_server_that_is_switched_off_does_nothing(routes):
+    server = HTTPServer("off", "0", routes)
+    await server.run(asyncio.Event())
+    assert server.port == 0
+
+
+async def test_the_port_is_closed_when_the_server_has_ended(routes):
+    async with serving(routes) as port:
+        pass
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await fetch(port)
+
+
+async def good():
+    return None
+
+
+def bad():
+    raise RuntimeError("a secret reason")
+
+
+@pytest.fixture
+def checks():
+    checks = HealthChecks("/readyz")
+    checks.add("good", good)
+    checks.add("bad", bad)
+    return checks
+
+
+async def test_a_path_is_healthy_when_all_its_checks_are(checks):
+    async with serving(checks.routes()) as port:
+        status, text = await fetch(port, "/readyz")
+        assert status == 500
+        assert text == "[+]good ok\n[-]bad failed: reason withheld\nreadyz check failed\n"
+        assert await fetch(port, "/readyz?exclude=bad") == (200, "ok")
+        assert await fetch(port, "/readyz?exclude=bad&verbose") == (
+            200,
+            "[+]good ok\n[+]bad excluded: ok\nreadyz check passed\n",
+        )
+        assert await fetch(port, "/readyz/good") == (200, "ok")
+        assert (await fetch(port, "/readyz/bad"))[0] == 500
+        assert (await fetch(port, "/readyz/none"))[0] == 404
+
+
+async def test_a_path_without_checks_answers_as_long_as_the_process_does():
+    async with serving(HealthChecks("/healthz").routes()) as port:
+        assert await fetch(port, "/healthz") == (200, "ok")
+        assert await fetch(port, "/healthz/ping") == (200, "ok")
+
+
+def test_two_checks_of_one_name_are_refused(checks):
+    with pytest.raises(ValueError, match="good"):
+        checks.add("good", good)
+
+
+async def test_an_event_loop_that_does_not_turn_is_unhealthy(clock):
+    heartbeat, stop = Heartbeat(), asyncio.Event()
+    heartbeat.check()
+    running = asyncio.create_task(heartbeat.run(stop))
+    await clock.advance(3600)
+    heartbeat.check()
+    clock.stall(31)
+    with pytest.raises(RuntimeError, match="not turned"):
+        heartbeat.check()
+    await clock.advance(1)
+    heartbeat.check()
+    stop.set()
+    await running
+
+
+async def test_a_manager_answers_probes_before_its_caches_are_filled(metrics):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    api = MemoryAPI()
+    client = api.client()
+    client.connection.heard.clear()
+    options = ManagerOptions(health_probe_bind_address=f"127.0.0.1:{port}")
+    manager = Manager(client, options, metrics=metrics)
+    manager.cache.informer(RUNS, project=view)
+    stop = asyncio.Event()
+    running = asyncio.create_task(manager.start(stop))
+
+    async def answers(path, *expected):
+        with contextlib.suppress(aiohttp.ClientConnectorError):
+            return await fetch(port, path) == expected
+
+    await eventually(lambda: answers("/healthz", 200, "ok"))
+    status, text = await fetch(port, "/readyz")
+    assert (status, text.splitlines()[0]) == (500, "[-]caches failed: reason withheld")
+    client.connection.heard.set()
+    await eventually(lambda: answers("/readyz", 200, "ok"))
+    stop.set()
+    await running
