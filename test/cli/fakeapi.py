@@ -65,7 +65,8 @@ class FakeApi:
         key = (plural, namespace, metadata["name"])
         kind = "MODIFIED" if key in self.objects else "ADDED"
         self._version = next(self._versions)
-        metadata.setdefault("uid", f"uid-{self._version}")
+        old = self.objects.get(key, {"metadata": {}})["metadata"].get("uid")
+        metadata.setdefault("uid", old or f"uid-{self._version}")
         metadata |= {"namespace": namespace, "resourceVersion": str(self._version)}
         body.setdefault("kind", KINDS[plural])
         self.objects[key] = body
@@ -94,13 +95,22 @@ class FakeApi:
         async with self._changed:
             await self._changed.wait_for(lambda: self._watches)
 
+    async def asked(self, suffix: str, times: int) -> None:
+        """Until a path that ends so was asked for that often."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: sum(path.endswith(suffix) for _, path in self.requests) >= times
+            )
+
     async def _tell(self, kind: str, plural: str, body: JSON) -> None:
         async with self._changed:
             self.events.append((self._version, kind, plural, copy.deepcopy(body)))
             self._changed.notify_all()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append((request.method, request.path))
+        async with self._changed:
+            self.requests.append((request.method, request.path))
+            self._changed.notify_all()
         refused = self.refuse(request)
         if refused is not None:
             return refused
@@ -172,9 +182,11 @@ class FakeApi:
         try:
             while True:
                 async with self._changed:
-                    await self._changed.wait_for(lambda: any(x[0] > seen for x in self.events))
+                    while not any(x[0] > seen for x in self.events):
+                        await self._changed.wait()
                     news = [x for x in self.events if x[0] > seen]
-                for seen, kind, about, body in news:
+                for version, kind, about, body in news:
+                    seen = version
                     if about == plural and _selected(body, request):
                         event = json.dumps({"type": kind, "object": body})
                         await response.write(event.encode() + b"\n")
@@ -193,8 +205,8 @@ class FakeApi:
         sent = 0 if tail is None else max(len(log.lines) - tail, 0)
         while True:
             async with log.grown:
-                if follow:
-                    await log.grown.wait_for(lambda: len(log.lines) > sent or not log.open)
+                while follow and log.open and len(log.lines) == sent:
+                    await log.grown.wait()
                 news, sent = log.lines[sent:], len(log.lines)
                 still = log.open and follow
             for second, line in news:
@@ -213,9 +225,7 @@ class FakeApi:
                 return response
 
 
-def failure(
-    code: int, message: str, details: JSON | None = None, reason: str = ""
-) -> web.Response:
+def failure(code: int, message: str, details: JSON | None = None, reason: str = "") -> web.Response:
     """A Status."""
     body = {"kind": "Status", "code": code, "message": message, "reason": reason}
     return web.json_response(body | ({"details": details} if details else {}), status=code)

@@ -112,9 +112,7 @@ async def test_run_wait_follows_to_the_end_and_keeps_the_name_alone_on_stdout(ap
     assert "task 0  myorg/service-0  Running TaskRunning" in end.err
     assert "task 1  myorg/service-1  Failed AgentError: exit code 1" in end.err
     last = end.err.splitlines()[-1]
-    assert last == (
-        "batchrun/update-deps-x7k2p Failed: 1 of 2 tasks failed: 1 AgentError (4m12s)"
-    )
+    assert last == ("batchrun/update-deps-x7k2p Failed: 1 of 2 tasks failed: 1 AgentError (4m12s)")
 
 
 async def test_status_is_a_tree_by_state_with_what_failed_first(api, cli: Cli):
@@ -201,7 +199,10 @@ async def test_retry_of_chosen_indexes(api, cli: Cli):
     assert (await cli("retry", "nightly", "--indexes", "9,3,7-8", "--name", "r")).code == 0
     assert created(api, "r")["spec"]["select"] == "3,7-9"
     end = await cli("retry", "nightly", "--indexes", "3,12")
-    assert (end.code, end.err) == (2, "error: --indexes: there is no task 12: indexes are 0 to 11\n")
+    assert (end.code, end.err) == (
+        2,
+        "error: --indexes: there is no task 12: indexes are 0 to 11\n",
+    )
     assert (await cli("retry", "nightly", "--indexes", "x")).code == 2
     assert (await cli("retry", "nightly", "--indexes", "")).code == 2
 
@@ -247,14 +248,16 @@ async def test_a_refusal_names_object_and_cause_in_one_line(api, cli: Cli):
     api.refuse = lambda _: failure(403, "User cannot get\nresource", {"name": "nightly"})
     end = await cli("status", "nightly")
     assert end.code == 5
-    assert end.err == (
-        "error: batchrun/nightly in namespace team: User cannot get resource\n"
-    )
+    assert end.err == ("error: batchrun/nightly in namespace team: User cannot get resource\n")
 
 
-async def test_a_server_that_is_not_there_ends_it_at_once(api, cli: Cli, kubeconfig: Path):
-    text = kubeconfig.read_text().replace(f":{api.port}", ":1")
-    kubeconfig.write_text(text)
+@pytest.fixture
+def nobody_there(api: FakeApi, kubeconfig: Path) -> None:
+    kubeconfig.write_text(kubeconfig.read_text().replace(f":{api.port}", ":1"))
+
+
+@pytest.mark.usefixtures("nobody_there")
+async def test_a_server_that_is_not_there_ends_it_at_once(cli: Cli):
     end = await cli("status", "nightly", "-w")
     assert end.code == 5
     assert end.err.startswith("error: the API server cannot be reached")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from devcluster.apiserver.catalog import Catalog
+from devcluster.apiserver.codec import codec_for
 from devcluster.apiserver.errors import StatusError
 from devcluster.apiserver.interfaces import (
     Attributes,
@@ -31,8 +32,6 @@ from devcluster.apiserver.local import (
     LocalClient,
 )
 from devcluster.apiserver.registry import Registry
-from devcluster.apiserver.strategies.table import STRATEGIES
-from devcluster.apiserver.strategy import Strategy
 from devcluster.images import Images, ImageSpec
 from devcluster.node import Node, NodeOptions
 from devcluster.storage import Storage
@@ -93,6 +92,13 @@ class Lab:
             one["command"] = ["sh", "-c", script]
         return self.create(PODS, name, metadata=metadata, spec={"containers": [one], **spec})
 
+    def put(self, pod: Object) -> None:
+        """Store a Pod as it is, whatever the rules say of the change."""
+        info = self.client.info(PODS)
+        metadata = {**pod["metadata"]}
+        old = self.registry.current(info, metadata["namespace"], metadata["name"])
+        self.registry.put_raw(codec_for(info), {**pod, "metadata": metadata}, old)
+
     def events(self, name: str, namespace: str = NAMESPACE) -> list[tuple[str, str]]:
         """(reason, message) of a Pod's Events, in the order in which they came first."""
         found = [
@@ -140,9 +146,9 @@ class Lab:
 
     async def logged(self, name: str, text: str) -> None:
         """Wait until a container has written something."""
-        pod = self.pod(name)
-        while text not in self.log(pod):
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(PATIENCE):
+            while text not in self.log(self.pod(name)):  # noqa: ASYNC110 (a file tells nobody)
+                await asyncio.sleep(0.01)
 
     async def quiet(self) -> None:
         """Wait until the node has nothing left to do."""
@@ -219,47 +225,16 @@ def load(name: str) -> list[Object]:
     return [json.loads(line) for line in lines]
 
 
-class PodRules(Strategy):
-    """What the node needs of the rules for Pods: grace, generation and the phase of a new one."""
-
-    generation = True
-    graceful = True
-
-    def prepare_create(self, obj: Object) -> None:
-        super().prepare_create(obj)
-        obj["status"] = {"phase": "Pending"}
-
-    def grace_period(self, obj: Object, requested: int | None) -> int:
-        if not obj["spec"].get("nodeName") or has_ended(obj):
-            return 0
-        grace = obj["spec"].get("terminationGracePeriodSeconds", 30)
-        return grace if requested is None else requested
-
-
-@contextmanager
-def pod_rules() -> Iterator[None]:
-    """Use the API server's rules for Pods, or the least that the node needs where it has none."""
-    if "pods" in STRATEGIES:
-        yield
-        return
-    STRATEGIES["pods"] = PodRules()
-    try:
-        yield
-    finally:
-        del STRATEGIES["pods"]
-
-
 @asynccontextmanager
 async def open_lab(folder: Path, *, speed: float = 20.0, **settings: Any) -> AsyncIterator[Lab]:
     """A lab with its node running; at the end no process of it may be left."""
-    with pod_rules():
-        lab = Lab(folder, speed=speed, **settings)
-        await lab.node.start()
-        try:
-            yield lab
-        finally:
-            await lab.node.stop()
-            assert not processes_of(folder)
+    lab = Lab(folder, speed=speed, **settings)
+    await lab.node.start()
+    try:
+        yield lab
+    finally:
+        await lab.node.stop()
+        assert not processes_of(folder)
 
 
 def processes_of(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from devcluster.apiserver.errors import StatusError
 from devcluster.images import ImageSpec
 from devcluster.node import IsolationError, Node, isolation
-from node_lab import NAMESPACE, PODS, Lab, has_ended, open_lab, pod_rules, processes_of, state_of
+from node_lab import NAMESPACE, PODS, Lab, has_ended, open_lab, processes_of, state_of
 
 Object = dict[str, Any]
 STUBBORN = "trap '' TERM; echo started; while :; do sleep 0.1; done"
@@ -182,13 +182,10 @@ async def test_a_machine_that_cannot_isolate_containers_is_told_what_it_lacks(
 
     trial = isolation._trial
     monkeypatch.setattr(isolation, "_trial", broken)
-    with pod_rules():
-        lab = Lab(tmp_path, speed=1.0)
-        with pytest.raises(
-            IsolationError, match="needs root .* or user namespaces.*mount /proc/none"
-        ):
-            await lab.node.start()
-        await lab.node.stop()
+    lab = Lab(tmp_path, speed=1.0)
+    with pytest.raises(IsolationError, match=r"needs root .* or user namespaces.*mount /proc/none"):
+        await lab.node.start()
+    await lab.node.stop()
 
 
 async def test_containers_run_in_user_namespaces_where_there_is_no_root(

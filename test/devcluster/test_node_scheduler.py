@@ -15,8 +15,9 @@ from node_lab import NAMESPACE, PODS, Lab, open_lab
 
 Object = dict[str, Any]
 HEAD = "0/1 nodes are available: "
-HELPLESS = ". no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
-NO_VICTIMS = ". no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+NO_CLAIMS = ". no new claims to deallocate, preemption: 0/1 nodes are available: 1 "
+HELPLESS = NO_CLAIMS + "Preemption is not helpful for scheduling."
+NO_VICTIMS = NO_CLAIMS + "No preemption victims found for incoming pod."
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ async def test_a_pod_with_scheduling_gates_waits_until_they_are_gone(lab: Lab) -
     lab.run("p", "true", pod={"schedulingGates": [{"name": "queue"}]})
     pod = await lab.until("p", lambda pod: pod["status"].get("conditions"))
     assert pod["status"]["conditions"][0]["reason"] == "SchedulingGated"
-    lab.client.patch(PODS, NAMESPACE, "p", {"spec": {"schedulingGates": None}})
+    lab.put({**pod, "spec": {**pod["spec"], "schedulingGates": []}})
     await lab.ended("p")
 
 

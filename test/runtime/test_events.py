@@ -375,3 +375,13 @@ async def test_what_is_remembered_is_bounded(rig, clock):
         correlator = rig.broadcaster._correlator
         for table in (correlator._series, correlator._notes, correlator._buckets):
             assert len(table) <= 4096
+
+
+async def test_a_series_that_goes_on_is_not_forgotten_for_newer_ones(rig, clock):
+    async with rig.running():
+        for batch in range(10):
+            rig.say("busy")
+            for number in range(900):
+                rig.say(regarding=ObjectReference("v1", "Run", f"r{batch}-{number}", "ns"))
+            await clock.settle()
+        assert rig.notes.count("busy") == 1

@@ -114,6 +114,7 @@ def put_lease(api, holder, *, duration=15, transitions=0, renew_time="2020-01-01
                 "acquireTime": renew_time,
                 "renewTime": renew_time,
                 "leaseTransitions": transitions,
+                "strategy": "kept",
             },
         },
     )
@@ -167,6 +168,7 @@ async def test_a_lease_that_was_released_is_taken_at_once(api, clock, candidate)
         assert a.leading
         assert spec(api)["leaseTransitions"] == 5
         assert api.read(LEASES, "system", "lock")["metadata"]["labels"] == {"kept": "yes"}
+        assert spec(api)["strategy"] == "kept"
 
 
 async def test_a_dead_leaders_lease_is_taken_when_it_has_run_out_since_it_was_seen(
@@ -307,6 +309,19 @@ async def test_the_time_a_renewal_took_counts_from_its_start(clock, candidate):
         assert not a.leading
 
 
+async def test_the_time_an_election_took_counts_from_its_write(clock, candidate):
+    a = candidate("a")
+    a.connection.latency = 4.0
+    async with a.running():
+        await clock.advance(8)
+        assert a.leading
+        a.connection.failure = DOWN
+        await clock.advance(5.9)
+        assert a.leading
+        await clock.advance(0.2)
+        assert not a.leading
+
+
 async def test_a_renewal_whose_answer_was_lost_is_found_out_by_reading(api, clock, candidate):
     async with candidate("a").running() as a, candidate("b").running() as b:
         a.connection.deaf = True
@@ -327,9 +342,10 @@ async def test_a_stale_copy_of_the_lease_is_read_anew(api, clock, candidate):
         assert api.read(LEASES, "system", "lock")["metadata"]["labels"] == {"by": "kubectl"}
 
 
-async def test_a_leader_whose_lease_is_anothers_stops_at_once(api, clock, candidate):
+@pytest.mark.parametrize("duration", [15, 0])
+async def test_a_leader_whose_lease_is_anothers_stops_at_once(api, clock, candidate, duration):
     async with candidate("a").running() as a:
-        put_lease(api, "usurper")
+        put_lease(api, "usurper", duration=duration)
         await clock.advance(2)
         assert not a.leading
         assert a.lost() == "usurper has taken the Lease"

@@ -20,7 +20,7 @@ from kubetask_controller.runtime.manager import LeaderElectionOptions, Manager, 
 from kubetask_controller.runtime.metrics import Metrics
 from kubetask_controller.runtime.predicate import Predicate
 from kubetask_controller.runtime.reconcile import Result
-from kubetask_controller.runtime.runnable_group import GroupStoppedError
+from kubetask_controller.runtime.runnable_group import GroupStoppedError, RunnableGroup
 from kubetask_controller.runtime.until import run_until
 
 DOWN = TransportError("unreachable", refused=True)
@@ -366,9 +366,20 @@ async def test_events_recorded_at_the_very_end_are_still_sent(rig):
 
     it.manager.add(Last())
     async with it.running():
+        it.connection.latency = 1.0
         it.stop.set()
         await it.ended()
     assert [event["note"] for event in it.api.all(EVENTS)] == ["the end"]
+
+
+async def test_what_waits_in_a_group_that_was_stopped_is_never_started():
+    log = []
+    group = RunnableGroup("group", on_error=log.append)
+    group.add(Part("part", log))
+    await group.stop()
+    group.start()
+    await asyncio.sleep(0)
+    assert log == []
 
 
 class Painter:

@@ -29,7 +29,7 @@ from kubetask_controller.runtime.metricsauth import MetricsAuthorizer
 
 
 class Reviews:
-    """An API server that knows one token, and lets its user GET what a test says."""
+    """An API server that knows two tokens of one user, and lets its group GET what a test says."""
 
     def __init__(self):
         self.allowed = {"/metrics"}
@@ -41,11 +41,14 @@ class Reviews:
             raise self.failure
         self.asked.append((resource, body["spec"]))
         if resource == TOKENREVIEWS:
-            known = body["spec"]["token"] == "good"
-            user = {"username": "prometheus", "uid": "u1", "groups": ["scrapers"]}
-            return {"status": {"authenticated": known} | ({"user": user} if known else {})}
-        attributes = body["spec"]["nonResourceAttributes"]
-        return {"status": {"allowed": attributes["path"] in self.allowed}}
+            groups = {"good": ["scrapers"], "weak": []}.get(body["spec"]["token"])
+            if groups is None:
+                return {"status": {"authenticated": False}}
+            user = {"username": "prometheus", "uid": "u1", "groups": groups}
+            return {"status": {"authenticated": True, "user": user}}
+        path = body["spec"]["nonResourceAttributes"]["path"]
+        allowed = path in self.allowed and "scrapers" in body["spec"].get("groups", [])
+        return {"status": {"allowed": allowed}}
 
     def count(self, resource):
         return sum(asked == resource for asked, _ in self.asked)
@@ -262,6 +265,14 @@ async def test_answers_are_kept_for_a_while(routes, reviews, elapsed):
                 tokens,
                 verdicts,
             )
+
+
+async def test_an_answer_for_one_does_not_let_another_pass(routes, reviews, elapsed):
+    guard = MetricsAuthorizer(reviews, elapsed).middleware()
+    async with serving(routes, middlewares=[guard]) as port:
+        assert (await fetch(port, token="good"))[0] == 200
+        assert (await fetch(port, "/elsewhere", token="good"))[0] == 403
+        assert (await fetch(port, token="weak"))[0] == 403
 
 
 async def test_a_right_that_is_granted_or_taken_away_is_noticed(routes, reviews, elapsed):

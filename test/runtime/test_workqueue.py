@@ -150,6 +150,20 @@ async def test_an_item_that_becomes_due_while_it_is_worked_on_waits_until_it_is_
     assert await getter == "a"
 
 
+async def test_an_item_added_before_its_time_while_it_is_worked_on_comes_only_once(
+    queue, clock, sample
+):
+    queue.add("a")
+    await queue.get()
+    queue.add_after("a", 1)
+    queue.add("a")
+    await clock.advance(2)
+    assert sample("workqueue_depth", priority="0") == 1
+    queue.done("a")
+    assert await take_all(queue) == ["a"]
+    assert sample("workqueue_depth", priority="0") == 0
+
+
 async def test_an_item_delayed_again_and_again_leaves_no_trail(queue):
     for delay in range(10_000, 0, -1):
         queue.add_after("a", delay)
@@ -178,9 +192,13 @@ async def test_an_item_whose_priority_is_raised_goes_to_the_end_of_its_new_level
     assert await take_all(queue) == ["b", "a"]
 
 
-async def test_a_delayed_item_keeps_the_highest_priority_it_was_given(queue, clock):
-    queue.add_after("a", 5, priority=7)
-    queue.add_after("a", 1, priority=LOW_PRIORITY)
+@pytest.mark.parametrize("priorities", [(7, LOW_PRIORITY), (LOW_PRIORITY, 7)])
+@pytest.mark.parametrize("delays", [(5, 1), (1, 5)])
+async def test_a_delayed_item_keeps_the_highest_priority_it_was_given(
+    queue, clock, priorities, delays
+):
+    for priority, delay in zip(priorities, delays, strict=True):
+        queue.add_after("a", delay, priority=priority)
     await clock.advance(1)
     assert await queue.get_with_priority() == ("a", 7)
 

@@ -10,7 +10,7 @@ from virtualtime import FakeClock
 from kubetask_controller.runtime.metrics import Metrics
 from kubetask_controller.runtime.workqueue import WorkQueue
 
-items = st.sampled_from("abcde")
+items = st.sampled_from("abc")
 priorities = st.sampled_from((-100, 0, 1))
 
 
@@ -134,6 +134,6 @@ class QueueAgainstModel(RuleBasedStateMachine):
 
 
 QueueAgainstModel.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None
+    max_examples=100, stateful_step_count=40, deadline=None
 )
 TestQueue = QueueAgainstModel.TestCase

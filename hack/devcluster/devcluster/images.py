@@ -86,16 +86,18 @@ class Images:
 
     def register(self, name: str, spec: ImageSpec) -> None:
         """Add an image, or replace it; containers that run already keep what they started with."""
-        if any(each in name for each in "*?["):
-            self._patterns.pop(name, None)
+        self.forget(name)
+        if _is_pattern(name):
             self._patterns[name] = spec
         else:
             self._exact[normalize(name)] = spec
 
     def forget(self, name: str) -> None:
         """Remove an image, if it is there."""
-        self._patterns.pop(name, None)
-        self._exact.pop(normalize(name), None)
+        if _is_pattern(name):
+            self._patterns.pop(name, None)
+        else:
+            self._exact.pop(normalize(name), None)
 
     def find(self, name: str) -> ImageSpec | None:
         """The image that a container's `image` means, or None. Raises ValueError for what is no image name."""
@@ -110,6 +112,10 @@ class Images:
     def __iter__(self) -> Iterator[str]:
         """Names and patterns."""
         return iter([*self._exact, *self._patterns])
+
+
+def _is_pattern(name: str) -> bool:
+    return any(sign in name for sign in "*?[")
 
 
 def normalize(name: str) -> str:

@@ -72,5 +72,12 @@ class Terminal:
             self.print(Text(_GAP.join(padded).rstrip()))
 
 
+class _Console(Console):
+    """A console that leaves it to the program what a reader's end means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console(stream: TextIO) -> Console:
-    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return _Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -124,16 +124,16 @@ def _cells(rows: Sequence[TaskRow], now: datetime) -> tuple[str, str, Text]:
     indexes = format_indexes(x.index for x in rows)
     if len(indexes) > INDEX_WIDTH:
         indexes = indexes[: INDEX_WIDTH - 1].rpartition(",")[0] + ",…"
-    rest = Text(clean(row.reason), style=PHASE_STYLES.get(row.phase, ""))
+    rest = [Text(clean(row.reason), style=PHASE_STYLES.get(row.phase, ""))]
     if len(rows) > 1:
-        rest.append(f"  {len(rows)} tasks")
+        rest.append(Text(f"{len(rows)} tasks"))
     else:
         taken = elapsed(row.entry.get("startTime"), row.entry.get("completionTime"), now)
-        if taken is not None:
-            rest.append(f"  {human(taken)}", style="dim")
-    if says := clean(row.message) or (clean(_told(row)) if len(rows) == 1 else ""):
-        rest.append(f"  {says}", style="dim")
-    return indexes, clean(row.target) if len(rows) == 1 else "", rest
+        rest.append(Text(human(taken), style="dim"))
+    says = row.message or (_told(row) if len(rows) == 1 else "")
+    rest.append(Text(clean(says), style="dim"))
+    shown = Text("  ").join(x for x in rest if x)
+    return indexes, clean(row.target) if len(rows) == 1 else "", shown
 
 
 def _told(row: TaskRow) -> str:

@@ -197,15 +197,13 @@ class LeaderElector:
 
     async def _try(self) -> bool:
         """Take or renew the Lease, once."""
-        started = self._clock.monotonic()
         if self._seen and self._seen.record.holder == self._config.identity and self._valid():
             try:
-                self._observe(await self._lock.update(self._seen, self._record(self._seen.record)))
+                await self._write(self._seen)
             except ClientError as error:
                 logger.debug("Renewing takes the slow path", error=str(error))
                 self._on_slow_path()
             else:
-                self._renewed_at = started
                 return True
         seen = await self._lock.get()
         if seen is not None:
@@ -213,12 +211,17 @@ class LeaderElector:
             if self._held_by_another(seen.record) and (self._leading or self._valid()):
                 return False
         self._claimed = True
+        await self._write(seen)
+        return True
+
+    async def _write(self, seen: Observed | None) -> None:
+        started = self._clock.monotonic()
         if seen is None:
             self._observe(await self._lock.create(self._record(None)))
         else:
             self._observe(await self._lock.update(seen, self._record(seen.record)))
+        # Whoever else sees this renewal sees it later than this, and waits from then on.
         self._renewed_at = started
-        return True
 
     async def _try_release(self) -> bool:
         seen = await self._lock.get()

@@ -28,8 +28,8 @@ __all__ = ["Clock", "ControllerOptions", "Controllers", "JobSettings"]
 class ControllerOptions:
     """Delays of the controllers' own, in seconds, divided by the clock's speed.
 
-    `namespace_grace`: from a namespace's deletion to that of its content, so that watchers see it go. `node_gone`: from a node's end
-    to that of the Pods bound to it.
+    `namespace_grace`: from a namespace's deletion to that of its content, so that watchers see it go.
+    `node_gone`: from a node's end to that of the Pods bound to it.
     """
 
     job: JobSettings = field(default_factory=JobSettings)

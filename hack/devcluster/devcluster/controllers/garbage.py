@@ -112,18 +112,15 @@ class GarbageCollector(QueueController):
             if absent or waiting:
                 self._drop_references(ref, absent | waiting)
             return
-        policy: str | None = None
-        if waiting and any(
-            _blocks_any(self._find(each)) for each in self._dependents.get(ref.uid, ())
-        ):
-            policy = "Foreground"
+        chained = bool(waiting) and bool(self._present_dependents(ref.uid))
+        policy = "Foreground" if chained else _policy_of(obj)
         with ignore_missing():
             self.client.delete(
                 self._resource(ref),
                 ref.namespace,
                 ref.name,
                 uid=ref.uid,
-                propagation=policy or _policy_of(obj),
+                propagation=policy,
             )
 
     def _classify(
@@ -216,11 +213,6 @@ def _blocks(obj: Object, owner_uid: str) -> bool:
         each["uid"] == owner_uid and each.get("blockOwnerDeletion")
         for each in obj["metadata"].get("ownerReferences") or ()
     )
-
-
-def _blocks_any(obj: Object | None) -> bool:
-    references = (obj or {"metadata": {}})["metadata"].get("ownerReferences") or ()
-    return any(each.get("blockOwnerDeletion") for each in references)
 
 
 def _policy_of(obj: Object) -> str:

@@ -22,7 +22,7 @@ from . import timing
 from .environment import ConfigError, Environment
 from .fieldrefs import expand
 from .podstate import ContainerState, PodState
-from .runtime import Process, StartError
+from .runtime import ERRORS, Launcher, Process, StartError
 from .security import Identity, identity
 
 Object = dict[str, Any]
@@ -148,6 +148,7 @@ class Containers:
         base = folders.containers / spec["name"] / "root"
         return {
             "log": str(folders.log(spec["name"], attempt)),
+            "errors": str(base.parent / ERRORS),
             "base": str(base),
             "user_namespace": self._user_namespace,
             "memory": int(quantity.parse(limit)) if limit else 0,

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .runtime import Process, StartError
+from .runtime import ERRORS, Launcher, Process, StartError
 
 HINTS = (
     "Pods run as processes in mount and process namespaces of their own, which needs root (with CAP_SYS_ADMIN: "
@@ -20,7 +20,7 @@ class IsolationError(Exception):
     """Containers cannot be isolated here; the message says what is missing."""
 
 
-async def find_isolation() -> bool:
+async def find_isolation(launcher: Launcher) -> bool:
     """Whether containers need a user namespace, this not being root. Raises IsolationError when they cannot run at all."""
     if not sys.platform.startswith("linux"):
         raise IsolationError(f"{HINTS}: none of which {sys.platform} has")
@@ -28,7 +28,7 @@ async def find_isolation() -> bool:
     with tempfile.TemporaryDirectory(prefix="devcluster-") as name:
         folder = Path(name)
         (folder / "root").mkdir()
-        process = Process(folder)
+        process = Process(launcher, folder)
         try:
             await process.start(_trial(folder, user_namespace=user_namespace))
         except StartError as error:
@@ -46,6 +46,7 @@ def _trial(folder: Path, *, user_namespace: bool) -> dict[str, object]:
     """The configuration of a container that does nothing."""
     return {
         "log": str(folder / "log"),
+        "errors": str(folder / ERRORS),
         "base": str(folder / "root"),
         "user_namespace": user_namespace,
         "memory": 0,

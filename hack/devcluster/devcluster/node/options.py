@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 OUTCOME_ANNOTATION = "devcluster.dev/outcome"
 """Pods with it are moved by the kubelet stand-in of tests; scheduler and kubelet here leave them alone."""
 
-CAPACITY = {"cpu": "64", "memory": "256Gi", "ephemeral-storage": "1Ti", "pods": "1000"}
+CAPACITY = {"cpu": "64", "memory": "256Gi", "ephemeral-storage": "1Ti", "pods": "500"}
 """What the node claims to have: the same on every machine, so that the same Pods are scheduled everywhere."""
 
 

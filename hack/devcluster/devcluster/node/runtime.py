@@ -1,7 +1,6 @@
 """Starts containers as processes, each kept by a shim (`shim.main`), and tells how they end.
 
-A `Process` is one run of one container. Its whole tree dies with its first process, with its shim, and with
-this process.
+A `Process` is one run of one container. Its whole tree dies with its first process, with its shim, and with this process.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from shim.main import main; main()"
+_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from shim.server import serve; serve()"
 _FOLDER = str(Path(__file__).parent)
 KILLED = 128 + signal.SIGKILL
-SHIM_LOG = "shim.log"
+ERRORS = "shim.log"
 
 
 class StartError(Exception):
@@ -34,13 +34,54 @@ class Exit:
     oom: bool = False
 
 
-class Process:
-    """One run of a container. `exited` is done when it has ended, with its `Exit`."""
+class Launcher:
+    """Makes shims. They end with the sockets that `launch` returns."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
+        self._server: asyncio.subprocess.Process | None = None
+        self._control: socket.socket | None = None
+
+    async def start(self) -> None:
+        """Start the process of which shims are forks."""
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._server = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", "-c", _BOOT, _FOLDER),
+                stdin=theirs,
+                start_new_session=True,
+                cwd="/",
+            )
+
+    def launch(self) -> socket.socket:
+        """A socket to a new shim. Raises StartError when there can be none."""
+        if self._control is None:
+            raise StartError("the node is stopping")
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+            except OSError as error:
+                ours.close()
+                raise StartError(f"the node cannot make processes any more: {error}") from None
+        return ours
+
+    async def stop(self) -> None:
+        """End it. May be called twice."""
+        control, self._control = self._control, None
+        if control is not None:
+            control.close()
+        if self._server is not None:
+            await self._server.wait()
+
+
+class Process:
+    """One run of a container. `exited` is done when it has ended, with its `Exit`. `folder` gets the shim's errors."""
+
+    def __init__(self, launcher: Launcher, folder: Path) -> None:
+        self._launcher = launcher
         self._folder = folder
-        self._shim: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         self._started: asyncio.Future[None] = loop.create_future()
         self.exited: asyncio.Future[Exit] = loop.create_future()
@@ -48,17 +89,9 @@ class Process:
 
     async def start(self, config: Mapping[str, Any]) -> None:
         """Run what `config` (`shim.main.Config`) describes; returns when its program runs. Raises StartError."""
-        with (self._folder / SHIM_LOG).open("wb") as errors:
-            self._shim = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", "-c", _BOOT, _FOLDER),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=errors,
-                start_new_session=True,
-                cwd="/",
-            )
+        reader, self._writer = await asyncio.open_connection(sock=self._launcher.launch())
         self._send(config)
-        self._reader = asyncio.create_task(self._read())
+        self._reading = asyncio.create_task(self._read(reader, self._writer))
         await asyncio.shield(self._started)
 
     def signal(self, number: int) -> None:
@@ -68,14 +101,13 @@ class Process:
 
     async def kill(self) -> None:
         """End it at once, and wait until nothing of it is left."""
-        if self._shim is None:
+        if self._writer is None:
             return
-        if self._shim.returncode is None:
-            assert self._shim.stdin is not None
-            self._shim.stdin.close()
-            await self._shim.wait()
-        if self._reader is not None:
-            await self._reader
+        if not self.exited.done():
+            with suppress(OSError):
+                self._writer.write_eof()
+        if self._reading is not None:
+            await self._reading
 
     async def log_growth(self, timeout: float) -> None:
         """Wait until the log has grown, the container has ended or `timeout` seconds have passed."""
@@ -88,29 +120,25 @@ class Process:
                 await waiter
 
     def _send(self, message: Mapping[str, Any]) -> None:
-        assert self._shim is not None
-        assert self._shim.stdin is not None
-        with suppress(ConnectionError):
-            self._shim.stdin.write(json.dumps(message).encode() + b"\n")
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(json.dumps(message).encode() + b"\n")
 
-    async def _read(self) -> None:
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take in what the shim tells until it ends."""
-        shim = self._shim
-        assert shim is not None
-        assert shim.stdout is not None
-        assert shim.stdin is not None
         failure = ""
-        while line := await shim.stdout.readline():
-            message = json.loads(line)
-            if "started" in message:
-                self._started.set_result(None)
-            elif "failed" in message:
-                failure = message["failed"]
-            elif "exited" in message:
-                self.exited.set_result(Exit(message["exited"], message["oom"]))
-            self._wake()
-        shim.stdin.close()
-        await shim.wait()
+        with suppress(ConnectionError):
+            while line := await reader.readline():
+                message = json.loads(line)
+                if "started" in message:
+                    self._started.set_result(None)
+                elif "failed" in message:
+                    failure = message["failed"]
+                elif "exited" in message:
+                    self.exited.set_result(Exit(message["exited"], message["oom"]))
+                self._wake()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
         if not self._started.done():
             self._started.set_exception(StartError(failure or self._crash()))
             self._started.exception()  # the starter may have been cancelled; nobody else asks
@@ -120,8 +148,11 @@ class Process:
 
     def _crash(self) -> str:
         """What a shim that broke down has left."""
-        text = (self._folder / SHIM_LOG).read_text(encoding="utf-8", errors="replace").strip()
-        return text.rpartition("\n")[2] or "the container's keeper was killed"
+        with suppress(OSError):
+            text = (self._folder / ERRORS).read_text(encoding="utf-8", errors="replace")
+            if text.strip():
+                return text.strip().rpartition("\n")[2]
+        return "the container's keeper was killed"
 
     def _wake(self) -> None:
         for waiter in self._log_waiters:

@@ -15,7 +15,6 @@ import json
 import os
 import select
 import signal
-import sys
 from typing import Any, TypedDict
 
 from . import linux
@@ -30,9 +29,13 @@ SIGNALED = 128
 
 
 class Config(TypedDict):
-    """One container. Paths are of the machine but for `cwd` and targets; `memory` in bytes, 0 for no limit."""
+    """One container. Paths are of the machine but for `cwd` and targets; `memory` in bytes, 0 for no limit.
+
+    `errors` gets what goes wrong in the shim itself.
+    """
 
     log: str
+    errors: str
     base: str
     user_namespace: bool
     memory: int
@@ -165,21 +168,19 @@ def _tell(**message: Any) -> None:
         return  # the node is gone; standard input says so too
 
 
-def main() -> None:
+def run() -> None:
     """Run the container that standard input describes."""
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # a terminal's Ctrl-C is for the node, which then ends its Pods
     line = b""
     while not line.endswith(b"\n"):
         data = os.read(0, 1)
         if not data:
             return
         line += data
+    config: Config = json.loads(line)
+    errors = os.open(config["errors"], os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    os.dup2(errors, 2)
+    os.close(errors)
     try:
-        _Shim(json.loads(line)).run()
+        _Shim(config).run()
     except OSError as error:
         _tell(failed=f"{error}")
-        sys.exit(1)

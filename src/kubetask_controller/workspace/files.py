@@ -1,0 +1,39 @@
+"""The files of a task, by name in its folder: links to where Kubernetes mounts them."""
+
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from kubetask_controller.api.constants import RESERVED_DIR, Reason
+from kubetask_controller.api.manifest import ManifestFile
+from kubetask_controller.workspace.errors import PreparationError
+
+
+def place_files(
+    files: Iterable[ManifestFile], *, task_dir: Path, mounted: Path, repositories: Iterable[str]
+) -> None:
+    """Link every file into the task's folder; a link that is there already is replaced.
+
+    Args:
+        files: with names that may have folders in them.
+        task_dir: the task's folder.
+        mounted: where the volume with the files is mounted.
+        repositories: folders below `task_dir` that belong to repositories.
+
+    Raises:
+        PreparationError: a file is not mounted, or its name falls into a repository's folder.
+    """
+    taken = [PurePosixPath(x) for x in (*repositories, RESERVED_DIR)]
+    for file in files:
+        name = PurePosixPath(file.name)
+        for folder in taken:
+            if name == folder or folder in name.parents or name in folder.parents:
+                raise PreparationError(
+                    Reason.INVALID_SPEC,
+                    f"file {file.name} would lie in the folder {folder} of the task",
+                )
+        source, target = mounted / name, task_dir / name
+        if not source.exists():
+            raise PreparationError(Reason.CONTEXT_NOT_FOUND, f"file {file.name} is not mounted")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        target.symlink_to(source)
