@@ -60,7 +60,9 @@ class Measured:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m hack.benchmarks.controller", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m hack.benchmarks.controller", description=__doc__
+    )
     parser.add_argument("--tasks", default="500,1000,5000", help="sizes of the runs")
     options = parser.parse_args()
     sizes = [int(x) for x in options.tasks.split(",")]
@@ -183,7 +185,12 @@ async def _follow(client: Client, namespace: str, size: int) -> tuple[float, flo
 def _run(size: int) -> dict[str, Any]:
     text = {"type": "File", "file": {"name": "task.md", "source": {"inline": "x" * 1024}}}
     repositories = [
-        [{"type": "Repository", "repository": {"org": "acme", "repo": f"service-{i}", "branch": "main"}}]
+        [
+            {
+                "type": "Repository",
+                "repository": {"org": "acme", "repo": f"service-{i}", "branch": "main"},
+            }
+        ]
         for i in range(size)
     ]
     return {
@@ -213,7 +220,11 @@ def _again(job: dict[str, Any]) -> dict[str, Any]:
     """A Job as it was posted: without what the server and its controllers added, and without its owner."""
     metadata = {k: job["metadata"][k] for k in ("name", "labels", "annotations")}
     spec = {k: v for k, v in job["spec"].items() if k != "selector"}
-    ours = {k: v for k, v in metadata["labels"].items() if "controller-uid" not in k and "job-name" not in k}
+    ours = {
+        k: v
+        for k, v in metadata["labels"].items()
+        if "controller-uid" not in k and "job-name" not in k
+    }
     template = {**spec["template"], "metadata": {**spec["template"]["metadata"], "labels": ours}}
     return {
         "apiVersion": "batch/v1",

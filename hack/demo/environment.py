@@ -59,7 +59,9 @@ async def environment(directory: Path) -> AsyncIterator[Environment]:
     async with contextlib.AsyncExitStack() as stack:
         started = time.monotonic()
         await stack.enter_async_context(running(await _cluster(directory, kubeconfig)))
-        console.step("development cluster: API server, Job controller, one node", seconds=_since(started))
+        console.step(
+            "development cluster: API server, Job controller, one node", seconds=_since(started)
+        )
 
         started = time.monotonic()
         admin = Kubectl(kubeconfig, SYSTEM)
@@ -74,7 +76,9 @@ async def environment(directory: Path) -> AsyncIterator[Environment]:
         started = time.monotonic()
         repositories = await make_repositories(directory / "git", org=ORG)
         server = await stack.enter_async_context(GitServer(directory / "git"))
-        console.step(f"{len(repositories)} git repositories at {server.url}", seconds=_since(started))
+        console.step(
+            f"{len(repositories)} git repositories at {server.url}", seconds=_since(started)
+        )
         kubectl = Kubectl(kubeconfig, NAMESPACE)
         yield Environment(directory, kubectl, kubeconfig, server.url, repositories, controller)
 
@@ -126,7 +130,10 @@ def _images() -> dict[str, object]:
     """The images' programs, as processes find them here: the ones that the Dockerfile would put into the images."""
     programs = {"path": [str(BIN)]}
     return {
-        "quay.io/kubetask/kubetask-workspace:v0.1.0": {"entrypoint": ["kubetask-workspace"], **programs},
+        "quay.io/kubetask/kubetask-workspace:v0.1.0": {
+            "entrypoint": ["kubetask-workspace"],
+            **programs,
+        },
         "quay.io/kubetask/kubetask-agent:v0.1.0": {"entrypoint": ["kubetask-agent"], **programs},
     }
 

@@ -48,7 +48,9 @@ async def a_task_that_fails(env: Environment) -> None:
 def look_around(env: Environment) -> None:
     """How to go on by hand."""
     console.scene("Look around")
-    kubeconfig = env.kubeconfig.relative_to(Path.cwd()) if _inside(env.kubeconfig) else env.kubeconfig
+    kubeconfig = (
+        env.kubeconfig.relative_to(Path.cwd()) if _inside(env.kubeconfig) else env.kubeconfig
+    )
     for line in (
         f"export KUBECONFIG=$PWD/{kubeconfig} PATH=$PWD/.venv/bin:$PATH",
         "kubectl config set-context --current --namespace=team-platform",

@@ -43,6 +43,22 @@ def test_many_that_say_the_same_are_one_line_and_failures_never_are():
     assert sum("Queued" in x for x in whole) == 25
 
 
+def test_many_that_succeeded_are_one_line_whatever_each_did():
+    tasks = [{**succeeded(i), "message": f"did {i}"} for i in range(11)]
+    lines = tree(run("nightly", *tasks), glyphs=PLAIN)
+    assert lines[-1] == "    0-10  TaskSucceeded  11 tasks"
+    few = tree(run("nightly", succeeded(0, pullRequest="https://h/1")), glyphs=PLAIN)
+    assert few[-1] == "    0  myorg/service-0  TaskSucceeded  4m12s  https://h/1"
+
+
+def test_many_that_wait_for_pods_of_their_own_are_one_line():
+    tasks = [
+        {**queued(i), "reason": "Starting", "jobName": f"j-{i}", "message": f"Pod j-{i}-x starts"}
+        for i in range(11)
+    ]
+    assert tree(run("nightly", *tasks), glyphs=PLAIN)[-1] == "    0-10  Starting  11 tasks"
+
+
 def test_a_run_that_nobody_has_taken_up():
     fresh = {"metadata": {"name": "new"}, "spec": {}, "status": {"observedGeneration": -1}}
     assert tree(fresh) == ["batchrun/new  no controller has taken it up yet"]

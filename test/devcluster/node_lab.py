@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -238,16 +239,19 @@ async def open_lab(folder: Path, *, speed: float = 20.0, **settings: Any) -> Asy
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Command lines of processes that have something of a node's folder mounted, or its keepers."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            mounts = (entry / "mountinfo").read_text()
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if str(folder) in mounts and str(os.getpid()) != entry.name:
-            found.append(command)
-    return found
+    """Command lines of containers with something of a node's folder, and of the keepers that write there."""
+    return [
+        each for each in map(_process_of, Path("/proc").glob("[0-9]*"), repeat(str(folder))) if each
+    ]
+
+
+def _process_of(entry: Path, folder: str) -> str:
+    if entry.name == str(os.getpid()):
+        return ""
+    try:
+        mounts = (entry / "mountinfo").read_text()
+        files = [str(each.readlink()) for each in (entry / "fd").iterdir()]
+        command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""  # it has ended meanwhile
+    return command if folder in mounts or any(folder in each for each in files) else ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from devcluster.apiserver.errors import StatusError
 from devcluster.images import ImageSpec
 from devcluster.node import IsolationError, Node, isolation
+from devcluster.node.runtime import Launcher, Runtime
 from node_lab import NAMESPACE, PODS, Lab, has_ended, open_lab, processes_of, state_of
 
 Object = dict[str, Any]
@@ -174,6 +177,38 @@ async def test_a_node_that_starts_again_ends_what_it_was_running_and_takes_up_th
         assert (await lab.ended("ended"))["status"]["phase"] == "Succeeded"
 
 
+KILLED_LAB = """
+import asyncio, sys
+from pathlib import Path
+from node_lab import open_lab
+
+async def main():
+    async with open_lab(Path(sys.argv[1])) as lab:
+        lab.run("p", sys.argv[2])
+        await lab.running("p")
+        print("running", flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_cluster_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED_LAB, str(tmp_path), STUBBORN]
+    path = os.pathsep.join(each for each in sys.path if each)
+    cluster = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert cluster.stdout is not None
+    assert await cluster.stdout.readline() == b"running\n"
+    assert processes_of(tmp_path)
+    cluster.kill()
+    await cluster.wait()
+    async with asyncio.timeout(5):
+        while processes_of(tmp_path):  # noqa: ASYNC110 (the kernel tells nobody)
+            await asyncio.sleep(0.05)
+
+
 async def test_a_machine_that_cannot_isolate_containers_is_told_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,10 +226,10 @@ async def test_a_machine_that_cannot_isolate_containers_is_told_what_it_lacks(
 async def test_containers_run_in_user_namespaces_where_there_is_no_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def without_root() -> bool:
-        return True
+    async def without_root(launcher: Launcher) -> Runtime:
+        return Runtime(launcher, user_namespace=True)
 
-    monkeypatch.setattr("devcluster.node.node.find_isolation", without_root)
+    monkeypatch.setattr("devcluster.node.node.find_runtime", without_root)
     async with open_lab(tmp_path) as lab:
         text = await lab.output(
             "p",

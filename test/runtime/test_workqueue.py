@@ -1,4 +1,5 @@
 import asyncio
+import random
 
 import pytest
 
@@ -305,6 +306,51 @@ async def test_what_comes_back_while_it_is_worked_on_can_be_discarded(queue):
     queue.discard()
     queue.done("a")
     assert len(queue) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_many_producers_and_impatient_workers_lose_nothing(queue, clock, seed):
+    chance = random.Random(seed)
+    added, worked, now = {}, {}, set()
+
+    async def produce():
+        for _ in range(200):
+            item = chance.randrange(20)
+            added[item] = clock.monotonic()
+            put = chance.choice((queue.add, lambda x: queue.add_after(x, chance.random())))
+            put(item)
+            await asyncio.sleep(chance.random() / 10)
+
+    async def work():
+        while True:
+            getter = asyncio.create_task(queue.get())
+            await asyncio.sleep(chance.random() / 100)
+            if chance.random() < 0.3:
+                getter.cancel()
+            try:
+                item = await getter
+            except asyncio.CancelledError:
+                continue
+            except ShutDown:
+                return
+            assert item not in now, "an item is never handed out twice at once"
+            now.add(item)
+            started = clock.monotonic()
+            await asyncio.sleep(chance.random() / 10)
+            worked[item] = started
+            now.remove(item)
+            queue.done(item)
+
+    async def everything():
+        workers = [asyncio.create_task(work()) for _ in range(6)]
+        await asyncio.gather(*(produce() for _ in range(4)))
+        await asyncio.sleep(2)
+        queue.shut_down()
+        await asyncio.gather(*workers)
+
+    await clock.run(everything())
+    assert worked.keys() == added.keys()
+    assert all(worked[item] >= added[item] for item in added), "the last add was worked off"
 
 
 async def test_the_depth_is_counted_by_priority(queue, sample):

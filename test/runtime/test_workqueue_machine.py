@@ -134,6 +134,6 @@ class QueueAgainstModel(RuleBasedStateMachine):
 
 
 QueueAgainstModel.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None
+    max_examples=50, stateful_step_count=40, deadline=None
 )
 TestQueue = QueueAgainstModel.TestCase

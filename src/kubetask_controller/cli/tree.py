@@ -116,7 +116,10 @@ def _parts(rows: Sequence[TaskRow], *, split: bool) -> Iterator[Sequence[TaskRow
 
 
 def _saying(row: TaskRow) -> tuple[str, str]:
-    return row.reason, row.message
+    """What makes tasks alike: neither what one of them did, nor the name of its own Pod."""
+    job = str(row.entry.get("jobName") or "")
+    own = row.phase == Phase.SUCCEEDED or (job and job in row.message)
+    return row.reason, "" if own else row.message
 
 
 def _cells(rows: Sequence[TaskRow], now: datetime) -> tuple[str, str, Text]:
@@ -130,12 +133,12 @@ def _cells(rows: Sequence[TaskRow], now: datetime) -> tuple[str, str, Text]:
     else:
         taken = elapsed(row.entry.get("startTime"), row.entry.get("completionTime"), now)
         rest.append(Text(human(taken), style="dim"))
-    says = row.message or (_told(row) if len(rows) == 1 else "")
+    says = _saying(row)[1] if len(rows) > 1 else _told(row) or row.message
     rest.append(Text(clean(says), style="dim"))
     shown = Text("  ").join(x for x in rest if x)
     return indexes, clean(row.target) if len(rows) == 1 else "", shown
 
 
 def _told(row: TaskRow) -> str:
-    """What a task that succeeded has to show: its pull request, else its outcome."""
-    return str(row.result.get("pullRequest") or row.result.get("outcome") or "")
+    """What a task that succeeded has to show: its pull request."""
+    return str(row.result.get("pullRequest") or "") if row.phase == Phase.SUCCEEDED else ""

@@ -6,7 +6,6 @@ instants that the recording shows become the placeholder of their format.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -43,10 +42,9 @@ class Names:
             self._learn_word(expected.get("name"), actual.get("name"))
         # A list has a resourceVersion too, but its own: how much else was written differs.
         if "name" in expected:
-            for mine, theirs in ((self.versions, "resourceVersion"),):
-                one, other = expected.get(theirs), actual.get(theirs)
-                if isinstance(one, str) and isinstance(other, str):
-                    mine.setdefault(one, other)
+            one, other = expected.get("resourceVersion"), actual.get("resourceVersion")
+            if isinstance(one, str) and isinstance(other, str):
+                self.versions.setdefault(one, other)
         if expected.get("continue") and actual.get("continue"):
             self.tokens.setdefault(expected["continue"], actual["continue"])
         for key, value in expected.items():
@@ -94,7 +92,3 @@ class Names:
         """Whether `path` asks for a state that is only known by when it was asked for."""
         found = VERSION_IN_QUERY.search(path)
         return found is not None and 2 <= int(found[0]) <= 1_000_000 and found[0] not in self.versions
-
-    def shown(self) -> str:
-        """For a look when something does not agree."""
-        return json.dumps({"uids": self.uids, "versions": self.versions, "words": self.words}, indent=1)

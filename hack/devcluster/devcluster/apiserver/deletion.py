@@ -134,9 +134,12 @@ def _shorten(registry: Registry, metadata: Object, options: DeleteOptions) -> tu
     if requested is None or requested >= current:
         return False, True
     requested = max(requested, 0)
-    if requested == 0:
-        return False, False
     now = registry.storage.clock()
+    if requested == 0:
+        # Stored even though the object goes at once: a finalizer may keep it, and must find that no grace is left.
+        metadata["deletionTimestamp"] = format_time(now)
+        metadata["deletionGracePeriodSeconds"] = 0
+        return True, False
     end = parse_time(metadata["deletionTimestamp"]).timestamp() - current + requested
     metadata["deletionTimestamp"] = format_time(max(end, now))
     metadata["deletionGracePeriodSeconds"] = requested if end >= now else 1

@@ -52,6 +52,11 @@ class Call:
             return None
         return self.info.namespace or None
 
+    @property
+    def scope(self) -> str:
+        """The namespace that the object lies in: '' for a cluster-scoped one, a Namespace among them."""
+        return self.info.namespace if self.resource.namespaced else ""
+
     def accepted(self) -> Accepted:
         """The form of the answer."""
         return negotiate(self.request.headers.get("Accept", ""))
@@ -194,7 +199,7 @@ async def _create(call: Call) -> web.StreamResponse:
         raise method_not_allowed()
     body = await call.object()
     context = call.context()
-    obj = call.server.registry.create(call.resource, call.info.namespace, body, context)
+    obj = call.server.registry.create(call.resource, call.scope, body, context)
     return call.respond(obj, context, code=201)
 
 
@@ -203,7 +208,7 @@ async def _get(call: Call) -> web.StreamResponse:
     version = call.request.query.get("resourceVersion", "")
     if version and parse_revision(version) > storage.revision:
         raise too_large_resource_version(int(version), storage.revision)
-    stored = call.server.registry.get(call.resource, call.info.namespace, call.info.name)
+    stored = call.server.registry.get(call.resource, call.scope, call.info.name)
     if call.accepted() == Accepted():
         return web.Response(body=fanout.object_bytes(call.codec, stored) + b"\n", content_type=JSON)
     return call.respond(call.codec.from_storage(stored.object))
@@ -286,9 +291,9 @@ async def _watch(call: Call) -> web.StreamResponse:
 async def _update(call: Call) -> web.StreamResponse:
     body = await call.object()
     context = call.context()
-    existed = call.server.storage.get(call.resource.storage_key, call.info.namespace, call.info.name) is not None
+    existed = call.server.storage.get(call.resource.storage_key, call.scope, call.info.name) is not None
     obj = call.server.registry.update(
-        call.resource, call.info.namespace, call.info.name, body, context, call.info.subresource
+        call.resource, call.scope, call.info.name, body, context, call.info.subresource
     )
     return call.respond(obj, context, code=200 if existed else 201)
 
@@ -315,9 +320,9 @@ async def _patch(call: Call) -> web.StreamResponse:
     context = call.context()
     info, registry = call.info, call.server.registry
     if media == APPLY_PATCH:
-        obj, created = apply(registry, call.codec, info.namespace, info.name, load_yaml(data), context, info.subresource)
+        obj, created = apply(registry, call.codec, call.scope, info.name, load_yaml(data), context, info.subresource)
         return call.respond(obj, context, code=201 if created else 200)
-    current = registry.current(call.resource, info.namespace, info.name)
+    current = registry.current(call.resource, call.scope, info.name)
     patch = load_json(data, call.resource.kind)
     patched = patched_object(call.codec, current, patch, media)
     obj = _write_patched(call, current, patched, context, data)
@@ -375,7 +380,7 @@ async def _delete(call: Call) -> web.StreamResponse:
     options = await _options(call)
     context = call.context()
     info = call.info
-    obj, gone = deletion.delete(call.server.registry, call.resource, info.namespace, info.name, options, context)
+    obj, gone = deletion.delete(call.server.registry, call.resource, call.scope, info.name, options, context)
     for text in call.codec.strategy.delete_warnings(options):
         context.warn(text)
     if gone and not call.codec.strategy.returns_deleted:

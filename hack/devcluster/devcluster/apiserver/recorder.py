@@ -69,7 +69,6 @@ def record(client: LocalClient, regarding: Object, what: Object, source: Object,
     if known is not None and client.find(EVENTS, *known) is not None:
         current = client.get(EVENTS, *known)
         changed = {**current, "count": current.get("count", 1) + 1, "lastTimestamp": format_time(now)}
-        changed["involvedObject"] = reference
         client.update(EVENTS, known[0], known[1], changed)
         correlator.remember(key, known[0], known[1], now)
         return

@@ -241,7 +241,7 @@ class Registry:
             return old
         if _finished(metadata, old_metadata, obj):
             if not context.dry_run:
-                self._remove(codec, old, last=obj)
+                self._remove(codec, old)
             return {**obj, "metadata": {**metadata, "resourceVersion": old_metadata["resourceVersion"]}}
         if context.dry_run:
             return {**obj, "metadata": {**metadata, "resourceVersion": old_metadata["resourceVersion"]}}
@@ -336,13 +336,10 @@ class Registry:
         """Store a change that is the server's own (deletion marks): no validation, no ownership."""
         return self._put(codec, obj, old)
 
-    def _remove(self, codec: ResourceCodec, old: Object, *, last: Object | None = None) -> Object:
+    def _remove(self, codec: ResourceCodec, old: Object) -> Object:
         metadata = old["metadata"]
         stored = self.storage.delete(
-            codec.info.storage_key,
-            metadata.get("namespace", ""),
-            metadata["name"],
-            last=codec.to_storage(last) if last is not None else None,
+            codec.info.storage_key, metadata.get("namespace", ""), metadata["name"]
         )
         for hook in self.after_write:
             hook(codec.info, None, old)

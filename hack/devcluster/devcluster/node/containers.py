@@ -22,7 +22,7 @@ from . import timing
 from .environment import ConfigError, Environment
 from .fieldrefs import expand
 from .podstate import ContainerState, PodState
-from .runtime import ERRORS, Launcher, Process, StartError
+from .runtime import ERRORS, Process, Runtime, StartError
 from .security import Identity, identity
 
 Object = dict[str, Any]
@@ -70,14 +70,13 @@ class Containers:
         environment: Environment,
         tell: Tell,
         clock: Clock,
-        *,
-        user_namespace: bool,
+        runtime: Runtime,
     ) -> None:
         self._images = images
         self._environment = environment
         self._tell = tell
         self._clock = clock
-        self._user_namespace = user_namespace
+        self._runtime = runtime
 
     # --- image
 
@@ -150,7 +149,7 @@ class Containers:
             "log": str(folders.log(spec["name"], attempt)),
             "errors": str(base.parent / ERRORS),
             "base": str(base),
-            "user_namespace": self._user_namespace,
+            "user_namespace": self._runtime.user_namespace,
             "memory": int(quantity.parse(limit)) if limit else 0,
             "mounts": [
                 *_mounts(spec, folders, env),
@@ -177,7 +176,7 @@ class Containers:
             "capabilities": list(who.capabilities),
             "no_new_privileges": who.no_new_privileges,
             "read_only_root": who.read_only_root,
-            "set_groups": not self._user_namespace,
+            "set_groups": not self._runtime.user_namespace,
         }
 
     # --- start
@@ -195,7 +194,7 @@ class Containers:
         message.touch()
         message.chmod(0o666)  # whoever the container runs as may write it
         container.container_id = f"containerd://{secrets.token_hex(32)}"
-        container.process = Process(folders.containers / name)
+        container.process = Process(self._runtime.launcher, folders.containers / name)
         self._tell(state, "Normal", "Created", "Container created", container)
         try:
             await container.process.start(config)

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .runtime import ERRORS, Launcher, Process, StartError
+from .runtime import ERRORS, Launcher, Process, Runtime, StartError
 
 HINTS = (
     "Pods run as processes in mount and process namespaces of their own, which needs root (with CAP_SYS_ADMIN: "
@@ -20,8 +20,8 @@ class IsolationError(Exception):
     """Containers cannot be isolated here; the message says what is missing."""
 
 
-async def find_isolation(launcher: Launcher) -> bool:
-    """Whether containers need a user namespace, this not being root. Raises IsolationError when they cannot run at all."""
+async def find_runtime(launcher: Launcher) -> Runtime:
+    """How containers can be run here, found out by running one. Raises IsolationError when they cannot."""
     if not sys.platform.startswith("linux"):
         raise IsolationError(f"{HINTS}: none of which {sys.platform} has")
     user_namespace = os.geteuid() != 0
@@ -35,7 +35,7 @@ async def find_isolation(launcher: Launcher) -> bool:
             raise IsolationError(f"{HINTS}. This is {_who()}: {error}") from None
         finally:
             await process.kill()
-    return user_namespace
+    return Runtime(launcher, user_namespace)
 
 
 def _who() -> str:

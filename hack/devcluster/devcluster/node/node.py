@@ -19,13 +19,14 @@ from .claims import Claims
 from .containers import Containers
 from .environment import Environment
 from .events import Events
-from .isolation import find_isolation
+from .isolation import IsolationError, find_runtime
 from .kubelet import Kubelet, log_folder, pod_folder
 from .logendpoint import LogEndpoint
 from .nodeobject import register
 from .options import NodeOptions
 from .podsubresources import PodSubresources
 from .podworker import WorkerContext
+from .runtime import Launcher, Runtime
 from .scheduler import Scheduler
 from .volumes import Tokens, VolumeContext
 
@@ -60,13 +61,20 @@ class Node:
         self._clock = Clock(lambda: registry.storage.clock(), speed=self.options.speed)
         self._feed: Feed | None = None
         self._kubelet: Kubelet | None = None
+        self._launcher: Launcher | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Take up the Pods there are. Raises IsolationError when this machine cannot run them."""
-        if self._feed is not None:
+        if self._launcher is not None:
             return
-        user_namespace = await find_isolation()
+        self._launcher = Launcher()
+        await self._launcher.start()
+        try:
+            runtime = await find_runtime(self._launcher)
+        except IsolationError:
+            await self.stop()
+            raise
         self._directory.mkdir(parents=True, exist_ok=True)
         self._directory.chmod(0o755)
         name = self.options.name
@@ -76,7 +84,7 @@ class Node:
         client = LocalClient(self._registry, manager="kubelet", user=user)
         register(client, self.options)
         claims = Claims(LocalClient(self._registry), self._directory / "claims")
-        context = self._context(client, claims, user_namespace=user_namespace)
+        context = self._context(client, claims, runtime)
         self._kubelet = Kubelet(name, context, client)
         scheduler = Scheduler(
             LocalClient(self._registry, manager="kube-scheduler"), self._clock, claims.problem
@@ -94,9 +102,7 @@ class Node:
             for each in (scheduler, claims)
         ]
 
-    def _context(
-        self, client: LocalClient, claims: Claims, *, user_namespace: bool
-    ) -> WorkerContext:
+    def _context(self, client: LocalClient, claims: Claims, runtime: Runtime) -> WorkerContext:
         options = self.options
         environment = Environment(
             client,
@@ -108,9 +114,7 @@ class Node:
         return WorkerContext(
             client=client,
             clock=self._clock,
-            containers=Containers(
-                self._images, environment, tell, self._clock, user_namespace=user_namespace
-            ),
+            containers=Containers(self._images, environment, tell, self._clock, runtime=runtime),
             volumes=VolumeContext(
                 client, self._tokens, claims.folder_of, options.host_ip, options.capacity
             ),
@@ -138,6 +142,9 @@ class Node:
         if self._kubelet is not None:
             await self._kubelet.stop()
             self._kubelet = None
+        if self._launcher is not None:
+            await self._launcher.stop()
+            self._launcher = None
 
     def evict(self, namespace: str, name: str, message: str) -> None:
         """End a Pod as a node that runs out of something does: Failed, reason Evicted. Raises StatusError 404."""

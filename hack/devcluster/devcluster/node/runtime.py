@@ -47,7 +47,7 @@ class Launcher:
         with theirs:
             self._server = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", "-c", _BOOT, _FOLDER),
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 start_new_session=True,
                 cwd="/",
             )
@@ -72,6 +72,14 @@ class Launcher:
             control.close()
         if self._server is not None:
             await self._server.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """How containers are run here: by whose shims, and whether each needs a user namespace."""
+
+    launcher: Launcher
+    user_namespace: bool
 
 
 class Process:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from kubetask_controller.cli.exits import Exit, UsageError
-from kubetask_controller.cli.migrate.convert import convert
 from kubetask_controller.cli.migrate.documents import concatenate
 from kubetask_controller.cli.migrate.report import Report
 from kubetask_controller.cli.terminal import Terminal, clean
@@ -50,6 +49,9 @@ error, and the exit code then is 3.
 
     def migrate(self, options: argparse.Namespace, terminal: Terminal) -> Exit:
         """Migrate; 3 where something could not be carried over."""
+        # The models that it checks with take a third of a second, which other commands need not wait.
+        from kubetask_controller.cli.migrate.convert import convert
+
         names = options.filename or ["-"]
         if options.in_place and "-" in names:
             raise UsageError("--in-place needs -f FILE: standard input has no place")

@@ -7,7 +7,7 @@ is in the termination message in every case, unless the agent wrote it itself.
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,7 @@ def _run(options: argparse.Namespace, task: Task) -> tuple[Ended, presets.Told]:
     transcript = task.directory / TRANSCRIPT
     if options.agent == SCRIPT:
         return _run_script(options, task, transcript)
+    read: Callable[[str], presets.Told]
     if options.agent == COMMAND:
         command, read = list(options.extra), presets.plain
     else:

@@ -80,5 +80,5 @@ def _signals_to(process: subprocess.Popen[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for old, handler in before.items():
+            signal.signal(old, handler)

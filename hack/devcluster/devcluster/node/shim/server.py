@@ -1,7 +1,8 @@
 """Makes shims by forking, so that a container does not wait for an interpreter to start.
 
-Standard input is a Unix socket from the node; each message carries one descriptor, a socket over which a new shim talks with the node.
-The end of standard input ends the server, not its shims: those see the ends of their own sockets.
+Standard input is a Unix socket from the node; each message carries one descriptor, a socket over which a new
+shim talks with the node. The end of standard input ends the server, not its shims: those see the ends of
+their own sockets.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ MESSAGE_BYTES = 1
 def serve() -> None:
     """Fork until the node is gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a terminal's Ctrl-C is for the node, which then ends its Pods
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # a terminal's Ctrl-C is for the node, which then ends its Pods
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for shims
     control = socket.socket(fileno=0)
     while True:

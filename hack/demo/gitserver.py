@@ -1,0 +1,139 @@
+"""A git server over HTTP, as real as git's own: ``git http-backend`` behind a small web server.
+
+Serves every bare repository below a folder. With a token, nobody reads or writes without it. TLS where it is given a context.
+"""
+
+import asyncio
+import base64
+import os
+import ssl
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+CHUNK = 64 * 1024
+MAX_BODY = 1024**3
+
+
+class GitServer:
+    """One server. Use as an async context manager; `url` is where it is."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        token: str = "",
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        """`directory` holds ``<org>/<repo>.git``; `token` is the password, whatever the username."""
+        self._directory = directory.resolve()
+        self._token = token
+        self._tls = tls
+        self._host = host
+        self._runner: web.AppRunner | None = None
+        self.url = ""
+        self.requests: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=MAX_BODY)
+        app.router.add_route("*", "/{path:.+}", self._serve)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, 0, ssl_context=self._tls)
+        await site.start()
+        scheme = "https" if self._tls else "http"
+        self.url = f"{scheme}://{self._host}:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(f"{request.method} {request.path_qs}")
+        if not self._allowed(request):
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
+        backend = await asyncio.create_subprocess_exec(
+            *("git", "http-backend"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env=self._environ(request),
+        )
+        assert backend.stdin is not None
+        assert backend.stdout is not None
+        feeding = asyncio.create_task(_feed(request, backend.stdin))
+        try:
+            response = await _head(backend.stdout)
+            await response.prepare(request)
+            while chunk := await backend.stdout.read(CHUNK):
+                await response.write(chunk)
+            await response.write_eof()
+            return response
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+            if backend.returncode is None:
+                backend.kill()
+            await backend.wait()
+
+    def _allowed(self, request: web.Request) -> bool:
+        if not self._token:
+            return True
+        scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            return False
+        return base64.b64decode(value).decode().partition(":")[2] == self._token
+
+    def _environ(self, request: web.Request) -> dict[str, str]:
+        """As CGI has it."""
+        environ = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "GIT_PROJECT_ROOT": str(self._directory),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            # Pushes are for those who may come in at all.
+            "REMOTE_USER": "git",
+            "PATH_INFO": request.path,
+            "QUERY_STRING": request.query_string,
+            "REQUEST_METHOD": request.method,
+            "CONTENT_TYPE": request.headers.get("Content-Type", ""),
+            "REMOTE_ADDR": request.remote or "",
+            "GIT_CONFIG_COUNT": "2",
+            "GIT_CONFIG_KEY_0": "http.receivepack",
+            "GIT_CONFIG_VALUE_0": "true",
+            "GIT_CONFIG_KEY_1": "safe.directory",
+            "GIT_CONFIG_VALUE_1": "*",
+        }
+        if "Git-Protocol" in request.headers:
+            environ["GIT_PROTOCOL"] = request.headers["Git-Protocol"]
+        return environ
+
+
+async def _feed(request: web.Request, stdin: asyncio.StreamWriter) -> None:
+    try:
+        # aiohttp has unpacked a compressed body already.
+        async for chunk in request.content.iter_chunked(CHUNK):
+            stdin.write(chunk)
+            await stdin.drain()
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    finally:
+        stdin.close()
+
+
+async def _head(stdout: asyncio.StreamReader) -> web.StreamResponse:
+    status, headers = 200, {}
+    while line := (await stdout.readline()).decode().strip():
+        name, _, value = line.partition(": ")
+        if name.lower() == "status":
+            status = int(value.split()[0])
+        else:
+            headers[name] = value
+    return web.StreamResponse(status=status, headers=headers)
