@@ -66,23 +66,25 @@ def main() -> None:
     parser.add_argument("--tasks", default="500,1000,5000", help="sizes of the runs")
     options = parser.parse_args()
     sizes = [int(x) for x in options.tasks.split(",")]
-    with tempfile.TemporaryDirectory(prefix="kubetask-benchmark-") as directory:
-        with chosen_cluster(Path(directory)) as cluster:
-            print(cluster.summary())
-            _install(cluster)
+    with (
+        tempfile.TemporaryDirectory(prefix="kubetask-benchmark-") as directory,
+        chosen_cluster(Path(directory)) as cluster,
+    ):
+        print(cluster.summary())
+        _install(cluster)
+        print(
+            f"{'tasks':>6} {'bare':>8} {'created':>8} {'ratio':>6} {'final':>8} "
+            f"{'CPU/task':>9} {'peak RSS':>9} {'status writes':>14}"
+        )
+        for size in sizes:
+            measured = asyncio.run(_measure(cluster, Path(directory), size))
             print(
-                f"{'tasks':>6} {'bare':>8} {'created':>8} {'ratio':>6} {'final':>8} "
-                f"{'CPU/task':>9} {'peak RSS':>9} {'status writes':>14}"
+                f"{measured.tasks:>6} {measured.bare:>6.1f} s {measured.created:>6.1f} s "
+                f"{measured.created / measured.bare:>6.2f} {measured.final:>6.1f} s "
+                f"{1000 * measured.cpu / measured.tasks:>6.2f} ms {measured.rss:>5.0f} MiB "
+                f"{measured.writes:>14}",
+                flush=True,
             )
-            for size in sizes:
-                measured = asyncio.run(_measure(cluster, Path(directory), size))
-                print(
-                    f"{measured.tasks:>6} {measured.bare:>6.1f} s {measured.created:>6.1f} s "
-                    f"{measured.created / measured.bare:>6.2f} {measured.final:>6.1f} s "
-                    f"{1000 * measured.cpu / measured.tasks:>6.2f} ms {measured.rss:>5.0f} MiB "
-                    f"{measured.writes:>14}",
-                    flush=True,
-                )
 
 
 def _install(cluster: Cluster) -> None:
@@ -130,17 +132,15 @@ async def _controller(
     cluster: Cluster, client: Client, directory: Path, namespace: str, size: int
 ) -> tuple[float, float, float, float, int]:
     kubeconfig = cluster.service_account_kubeconfig(SYSTEM, "kubetask-controller")
-    log = (directory / "controller.log").open("ab")
-    process = subprocess.Popen(
-        [
+    with (directory / "controller.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
             BIN / "kubetask-controller",
             f"--kubeconfig={kubeconfig}",
             "--metrics-bind-address=0",
             "--health-probe-bind-address=0",
-        ],
-        stdout=log,
-        stderr=log,
-    )
+            stdout=log,
+            stderr=log,
+        )
     try:
         await asyncio.sleep(3)  # the caches fill before the clock starts
         before = _cpu(process.pid)
@@ -148,8 +148,7 @@ async def _controller(
         return *result[:2], _cpu(process.pid) - before, _peak_rss(process.pid), result[2]
     finally:
         process.terminate()
-        process.wait()
-        log.close()
+        await process.wait()
 
 
 async def _follow(client: Client, namespace: str, size: int) -> tuple[float, float, int]:

@@ -52,9 +52,7 @@ class Environment:
 @contextlib.asynccontextmanager
 async def environment(directory: Path) -> AsyncIterator[Environment]:
     """Start everything in a fresh folder, and stop it at the end."""
-    if directory.exists():
-        shutil.rmtree(directory)
-    directory.mkdir(parents=True)
+    _fresh(directory)
     kubeconfig = directory / "kubeconfig"
     async with contextlib.AsyncExitStack() as stack:
         started = time.monotonic()
@@ -109,6 +107,12 @@ async def start_controller(directory: Path, admin: Kubectl) -> Program:
     )
     await controller.wait_for("Successfully acquired lease")
     return controller
+
+
+def _fresh(directory: Path) -> None:
+    if directory.exists():
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True)
 
 
 async def _cluster(directory: Path, kubeconfig: Path) -> Program:

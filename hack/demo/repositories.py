@@ -26,7 +26,7 @@ SERVICES: Mapping[str, Mapping[str, str]] = {
         "search.py": "print('searching')\n",
     },
     "storefront": {
-        "setup.cfg": "[metadata]\nname = storefront\n\n[options]\ninstall_requires =\n    requests==2.19.0\n    jinja2==3.1.0\n",
+        "setup.cfg": "[metadata]\nname = storefront\n\n[options]\ninstall_requires =\n    requests==2.19.0\n jinja2==3.1.0\n",
         "storefront/views.py": "TITLE = 'Acme'\n",
     },
     "handbook": {"docs/index.md": "# How we work\n\nNo code here.\n"},

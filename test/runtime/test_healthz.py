@@ -12,7 +12,6 @@ from kubetask_controller.runtime.healthz import HealthChecks
 from kubetask_controller.runtime.heartbeat import Heartbeat
 from kubetask_controller.runtime.httpserver import HTTPServer, split_address
 from kubetask_controller.runtime.manager import Manager, ManagerOptions
-from kubetask_controller.runtime.metrics import Metrics
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,14 @@
 import asyncio
 import contextlib
 import os
-import socket
 import ssl
 import subprocess
 
 import aiohttp
 import pytest
 from cryptography import x509
-from memoryapi import MemoryAPI
+from overhttp import eventually, fetch, serving
 from prometheus_client.parser import text_string_to_metric_families
-from script import RUNS, view
 
 from kubetask_controller.client.errors import APIStatusError, TransportError
 from kubetask_controller.client.resources import SUBJECTACCESSREVIEWS, TOKENREVIEWS
@@ -19,11 +17,7 @@ from kubetask_controller.runtime.clientmetrics import (
     PrometheusInformerMetrics,
     PrometheusRestMetrics,
 )
-from kubetask_controller.runtime.healthz import HealthChecks
-from kubetask_controller.runtime.heartbeat import Heartbeat
-from kubetask_controller.runtime.httpserver import HTTPServer, split_address
 from kubetask_controller.runtime.informermetrics import InformerStatistics
-from kubetask_controller.runtime.manager import Manager, ManagerOptions
 from kubetask_controller.runtime.metrics import Metrics
 from kubetask_controller.runtime.metricsauth import MetricsAuthorizer
 

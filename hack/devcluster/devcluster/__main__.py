@@ -19,11 +19,23 @@ from .images import Images
 def main() -> int:
     """Run a cluster until a signal."""
     parser = argparse.ArgumentParser(prog="python -m devcluster", description=__doc__)
-    parser.add_argument("--dir", type=Path, help="keys, kubeconfigs, logs and volumes; a temporary folder by default")
-    parser.add_argument("--kubeconfig", type=Path, help="where the admin's kubeconfig goes; default: in --dir")
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        help="keys, kubeconfigs, logs and volumes; a temporary folder by default",
+    )
+    parser.add_argument(
+        "--kubeconfig", type=Path, help="where the admin's kubeconfig goes; default: in --dir"
+    )
     parser.add_argument("--port", type=int, default=0, help="of the API server; 0 takes a free one")
-    parser.add_argument("--images", type=Path, help="YAML: image name -> entrypoint, cmd, env, path, working_dir, user")
-    parser.add_argument("--no-controllers", action="store_true", help="leave Jobs and garbage alone")
+    parser.add_argument(
+        "--images",
+        type=Path,
+        help="YAML: image name -> entrypoint, cmd, env, path, working_dir, user",
+    )
+    parser.add_argument(
+        "--no-controllers", action="store_true", help="leave Jobs and garbage alone"
+    )
     parser.add_argument("--no-node", action="store_true", help="leave Pods unscheduled")
     parser.add_argument("--seed", type=int, help="makes uids and generated names reproducible")
     arguments = parser.parse_args()

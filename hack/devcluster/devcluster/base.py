@@ -1,7 +1,7 @@
 """What every kind of cluster offers to tests: where it is, who its users are, what it can do.
 
-`DevCluster` (here, in this process), `DevClusterProcess` (in its own), `ControlPlane` (real binaries) and `ExistingCluster` (any
-kubeconfig) are clusters. A test asks for what it needs with `require`.
+`DevCluster` (here, in this process), `DevClusterProcess` (in its own), `ControlPlane` (real binaries) and `ExistingCluster`
+(any kubeconfig) are clusters. A test asks for what it needs with `require`.
 """
 
 from __future__ import annotations
@@ -125,11 +125,15 @@ class Cluster(ABC):
             pytest.skip(LACKS + ", ".join(missing))
 
     @contextmanager
-    def namespace(self, prefix: str = "test", *, labels: dict[str, str] | None = None) -> Iterator[str]:
+    def namespace(
+        self, prefix: str = "test", *, labels: dict[str, str] | None = None
+    ) -> Iterator[str]:
         """A fresh namespace with its default ServiceAccount; deleted (not waited for) at the end."""
         name = f"{prefix}-{secrets.token_hex(4)}"
         metadata = {"name": name, "labels": {NAMESPACE_LABEL: "true", **(labels or {})}}
-        self.connection.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        self.connection.post(
+            "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+        )
         try:
             if Capability.JOB_CONTROLLER in self.capabilities:
                 self._await_default_account(name)
@@ -169,5 +173,3 @@ class Cluster(ABC):
         """One line about the cluster."""
         able = ", ".join(sorted(self.capabilities)) or "nothing beyond its API"
         return f"{self.name}, Kubernetes {self.version} ({able})"
-
-

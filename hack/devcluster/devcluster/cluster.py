@@ -1,7 +1,7 @@
 """The development cluster, put together: API server, controllers and a node, in the event loop of the caller.
 
-`DevCluster` is for whoever has an event loop of their own to give; tests and the demo use `process.DevClusterProcess`, which runs the
-same in a process of its own and can be used with blocking calls.
+`DevCluster` is for whoever has an event loop of their own to give; tests and the demo use `process.DevClusterProcess`, which
+runs the same in a process of its own and can be used with blocking calls.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ HOST = "127.0.0.1"
 class DevClusterOptions:
     """Settings.
 
-    `directory` keeps keys, kubeconfigs and what Pods leave. `port` 0 takes a free one. `kubeconfig` is where the admin's goes, by default
-    `directory/admin.kubeconfig`. `node` False leaves Pods unscheduled; `controllers` False leaves Jobs alone. `seed` makes uids and
-    generated names reproducible.
+    `directory` keeps keys, kubeconfigs and what Pods leave. `port` 0 takes a free one. `kubeconfig` is where the admin's
+    goes, by default `directory/admin.kubeconfig`. `node` False leaves Pods unscheduled; `controllers` False leaves Jobs
+    alone. `seed` makes uids and generated names reproducible.
     """
 
     directory: Path
@@ -70,7 +70,10 @@ class DevCluster:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self._stack.aclose()
 
@@ -125,7 +128,9 @@ class DevCluster:
             authorizer=self.security.authorizer,
             server=server,
         )
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
+        )
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         self._stack.push_async_callback(close_streams, server)

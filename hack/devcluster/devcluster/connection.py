@@ -1,7 +1,7 @@
 """A synchronous connection to any Kubernetes API server, made from a kubeconfig: what fixtures and tools need of a client.
 
-Client certificates, bearer tokens, basic CA settings and exec plugins are understood. Calls block; they are for set-up, not for
-the event loop of a test.
+Client certificates, bearer tokens, basic CA settings and exec plugins are understood. Calls block; they are for set-up, not
+for the event loop of a test.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class Connection:
         if user.get("as"):
             headers["Impersonate-User"] = user["as"]
         url = cluster["server"].rstrip("/")
-        return cls(url, _ssl_context(path, cluster, user) if url.startswith("https") else None, headers)
+        return cls(
+            url, _ssl_context(path, cluster, user) if url.startswith("https") else None, headers
+        )
 
     def call(
         self, method: str, path: str, body: Any = None, *, content_type: str = "application/json"
@@ -170,8 +172,15 @@ def _ssl_context(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> s
 
 def _exec_credential(plugin: dict[str, Any]) -> dict[str, Any]:
     """What a credential plugin answers (client.authentication.k8s.io ExecCredential)."""
-    environment = {**os.environ, **{each["name"]: each["value"] for each in plugin.get("env") or ()}}
-    request = {"apiVersion": plugin["apiVersion"], "kind": "ExecCredential", "spec": {"interactive": False}}
+    environment = {
+        **os.environ,
+        **{each["name"]: each["value"] for each in plugin.get("env") or ()},
+    }
+    request = {
+        "apiVersion": plugin["apiVersion"],
+        "kind": "ExecCredential",
+        "spec": {"interactive": False},
+    }
     environment["KUBERNETES_EXEC_INFO"] = json.dumps(request)
     done = subprocess.run(
         [plugin["command"], *(plugin.get("args") or ())],

@@ -1,11 +1,11 @@
 """A stand-in for scheduler and kubelet: moves Pods through the states that a real node writes, without running anything.
 
-For clusters without nodes (a bare control plane), and for tests that want to say what becomes of a Pod. What happens to a Pod is, in
-this order: what `decide` says, its annotation `devcluster.dev/outcome` (JSON of an Outcome), else success after a moment. The states are
-those of `kubelet_states`, which follow recordings of a real kubelet.
+For clusters without nodes (a bare control plane), and for tests that want to say what becomes of a Pod. What happens to a Pod
+is, in this order: what `decide` says, its annotation `devcluster.dev/outcome` (JSON of an Outcome), else success after a
+moment. The states are those of `kubelet_states`, which follow recordings of a real kubelet.
 
-It runs in a thread with an event loop of its own, so tests of any kind can use it; it guarantees that a Pod is never moved twice
-through the same state, and that a Pod that is being deleted goes.
+It runs in a thread with an event loop of its own, so tests of any kind can use it; it guarantees that a Pod is never moved
+twice through the same state, and that a Pod that is being deleted goes.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class StandIn:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-        async with aiohttp.ClientSession(headers=self._connection.headers, timeout=timeout) as session:
+        async with aiohttp.ClientSession(
+            headers=self._connection.headers, timeout=timeout
+        ) as session:
             kubelet = _Kubelet(session, self._connection, self._outcome)
             watching = asyncio.create_task(self._follow(kubelet, ready))
             await self._stopping.wait()
@@ -134,7 +136,9 @@ class _Kubelet:
         self._latest: dict[str, Object] = {}
         self._changed: dict[str, asyncio.Event] = {}
 
-    async def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
+    async def call(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
+    ) -> Any:
         """One request. Raises aiohttp.ClientResponseError."""
         async with self._session.request(
             method,
@@ -150,7 +154,9 @@ class _Kubelet:
         """Events of all Pods; ends when the server ends the watch or says that it has gone too far back."""
         path = f"/api/v1/pods?watch=1&resourceVersion={resource_version}&timeoutSeconds={WATCH_SECONDS}"
         async with self._session.get(
-            self._connection.url + path, ssl=self._connection.ssl_context or True, raise_for_status=True
+            self._connection.url + path,
+            ssl=self._connection.ssl_context or True,
+            raise_for_status=True,
         ) as response:
             buffer = b""
             async for chunk in response.content.iter_any():
@@ -271,12 +277,16 @@ class _Kubelet:
             "metadata": {"name": metadata["name"], "uid": metadata["uid"]},
             "target": {"apiVersion": "v1", "kind": "Node", "name": NODE_NAME},
         }
-        await self._tolerate(self.call("POST", f"{_path(pod)}/binding", binding), CONFLICT, NOT_FOUND)
+        await self._tolerate(
+            self.call("POST", f"{_path(pod)}/binding", binding), CONFLICT, NOT_FOUND
+        )
 
     async def _write(self, pod: Object, status: Object) -> None:
         patch = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": status}
         kind = "application/merge-patch+json"
-        await self._tolerate(self.call("PATCH", f"{_path(pod)}/status", patch, kind), NOT_FOUND, CONFLICT)
+        await self._tolerate(
+            self.call("PATCH", f"{_path(pod)}/status", patch, kind), NOT_FOUND, CONFLICT
+        )
 
     async def _remove(self, pod: Object) -> None:
         options = {

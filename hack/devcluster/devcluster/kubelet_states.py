@@ -1,7 +1,7 @@
 """The states through which a kubelet moves a Pod, as recorded on a real 1.36 node.
 
-Pure functions from a Pod and the `Outcome` wanted for it to the statuses to write, one after the other. Times are of the wall clock, whole
-seconds, as Kubernetes writes them.
+Pure functions from a Pod and the `Outcome` wanted for it to the statuses to write, one after the other. Times are of the wall
+clock, whole seconds, as Kubernetes writes them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ STEP_SECONDS = 0.02
 RUN_SECONDS = 0.05
 SIGTERM_EXIT = 143
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
-_OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+_OWN_CONDITIONS = (
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+)
 _NAMES = {
     "exitCode": "exit_code",
     "message": "message",
@@ -37,10 +43,10 @@ _NAMES = {
 class Outcome:
     """What shall become of a Pod. In the annotation the fields are camelCase: `{"exitCode": 3, "message": "…"}`.
 
-    The Pod runs for `run_seconds` (inf, in JSON null: until it is deleted, its deadline passes or its annotation changes) and ends
-    with `exit_code`, the termination message `message` and, when not the usual one, the container's `reason` (OOMKilled …).
-    `waiting` (ImagePullBackOff, CreateContainerConfigError, ContainerCreating …) keeps it from starting; `unschedulable`, a message,
-    from getting a node. `init_exit_code` other than 0 fails its last init container.
+    The Pod runs for `run_seconds` (inf, in JSON null: until it is deleted, its deadline passes or its annotation changes) and
+    ends with `exit_code`, the termination message `message` and, when not the usual one, the container's `reason` (OOMKilled
+    …). `waiting` (ImagePullBackOff, CreateContainerConfigError, ContainerCreating …) keeps it from starting; `unschedulable`,
+    a message, from getting a node. `init_exit_code` other than 0 fails its last init container.
     """
 
     exit_code: int = 0
@@ -116,7 +122,9 @@ def steps(pod: Object, outcome: Outcome) -> Iterator[Step]:
         waiting = {"reason": outcome.waiting}
         if outcome.waiting_message:
             waiting["message"] = outcome.waiting_message
-        stuck = pending.but(sandbox=outcome.waiting != "ContainerCreating", containers={"waiting": waiting})
+        stuck = pending.but(
+            sandbox=outcome.waiting != "ContainerCreating", containers={"waiting": waiting}
+        )
         yield Step(STEP_SECONDS, lambda old: stuck.status(pod, old))
         yield Step(math.inf, lambda old: old)
         return
@@ -130,7 +138,10 @@ def steps(pod: Object, outcome: Outcome) -> Iterator[Step]:
 
 def _initialize(pod: Object, pending: _Look, outcome: Outcome) -> Iterator[Step]:
     started = pending.but(sandbox=True, inits_started=True)
-    yield Step(STEP_SECONDS, lambda old: started.but(inits={"running": {"startedAt": now()}}).status(pod, old))
+    yield Step(
+        STEP_SECONDS,
+        lambda old: started.but(inits={"running": {"startedAt": now()}}).status(pod, old),
+    )
     if not outcome.init_exit_code:
         return
     state = _terminated(outcome.init_exit_code, outcome.init_message, "Error")
@@ -152,7 +163,9 @@ def ending(pod: Object, outcome: Outcome) -> Iterator[Step]:
     good = outcome.exit_code == 0
     reason = outcome.reason or ("Completed" if good else "Error")
     state = _terminated(outcome.exit_code, outcome.message, reason)
-    last = _Look(phase="Running", sandbox=True, containers=state, inits=_terminated(0, "", "Completed"))
+    last = _Look(
+        phase="Running", sandbox=True, containers=state, inits=_terminated(0, "", "Completed")
+    )
     last = last.but(ready_reason="PodCompleted" if good else "PodFailed", completed=good)
     yield Step(outcome.run_seconds, lambda old: last.status(pod, old))
     over = last.but(sandbox=False, phase="Succeeded" if good else "Failed")
@@ -197,8 +210,12 @@ class _Look:
         generation = pod["metadata"].get("generation")
         if generation is not None:
             status["observedGeneration"] = generation
-        status["conditions"] = _merge(self._conditions(spec), old.get("conditions") or (), generation)
-        status["containerStatuses"] = self._container_statuses(spec["containers"], self.containers or {}, old, "containerStatuses")
+        status["conditions"] = _merge(
+            self._conditions(spec), old.get("conditions") or (), generation
+        )
+        status["containerStatuses"] = self._container_statuses(
+            spec["containers"], self.containers or {}, old, "containerStatuses"
+        )
         if spec.get("initContainers"):
             status["initContainerStatuses"] = self._container_statuses(
                 spec["initContainers"], self.inits or {}, old, "initContainerStatuses"
@@ -211,12 +228,17 @@ class _Look:
             unready["reason"] = self.ready_reason
             if self.ready_reason == "ContainersNotReady":
                 unready["message"] = f"containers with unready status: {_names(spec['containers'])}"
-        initialized: Object = {"type": "Initialized", "status": "True" if self.initialized else "False"}
+        initialized: Object = {
+            "type": "Initialized",
+            "status": "True" if self.initialized else "False",
+        }
         if self.completed:
             initialized["reason"] = "PodCompleted"
         elif not self.initialized:
             initialized["reason"] = "ContainersNotInitialized"
-            initialized["message"] = f"containers with incomplete status: {_names(spec['initContainers'])}"
+            initialized["message"] = (
+                f"containers with incomplete status: {_names(spec['initContainers'])}"
+            )
         return [
             {"type": "PodReadyToStartContainers", "status": "True" if self.sandbox else "False"},
             initialized,
@@ -247,7 +269,12 @@ class _Look:
 
 
 def _unschedulable(pod: Object, old: Object, message: str) -> Object:
-    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": message,
+    }
     conditions = _merge([condition], old.get("conditions") or (), pod["metadata"].get("generation"))
     return {"phase": "Pending", "conditions": conditions}
 

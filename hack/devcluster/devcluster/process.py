@@ -1,4 +1,4 @@
-"""The development cluster in a process of its own, as tests and benchmarks use it: with blocking calls, and out of the way."""
+"""The development cluster in a process of its own, as tests and benchmarks use it: by blocking calls, out of the way."""
 
 from __future__ import annotations
 
@@ -34,7 +34,13 @@ class DevClusterProcess(Cluster):
         self._url = ""
         self._standin: StandIn | None = None
         self.capabilities = frozenset(
-            {Capability.PROCESSES, Capability.JOB_CONTROLLER, Capability.NODES, Capability.SCRIPTED_PODS, Capability.FAULTS}
+            {
+                Capability.PROCESSES,
+                Capability.JOB_CONTROLLER,
+                Capability.NODES,
+                Capability.SCRIPTED_PODS,
+                Capability.FAULTS,
+            }
         )
 
     def __enter__(self) -> DevClusterProcess:
@@ -87,7 +93,9 @@ class DevClusterProcess(Cluster):
         """A kubeconfig with a client certificate."""
         file = self._directory / f"{re.sub('[^A-Za-z0-9.-]', '-', user)}.kubeconfig"
         server = kubeconfig.Server(self.url, self.ca)
-        return kubeconfig.write_certificate(file, server, user, self._authority.client(user, groups))
+        return kubeconfig.write_certificate(
+            file, server, user, self._authority.client(user, groups)
+        )
 
     def start(self) -> None:
         """Start it; returns once it can be used. Raises RuntimeError with what it said."""
@@ -97,7 +105,11 @@ class DevClusterProcess(Cluster):
             command += ["--images", str(self._images)]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         said = self._await_ready()
         self._url = re.search(r"ready: (\S+)", said)[1]  # type: ignore[index]
@@ -131,6 +143,10 @@ class DevClusterProcess(Cluster):
             if re.search(r"^ready: \S+ .*\n", said, re.MULTILINE):
                 return said
             if self._process.poll() is not None:
-                raise RuntimeError(f"the development cluster ended at once; {self.log}:\n{said[-4000:]}")
+                raise RuntimeError(
+                    f"the development cluster ended at once; {self.log}:\n{said[-4000:]}"
+                )
             time.sleep(0.02)
-        raise RuntimeError(f"the development cluster is not ready; {self.log}:\n{self.log.read_text()[-4000:]}")
+        raise RuntimeError(
+            f"the development cluster is not ready; {self.log}:\n{self.log.read_text()[-4000:]}"
+        )

@@ -1,8 +1,8 @@
 """Clusters that are not ours: a control plane of real binaries (KUBEBUILDER_ASSETS) and whatever a kubeconfig points to.
 
-`ControlPlane` starts etcd, kube-apiserver and, where the folder has it, kube-controller-manager on loopback, with everything in one
-directory; Pods are moved by the kubelet stand-in. `ExistingCluster` only connects. Both offer what the development cluster offers, less
-the capabilities they lack.
+`ControlPlane` starts etcd, kube-apiserver and, where the folder has it, kube-controller-manager on loopback, with everything
+in one directory; Pods are moved by the kubelet stand-in. `ExistingCluster` only connects. Both offer what the development
+cluster offers, less the capabilities they lack.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ class ControlPlane(Cluster):
         """A kubeconfig with a client certificate."""
         file = self._directory / f"{re.sub('[^A-Za-z0-9.-]', '-', user)}.kubeconfig"
         server = kubeconfig.Server(self.url, self.ca)
-        return kubeconfig.write_certificate(file, server, user, self._authority.client(user, groups))
+        return kubeconfig.write_certificate(
+            file, server, user, self._authority.client(user, groups)
+        )
 
     # --- life
 
@@ -113,7 +115,10 @@ class ControlPlane(Cluster):
         self._authority.server().write(pki, "apiserver")
         _service_account_keys(pki)
         kubeconfig.write_certificate(
-            self.admin_kubeconfig, kubeconfig.Server(self.url, self.ca), ADMIN, self._authority.client(ADMIN, [MASTERS])
+            self.admin_kubeconfig,
+            kubeconfig.Server(self.url, self.ca),
+            ADMIN,
+            self._authority.client(ADMIN, [MASTERS]),
         )
         self._spawn("etcd", self._etcd_flags())
         self._spawn("kube-apiserver", self._apiserver_flags(pki))
@@ -141,8 +146,15 @@ class ControlPlane(Cluster):
         """A Node for the stand-in's Pods to be bound to."""
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE_NAME}}
         self.connection.post("/api/v1/nodes", node)
-        condition = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "stand-in"}
-        self.connection.merge_patch(f"/api/v1/nodes/{NODE_NAME}/status", {"status": {"conditions": [condition]}})
+        condition = {
+            "type": "Ready",
+            "status": "True",
+            "reason": "KubeletReady",
+            "message": "stand-in",
+        }
+        self.connection.merge_patch(
+            f"/api/v1/nodes/{NODE_NAME}/status", {"status": {"conditions": [condition]}}
+        )
 
     def stop(self) -> None:
         """Stop everything, last started first."""
@@ -245,7 +257,7 @@ class ControlPlane(Cluster):
 
 
 class ExistingCluster(Cluster):
-    """The cluster of a kubeconfig, used as it is. Other users are had by impersonation."""
+    """The cluster of a kubeconfig, used as it is, as a context manager. Other users are had by impersonation."""
 
     name = "cluster of KUBECONFIG"
 
@@ -255,6 +267,26 @@ class ExistingCluster(Cluster):
         self.capabilities = frozenset({Capability.JOB_CONTROLLER, Capability.NODES})
         if os.environ.get(TEST_IMAGE_VARIABLE):
             self.capabilities |= {Capability.PROCESSES}
+        self._standin: StandIn | None = None
+
+    def __enter__(self) -> ExistingCluster:
+        """Connect. A cluster without nodes is a bare control plane: the stand-in moves its Pods."""
+        if not self.connection.get("/api/v1/nodes?limit=1")["items"]:
+            from .kubelet_standin import StandIn
+
+            self.capabilities = frozenset({Capability.JOB_CONTROLLER, Capability.SCRIPTED_PODS})
+            self._standin = StandIn(self.connection)
+            self._standin.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._standin is not None:
+            self._standin.stop()
+
+    @property
+    def pods(self) -> StandIn:
+        """The stand-in, on a cluster without nodes."""
+        return super().pods if self._standin is None else self._standin
 
     @property
     def url(self) -> str:
@@ -316,12 +348,12 @@ def _service_account_keys(pki: Path) -> None:
 
     key = ec.generate_private_key(ec.SECP256R1())
     private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
     )
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     (pki / "sa.pub").write_bytes(public)
     KeyPair(public, private).write(pki, "sa")
-
-

@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-IDENTITIES = ("name", "resource", "subresource", "version", "groupVersion", "uid", "type", "manager")
+IDENTITIES = (
+    "name",
+    "resource",
+    "subresource",
+    "version",
+    "groupVersion",
+    "uid",
+    "type",
+    "manager",
+)
 CUT = re.compile(r"^<\d+ bytes> ", re.DOTALL)
 RECORDED_DAY = "2026-11-23T"
 SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -49,7 +58,9 @@ def canonical(value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
         plain = {each: canonical(inner, each) for each, inner in value.items()}
         if "name" not in value and str(value.get("resourceVersion", "")).isdigit():
-            plain["resourceVersion"] = "<version>"  # of a list or a bookmark: it counts what others wrote
+            plain["resourceVersion"] = (
+                "<version>"  # of a list or a bookmark: it counts what others wrote
+            )
         return plain
     if isinstance(value, list):
         return [canonical(inner, key) for inner in value]
@@ -83,7 +94,7 @@ def _same(expected: Any, actual: Any) -> bool:
 
 
 def _timeless(expected: str, actual: str) -> str:
-    """`expected` with instants of the recording replaced by those of `actual` in the same places, if they are of the same format."""
+    """`expected` with the recording's instants replaced by those of `actual` in the same places, if of the same format."""
     if RECORDED_DAY not in expected:
         return expected
     for pattern in (SECONDS, MICROSECONDS):
@@ -101,7 +112,9 @@ def _with_instants(pattern: re.Pattern[str], text: str, instants: list[str]) -> 
     return pattern.sub(instant, text)
 
 
-def _of_objects(expected: dict[str, Any], actual: dict[str, Any], path: str) -> Iterator[Difference]:
+def _of_objects(
+    expected: dict[str, Any], actual: dict[str, Any], path: str
+) -> Iterator[Difference]:
     for key, value in expected.items():
         inner = f"{path}.{key}" if path else key
         if key not in actual:

@@ -24,7 +24,9 @@ class Caller(Protocol):
 
     tokens: dict[str, str]
 
-    async def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
+    async def call(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
+    ) -> Any:
         """A request as admin; the decoded answer. Raises for anything but success."""
 
     async def pause(self, seconds: float) -> None:
@@ -42,6 +44,7 @@ def user_of(file: str, index: int) -> str:
 
 
 # --- bodies
+
 
 def _run(name: str) -> Object:
     return {
@@ -61,7 +64,12 @@ def _padded(body: Object, field: Object, size: int) -> Object:
 def long_body(file: str, index: int, size: int) -> Object:
     """The body of `size` bytes of a call that recorded only how long it was."""
     if file == "core":
-        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "big"}, "data": {"x": ""}}
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "big"},
+            "data": {"x": ""},
+        }
         return _padded(body, body["data"], size)  # type: ignore[arg-type]
     body = _run(f"huge-{index}")
     return _padded(body, body["spec"]["labels"], size)
@@ -150,7 +158,14 @@ def _move_pod(job: str, status: Object) -> Deed:
 
 
 def _container(state: Object, *, ready: bool) -> Object:
-    return {"name": "agent", "image": "x", "imageID": "", "ready": ready, "restartCount": 0, "state": state}
+    return {
+        "name": "agent",
+        "image": "x",
+        "imageID": "",
+        "ready": ready,
+        "restartCount": 0,
+        "state": state,
+    }
 
 
 def _running(job: str) -> Deed:
@@ -202,7 +217,11 @@ DURING: dict[tuple[str, int], list[tuple[float, Deed]]] = {
                     "rules": [
                         {
                             "action": "FailJob",
-                            "onExitCodes": {"containerName": "agent", "operator": "In", "values": [42]},
+                            "onExitCodes": {
+                                "containerName": "agent",
+                                "operator": "In",
+                                "values": [42],
+                            },
                         }
                     ]
                 },

@@ -33,9 +33,13 @@ class Names:
         elif isinstance(expected, list) and isinstance(actual, list):
             for one, other in zip(expected, actual, strict=False):
                 self.learn(one, other)
-        elif isinstance(expected, str) and isinstance(actual, str):
-            if UUID.fullmatch(expected) and UUID.fullmatch(actual):
-                self.uids.setdefault(expected, actual)
+        elif (
+            isinstance(expected, str)
+            and isinstance(actual, str)
+            and UUID.fullmatch(expected)
+            and UUID.fullmatch(actual)
+        ):
+            self.uids.setdefault(expected, actual)
 
     def _learn_object(self, expected: dict[str, Any], actual: dict[str, Any]) -> None:
         if "generateName" in expected:
@@ -91,4 +95,6 @@ class Names:
     def needs_current(self, path: str) -> bool:
         """Whether `path` asks for a state that is only known by when it was asked for."""
         found = VERSION_IN_QUERY.search(path)
-        return found is not None and 2 <= int(found[0]) <= 1_000_000 and found[0] not in self.versions
+        return (
+            found is not None and 2 <= int(found[0]) <= 1_000_000 and found[0] not in self.versions
+        )

@@ -1,7 +1,7 @@
 """An event loop that does not wait: when nothing is left but timers, time jumps to the next of them.
 
-Server and client run in the same loop, so whatever is going to happen on a socket has happened by the time a short look at it finds
-nothing. Minutes of recorded watches pass in a second, and the order of everything is that of its timers.
+Server and client run in the same loop, so whatever is going to happen on a socket has happened by the time a short look at it
+finds nothing. Minutes of recorded watches pass in a second, and the order of everything is that of its timers.
 """
 
 from __future__ import annotations

@@ -44,7 +44,9 @@ class Stage:
 
     # --- as deeds see it
 
-    async def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
+    async def call(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
+    ) -> Any:
         """A request as admin. Raises RuntimeError for anything but success."""
         data = None if body is None else json.dumps(body).encode()
         async with self._request(method, path, data, {"Content-Type": content_type}) as response:
@@ -69,7 +71,9 @@ class Stage:
             actual: Any = await self._watch(exchange)
         else:
             assert exchange.response is not None
-            expected = {key: exchange.response[key] for key in ("code", "content-type", "headers", "body")}
+            expected = {
+                key: exchange.response[key] for key in ("code", "content-type", "headers", "body")
+            }
             actual = await self._answer(exchange)
         self.names.learn(expected, actual)
         return list(differences(canonical(self.names.body(expected)), canonical(actual)))
@@ -80,7 +84,11 @@ class Stage:
             body: Any = raw
             if response.content_type == "application/json" or raw.startswith("{"):
                 body = json.loads(raw)
-            headers = {name: ", ".join(response.headers.getall(name)) for name in COMPARED_HEADERS if name in response.headers}
+            headers = {
+                name: ", ".join(response.headers.getall(name))
+                for name in COMPARED_HEADERS
+                if name in response.headers
+            }
             kind = response.headers.get("Content-Type", "")
             return {"code": response.status, "content-type": kind, "headers": headers, "body": body}
 
@@ -106,7 +114,9 @@ class Stage:
         current = await self._current() if self.names.needs_current(request["path"]) else ""
         path = self.names.path(request["path"], current)
         user = deeds.user_of(exchange.file, exchange.index)
-        return self._request(request["method"], path, self._data(exchange), request.get("headers") or {}, user)
+        return self._request(
+            request["method"], path, self._data(exchange), request.get("headers") or {}, user
+        )
 
     def _data(self, exchange: Exchange) -> bytes | None:
         body = exchange.request.get("body")
@@ -125,7 +135,12 @@ class Stage:
         return str(found["metadata"]["resourceVersion"])
 
     def _request(
-        self, method: str, path: str, data: bytes | None, headers: dict[str, str], user: str = "admin"
+        self,
+        method: str,
+        path: str,
+        data: bytes | None,
+        headers: dict[str, str],
+        user: str = "admin",
     ) -> Any:
         given = {"User-Agent": AGENT, "Accept": "*/*", **headers}
         if user == "admin":

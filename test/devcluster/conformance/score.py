@@ -47,7 +47,8 @@ def left_out() -> list[Exception_]:
     """The list of what is knowingly different."""
     loaded = yaml.safe_load(LEFT_OUT.read_text()) or []
     return [
-        Exception_(each["file"], each["call"], tuple(each.get("paths", [""])), each["reason"]) for each in loaded
+        Exception_(each["file"], each["call"], tuple(each.get("paths", [""])), each["reason"])
+        for each in loaded
     ]
 
 
@@ -65,8 +66,8 @@ def judge(exchanges: Sequence[Exchange], results: Results) -> list[Verdict]:
 def table(verdicts: Sequence[Verdict]) -> str:
     """The score, a line a file: calls, those that agree in full, those that agree but for what is listed, the others."""
     lines = [f"{'transcript':<20}{'calls':>7}{'agree':>7}{'listed':>8}{'differ':>8}"]
-    for file in [each for each in FILES if any(v.exchange.file == each for v in verdicts)]:
-        lines.append(_line(file, [each for each in verdicts if each.exchange.file == file]))
+    by_file = {each: [v for v in verdicts if v.exchange.file == each] for each in FILES}
+    lines += [_line(file, own) for file, own in by_file.items() if own]
     return "\n".join([*lines, _line("all", verdicts)])
 
 

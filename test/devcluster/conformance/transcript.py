@@ -38,7 +38,9 @@ def load(file: str, folder: Path = FOLDER) -> list[Exchange]:
     """The calls of one file."""
     lines = [json.loads(line) for line in (folder / f"{file}.jsonl").read_text().splitlines()]
     return [
-        Exchange(file, index, line["note"], line["request"], line.get("response"), line.get("stream"))
+        Exchange(
+            file, index, line["note"], line["request"], line.get("response"), line.get("stream")
+        )
         for index, line in enumerate(lines)
         if "request" in line
     ]

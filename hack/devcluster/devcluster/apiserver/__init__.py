@@ -1,1 +1,1 @@
-"""The API server of the development cluster: REST, watches, CustomResourceDefinitions, discovery, over `devcluster.storage`."""
+"""The development cluster's API server: REST, watches, CustomResourceDefinitions, discovery, over `devcluster.storage`."""

@@ -1,6 +1,7 @@
 """HTTP around the API server: who asks, may they, what do they ask for, in which form is the answer.
 
-`create_app` gives an aiohttp application; its `ApiServer` is `app[API_SERVER]`, so that in-process clients can share the registry.
+`create_app` gives an aiohttp application; its `ApiServer` is `app[API_SERVER]`, so that in-process clients can share the
+registry.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ def create_app(
     """The application of a server; pass `server` to serve one that exists already."""
     if server is None:
         server = create_server(
-            storage, authenticator=authenticator, authorizer=authorizer, admission=admission, options=options
+            storage,
+            authenticator=authenticator,
+            authorizer=authorizer,
+            admission=admission,
+            options=options,
         )
     if server.faults is None:
         server.faults = Faults(storage)
@@ -55,7 +60,10 @@ def error_response(error: StatusError) -> web.Response:
     """A failure as the API server answers it."""
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
     return web.Response(
-        status=error.code, body=to_json(error.body()) + b"\n", content_type="application/json", headers=headers
+        status=error.code,
+        body=to_json(error.body()) + b"\n",
+        content_type="application/json",
+        headers=headers,
     )
 
 
@@ -105,7 +113,9 @@ class _Frontend:
         message = f'forbidden: User "{user.name}" cannot {info.verb} path "{info.path}"'
         raise StatusError(403, "Forbidden", message, details={})
 
-    async def _route(self, request: web.Request, user: User, info: paths.RequestInfo) -> web.StreamResponse:
+    async def _route(
+        self, request: web.Request, user: User, info: paths.RequestInfo
+    ) -> web.StreamResponse:
         if info.is_resource:
             resource = self.server.catalog.find(info.group, info.version, info.resource)
             if resource is None:
@@ -131,7 +141,9 @@ class _Frontend:
     def _health(self, path: str) -> web.Response:
         if self.server.ready or path != "/readyz":
             return web.Response(text="ok")
-        return web.Response(status=500, text="[-]shutdown failed: reason withheld\nreadyz check failed")
+        return web.Response(
+            status=500, text="[-]shutdown failed: reason withheld\nreadyz check failed"
+        )
 
 
 def page_not_found() -> web.Response:

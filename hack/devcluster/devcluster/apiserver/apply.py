@@ -54,29 +54,44 @@ def apply(
     ), False
 
 
-def _decode_config(codec: ResourceCodec, name: str, namespace: str, body: Any, context: WriteContext) -> Object:
+def _decode_config(
+    codec: ResourceCodec, name: str, namespace: str, body: Any, context: WriteContext
+) -> Object:
     if context.manager in ("", "unknown"):
-        raise bad_request("PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch")
+        raise bad_request(
+            'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
+        )
     if not isinstance(body, dict):
         raise bad_request("error decoding YAML: the applied configuration must be an object")
     metadata = body.get("metadata") or {}
     if metadata.get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
-    checked = codec.decode(body, context)  # types and unknown fields; defaults are not applied fields
+    checked = codec.decode(
+        body, context
+    )  # types and unknown fields; defaults are not applied fields
     given = checked["metadata"].get("name")
     if given and given != name:
-        raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
+        raise bad_request(
+            f"the name of the object ({given}) does not match the name on the URL ({name})"
+        )
     config = _known(codec.node, body)
-    config["metadata"] = {**metadata, "name": name, **({"namespace": namespace} if namespace else {})}
-    config["kind"], config["apiVersion"] = codec.info.kind, codec.info.api_version
-    return config
+    config["metadata"] = {
+        **metadata,
+        "name": name,
+        **({"namespace": namespace} if namespace else {}),
+    }
+    return {**config, "kind": codec.info.kind, "apiVersion": codec.info.api_version}
 
 
 def _known(node: Node, value: Any) -> Any:
     """`value` without fields that the type does not have."""
     if isinstance(value, dict):
         if node.kind is Kind.STRUCT and not node.preserve:
-            return {key: _known(node.fields[key], item) for key, item in value.items() if key in node.fields}
+            return {
+                key: _known(node.fields[key], item)
+                for key, item in value.items()
+                if key in node.fields
+            }
         return {key: _known(child_node(node, key), item) for key, item in value.items()}
     if isinstance(value, list):
         element = node.element if node.kind is Kind.LIST else child_node(node, "")
@@ -84,7 +99,13 @@ def _known(node: Node, value: Any) -> Any:
     return value
 
 
-def _merged(codec: ResourceCodec, live: Object, config: Object, writer: managed.Writer, context: WriteContext) -> Object:
+def _merged(
+    codec: ResourceCodec,
+    live: Object,
+    config: Object,
+    writer: managed.Writer,
+    context: WriteContext,
+) -> Object:
     node = codec.node
     entries = list(live["metadata"].get("managedFields") or ())
     own = managed.find(entries, writer.manager, "Apply", writer.api_version, writer.subresource)
@@ -96,7 +117,12 @@ def _merged(codec: ResourceCodec, live: Object, config: Object, writer: managed.
         for entry in others:
             dropped = fieldset.difference(dropped, entry["fieldsV1"])
         result = remove(node, result, dropped)
-    result = {**result, "metadata": {key: value for key, value in result["metadata"].items() if key != "managedFields"}}
+    result = {
+        **result,
+        "metadata": {
+            key: value for key, value in result["metadata"].items() if key != "managedFields"
+        },
+    }
     obj = codec.decode(result, context)
     added, modified, removed = fieldset.compare(node, live, obj)
     changed = managed.strip(fieldset.union(added, modified), writer.reset)
@@ -128,7 +154,8 @@ def _check_conflicts(others: list[Object], changed: FieldSet, context: WriteCont
     if not found:
         return
     causes = [
-        {"reason": "FieldManagerConflict", "message": f"conflict with {manager}", "field": path} for manager, path in found
+        {"reason": "FieldManagerConflict", "message": f"conflict with {manager}", "field": path}
+        for manager, path in found
     ]
     if len(found) == 1:
         manager, path = found[0]
@@ -158,7 +185,12 @@ def merge(node: Node, live: Any, config: Any) -> Any:
         for key, value in config.items():
             result[key] = merge(child_node(node, key), live.get(key), value)
         return result
-    if isinstance(config, list) and isinstance(live, list) and node.kind is Kind.LIST and node.list_type != "atomic":
+    if (
+        isinstance(config, list)
+        and isinstance(live, list)
+        and node.kind is Kind.LIST
+        and node.list_type != "atomic"
+    ):
         return _merge_items(node, live, config)
     return config
 
@@ -178,9 +210,7 @@ def _in_config_order(node: Node, items: list[Any], order: list[str]) -> list[Any
     """Items that the configuration names come in its order, in the places where named items stand."""
     by_key = {item_key(node, item): item for item in items}
     following = iter(order)
-    return [
-        by_key[next(following)] if item_key(node, item) in order else item for item in items
-    ]
+    return [by_key[next(following)] if item_key(node, item) in order else item for item in items]
 
 
 def remove(node: Node, value: Any, fields: FieldSet) -> Any:
@@ -193,7 +223,9 @@ def remove(node: Node, value: Any, fields: FieldSet) -> Any:
             gone = fields.get("f:" + key)
             if gone is None:
                 result[key] = item
-            elif gone and (rest := remove(child_node(node, key), item, gone)) != {} or (gone and "." not in gone):
+            elif (gone and (rest := remove(child_node(node, key), item, gone)) != {}) or (
+                gone and "." not in gone
+            ):
                 result[key] = rest
         return result
     if isinstance(value, list) and node.kind is Kind.LIST:

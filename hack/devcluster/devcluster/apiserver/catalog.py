@@ -1,7 +1,7 @@
 """Which resources are served: the built-in ones, from a recording of a real server's discovery, and those of CRDs.
 
-`ResourceInfo` is one resource in one version. Versions and groups that share objects (core and events.k8s.io events, versions of a
-CRD) share a `storage_key`.
+`ResourceInfo` is one resource in one version. Versions and groups that share objects (core and events.k8s.io events, versions
+of a CRD) share a `storage_key`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """x-kubernetes-validations: which rules stand where in a schema, and what they say of an object.
 
-Rules are compiled once. `self` is the value at the rule's place, `oldSelf` the value that stood there before: rules that name it are
-evaluated only when there is one. Rules of unchanged values are not complained about (ratcheting), unless they name `oldSelf`.
+Rules are compiled once. `self` is the value at the rule's place, `oldSelf` the value that stood there before: rules that name
+it are evaluated only when there is one. Rules of unchanged values are not complained about (ratcheting), unless they name
+`oldSelf`.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def convert(node: Node, value: Any) -> Any:
     if isinstance(value, dict):
         if node.kind is Kind.STRUCT:
             return {
-                escape(key): convert(node.fields[key], item) if key in node.fields else item for key, item in value.items()
+                escape(key): convert(node.fields[key], item) if key in node.fields else item
+                for key, item in value.items()
             }
         return {key: convert(node.element, item) for key, item in value.items()}
     if isinstance(value, list) and node.kind is Kind.LIST:
@@ -127,7 +129,13 @@ def _walk(tree: RuleTree, value: Any, old: Any, path: str, errors: list[FieldErr
         before = old if isinstance(old, dict) else {}
         for name, sub in tree.fields.items():
             if name in value:
-                _walk(sub, value[name], before.get(name, MISSING), f"{path}.{name}" if path else name, errors)
+                _walk(
+                    sub,
+                    value[name],
+                    before.get(name, MISSING),
+                    f"{path}.{name}" if path else name,
+                    errors,
+                )
     if tree.element is None:
         return
     if isinstance(value, dict):
@@ -144,7 +152,11 @@ def _old_items(node: Node, old: Any) -> Any:
     """Items of map lists have an old self, those of other lists have none."""
     if not isinstance(old, list) or node.list_type != "map":
         return lambda item: MISSING
-    found = {tuple(str(each.get(key)) for key in node.keys): each for each in old if isinstance(each, dict)}
+    found = {
+        tuple(str(each.get(key)) for key in node.keys): each
+        for each in old
+        if isinstance(each, dict)
+    }
     return lambda item: found.get(tuple(str(item.get(key)) for key in node.keys), MISSING)
 
 
@@ -174,7 +186,13 @@ def _judge(rule: Rule, value: Any, old: Any, shown: Any, path: str) -> FieldErro
             return None
     except (RuntimeError, TypeError, ValueError, KeyError, OverflowError) as error:
         text = (raw.get("message") or raw["rule"]).strip()
-        kind = "array" if isinstance(shown, list) else "object" if isinstance(shown, dict) else "string"
+        kind = (
+            "array"
+            if isinstance(shown, list)
+            else "object"
+            if isinstance(shown, dict)
+            else "string"
+        )
         message = f'Invalid value: "{kind}": {_runtime_text(error)} evaluating rule: {text}'
         return FieldError("FieldValueInvalid", path or "<nil>", message)
     detail = _message(rule, value, old)
@@ -186,7 +204,9 @@ def _judge(rule: Rule, value: Any, old: Any, shown: Any, path: str) -> FieldErro
         return required(place, detail)
     if reason == "FieldValueDuplicate":
         return duplicate(place, shown)
-    prefix = "Invalid value: " if isinstance(shown, dict | list) else f"Invalid value: {render(shown)}: "
+    prefix = (
+        "Invalid value: " if isinstance(shown, dict | list) else f"Invalid value: {render(shown)}: "
+    )
     return FieldError("FieldValueInvalid", place, prefix + detail)
 
 

@@ -11,8 +11,29 @@ from urllib.parse import urlsplit
 from .structural import compile_pattern
 
 RESERVED = frozenset(
-    """true false null in as break const continue else for function if import let loop package namespace
-    return var void while""".split()
+    [
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ]
 )
 
 

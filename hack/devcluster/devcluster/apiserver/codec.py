@@ -37,7 +37,9 @@ class ResourceCodec:
     def decode(self, body: Any, context: WriteContext) -> Object:
         """A fresh object of this resource from `body`. Raises StatusError (400, 422)."""
         if not isinstance(body, dict):
-            raise bad_request(f"the object provided is unrecognized (must be of type {self.info.kind})")
+            raise bad_request(
+                f"the object provided is unrecognized (must be of type {self.info.kind})"
+            )
         self._check_identity(body)
         unknown = decoding.Unknown()
         try:
@@ -59,7 +61,9 @@ class ResourceCodec:
     def cannot_handle(self, why: str) -> StatusError:
         """400 for a body that the type cannot hold."""
         info = self.info
-        return bad_request(f'{info.kind} in version "{info.version}" cannot be handled as a {info.kind}: {why}')
+        return bad_request(
+            f'{info.kind} in version "{info.version}" cannot be handled as a {info.kind}: {why}'
+        )
 
     def _check_identity(self, body: Object) -> None:
         info = self.info

@@ -1,7 +1,7 @@
 """CustomResourceDefinitions at work: established, served, updated, taken away with their objects.
 
-Follows the writes of CRDs through the registry. A CRD becomes Established, and its resource served, a moment after it was created,
-as in a real server; without a running event loop that moment is now.
+Follows the writes of CRDs through the registry. A CRD becomes Established, and its resource served, a moment after it was
+created, as in a real server; without a running event loop that moment is now.
 """
 
 from __future__ import annotations
@@ -95,13 +95,17 @@ class CustomResources:
             "status": "False" if taken else "True",
             "lastTransitionTime": now,
             "reason": "NotAccepted" if taken else "InitialNamesAccepted",
-            "message": "not all names are accepted" if taken else "the initial names have been accepted",
+            "message": "not all names are accepted"
+            if taken
+            else "the initial names have been accepted",
         }
         status = {**(crd.get("status") or {}), "conditions": [accepted, established]}
         if not taken:
             status["acceptedNames"] = crd["spec"]["names"]
             self._serve(crd)
-        self.registry.update(self._crd_info(), "", name, {**crd, "status": status}, self._context(), "status")
+        self.registry.update(
+            self._crd_info(), "", name, {**crd, "status": status}, self._context(), "status"
+        )
 
     def _conflict(self, crd: Object) -> tuple[str, str] | None:
         """(reason, message) when another resource of the group has one of the names."""
@@ -111,7 +115,7 @@ class CustomResources:
             if info.group != group or info.plural == names["plural"]:
                 continue
             if info.kind == names["kind"]:
-                return "KindConflict", f"\"{names['kind']}\" is already in use"
+                return "KindConflict", f'"{names["kind"]}" is already in use'
             taken = {info.plural, info.singular, *info.short_names}
             for name in (names["plural"], names["singular"], *(names.get("shortNames") or ())):
                 if name in taken:
@@ -138,7 +142,9 @@ class CustomResources:
         if custom.has_status:
             subresources["status"] = Subresource("status", names["kind"], SUBRESOURCE_VERBS)
         if custom.scale is not None:
-            subresources["scale"] = Subresource("scale", "Scale", SUBRESOURCE_VERBS, "autoscaling", "v1")
+            subresources["scale"] = Subresource(
+                "scale", "Scale", SUBRESOURCE_VERBS, "autoscaling", "v1"
+            )
         return ResourceInfo(
             group=spec["group"],
             version=version["name"],
@@ -163,7 +169,9 @@ class CustomResources:
     def _clean(self, name: str) -> None:
         """Delete the objects of a CRD that is going; the CRD goes with the last of them."""
         stored = self.registry.storage.get(CRD_KEY, "", name)
-        if stored is None or CLEANUP_FINALIZER not in (stored.object["metadata"].get("finalizers") or ()):
+        if stored is None or CLEANUP_FINALIZER not in (
+            stored.object["metadata"].get("finalizers") or ()
+        ):
             return
         crd = stored.object
         key = f"{crd['spec']['names']['plural']}.{crd['spec']['group']}"
@@ -172,13 +180,22 @@ class CustomResources:
             for item in self.registry.storage.list(key):
                 if "deletionTimestamp" not in item.object["metadata"]:
                     try:
-                        deletion.delete(self.registry, info, item.namespace, item.name, DeleteOptions(), self._context())
+                        deletion.delete(
+                            self.registry,
+                            info,
+                            item.namespace,
+                            item.name,
+                            DeleteOptions(),
+                            self._context(),
+                        )
                     except StatusError:
                         continue
         if self.registry.storage.count(key):
             return
         fresh = self.registry.current(self._crd_info(), "", name)
-        finalizers = [each for each in fresh["metadata"].get("finalizers") or () if each != CLEANUP_FINALIZER]
+        finalizers = [
+            each for each in fresh["metadata"].get("finalizers") or () if each != CLEANUP_FINALIZER
+        ]
         body = {**fresh, "metadata": {**fresh["metadata"], "finalizers": finalizers}}
         self.registry.update(self._crd_info(), "", name, body, self._context())
 

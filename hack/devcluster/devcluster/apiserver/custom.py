@@ -15,7 +15,13 @@ BLOCKED_MESSAGE = (
     "to complete validation"
 )
 _BLOCKING = frozenset(
-    {"FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"}
+    {
+        "FieldValueNotSupported",
+        "FieldValueRequired",
+        "FieldValueTooLong",
+        "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    }
 )
 
 
@@ -26,13 +32,17 @@ class CustomVersion:
         spec = crd["spec"]
         storage = next(each["name"] for each in spec["versions"] if each.get("storage"))
         self.storage_api_version = f"{spec['group']}/{storage}"
-        self.schema: Object = (version.get("schema") or {}).get("openAPIV3Schema") or {"type": "object"}
+        self.schema: Object = (version.get("schema") or {}).get("openAPIV3Schema") or {
+            "type": "object"
+        }
         self.node: Node = custom_node(self.schema, root=True)
         if spec.get("preserveUnknownFields"):
             self.node.preserve = True
         self.rules = cel.collect(self.node)
         self.printer_columns: list[Object] = version.get("additionalPrinterColumns") or []
-        self.selectable_fields = tuple(each["jsonPath"].lstrip(".") for each in version.get("selectableFields") or ())
+        self.selectable_fields = tuple(
+            each["jsonPath"].lstrip(".") for each in version.get("selectableFields") or ()
+        )
         subresources = version.get("subresources") or {}
         self.has_status = "status" in subresources
         self.scale: Object | None = subresources.get("scale")
@@ -46,7 +56,9 @@ class CustomVersion:
     def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         """Schema problems, then those of CEL rules."""
         validator = structural.Validator()
-        validator.check(_without_meta(self.schema), obj, "", old if old is not None else structural.MISSING)
+        validator.check(
+            _without_meta(self.schema), obj, "", old if old is not None else structural.MISSING
+        )
         errors = validator.errors
         if self.rules is None:
             return errors
@@ -97,7 +109,10 @@ class CustomStrategy(Strategy):
     def prepare_status(self, new: Object, old: Object) -> None:
         """Nothing but the status is taken from a status write, metadata included."""
         managed = new["metadata"].get("managedFields")
-        new["metadata"] = {**old["metadata"], "resourceVersion": new["metadata"].get("resourceVersion", "")}
+        new["metadata"] = {
+            **old["metadata"],
+            "resourceVersion": new["metadata"].get("resourceVersion", ""),
+        }
         new["metadata"].pop("managedFields", None)
         if managed:
             new["metadata"]["managedFields"] = managed

@@ -83,7 +83,9 @@ def decode(node: Node, value: Any, unknown: Unknown, path: Path = None, owner: s
             raise _mismatch(value, owner, path, f"[]{go_type(node.element)}")
         element = node.element
         return [
-            decode(element, item, unknown, (path, index), owner) if item is not None else zero(element)
+            decode(element, item, unknown, (path, index), owner)
+            if item is not None
+            else zero(element)
             for index, item in enumerate(value)
         ]
     if kind is Kind.MAP:
@@ -91,7 +93,7 @@ def decode(node: Node, value: Any, unknown: Unknown, path: Path = None, owner: s
             raise _mismatch(value, owner, path, f"map[string]{go_type(node.element)}")
         element = node.element
         if element.scalar == "string":
-            for key, item in value.items():
+            for item in value.values():
                 if type(item) is not str and item is not None:
                     raise _mismatch(item, owner, path, "string")
             return {key: item or "" for key, item in value.items()}
@@ -207,7 +209,10 @@ def _decode_bytes(value: str) -> str:
     try:
         base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)
     except (binascii.Error, ValueError):
-        at = next((i for i, char in enumerate(value) if not (char.isalnum() or char in "+/=\n")), len(value) // 4 * 4)
+        at = next(
+            (i for i, char in enumerate(value) if not (char.isalnum() or char in "+/=\n")),
+            len(value) // 4 * 4,
+        )
         raise DecodeError(f"illegal base64 data at input byte {at}") from None
     return value
 

@@ -1,7 +1,8 @@
 """Deletion: preconditions, grace, finalizers, propagation.
 
-As the generic registry does it: an object without finalizers and grace goes at once; else it gets a deletionTimestamp and goes when
-its last finalizer does. Dependents are the garbage collector's business, told through the finalizers orphan and foregroundDeletion.
+As the generic registry does it: an object without finalizers and grace goes at once; else it gets a deletionTimestamp and
+goes when its last finalizer does. Dependents are the garbage collector's business, told through the finalizers orphan and
+foregroundDeletion.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ POLICIES = ("Background", "Foreground", "Orphan")
 
 
 def delete(
-    registry: Registry, info: ResourceInfo, namespace: str, name: str, options: DeleteOptions, context: WriteContext
+    registry: Registry,
+    info: ResourceInfo,
+    namespace: str,
+    name: str,
+    options: DeleteOptions,
+    context: WriteContext,
 ) -> tuple[Object, bool]:
     """Delete one object. Returns (its last or marked state, whether it is gone). Raises StatusError."""
     codec = codec_for(info)
@@ -48,17 +54,24 @@ def _check_preconditions(info: ResourceInfo, old: Object, options: DeleteOptions
     metadata = old["metadata"]
     for given, key, label, told in (
         (options.uid, "uid", "UID", "The object might have been deleted and then recreated"),
-        (options.resource_version, "resourceVersion", "ResourceVersion", "The object might have been modified"),
+        (
+            options.resource_version,
+            "resourceVersion",
+            "ResourceVersion",
+            "The object might have been modified",
+        ),
     ):
         if given is not None and given != metadata[key]:
-            why = (
-                f"the {label} in the precondition ({given}) does not match the {label} in record ({metadata[key]}). {told}"
-            )
+            why = f"the {label} in the precondition ({given}) does not match the {label} in record ({metadata[key]}). {told}"
             raise conflict(info.group, info.kind, metadata["name"], why)
 
 
 def _plan(
-    registry: Registry, codec: ResourceCodec, old: Object, options: DeleteOptions, context: WriteContext
+    registry: Registry,
+    codec: ResourceCodec,
+    old: Object,
+    options: DeleteOptions,
+    context: WriteContext,
 ) -> tuple[Object | None, bool]:
     """The marked object to store (None: nothing to change), and whether the object goes at once."""
     strategy, metadata = codec.strategy, dict(old["metadata"])
@@ -149,7 +162,12 @@ def _shorten(registry: Registry, metadata: Object, options: DeleteOptions) -> tu
 def delete_status(info: ResourceInfo, obj: Object) -> Object:
     """The Status that answers a finished delete."""
     metadata = obj["metadata"]
-    details = {"name": metadata["name"], "group": info.group, "kind": info.plural, "uid": metadata["uid"]}
+    details = {
+        "name": metadata["name"],
+        "group": info.group,
+        "kind": info.plural,
+        "uid": metadata["uid"],
+    }
     return {
         "kind": "Status",
         "apiVersion": "v1",
@@ -161,4 +179,9 @@ def delete_status(info: ResourceInfo, obj: Object) -> Object:
 
 def refuse_unsupported(info: ResourceInfo) -> StatusError:
     """405 for what cannot be deleted."""
-    return StatusError(405, "MethodNotAllowed", f"delete is not supported on resources of kind \"{info.plural}\"", details={})
+    return StatusError(
+        405,
+        "MethodNotAllowed",
+        f'delete is not supported on resources of kind "{info.plural}"',
+        details={},
+    )

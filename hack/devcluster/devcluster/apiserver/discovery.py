@@ -47,7 +47,11 @@ def respond(server: ApiServer, request: web.Request, path: str) -> web.Response 
         return _resource_list(server, "", parts[1])
     if parts[0] == "apis" and len(parts) == 2:
         group = server.catalog.groups.get(parts[1]) if parts[1] else None
-        return _json({"kind": "APIGroup", "apiVersion": "v1", **_group(server, parts[1])}) if group is not None else None
+        return (
+            _json({"kind": "APIGroup", "apiVersion": "v1", **_group(server, parts[1])})
+            if group is not None
+            else None
+        )
     if parts[0] == "apis" and len(parts) == 3:
         return _resource_list(server, parts[1], parts[2])
     if parts == [""]:
@@ -60,7 +64,17 @@ def _json(body: Object, content_type: str = JSON) -> web.Response:
 
 
 def _root_paths(server: ApiServer) -> list[str]:
-    paths = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+    paths = [
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ]
     for group in server.catalog.groups.values():
         if group.group:
             paths.append(f"/apis/{group.group}")
@@ -75,7 +89,8 @@ def _api_versions(server: ApiServer) -> Object:
 
 def _group(server: ApiServer, name: str) -> Object:
     versions = [
-        {"groupVersion": f"{name}/{version}", "version": version} for version in server.catalog.groups[name].versions
+        {"groupVersion": f"{name}/{version}", "version": version}
+        for version in server.catalog.groups[name].versions
     ]
     return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
@@ -94,7 +109,9 @@ def _resource_list(server: ApiServer, group: str, version: str) -> web.Response 
     head: Object = {"kind": "APIResourceList"}
     if group:
         head["apiVersion"] = "v1"
-    return _json({**head, "groupVersion": f"{group}/{version}" if group else version, "resources": entries})
+    return _json(
+        {**head, "groupVersion": f"{group}/{version}" if group else version, "resources": entries}
+    )
 
 
 def _entries(info: ResourceInfo) -> list[Object]:
@@ -113,7 +130,11 @@ def _entries(info: ResourceInfo) -> list[Object]:
         entry["storageVersionHash"] = info.storage_version_hash
     entries = [entry]
     for sub in info.subresources.values():
-        item: Object = {"name": f"{info.plural}/{sub.name}", "singularName": "", "namespaced": info.namespaced}
+        item: Object = {
+            "name": f"{info.plural}/{sub.name}",
+            "singularName": "",
+            "namespaced": info.namespaced,
+        }
         if sub.group:
             item |= {"group": sub.group, "version": sub.version}
         entries.append({**item, "kind": sub.kind, "verbs": list(sub.verbs)})
@@ -145,7 +166,12 @@ def _aggregated(server: ApiServer, request: web.Request, root: str, version: str
         ]
         items.append({"metadata": {"name": name} if name else {}, "versions": versions})
     body = to_json(
-        {"kind": "APIGroupDiscoveryList", "apiVersion": f"apidiscovery.k8s.io/{version}", "metadata": {}, "items": items}
+        {
+            "kind": "APIGroupDiscoveryList",
+            "apiVersion": f"apidiscovery.k8s.io/{version}",
+            "metadata": {},
+            "items": items,
+        }
     )
     etag = '"' + hashlib.sha256(body).hexdigest().upper() + '"'
     if request.headers.get("If-None-Match") == etag:

@@ -82,9 +82,7 @@ def already_exists(group: str, resource: str, name: str) -> StatusError:
 
 def conflict(group: str, resource: str, name: str, why: str = MODIFIED_MESSAGE) -> StatusError:
     """409 on a stale write or a failed precondition."""
-    message = (
-        f'Operation cannot be fulfilled on {qualified(resource, group)} "{name}": {why}'
-    )
+    message = f'Operation cannot be fulfilled on {qualified(resource, group)} "{name}": {why}'
     return StatusError(409, "Conflict", message, details=_details(name, group, resource))
 
 
@@ -96,7 +94,9 @@ def bad_request(message: str) -> StatusError:
 def forbidden(group: str, resource: str, name: str, why: str) -> StatusError:
     """403."""
     subject = qualified(resource, group)
-    message = f'{subject} "{name}" is forbidden: {why}' if name else f"{subject} is forbidden: {why}"
+    message = (
+        f'{subject} "{name}" is forbidden: {why}' if name else f"{subject} is forbidden: {why}"
+    )
     return StatusError(403, "Forbidden", message, details=_details(name, group, resource))
 
 
@@ -105,7 +105,9 @@ def unauthorized() -> StatusError:
     return StatusError(401, "Unauthorized", "Unauthorized")
 
 
-def method_not_allowed(message: str = "the server does not allow this method on the requested resource") -> StatusError:
+def method_not_allowed(
+    message: str = "the server does not allow this method on the requested resource",
+) -> StatusError:
     """405."""
     return StatusError(405, "MethodNotAllowed", message, details={})
 
@@ -170,7 +172,9 @@ def required(field: str, detail: str = "") -> FieldError:
 
 def not_supported(field: str, value: Any, allowed: Sequence[str]) -> FieldError:
     """A value outside an enumeration."""
-    shown = ", ".join(json.dumps(each) if isinstance(each, str) else render(each) for each in allowed)
+    shown = ", ".join(
+        json.dumps(each) if isinstance(each, str) else render(each) for each in allowed
+    )
     return FieldError(
         "FieldValueNotSupported",
         field,
@@ -190,9 +194,7 @@ def duplicate(field: str, value: Any) -> FieldError:
 
 def too_long(field: str, limit: int) -> FieldError:
     """A value of too many bytes."""
-    return FieldError(
-        "FieldValueTooLong", field, f"Too long: may not be more than {limit} bytes"
-    )
+    return FieldError("FieldValueTooLong", field, f"Too long: may not be more than {limit} bytes")
 
 
 def too_many(field: str, count: int, limit: int) -> FieldError:

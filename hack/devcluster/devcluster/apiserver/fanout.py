@@ -50,10 +50,10 @@ def event_bytes(codec: ResourceCodec, event: Event, seen: tuple[EventType, Store
     key = (codec.info.api_version, type_, left)
     line = event.cache.get(key)
     if line is None:
-        if left:
-            body = to_json(codec.from_storage(left_object(stored, event.revision)))
-        else:
-            body = object_bytes(codec, stored)
+        gone = left_object(stored, event.revision) if left else None
+        body = (
+            to_json(codec.from_storage(gone)) if gone is not None else object_bytes(codec, stored)
+        )
         line = b'{"type":"%s","object":%s}\n' % (type_.encode(), body)
         event.cache[key] = line
     return line

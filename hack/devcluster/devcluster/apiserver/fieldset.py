@@ -1,7 +1,7 @@
 """Sets of fields in their JSON form (FieldsV1), and how two objects differ field by field.
 
-A set is a tree: keys are path elements (`f:name`, `k:{...}`, `v:...`), a leaf `{}` is a member, and `"."` inside a node makes that
-node a member as well as a parent. Follows sigs.k8s.io/structured-merge-diff. Sets are immutable by contract.
+A set is a tree: keys are path elements (`f:name`, `k:{...}`, `v:...`), a leaf `{}` is a member, and `"."` inside a node makes
+that node a member as well as a parent. Follows sigs.k8s.io/structured-merge-diff. Sets are immutable by contract.
 """
 
 from __future__ import annotations
@@ -153,7 +153,9 @@ def compare(node: Node, old: Any, new: Any) -> tuple[FieldSet, FieldSet, FieldSe
     return sets.added, sets.modified, sets.removed
 
 
-def _compare_fields(node: Node, old: dict[str, Any], new: dict[str, Any], sets: _Comparison) -> None:
+def _compare_fields(
+    node: Node, old: dict[str, Any], new: dict[str, Any], sets: _Comparison
+) -> None:
     for key, value in new.items():
         before = old.get(key, _MISSING)
         if before is value and before is not _MISSING:

@@ -8,9 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 TIME_LAYOUT = "2006-01-02T15:04:05Z07:00"
 MICRO_LAYOUT = "2006-01-02T15:04:05.000000Z07:00"
 
-_RFC3339 = re.compile(
-    r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)$", re.ASCII
-)
+_RFC3339 = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)$", re.ASCII)
 _PREFIX = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
 
 
@@ -36,7 +34,9 @@ def parse_time(text: str) -> datetime:
         raise ValueError(f'parsing time "{text}": day out of range') from None
     micros = int((fraction or ".0")[1:7].ljust(6, "0"))
     offset = timedelta() if zone == "Z" else _offset(zone)
-    return (moment + timedelta(microseconds=micros)).replace(tzinfo=timezone(offset)).astimezone(UTC)
+    return (
+        (moment + timedelta(microseconds=micros)).replace(tzinfo=timezone(offset)).astimezone(UTC)
+    )
 
 
 def _offset(zone: str) -> timedelta:
@@ -47,7 +47,7 @@ def _offset(zone: str) -> timedelta:
 def _complaint(text: str, layout: str, first: str, rest: str) -> str:
     prefix = _PREFIX.match(text)
     if prefix is not None:
-        return f'parsing time "{text}" as "{layout}": cannot parse "{text[prefix.end():]}" as "{rest}"'
+        return f'parsing time "{text}" as "{layout}": cannot parse "{text[prefix.end() :]}" as "{rest}"'
     return f'parsing time "{text}" as "{layout}": cannot parse "{text}" as "{first}"'
 
 

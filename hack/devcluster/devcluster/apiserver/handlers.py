@@ -15,10 +15,25 @@ from .apply import apply
 from .catalog import ResourceInfo, Subresource
 from .codec import ResourceCodec, codec_for
 from .context import DeleteOptions, WriteContext
-from .errors import StatusError, bad_request, method_not_allowed, resource_not_found, too_large_resource_version
+from .errors import (
+    StatusError,
+    bad_request,
+    method_not_allowed,
+    resource_not_found,
+    too_large_resource_version,
+)
 from .interfaces import Attributes, SubresourceRequest, User
 from .lists import ListQuery, Page, list_page, parse_revision
-from .negotiation import BODY_LIMIT, JSON, YAML, Accepted, decode_body, load_json, load_yaml, negotiate
+from .negotiation import (
+    BODY_LIMIT,
+    JSON,
+    YAML,
+    Accepted,
+    decode_body,
+    load_json,
+    load_yaml,
+    negotiate,
+)
 from .patch import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, json_patch, merge_patch
 from .paths import RequestInfo
 from .selectors import Selection, parse_fields, parse_labels
@@ -65,7 +80,9 @@ class Call:
         """The request's selectors."""
         query = self.request.query
         labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
-        custom = self.resource.custom.selectable_fields if self.resource.custom is not None else None
+        custom = (
+            self.resource.custom.selectable_fields if self.resource.custom is not None else None
+        )
         return Selection(
             parse_labels(labels) if labels else (),
             parse_fields(fields, self.resource.storage_key, custom) if fields else (),
@@ -76,10 +93,16 @@ class Call:
         query = self.request.query
         dry = query.getall("dryRun", [])
         if any(each != "All" for each in dry):
-            raise _bad_option("dryRun", dry, f'Unsupported value: {to_json(dry).decode()}: supported values: "All"')
+            raise _bad_option(
+                "dryRun",
+                dry,
+                f'Unsupported value: {to_json(dry).decode()}: supported values: "All"',
+            )
         validation = query.get("fieldValidation", "")
         if validation not in _VALIDATION:
-            raise bad_request(f'fieldValidation: Unsupported value: "{validation}": supported values: "Ignore", "Strict", "Warn"')
+            raise bad_request(
+                f'fieldValidation: Unsupported value: "{validation}": supported values: "Ignore", "Strict", "Warn"'
+            )
         agent = self.request.headers.get("User-Agent", "").split("/")[0][:128]
         return WriteContext(
             user=self.user,
@@ -104,11 +127,15 @@ class Call:
         data = await self.body()
         return decode_body(data, self.request.headers.get("Content-Type", ""), self.resource.kind)
 
-    def respond(self, obj: Object, context: WriteContext | None = None, *, code: int = 200) -> web.Response:
+    def respond(
+        self, obj: Object, context: WriteContext | None = None, *, code: int = 200
+    ) -> web.Response:
         """Answer with one object, in the form asked for."""
         accepted = self.accepted()
         if accepted.transform == "Table":
-            obj = tables.table_of_object(self.codec, obj, self._include(), self.server.storage.clock())
+            obj = tables.table_of_object(
+                self.codec, obj, self._include(), self.server.storage.clock()
+            )
         elif accepted.transform == "PartialObjectMetadata":
             obj = tables.partial(obj)
         return _response(accepted, obj, context, code)
@@ -121,11 +148,15 @@ class Call:
         return self.request.query.get("includeObject", "Metadata")
 
 
-def _response(accepted: Accepted, obj: Object, context: WriteContext | None, code: int) -> web.Response:
+def _response(
+    accepted: Accepted, obj: Object, context: WriteContext | None, code: int
+) -> web.Response:
     headers: Any = None
     if context is not None and context.warnings:
         headers = [("Warning", f"299 - {to_json(text).decode()}") for text in context.warnings]
-    return web.Response(status=code, body=accepted.encode(obj), content_type=accepted.media, headers=headers)
+    return web.Response(
+        status=code, body=accepted.encode(obj), content_type=accepted.media, headers=headers
+    )
 
 
 def _bad_option(field: str, value: Any, message: str) -> StatusError:
@@ -133,12 +164,16 @@ def _bad_option(field: str, value: Any, message: str) -> StatusError:
         422,
         "Invalid",
         f' "" is invalid: {field}: {message}',
-        details={"causes": [{"reason": "FieldValueNotSupported", "message": message, "field": field}]},
+        details={
+            "causes": [{"reason": "FieldValueNotSupported", "message": message, "field": field}]
+        },
     )
 
 
 def _too_large() -> StatusError:
-    return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {BODY_LIMIT}")
+    return StatusError(
+        413, "RequestEntityTooLarge", f"Request entity too large: limit is {BODY_LIMIT}"
+    )
 
 
 async def handle_resource(call: Call) -> web.StreamResponse:
@@ -161,7 +196,11 @@ async def _registered(call: Call, handler: Any) -> web.StreamResponse:
     body = None
     if call.request.can_read_body:
         data = await call.body()
-        body = decode_body(data, call.request.headers.get("Content-Type", ""), call.resource.kind) if data else None
+        body = (
+            decode_body(data, call.request.headers.get("Content-Type", ""), call.resource.kind)
+            if data
+            else None
+        )
     attributes = Attributes(
         verb=info.verb,
         group=info.group,
@@ -174,7 +213,9 @@ async def _registered(call: Call, handler: Any) -> web.StreamResponse:
         kind=call.resource.kind,
         user=call.user,
     )
-    response: web.StreamResponse = await handler(SubresourceRequest(call.request, attributes, call.user, body))
+    response: web.StreamResponse = await handler(
+        SubresourceRequest(call.request, attributes, call.user, body)
+    )
     return response
 
 
@@ -218,13 +259,17 @@ async def _list(call: Call) -> web.StreamResponse:
     selection = call.selection()
     query = ListQuery.parse(call.request.query)
     accepted = call.accepted()
-    page = list_page(call.server.storage, call.resource.storage_key, call.namespace, query, selection)
+    page = list_page(
+        call.server.storage, call.resource.storage_key, call.namespace, query, selection
+    )
     if accepted.transform == "Table":
         include = call.request.query.get("includeObject", "Metadata")
         body = tables.table_of_page(call.codec, page, include, call.server.storage.clock())
         return web.Response(body=accepted.encode(body), content_type=accepted.media)
     if accepted.transform:
-        return web.Response(body=accepted.encode(tables.partial_list(call.codec, page)), content_type=accepted.media)
+        return web.Response(
+            body=accepted.encode(tables.partial_list(call.codec, page)), content_type=accepted.media
+        )
     data = list_bytes(call.codec, page)
     if accepted.media == YAML:
         data = accepted.encode(load_json(data, ""))
@@ -266,7 +311,11 @@ async def _watch(call: Call) -> web.StreamResponse:
         name_only = parse_fields(f"metadata.name={call.info.name}", "", None)
         selection = Selection(selection.labels, selection.fields + name_only)
     stream = WatchStream(
-        call.server.storage, call.codec, call.namespace, WatchQuery.parse(call.request.query), selection
+        call.server.storage,
+        call.codec,
+        call.namespace,
+        WatchQuery.parse(call.request.query),
+        selection,
     )
     accepted = call.accepted()
     if accepted.transform == "Table":
@@ -291,7 +340,9 @@ async def _watch(call: Call) -> web.StreamResponse:
 async def _update(call: Call) -> web.StreamResponse:
     body = await call.object()
     context = call.context()
-    existed = call.server.storage.get(call.resource.storage_key, call.scope, call.info.name) is not None
+    existed = (
+        call.server.storage.get(call.resource.storage_key, call.scope, call.info.name) is not None
+    )
     obj = call.server.registry.update(
         call.resource, call.scope, call.info.name, body, context, call.info.subresource
     )
@@ -320,7 +371,9 @@ async def _patch(call: Call) -> web.StreamResponse:
     context = call.context()
     info, registry = call.info, call.server.registry
     if media == APPLY_PATCH:
-        obj, created = apply(registry, call.codec, call.scope, info.name, load_yaml(data), context, info.subresource)
+        obj, created = apply(
+            registry, call.codec, call.scope, info.name, load_yaml(data), context, info.subresource
+        )
         return call.respond(obj, context, code=201 if created else 200)
     current = registry.current(call.resource, call.scope, info.name)
     patch = load_json(data, call.resource.kind)
@@ -334,13 +387,17 @@ def patched_object(codec: ResourceCodec, current: Object, patch: Any, media: str
     if media == JSON_PATCH:
         return json_patch(current, patch)
     if not isinstance(patch, dict):
-        raise bad_request("error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}")
+        raise bad_request(
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
+        )
     if media == STRATEGIC_PATCH:
         return strategic_merge(codec.node, current, patch)
     return merge_patch(current, patch)
 
 
-def _write_patched(call: Call, current: Object, patched: Any, context: WriteContext, data: bytes) -> Object:
+def _write_patched(
+    call: Call, current: Object, patched: Any, context: WriteContext, data: bytes
+) -> Object:
     codec, info = call.codec, call.info
     try:
         obj = codec.decode(patched, context)
@@ -348,7 +405,9 @@ def _write_patched(call: Call, current: Object, patched: Any, context: WriteCont
         raise _patch_error(codec, patched, error) from None
     given = obj["metadata"].get("name")
     if given != info.name:
-        raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({info.name})")
+        raise bad_request(
+            f"the name of the object ({given}) does not match the name on the URL ({info.name})"
+        )
     return call.server.registry.update_decoded(
         codec, obj, current, context, subresource=info.subresource, verb="patch"
     )
@@ -380,7 +439,9 @@ async def _delete(call: Call) -> web.StreamResponse:
     options = await _options(call)
     context = call.context()
     info = call.info
-    obj, gone = deletion.delete(call.server.registry, call.resource, call.scope, info.name, options, context)
+    obj, gone = deletion.delete(
+        call.server.registry, call.resource, call.scope, info.name, options, context
+    )
     for text in call.codec.strategy.delete_warnings(options):
         context.warn(text)
     if gone and not call.codec.strategy.returns_deleted:

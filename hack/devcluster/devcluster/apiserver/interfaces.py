@@ -1,7 +1,7 @@
 """What the API server asks of others: who a caller is, what they may do, what admission makes of an object.
 
-Authentication, authorization and admission are given to `create_app`; handlers of subresources and reviews that need a node or
-an authenticator are registered in a `SubresourceRegistry`. All callables but subresource handlers are synchronous.
+Authentication, authorization and admission are given to `create_app`; handlers of subresources and reviews that need a node
+or an authenticator are registered in a `SubresourceRegistry`. All callables but subresource handlers are synchronous.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class AdmissionPlugin(Protocol):
     """Changes or refuses a write.
 
     Called for CREATE (`old` None), UPDATE (both) and DELETE (`obj` None) after defaulting. A plugin with an attribute `phase`
-    of "validating" runs after the object was validated and must not change it; others run before and may change `obj` in place
-    or replace it: the one returned is used. Raises StatusError to refuse.
+    of "validating" runs after the object was validated and must not change it; others run before and may change `obj` in
+    place or replace it: the one returned is used. Raises StatusError to refuse.
     """
 
     def __call__(
@@ -83,7 +83,7 @@ class AdmissionPlugin(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SubresourceRequest:
-    """What a registered handler gets: the HTTP request, its attributes, the caller and the decoded body (None without one)."""
+    """What a registered handler gets: the HTTP request, its attributes, the caller, the decoded body or None."""
 
     request: web.Request
     attributes: Attributes

@@ -31,8 +31,14 @@ def compile_path(path: str) -> tuple[Step, ...]:
         at = match.end()
         if match["path"] is not None:
             value = match["value"].strip()
-            literal: Any = value[1:-1] if value[:1] in "'\"" else {"true": True, "false": False}.get(value, value)
-            steps.append(("filter", (compile_path(match["path"].replace("\0", "\\.")), match["op"], literal)))
+            literal: Any = (
+                value[1:-1]
+                if value[:1] in "'\""
+                else {"true": True, "false": False}.get(value, value)
+            )
+            steps.append(
+                ("filter", (compile_path(match["path"].replace("\0", "\\.")), match["op"], literal))
+            )
         elif match["index"] is not None:
             steps.append(("index", int(match["index"])))
         elif match["all"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -50,14 +50,19 @@ class ListQuery:
         if not limit.lstrip("-").isdigit():
             raise bad_request(f'strconv.ParseInt: parsing "{limit}": invalid syntax')
         parsed = cls(
-            max(0, int(limit)), query.get("continue", ""), query.get("resourceVersion", ""), query.get("resourceVersionMatch", "")
+            max(0, int(limit)),
+            query.get("continue", ""),
+            query.get("resourceVersion", ""),
+            query.get("resourceVersionMatch", ""),
         )
         if parsed.token and parsed.resource_version not in ("", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")
         return parsed
 
 
-def list_page(storage: Storage, key: str, namespace: str | None, query: ListQuery, selection: Selection) -> Page:
+def list_page(
+    storage: Storage, key: str, namespace: str | None, query: ListQuery, selection: Selection
+) -> Page:
     """One page. Raises StatusError (400, 410, 504)."""
     if query.token:
         start, revision = _decode_token(query.token)
@@ -70,7 +75,9 @@ def list_page(storage: Storage, key: str, namespace: str | None, query: ListQuer
     return _cut(items, revision, query.limit, selection, namespace)
 
 
-def _first_state(storage: Storage, key: str, namespace: str | None, query: ListQuery) -> tuple[list[Stored], int]:
+def _first_state(
+    storage: Storage, key: str, namespace: str | None, query: ListQuery
+) -> tuple[Sequence[Stored], int]:
     version = query.resource_version
     if version and version != "0":
         wanted = parse_revision(version)
@@ -96,7 +103,9 @@ def _cursor(item: Stored, namespace: str | None) -> str:
     return f"{item.namespace}/{item.name}" if namespace is None else item.name
 
 
-def _state_at(storage: Storage, key: str, namespace: str | None, revision: int, token: str) -> list[Stored]:
+def _state_at(
+    storage: Storage, key: str, namespace: str | None, revision: int, token: str
+) -> Sequence[Stored]:
     if revision < 0:
         return storage.list(key, namespace)
     try:
@@ -108,8 +117,12 @@ def _state_at(storage: Storage, key: str, namespace: str | None, revision: int, 
         raise error from None
 
 
-def _cut(items: list[Stored], revision: int, limit: int, selection: Selection, namespace: str | None) -> Page:
-    matching: Iterator[Stored] = (item for item in items if selection.matches(item)) if selection else iter(items)
+def _cut(
+    items: list[Stored], revision: int, limit: int, selection: Selection, namespace: str | None
+) -> Page:
+    matching: Iterator[Stored] = (
+        (item for item in items if selection.matches(item)) if selection else iter(items)
+    )
     page = list(islice(matching, limit))
     following = next(matching, None)
     if following is None:
@@ -120,7 +133,9 @@ def _cut(items: list[Stored], revision: int, limit: int, selection: Selection, n
 
 
 def _encode_token(start: str, revision: int) -> str:
-    raw = json.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": "/" + start}, separators=(",", ":"))
+    raw = json.dumps(
+        {"v": "meta.k8s.io/v1", "rv": revision, "start": "/" + start}, separators=(",", ":")
+    )
     return base64.urlsafe_b64encode(raw.encode()).decode().rstrip("=")
 
 

@@ -1,8 +1,8 @@
 """The API without HTTP, for controllers and the node that live in the server's process.
 
-Same semantics as over HTTP: validation, defaults, generation, finalizers, field ownership, admission; failures raise StatusError.
-Reads and writes are synchronous: between a read and a write without an `await` nothing else happens. Objects that come back are shared
-with the store: treat them as immutable and build changed copies.
+Same semantics as over HTTP: validation, defaults, generation, finalizers, field ownership, admission; failures raise
+StatusError. Reads and writes are synchronous: between a read and a write without an `await` nothing else happens. Objects
+that come back are shared with the store: treat them as immutable and build changed copies.
 """
 
 from __future__ import annotations
@@ -54,11 +54,19 @@ UPDATE_TRIES = 5
 class LocalClient:
     """One in-process client. `manager` is its field manager, `user` what admission sees as the caller."""
 
-    def __init__(self, registry: Registry, *, manager: str = "kube-controller-manager", user: User | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        manager: str = "kube-controller-manager",
+        user: User | None = None,
+    ) -> None:
         self.registry = registry
         self.storage = registry.storage
         self.manager = manager
-        self.user = user or User(f"system:{manager}", groups=("system:masters", "system:authenticated"))
+        self.user = user or User(
+            f"system:{manager}", groups=("system:masters", "system:authenticated")
+        )
 
     def info(self, resource: GVR) -> ResourceInfo:
         """The served resource. Raises StatusError 404 when there is none."""
@@ -83,7 +91,12 @@ class LocalClient:
         return codec_for(info).from_storage(stored.object) if stored is not None else None
 
     def list(
-        self, resource: GVR, namespace: str | None = None, *, label_selector: str | None = None, field_selector: str | None = None
+        self,
+        resource: GVR,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
     ) -> list[Object]:
         """Objects of one namespace, or of all (None), that match."""
         info = self.info(resource)
@@ -111,13 +124,21 @@ class LocalClient:
 
     def update(self, resource: GVR, namespace: str | None, name: str, body: Object) -> Object:
         """Replace spec and metadata; optimistic when `body` carries a resourceVersion."""
-        return self.registry.update(self.info(resource), namespace or "", name, body, self._context())
+        return self.registry.update(
+            self.info(resource), namespace or "", name, body, self._context()
+        )
 
-    def update_status(self, resource: GVR, namespace: str | None, name: str, body: Object) -> Object:
+    def update_status(
+        self, resource: GVR, namespace: str | None, name: str, body: Object
+    ) -> Object:
         """Replace the status (and, as the real server, metadata such as finalizers of the status subresource's strategy)."""
-        return self.registry.update(self.info(resource), namespace or "", name, body, self._context(), "status")
+        return self.registry.update(
+            self.info(resource), namespace or "", name, body, self._context(), "status"
+        )
 
-    def patch_status(self, resource: GVR, namespace: str | None, name: str, patch: Object) -> Object:
+    def patch_status(
+        self, resource: GVR, namespace: str | None, name: str, patch: Object
+    ) -> Object:
         """Merge patch (RFC 7386) of the status subresource; `patch` is a whole body such as {"status": {...}}."""
         return self._patch(resource, namespace, name, patch, "status")
 
@@ -125,22 +146,34 @@ class LocalClient:
         """Merge patch (RFC 7386)."""
         return self._patch(resource, namespace, name, patch, "")
 
-    def _patch(self, resource: GVR, namespace: str | None, name: str, patch: Object, subresource: str) -> Object:
+    def _patch(
+        self, resource: GVR, namespace: str | None, name: str, patch: Object, subresource: str
+    ) -> Object:
         from .patch import merge_patch
 
         current = self.get(resource, namespace, name)
         body = merge_patch(current, patch)
-        return self.registry.update(self.info(resource), namespace or "", name, body, self._context(), subresource)
+        return self.registry.update(
+            self.info(resource), namespace or "", name, body, self._context(), subresource
+        )
 
     def mutate(
-        self, resource: GVR, namespace: str | None, name: str, change: Callable[[Object], Object | None], *, subresource: str = ""
+        self,
+        resource: GVR,
+        namespace: str | None,
+        name: str,
+        change: Callable[[Object], Object | None],
+        *,
+        subresource: str = "",
     ) -> Object:
         """Read, change, write at once (no conflict is possible). `change` returns a changed copy, or None for no change."""
         current = self.get(resource, namespace, name)
         body = change(current)
         if body is None:
             return current
-        return self.registry.update(self.info(resource), namespace or "", name, body, self._context(), subresource)
+        return self.registry.update(
+            self.info(resource), namespace or "", name, body, self._context(), subresource
+        )
 
     def delete(
         self,
@@ -155,7 +188,9 @@ class LocalClient:
     ) -> Object:
         """Delete; returns the object as marked or as last seen. Raises StatusError 404, or 409 on a precondition."""
         options = DeleteOptions(uid, resource_version, propagation, grace_period_seconds)
-        obj, _ = deletion.delete(self.registry, self.info(resource), namespace or "", name, options, self._context())
+        obj, _ = deletion.delete(
+            self.registry, self.info(resource), namespace or "", name, options, self._context()
+        )
         return obj
 
     # --- watch
@@ -178,7 +213,11 @@ class LocalClient:
         codec = codec_for(info)
         present: list[Stored] = []
         if since is None:
-            present = [each for each in self.storage.list(info.storage_key, namespace) if selection.matches(each)]
+            present = [
+                each
+                for each in self.storage.list(info.storage_key, namespace)
+                if selection.matches(each)
+            ]
         stream = self.storage.watch(info.storage_key, namespace, since=since)
         try:
             for stored in present:

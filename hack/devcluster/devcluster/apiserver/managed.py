@@ -1,7 +1,7 @@
 """metadata.managedFields: who owns which field.
 
-Updates compare the stored object with the new one and give the changed fields to the writer; applies own what they name. Sets of
-fields are kept in their JSON form (FieldsV1), as `fieldset` describes.
+Updates compare the stored object with the new one and give the changed fields to the writer; applies own what they name. Sets
+of fields are kept in their JSON form (FieldsV1), as `fieldset` describes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from .schema import Node
 Object = dict[str, Any]
 Entry = dict[str, Any]
 
-_STRIPPED = ("name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion")
+_STRIPPED = (
+    "name",
+    "namespace",
+    "creationTimestamp",
+    "selfLink",
+    "uid",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+)
 _SYSTEM_PATHS: FieldSet = {
     "f:apiVersion": {},
     "f:kind": {},
@@ -36,7 +45,9 @@ def strip(fields: FieldSet, reset: tuple[str, ...]) -> FieldSet:
     return kept
 
 
-def find(entries: list[Entry], manager: str, operation: str, api_version: str, subresource: str) -> Entry | None:
+def find(
+    entries: list[Entry], manager: str, operation: str, api_version: str, subresource: str
+) -> Entry | None:
     """The entry of one writer, or None."""
     for entry in entries:
         if (
@@ -54,7 +65,9 @@ class Writer:
 
     __slots__ = ("api_version", "manager", "reset", "subresource", "time")
 
-    def __init__(self, manager: str, api_version: str, subresource: str, time: str, reset: tuple[str, ...]) -> None:
+    def __init__(
+        self, manager: str, api_version: str, subresource: str, time: str, reset: tuple[str, ...]
+    ) -> None:
         self.manager = manager
         self.api_version = api_version
         self.subresource = subresource
@@ -84,14 +97,18 @@ def update(node: Node, live: Object, new: Object, writer: Writer) -> None:
     added, modified, removed = fieldset.compare(node, live, new)
     changed = strip(fieldset.union(added, modified), writer.reset)
     removed = strip(removed, writer.reset)
-    entries: list[Entry] = new["metadata"].get("managedFields") or live["metadata"].get("managedFields") or []
+    entries: list[Entry] = (
+        new["metadata"].get("managedFields") or live["metadata"].get("managedFields") or []
+    )
     entries = [entry for entry in entries if entry.get("fieldsV1") is not None]
     if changed or removed:
         entries = _after_change(entries, changed, removed, writer)
     store(new, entries)
 
 
-def _after_change(entries: list[Entry], changed: FieldSet, removed: FieldSet, writer: Writer) -> list[Entry]:
+def _after_change(
+    entries: list[Entry], changed: FieldSet, removed: FieldSet, writer: Writer
+) -> list[Entry]:
     own = find(entries, writer.manager, "Update", writer.api_version, writer.subresource)
     result: list[Entry] = []
     for entry in entries:
@@ -131,7 +148,11 @@ def _order(entry: Entry) -> tuple[str, ...]:
 
 def _capped(entries: list[Entry]) -> list[Entry]:
     """Merge the oldest update entries into one once there are too many, as the real server does."""
-    updates = [entry for entry in entries if entry.get("operation") == "Update" and not entry.get("subresource")]
+    updates = [
+        entry
+        for entry in entries
+        if entry.get("operation") == "Update" and not entry.get("subresource")
+    ]
     if len(updates) <= MAX_UPDATE_MANAGERS:
         return entries
     oldest = sorted(updates, key=_order)[: len(updates) - MAX_UPDATE_MANAGERS + 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,28 +17,36 @@ VALUE_FORM = "(" + QUALIFIED_FORM + ")?"
 CONFIG_KEY_FORM = "[-._a-zA-Z0-9]+"
 
 SUBDOMAIN_MESSAGE = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with "
-    f"an alphanumeric character (e.g. 'example.com', regex used for validation is '{SUBDOMAIN_FORM}')"
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end "
+    f"with an alphanumeric character (e.g. 'example.com', regex used for validation is '{SUBDOMAIN_FORM}')"
 )
 LABEL_MESSAGE = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an "
-    f"alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{LABEL_FORM}')"
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    f"an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{LABEL_FORM}')"
 )
 DNS1035_MESSAGE = (
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end "
     f"with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '{DNS1035_FORM}')"
 )
 QUALIFIED_MESSAGE = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
-    f"(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{QUALIFIED_FORM}')"
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    f"character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{QUALIFIED_FORM}')"
 )
 VALUE_MESSAGE = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-    f"alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '{VALUE_FORM}')"
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end "
+    f"with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '{VALUE_FORM}')"
 )
 CONFIG_KEY_MESSAGE = (
     "a valid config key must consist of alphanumeric characters, '-', '_' or '.' "
     f"(e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '{CONFIG_KEY_FORM}')"
+)
+_IMMUTABLE = (
+    "name",
+    "namespace",
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
 )
 TOTAL_ANNOTATIONS_LIMIT = 256 * 1024
 
@@ -119,7 +128,7 @@ def path_segment_problems(name: str) -> tuple[str, ...]:
     return tuple(f"may not contain '{char}'" for char in "/%" if char in name)
 
 
-_RULES = {
+_RULES: dict[str, Callable[[str], Sequence[str]]] = {
     "subdomain": subdomain_problems,
     "label": label_problems,
     "dns1035": dns1035_problems,
@@ -193,7 +202,11 @@ def _validate_owners(owners: list[dict[str, Any]]) -> list[FieldError]:
         ):
             if not owner.get(key):
                 field = path if key == "apiVersion" else f"{path}.{key}"
-                errors.append(invalid_value(f"{path}.{key}" if key == "apiVersion" else field, owner.get(key, ""), text))
+                errors.append(
+                    invalid_value(
+                        f"{path}.{key}" if key == "apiVersion" else field, owner.get(key, ""), text
+                    )
+                )
         if owner.get("controller"):
             controllers.append(owner)
     if len(controllers) > 1:
@@ -212,7 +225,7 @@ def _validate_finalizers(finalizers: list[str]) -> list[FieldError]:
         problems = qualified_name_problems(name)
         errors += [invalid_value(f"metadata.finalizers[{index}]", name, text) for text in problems]
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
-        detail = 'finalizer orphan and foregroundDeletion cannot be both set'
+        detail = "finalizer orphan and foregroundDeletion cannot be both set"
         errors.append(invalid_value("metadata.finalizers", finalizers, detail))
     return errors
 
@@ -221,7 +234,11 @@ def validate_meta_update(new: dict[str, Any], old: dict[str, Any]) -> list[Field
     """Problems of a change of metadata: what is immutable, and finalizers of an object that is going."""
     errors: list[FieldError] = []
     if old.get("deletionTimestamp"):
-        fresh = [each for each in new.get("finalizers") or () if each not in (old.get("finalizers") or ())]
+        fresh = [
+            each
+            for each in new.get("finalizers") or ()
+            if each not in (old.get("finalizers") or ())
+        ]
         if fresh:
             shown = ", ".join(f'"{each}"' for each in fresh)
             detail = (
@@ -229,7 +246,9 @@ def validate_meta_update(new: dict[str, Any], old: dict[str, Any]) -> list[Field
                 f"[]string{{{shown}}}"
             )
             errors.append(field_forbidden("metadata.finalizers", detail))
-    for key in ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
-        if new.get(key) != old.get(key):
-            errors.append(invalid_value(f"metadata.{key}", new.get(key), "field is immutable"))
+    errors += [
+        invalid_value(f"metadata.{key}", new.get(key), "field is immutable")
+        for key in _IMMUTABLE
+        if new.get(key) != old.get(key)
+    ]
     return errors

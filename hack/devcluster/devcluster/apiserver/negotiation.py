@@ -103,7 +103,7 @@ def load_yaml(data: bytes) -> Any:
     except ValueError:
         pass
     try:
-        return yaml.load(data, Loader=_StringTimesLoader)  # noqa: S506 - a SafeLoader
+        return yaml.load(data, Loader=_StringTimesLoader)
     except yaml.YAMLError as error:
         raise StatusError(400, "BadRequest", f"error decoding YAML: {error}") from None
 
@@ -132,7 +132,11 @@ def go_json_error(text: str) -> str:
         if error.msg.startswith("Expecting ':'"):
             return f"invalid character {_quoted(char)} after object key"
         if error.msg.startswith("Expecting ','"):
-            inside = "array element" if text[: error.pos].count("[") > text[: error.pos].count("]") else "object key:value pair"
+            inside = (
+                "array element"
+                if text[: error.pos].count("[") > text[: error.pos].count("]")
+                else "object key:value pair"
+            )
             return f"invalid character {_quoted(char)} after {inside}"
         if error.msg.startswith("Extra data"):
             return f"invalid character {_quoted(char)} after top-level value"

@@ -29,7 +29,10 @@ _PATCH_TYPES = (
 def respond(server: ApiServer, request: web.Request, path: str) -> web.Response | None:
     """Answer an OpenAPI path, or None when there is nothing there."""
     if path == "/openapi/v3":
-        return web.Response(body=to_json({"paths": _index(server)}) + b"\n", headers={"Content-Type": "text/plain; charset=utf-8"})
+        return web.Response(
+            body=to_json({"paths": _index(server)}) + b"\n",
+            headers={"Content-Type": "text/plain; charset=utf-8"},
+        )
     if path == "/openapi/v2":
         return web.Response(body=to_json(_v2()), content_type=JSON)
     parts = path.removeprefix("/openapi/v3/").split("/")
@@ -40,7 +43,11 @@ def respond(server: ApiServer, request: web.Request, path: str) -> web.Response 
     if not version or found is None or version not in found.versions:
         return None
     body = to_json(document(list(found.versions[version].values())))
-    return web.Response(body=body, content_type=JSON, headers={"ETag": f'"{hashlib.sha256(body).hexdigest().upper()}"'})
+    return web.Response(
+        body=body,
+        content_type=JSON,
+        headers={"ETag": f'"{hashlib.sha256(body).hexdigest().upper()}"'},
+    )
 
 
 def _index(server: ApiServer) -> Object:
@@ -48,7 +55,15 @@ def _index(server: ApiServer) -> Object:
     for group in server.catalog.groups.values():
         for version, resources in group.versions.items():
             path = f"apis/{group.group}/{version}" if group.group else f"api/{version}"
-            seed = to_json([path, [[info.plural, info.custom.schema if info.custom else ""] for info in resources.values()]])
+            seed = to_json(
+                [
+                    path,
+                    [
+                        [info.plural, info.custom.schema if info.custom else ""]
+                        for info in resources.values()
+                    ],
+                ]
+            )
             digest = hashlib.sha512(seed).hexdigest().upper()
             paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
     return paths
@@ -109,7 +124,11 @@ def _v3(schema: Any) -> Any:
         return schema
     if "$ref" in schema:
         ref = {"$ref": _REF + schema["$ref"].rsplit("/", 1)[1]}
-        return {"description": schema["description"], "allOf": [ref]} if "description" in schema else ref
+        return (
+            {"description": schema["description"], "allOf": [ref]}
+            if "description" in schema
+            else ref
+        )
     result: Object = {}
     for key, value in schema.items():
         if key == "type" and isinstance(value, list):
@@ -118,7 +137,9 @@ def _v3(schema: Any) -> Any:
             result[key] = {name: _v3(sub) for name, sub in value.items()}
         elif key in ("items", "additionalProperties", "oneOf", "anyOf", "allOf"):
             result[key] = _v3(value)
-        elif not (key.startswith("$") or (key == "enum" and "description" in schema and len(value) == 1)):
+        elif not (
+            key.startswith("$") or (key == "enum" and "description" in schema and len(value) == 1)
+        ):
             result[key] = value
     return result
 
@@ -135,7 +156,9 @@ def _custom_schema(info: ResourceInfo) -> Object:
         },
     }
     schema["properties"] = {**(schema.get("properties") or {}), **properties}
-    schema["x-kubernetes-group-version-kind"] = [{"group": info.group, "version": info.version, "kind": info.kind}]
+    schema["x-kubernetes-group-version-kind"] = [
+        {"group": info.group, "version": info.version, "kind": info.kind}
+    ]
     return schema
 
 
@@ -147,7 +170,11 @@ def _described(name: str) -> Object:
 
 def _paths(info: ResourceInfo, name: str) -> Object:
     root = f"/apis/{info.group}/{info.version}" if info.group else f"/api/{info.version}"
-    base = f"{root}/namespaces/{{namespace}}/{info.plural}" if info.namespaced else f"{root}/{info.plural}"
+    base = (
+        f"{root}/namespaces/{{namespace}}/{info.plural}"
+        if info.namespaced
+        else f"{root}/{info.plural}"
+    )
     gvk = {"group": info.group, "version": info.version, "kind": info.kind}
     content = {JSON: {"schema": {"$ref": _REF + name}}}
 
@@ -159,7 +186,7 @@ def _paths(info: ResourceInfo, name: str) -> Object:
 
     parameters = [_query("dryRun"), _query("fieldManager"), _query("fieldValidation")]
     request = {"content": {"*/*": {"schema": {"$ref": _REF + name}}}}
-    patch_body = {"content": {each: {"schema": {}} for each in _PATCH_TYPES}}
+    patch_body: dict[str, Any] = {"content": {each: {"schema": {}} for each in _PATCH_TYPES}}
     return {
         base: {
             "get": operation("list"),
@@ -168,7 +195,9 @@ def _paths(info: ResourceInfo, name: str) -> Object:
         base + "/{name}": {
             "get": operation("get"),
             "put": operation("put", parameters=parameters, requestBody=request),
-            "patch": operation("patch", parameters=[*parameters, _query("force")], requestBody=patch_body),
+            "patch": operation(
+                "patch", parameters=[*parameters, _query("force")], requestBody=patch_body
+            ),
             "delete": operation("delete", parameters=parameters),
         },
     }
@@ -180,4 +209,9 @@ def _query(name: str) -> Object:
 
 def _v2() -> Object:
     """An OpenAPI v2 document without definitions: clients from before v3 skip their own validation."""
-    return {"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1.36.2"}, "paths": {}, "definitions": {}}
+    return {
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": "v1.36.2"},
+        "paths": {},
+        "definitions": {},
+    }

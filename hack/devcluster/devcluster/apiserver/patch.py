@@ -34,7 +34,9 @@ def merge_patch(target: Any, patch: Any) -> Any:
 def json_patch(target: Any, operations: Any) -> Any:
     """`target` with a JSON patch applied. Raises StatusError 400 for no patch, 422 for one that does not apply."""
     if not isinstance(operations, list):
-        raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+        raise bad_request(
+            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
+        )
     if len(operations) > MAX_JSON_PATCH_OPERATIONS:
         raise StatusError(
             413,
@@ -45,5 +47,8 @@ def json_patch(target: Any, operations: Any) -> Any:
         return jsonpatch.apply_patch(target, operations)
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError):
         raise StatusError(
-            422, "Invalid", "the server rejected our request due to an error in our request", details={}
+            422,
+            "Invalid",
+            "the server rejected our request due to an error in our request",
+            details={},
         ) from None

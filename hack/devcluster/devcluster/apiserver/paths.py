@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_METHOD_VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_METHOD_VERBS = {
+    "POST": "create",
+    "GET": "get",
+    "HEAD": "get",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 
 
@@ -37,7 +44,9 @@ def parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
         return plain
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 1:
-        if len(rest) == 2 or (len(rest) == 3 and rest[2] in _NAMESPACE_SUBRESOURCES and group == ""):
+        if len(rest) == 2 or (
+            len(rest) == 3 and rest[2] in _NAMESPACE_SUBRESOURCES and group == ""
+        ):
             namespace = rest[1]
         else:
             namespace, rest = rest[1], rest[2:]

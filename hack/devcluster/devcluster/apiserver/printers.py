@@ -30,7 +30,9 @@ class Column:
 
     def definition(self) -> Object:
         """As a Table shows it."""
-        text = self.description if isinstance(self.description, str) else describe(*self.description)
+        text = (
+            self.description if isinstance(self.description, str) else describe(*self.description)
+        )
         return {
             "name": self.name,
             "type": self.type,
@@ -50,8 +52,12 @@ def describe(definition: str, field: str) -> str:
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 NAME = Column("Name", description=(_META, "name"), format="name")
 AGE = Column("Age", description=(_META, "creationTimestamp"))
-CONTAINERS = Column("Containers", description="Names of each container in the template.", priority=1)
-IMAGES = Column("Images", description="Images referenced by each container in the template.", priority=1)
+CONTAINERS = Column(
+    "Containers", description="Names of each container in the template.", priority=1
+)
+IMAGES = Column(
+    "Images", description="Images referenced by each container in the template.", priority=1
+)
 
 
 def describe_age() -> str:
@@ -122,9 +128,11 @@ def format_selector(selector: Object | None) -> str:
     for each in selector.get("matchExpressions") or ():
         values = ",".join(each.get("values") or ())
         terms.append(
-            {"In": f"{each['key']} in ({values})", "NotIn": f"{each['key']} notin ({values})", "Exists": each["key"]}.get(
-                each["operator"], f"!{each['key']}"
-            )
+            {
+                "In": f"{each['key']} in ({values})",
+                "NotIn": f"{each['key']} notin ({values})",
+                "Exists": each["key"],
+            }.get(each["operator"], f"!{each['key']}")
         )
     return ",".join(terms) or NONE
 
@@ -137,14 +145,24 @@ def format_labels(labels: dict[str, str] | None) -> str:
 def layout(template: Object) -> list[str]:
     """Names and images of a template's containers."""
     containers = get(template, "spec", "containers", default=[])
-    return [",".join(each["name"] for each in containers), ",".join(each.get("image", "") for each in containers)]
+    return [
+        ",".join(each["name"] for each in containers),
+        ",".join(each.get("image", "") for each in containers),
+    ]
 
 
 _POD_CONDITIONS = {
     "Succeeded": [
-        {"type": "Completed", "status": "True", "reason": "Succeeded", "message": "The pod has completed successfully."}
+        {
+            "type": "Completed",
+            "status": "True",
+            "reason": "Succeeded",
+            "message": "The pod has completed successfully.",
+        }
     ],
-    "Failed": [{"type": "Completed", "status": "True", "reason": "Failed", "message": "The pod failed."}],
+    "Failed": [
+        {"type": "Completed", "status": "True", "reason": "Failed", "message": "The pod failed."}
+    ],
 }
 
 

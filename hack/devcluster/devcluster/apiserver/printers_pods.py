@@ -13,7 +13,9 @@ def pod_cells(pod: Object, now: float) -> list[Any]:
     ips = get(pod, "status", "podIPs", default=[])
     gates = get(pod, "spec", "readinessGates", default=[])
     true_types = {
-        each["type"] for each in get(pod, "status", "conditions", default=[]) if each.get("status") == "True"
+        each["type"]
+        for each in get(pod, "status", "conditions", default=[])
+        if each.get("status") == "True"
     }
     met = sum(each["conditionType"] in true_types for each in gates)
     return [
@@ -62,7 +64,8 @@ def _summary(pod: Object, now: float) -> tuple[int, int, str, str]:
     init_reason, ready, all_restarts, sidecar_restarts = _init_reason(status, inits)
     restarts = all_restarts
     initialized = any(
-        each["type"] == "Initialized" and each.get("status") == "True" for each in status.get("conditions") or ()
+        each["type"] == "Initialized" and each.get("status") == "True"
+        for each in status.get("conditions") or ()
     )
     if init_reason:
         reason = init_reason
@@ -126,7 +129,10 @@ def _container_reason(status: Object, reason: str, restarts: _Restarts) -> tuple
             has_running = True
             running += 1
     if reason == "Completed":
-        ready = any(each["type"] == "Ready" and each.get("status") == "True" for each in status.get("conditions") or ())
+        ready = any(
+            each["type"] == "Ready" and each.get("status") == "True"
+            for each in status.get("conditions") or ()
+        )
         if has_running and ready:
             reason = "Running"
         elif error:

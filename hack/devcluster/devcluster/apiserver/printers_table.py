@@ -41,14 +41,30 @@ def _job_cells(job: Object, now: float) -> list[Any]:
         completions = f"{succeeded}/1"
     took = ""
     if status.get("startTime"):
-        end = parse_time(status["completionTime"]).timestamp() if status.get("completionTime") else now
+        end = (
+            parse_time(status["completionTime"]).timestamp()
+            if status.get("completionTime")
+            else now
+        )
         took = human_duration(end - parse_time(status["startTime"]).timestamp())
     selector = format_selector(spec.get("selector"))
-    return [name(job), _job_status(job), completions, took, age(job, now), *layout(spec.get("template") or {}), selector]
+    return [
+        name(job),
+        _job_status(job),
+        completions,
+        took,
+        age(job, now),
+        *layout(spec.get("template") or {}),
+        selector,
+    ]
 
 
 def _job_status(job: Object) -> str:
-    true = {each["type"] for each in get(job, "status", "conditions", default=[]) if each.get("status") == "True"}
+    true = {
+        each["type"]
+        for each in get(job, "status", "conditions", default=[])
+        if each.get("status") == "True"
+    }
     for condition, shown in (("Complete", "Complete"), ("Failed", "Failed")):
         if condition in true:
             return shown
@@ -78,7 +94,12 @@ def _cronjob_cells(obj: Object, now: float) -> list[Any]:
 
 
 def _event_cells(event: Object, now: float) -> list[Any]:
-    first = since(event.get("firstTimestamp") or event.get("deprecatedFirstTimestamp") or event.get("eventTime"), now)
+    first = since(
+        event.get("firstTimestamp")
+        or event.get("deprecatedFirstTimestamp")
+        or event.get("eventTime"),
+        now,
+    )
     last_time = event.get("lastTimestamp") or event.get("deprecatedLastTimestamp")
     last = since(last_time, now) if last_time else first
     count = event.get("count") or event.get("deprecatedCount") or 1
@@ -88,7 +109,12 @@ def _event_cells(event: Object, now: float) -> list[Any]:
     about = event.get("involvedObject") or event.get("regarding") or {}
     kind = about.get("kind", "").lower()
     source = event.get("source") or event.get("deprecatedSource") or {}
-    reporter = source.get("component") or event.get("reportingComponent") or event.get("reportingController") or ""
+    reporter = (
+        source.get("component")
+        or event.get("reportingComponent")
+        or event.get("reportingController")
+        or ""
+    )
     host = source.get("host") or event.get("reportingInstance") or ""
     return [
         last,
@@ -106,7 +132,9 @@ def _event_cells(event: Object, now: float) -> list[Any]:
 
 def _node_cells(node: Object, now: float) -> list[Any]:
     status = node.get("status") or {}
-    ready = [each.get("status") for each in status.get("conditions") or () if each["type"] == "Ready"]
+    ready = [
+        each.get("status") for each in status.get("conditions") or () if each["type"] == "Ready"
+    ]
     shown = "Unknown" if not ready else "Ready" if ready[0] == "True" else "NotReady"
     if get(node, "spec", "unschedulable"):
         shown += ",SchedulingDisabled"
@@ -131,10 +159,20 @@ def _node_cells(node: Object, now: float) -> list[Any]:
 
 def _service_cells(obj: Object, now: float) -> list[Any]:
     spec = obj.get("spec") or {}
-    ports = ",".join(f"{each['port']}/{each.get('protocol', 'TCP')}" for each in spec.get("ports") or ())
+    ports = ",".join(
+        f"{each['port']}/{each.get('protocol', 'TCP')}" for each in spec.get("ports") or ()
+    )
     external = ",".join(spec.get("externalIPs") or ()) or NONE
     selector = format_labels(spec.get("selector"))
-    return [name(obj), spec.get("type", ""), spec.get("clusterIP") or NONE, external, ports or NONE, age(obj, now), selector]
+    return [
+        name(obj),
+        spec.get("type", ""),
+        spec.get("clusterIP") or NONE,
+        external,
+        ports or NONE,
+        age(obj, now),
+        selector,
+    ]
 
 
 def _scaled_cells(obj: Object, now: float) -> list[Any]:
@@ -165,7 +203,12 @@ def _deployment_cells(obj: Object, now: float) -> list[Any]:
 
 def _claim_cells(obj: Object, now: float) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    short = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+    short = {
+        "ReadWriteOnce": "RWO",
+        "ReadOnlyMany": "ROX",
+        "ReadWriteMany": "RWX",
+        "ReadWriteOncePod": "RWOP",
+    }
     modes = ",".join(short.get(each, each) for each in status.get("accessModes") or ())
     phase = "Terminating" if "deletionTimestamp" in obj["metadata"] else status.get("phase", "")
     return [
@@ -190,7 +233,10 @@ def _quota_cells(obj: Object, now: float) -> list[Any]:
 
 
 def _revision_cells(obj: Object, now: float) -> list[Any]:
-    owner = next((each for each in obj["metadata"].get("ownerReferences") or () if each.get("controller")), None)
+    owner = next(
+        (each for each in obj["metadata"].get("ownerReferences") or () if each.get("controller")),
+        None,
+    )
     shown = NONE
     if owner is not None:
         group = owner["apiVersion"].rpartition("/")[0]
@@ -207,7 +253,11 @@ def _role_ref(obj: Object) -> str:
 def _binding_cells(obj: Object, now: float) -> list[Any]:
     found: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
     for each in obj.get("subjects") or ():
-        shown = f"{each.get('namespace', '')}/{each['name']}" if each["kind"] == "ServiceAccount" else each["name"]
+        shown = (
+            f"{each.get('namespace', '')}/{each['name']}"
+            if each["kind"] == "ServiceAccount"
+            else each["name"]
+        )
         found.setdefault(each["kind"], []).append(shown)
     subjects = [", ".join(found[kind]) for kind in ("User", "Group", "ServiceAccount")]
     return [name(obj), _role_ref(obj), age(obj, now), *subjects]
@@ -228,7 +278,14 @@ _BINDING = [
     Column("Groups", description="Groups in the roleBinding", priority=1),
     Column("ServiceAccounts", description="ServiceAccounts in the roleBinding", priority=1),
 ]
-_CREATED = [NAME, Column("Created At", "date", ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "creationTimestamp"))]
+_CREATED = [
+    NAME,
+    Column(
+        "Created At",
+        "date",
+        ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "creationTimestamp"),
+    ),
+]
 _SCALED = [Column("Desired", "integer"), Column("Current", "integer"), Column("Ready", "integer")]
 _SELECTOR = Column("Selector", description=(BATCH + "JobSpec", "selector"), priority=1)
 
@@ -238,24 +295,33 @@ def _created_cells(obj: Object, now: float) -> list[Any]:
 
 
 def _plain(*paths: tuple[str, ...]) -> Cells:
-    return lambda obj, now: [name(obj), *(get(obj, *path, default="") for path in paths), age(obj, now)]
+    return lambda obj, now: [
+        name(obj),
+        *(get(obj, *path, default="") for path in paths),
+        age(obj, now),
+    ]
 
 
 PRINTERS: dict[str, tuple[list[Column], Cells]] = {
     "pods": (
         [
             NAME,
-            Column("Ready", description="The aggregate readiness state of this pod for accepting traffic."),
+            Column(
+                "Ready",
+                description="The aggregate readiness state of this pod for accepting traffic.",
+            ),
             Column("Status", description="The aggregate status of the containers in this pod."),
             Column(
                 "Restarts",
-                description="The number of times the containers in this pod have been restarted and when the last container in "
-                "this pod has restarted.",
+                description="The number of times the containers in this pod have been restarted and when the last container "
+                "in this pod has restarted.",
             ),
             AGE,
             Column("IP", description=(CORE + "PodStatus", "podIP"), priority=1),
             Column("Node", description=(CORE + "PodSpec", "nodeName"), priority=1),
-            Column("Nominated Node", description=(CORE + "PodStatus", "nominatedNodeName"), priority=1),
+            Column(
+                "Nominated Node", description=(CORE + "PodStatus", "nominatedNodeName"), priority=1
+            ),
             Column("Readiness Gates", description=(CORE + "PodSpec", "readinessGates"), priority=1),
         ],
         pod_cells,
@@ -313,19 +379,42 @@ PRINTERS: dict[str, tuple[list[Column], Cells]] = {
             Column("Internal-IP", description=(CORE + "NodeStatus", "addresses"), priority=1),
             Column("External-IP", description=(CORE + "NodeStatus", "addresses"), priority=1),
             Column("OS-Image", description=(CORE + "NodeSystemInfo", "osImage"), priority=1),
-            Column("Kernel-Version", description=(CORE + "NodeSystemInfo", "kernelVersion"), priority=1),
-            Column("Container-Runtime", description=(CORE + "NodeSystemInfo", "containerRuntimeVersion"), priority=1),
+            Column(
+                "Kernel-Version", description=(CORE + "NodeSystemInfo", "kernelVersion"), priority=1
+            ),
+            Column(
+                "Container-Runtime",
+                description=(CORE + "NodeSystemInfo", "containerRuntimeVersion"),
+                priority=1,
+            ),
         ],
         _node_cells,
     ),
-    "namespaces": ([NAME, Column("Status", description="The status of the namespace"), AGE], _plain(("status", "phase"))),
+    "namespaces": (
+        [NAME, Column("Status", description="The status of the namespace"), AGE],
+        _plain(("status", "phase")),
+    ),
     "configmaps": (
         [NAME, Column("Data", description=(CORE + "ConfigMap", "data")), AGE],
-        lambda obj, now: [name(obj), len(obj.get("data") or ()) + len(obj.get("binaryData") or ()), age(obj, now)],
+        lambda obj, now: [
+            name(obj),
+            len(obj.get("data") or ()) + len(obj.get("binaryData") or ()),
+            age(obj, now),
+        ],
     ),
     "secrets": (
-        [NAME, Column("Type", description=(CORE + "Secret", "type")), Column("Data", description=(CORE + "Secret", "data")), AGE],
-        lambda obj, now: [name(obj), obj.get("type", ""), len(obj.get("data") or ()), age(obj, now)],
+        [
+            NAME,
+            Column("Type", description=(CORE + "Secret", "type")),
+            Column("Data", description=(CORE + "Secret", "data")),
+            AGE,
+        ],
+        lambda obj, now: [
+            name(obj),
+            obj.get("type", ""),
+            len(obj.get("data") or ()),
+            age(obj, now),
+        ],
     ),
     "serviceaccounts": ([NAME, AGE], lambda obj, now: [name(obj), age(obj, now)]),
     "services": (
@@ -356,7 +445,13 @@ PRINTERS: dict[str, tuple[list[Column], Cells]] = {
         _deployment_cells,
     ),
     "statefulsets.apps": (
-        [NAME, Column("Ready", description="Number of the pod with ready state"), AGE, CONTAINERS, IMAGES],
+        [
+            NAME,
+            Column("Ready", description="Number of the pod with ready state"),
+            AGE,
+            CONTAINERS,
+            IMAGES,
+        ],
         lambda obj, now: [
             name(obj),
             f"{get(obj, 'status', 'readyReplicas', default=0)}/{get(obj, 'spec', 'replicas', default=0)}",
@@ -370,11 +465,17 @@ PRINTERS: dict[str, tuple[list[Column], Cells]] = {
             Column("Status", description=(CORE + "PersistentVolumeClaimStatus", "phase")),
             Column("Volume", description=(CORE + "PersistentVolumeClaimSpec", "volumeName")),
             Column("Capacity", description=(CORE + "PersistentVolumeClaimStatus", "capacity")),
-            Column("Access Modes", description=(CORE + "PersistentVolumeClaimStatus", "accessModes")),
+            Column(
+                "Access Modes", description=(CORE + "PersistentVolumeClaimStatus", "accessModes")
+            ),
             Column("StorageClass", description="StorageClass of the pvc"),
             Column("VolumeAttributesClass", description="VolumeAttributesClass of the pvc"),
             AGE,
-            Column("VolumeMode", description=(CORE + "PersistentVolumeClaimSpec", "volumeMode"), priority=1),
+            Column(
+                "VolumeMode",
+                description=(CORE + "PersistentVolumeClaimSpec", "volumeMode"),
+                priority=1,
+            ),
         ],
         _claim_cells,
     ),
@@ -382,12 +483,13 @@ PRINTERS: dict[str, tuple[list[Column], Cells]] = {
         [
             NAME,
             Column(
-                "Request", description="Request represents a minimum amount of cpu/memory that a container may consume."
+                "Request",
+                description="Request represents a minimum amount of cpu/memory that a container may consume.",
             ),
             Column(
                 "Limit",
-                description="Limits control the maximum amount of cpu/memory that a container may use independent of contention "
-                "on the node.",
+                description="Limits control the maximum amount of cpu/memory that a container may use independent of "
+                "contention on the node.",
             ),
             AGE,
         ],
@@ -395,7 +497,13 @@ PRINTERS: dict[str, tuple[list[Column], Cells]] = {
     ),
     "limitranges": (_CREATED, _created_cells),
     "leases.coordination.k8s.io": (
-        [NAME, Column("Holder", description=("io.k8s.api.coordination.v1.LeaseSpec", "holderIdentity")), AGE],
+        [
+            NAME,
+            Column(
+                "Holder", description=("io.k8s.api.coordination.v1.LeaseSpec", "holderIdentity")
+            ),
+            AGE,
+        ],
         _plain(("spec", "holderIdentity")),
     ),
     "controllerrevisions.apps": (
@@ -429,16 +537,33 @@ PRINTERS: dict[str, tuple[list[Column], Cells]] = {
         ],
     ),
     "networkpolicies.networking.k8s.io": (
-        [NAME, Column("Pod-Selector", description=("io.k8s.api.networking.v1.NetworkPolicySpec", "podSelector")), AGE],
-        lambda obj, now: [name(obj), format_selector(get(obj, "spec", "podSelector")), age(obj, now)],
+        [
+            NAME,
+            Column(
+                "Pod-Selector",
+                description=("io.k8s.api.networking.v1.NetworkPolicySpec", "podSelector"),
+            ),
+            AGE,
+        ],
+        lambda obj, now: [
+            name(obj),
+            format_selector(get(obj, "spec", "podSelector")),
+            age(obj, now),
+        ],
     ),
     "poddisruptionbudgets.policy": (
         [
             NAME,
-            Column("Min Available", description="The minimum number of pods that must be available."),
-            Column("Max Unavailable", description="The maximum number of pods that may be unavailable."),
             Column(
-                "Allowed Disruptions", "integer", "Calculated number of pods that may be disrupted at this time."
+                "Min Available", description="The minimum number of pods that must be available."
+            ),
+            Column(
+                "Max Unavailable", description="The maximum number of pods that may be unavailable."
+            ),
+            Column(
+                "Allowed Disruptions",
+                "integer",
+                "Calculated number of pods that may be disrupted at this time.",
             ),
             AGE,
         ],

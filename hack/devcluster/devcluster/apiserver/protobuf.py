@@ -1,7 +1,7 @@
 """Kubernetes' protobuf envelope, read: kubectl's typed commands (create namespace, create quota, create token …) send it.
 
-Field numbers are those of the generated.proto files of Kubernetes, for the kinds that kubectl makes without a manifest. Answers are
-always JSON, which every client accepts beside protobuf.
+Field numbers are those of the generated.proto files of Kubernetes, for the kinds that kubectl makes without a manifest.
+Answers are always JSON, which every client accepts beside protobuf.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class _Type:
         self.name = name
 
 
-TEXT, BYTES, INT, BOOL, TIME, QUANTITY = (_Type(x) for x in ("text", "bytes", "int", "bool", "time", "quantity"))
+TEXT, BYTES, INT, BOOL, TIME, QUANTITY = (
+    _Type(x) for x in ("text", "bytes", "int", "bool", "time", "quantity")
+)
 
 
 class _List:
@@ -64,7 +66,12 @@ _RULE: Message = {
 }  # fmt: skip
 _BINDING: Message = {
     1: ("metadata", _META),
-    2: ("subjects", _List({1: ("kind", TEXT), 2: ("apiGroup", TEXT), 3: ("name", TEXT), 4: ("namespace", TEXT)})),
+    2: (
+        "subjects",
+        _List(
+            {1: ("kind", TEXT), 2: ("apiGroup", TEXT), 3: ("name", TEXT), 4: ("namespace", TEXT)}
+        ),
+    ),
     3: ("roleRef", {1: ("apiGroup", TEXT), 2: ("kind", TEXT), 3: ("name", TEXT)}),
 }
 _ACCESS: Message = {
@@ -76,42 +83,31 @@ _ACCESS: Message = {
 }  # fmt: skip
 
 KINDS: dict[tuple[str, str], Message] = {
-    ("v1", "Namespace"): {1: ("metadata", _META), 2: ("spec", {1: ("finalizers", _TEXTS)}), 3: ("status", {1: ("phase", TEXT)})},
-    ("v1", "ServiceAccount"): {
-        1: ("metadata", _META), 2: ("secrets", _List(_REFERENCE)), 3: ("imagePullSecrets", _List({1: ("name", TEXT)})),
-        4: ("automountServiceAccountToken", BOOL),
-    },
-    ("v1", "ConfigMap"): {1: ("metadata", _META), 2: ("data", _LABELS), 3: ("binaryData", _Map(BYTES)), 4: ("immutable", BOOL)},
-    ("v1", "Secret"): {
-        1: ("metadata", _META), 2: ("data", _Map(BYTES)), 3: ("type", TEXT), 4: ("stringData", _LABELS), 5: ("immutable", BOOL),
-    },
-    ("v1", "ResourceQuota"): {1: ("metadata", _META), 2: ("spec", {1: ("hard", _Map(QUANTITY)), 2: ("scopes", _TEXTS)})},
-    ("authentication.k8s.io/v1", "TokenRequest"): {
-        1: ("metadata", _META),
-        2: ("spec", {
-            1: ("audiences", _TEXTS), 4: ("expirationSeconds", INT),
-            3: ("boundObjectRef", {1: ("kind", TEXT), 2: ("apiVersion", TEXT), 3: ("name", TEXT), 4: ("uid", TEXT)}),
-        }),
-    },
-    ("authorization.k8s.io/v1", "SelfSubjectAccessReview"): {1: ("metadata", _META), 2: ("spec", _ACCESS)},
-    ("authorization.k8s.io/v1", "SelfSubjectRulesReview"): {1: ("metadata", _META), 2: ("spec", {1: ("namespace", TEXT)})},
-    ("authentication.k8s.io/v1", "SelfSubjectReview"): {1: ("metadata", _META)},
-    ("rbac.authorization.k8s.io/v1", "Role"): {1: ("metadata", _META), 2: ("rules", _List(_RULE))},
-    ("rbac.authorization.k8s.io/v1", "ClusterRole"): {1: ("metadata", _META), 2: ("rules", _List(_RULE))},
-    ("rbac.authorization.k8s.io/v1", "RoleBinding"): _BINDING,
-    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): _BINDING,
-    ("meta.k8s.io/v1", "DeleteOptions"): {},
-    ("v1", "DeleteOptions"): {
-        1: ("gracePeriodSeconds", INT), 2: ("preconditions", {1: ("uid", TEXT), 2: ("resourceVersion", TEXT)}),
-        3: ("orphanDependents", BOOL), 4: ("propagationPolicy", TEXT), 5: ("dryRun", _TEXTS),
-    },
+    ("v1", "Namespace"): {1: ("metadata", _META), 2: ("spec", {1: ("finalizers", _TEXTS)}), 3: ("status", {1: ("phase",
+    TEXT)})}, ("v1", "ServiceAccount"): { 1: ("metadata", _META), 2: ("secrets", _List(_REFERENCE)), 3: ("imagePullSecrets",
+    _List({1: ("name", TEXT)})), 4: ("automountServiceAccountToken", BOOL), }, ("v1", "ConfigMap"): {1: ("metadata", _META),
+    2: ("data", _LABELS), 3: ("binaryData", _Map(BYTES)), 4: ("immutable", BOOL)}, ("v1", "Secret"): { 1: ("metadata", _META),
+    2: ("data", _Map(BYTES)), 3: ("type", TEXT), 4: ("stringData", _LABELS), 5: ("immutable", BOOL), }, ("v1",
+    "ResourceQuota"): {1: ("metadata", _META), 2: ("spec", {1: ("hard", _Map(QUANTITY)), 2: ("scopes", _TEXTS)})},
+    ("authentication.k8s.io/v1", "TokenRequest"): { 1: ("metadata", _META), 2: ("spec", { 1: ("audiences", _TEXTS), 4:
+    ("expirationSeconds", INT), 3: ("boundObjectRef", {1: ("kind", TEXT), 2: ("apiVersion", TEXT), 3: ("name", TEXT), 4:
+    ("uid", TEXT)}), }), }, ("authorization.k8s.io/v1", "SelfSubjectAccessReview"): {1: ("metadata", _META), 2: ("spec",
+    _ACCESS)}, ("authorization.k8s.io/v1", "SelfSubjectRulesReview"): {1: ("metadata", _META), 2: ("spec", {1: ("namespace",
+    TEXT)})}, ("authentication.k8s.io/v1", "SelfSubjectReview"): {1: ("metadata", _META)}, ("rbac.authorization.k8s.io/v1",
+    "Role"): {1: ("metadata", _META), 2: ("rules", _List(_RULE))}, ("rbac.authorization.k8s.io/v1", "ClusterRole"): {1:
+    ("metadata", _META), 2: ("rules", _List(_RULE))}, ("rbac.authorization.k8s.io/v1", "RoleBinding"): _BINDING,
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): _BINDING, ("meta.k8s.io/v1", "DeleteOptions"): {}, ("v1",
+    "DeleteOptions"): { 1: ("gracePeriodSeconds", INT), 2: ("preconditions", {1: ("uid", TEXT), 2: ("resourceVersion",
+    TEXT)}), 3: ("orphanDependents", BOOL), 4: ("propagationPolicy", TEXT), 5: ("dryRun", _TEXTS), },
 }  # fmt: skip
 
 
 def decode(data: bytes) -> dict[str, Any]:
     """The object in an envelope, as JSON. Raises UnknownKindError, and ValueError for what is no envelope."""
     if not data.startswith(MAGIC):
-        raise ValueError("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
+        raise ValueError(
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+        )
     version = kind = ""
     raw = b""
     for number, value in _fields(data[len(MAGIC) :]):
@@ -122,7 +118,9 @@ def decode(data: bytes) -> dict[str, Any]:
             raw = value
     message = KINDS.get((version, kind))
     if message is None:
-        raise UnknownKindError(f"{kind} of {version} is not understood as protobuf here; send it as JSON")
+        raise UnknownKindError(
+            f"{kind} of {version} is not understood as protobuf here; send it as JSON"
+        )
     return {"apiVersion": version, "kind": kind, **_message(message, raw)}
 
 
@@ -148,7 +146,7 @@ def _message(message: Message, data: bytes) -> dict[str, Any]:
 
 def _value(kind: Any, value: int | bytes) -> Any:
     if kind is INT:
-        number = int(value)  # type: ignore[arg-type]
+        number = int(value)
         return number - (1 << 64) if number >> 63 else number
     if kind is BOOL:
         return bool(value)
@@ -158,7 +156,7 @@ def _value(kind: Any, value: int | bytes) -> Any:
     if kind is BYTES:
         return base64.b64encode(value).decode()
     if kind is QUANTITY:
-        return bytes(dict(_fields(value)).get(1, b"")).decode()  # type: ignore[arg-type]
+        return bytes(dict(_fields(value)).get(1, b"")).decode()
     if kind is TIME:
         seconds = dict(_fields(value)).get(1, 0)
         if not isinstance(seconds, int) or not seconds or seconds >> 63:

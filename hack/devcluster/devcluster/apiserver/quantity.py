@@ -25,7 +25,7 @@ def parse(text: str) -> Decimal:
     if exponent:
         return value.scaleb(int(exponent[1:]))
     if suffix in _BINARY:
-        return value * (1024 ** _BINARY[suffix])
+        return value * Decimal(1024 ** _BINARY[suffix])
     return value.scaleb(_DECIMAL[suffix or ""])
 
 

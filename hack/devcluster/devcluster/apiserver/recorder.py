@@ -1,4 +1,4 @@
-"""core/v1 Events as client-go's recorder writes them: one object per kind of event, its count growing when it happens again."""
+"""core/v1 Events as client-go's recorder writes them: one object a kind of event, its count growing when it happens again."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ class Correlator:
         self._known[key] = (namespace, name, now)
 
 
-def record(client: LocalClient, regarding: Object, what: Object, source: Object, field_path: str) -> None:
+def record(
+    client: LocalClient, regarding: Object, what: Object, source: Object, field_path: str
+) -> None:
     """Write or count up an Event. `what` has type, reason and message; `source` component and perhaps host."""
     from .local import EVENTS
 
@@ -59,7 +61,10 @@ def record(client: LocalClient, regarding: Object, what: Object, source: Object,
     key = (
         source["component"],
         source.get("host", ""),
-        *(str(reference.get(name, "")) for name in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")),
+        *(
+            str(reference.get(name, ""))
+            for name in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")
+        ),
         what["type"],
         what["reason"],
         what["message"],
@@ -68,7 +73,11 @@ def record(client: LocalClient, regarding: Object, what: Object, source: Object,
     known = correlator.find(key, now)
     if known is not None and client.find(EVENTS, *known) is not None:
         current = client.get(EVENTS, *known)
-        changed = {**current, "count": current.get("count", 1) + 1, "lastTimestamp": format_time(now)}
+        changed = {
+            **current,
+            "count": current.get("count", 1) + 1,
+            "lastTimestamp": format_time(now),
+        }
         client.update(EVENTS, known[0], known[1], changed)
         correlator.remember(key, known[0], known[1], now)
         return

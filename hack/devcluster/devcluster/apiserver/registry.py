@@ -1,7 +1,7 @@
 """Create, update and status writes of any resource: what the generic registry of the real API server does around storage.
 
-Every write goes through here, from HTTP and from in-process controllers alike: decoding, field ownership, admission, the strategy's
-preparation and validation, generation, no-op detection, finalizers. Deletion is in `deletion`.
+Every write goes through here, from HTTP and from in-process controllers alike: decoding, field ownership, admission, the
+strategy's preparation and validation, generation, no-op detection, finalizers. Deletion is in `deletion`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class Registry:
 
     # --- create
 
-    def create(self, info: ResourceInfo, namespace: str, body: Any, context: WriteContext) -> Object:
+    def create(
+        self, info: ResourceInfo, namespace: str, body: Any, context: WriteContext
+    ) -> Object:
         """Store a new object and return it. Raises StatusError."""
         codec = codec_for(info)
         obj = codec.decode(body, context)
@@ -140,7 +142,9 @@ class Registry:
         if not given:
             metadata["namespace"] = namespace
         elif given != namespace:
-            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+            raise bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
 
     def _check_namespace(self, info: ResourceInfo, namespace: str, name: str) -> None:
         """Namespaces must exist, and take nothing new once they are going."""
@@ -169,14 +173,22 @@ class Registry:
     # --- update
 
     def update(
-        self, info: ResourceInfo, namespace: str, name: str, body: Any, context: WriteContext, subresource: str = ""
+        self,
+        info: ResourceInfo,
+        namespace: str,
+        name: str,
+        body: Any,
+        context: WriteContext,
+        subresource: str = "",
     ) -> Object:
         """Replace an object, or its status, by a sent one. Raises StatusError."""
         codec = codec_for(info)
         obj = codec.decode(body, context)
         given = obj["metadata"].get("name")
         if given and given != name:
-            raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
+            raise bad_request(
+                f"the name of the object ({given}) does not match the name on the URL ({name})"
+            )
         if not given:
             obj["metadata"]["name"] = name
         old = self._old(codec, namespace, name)
@@ -242,13 +254,21 @@ class Registry:
         if _finished(metadata, old_metadata, obj):
             if not context.dry_run:
                 self._remove(codec, old)
-            return {**obj, "metadata": {**metadata, "resourceVersion": old_metadata["resourceVersion"]}}
+            return {
+                **obj,
+                "metadata": {**metadata, "resourceVersion": old_metadata["resourceVersion"]},
+            }
         if context.dry_run:
-            return {**obj, "metadata": {**metadata, "resourceVersion": old_metadata["resourceVersion"]}}
+            return {
+                **obj,
+                "metadata": {**metadata, "resourceVersion": old_metadata["resourceVersion"]},
+            }
         return self._put(codec, obj, old)
 
     @staticmethod
-    def _check_preconditions(info: ResourceInfo, metadata: Object, old: Object, unconditional: bool) -> None:
+    def _check_preconditions(
+        info: ResourceInfo, metadata: Object, old: Object, unconditional: bool
+    ) -> None:
         uid = metadata.get("uid")
         if uid and uid != old.get("uid"):
             why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.get('uid')}"
@@ -256,7 +276,9 @@ class Registry:
         version = metadata.get("resourceVersion")
         if not version or version == "0":
             if not unconditional:
-                error = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
+                error = invalid_value(
+                    "metadata.resourceVersion", 0, "must be specified for an update"
+                )
                 raise invalid(info.group, info.plural, old["name"], [error])
         elif version != old["resourceVersion"]:
             if not version.isdigit():
@@ -270,16 +292,26 @@ class Registry:
 
     # --- shared
 
-    def writer(self, codec: ResourceCodec, context: WriteContext, subresource: str) -> managed.Writer:
+    def writer(
+        self, codec: ResourceCodec, context: WriteContext, subresource: str
+    ) -> managed.Writer:
         """Who writes, for managedFields; what the strategy resets belongs to nobody."""
         status = codec.strategy.status_fields
         if not subresource:
             reset: tuple[str, ...] = status
         else:
-            reset = tuple(key for key in codec.node.fields if key not in (*status, "metadata", "kind", "apiVersion"))
-        return managed.Writer(context.manager, codec.info.api_version, subresource, self.now(), reset)
+            reset = tuple(
+                key
+                for key in codec.node.fields
+                if key not in (*status, "metadata", "kind", "apiVersion")
+            )
+        return managed.Writer(
+            context.manager, codec.info.api_version, subresource, self.now(), reset
+        )
 
-    def admit(self, attributes: Attributes, obj: Object | None, old: Object | None) -> Object | None:
+    def admit(
+        self, attributes: Attributes, obj: Object | None, old: Object | None
+    ) -> Object | None:
         """Run mutating admission."""
         for plugin in self.admission:
             if getattr(plugin, "phase", "mutating") == "mutating":
@@ -294,7 +326,13 @@ class Registry:
 
     @staticmethod
     def _attributes(
-        info: ResourceInfo, context: WriteContext, obj: Object, *, verb: str, operation: str, subresource: str = ""
+        info: ResourceInfo,
+        context: WriteContext,
+        obj: Object,
+        *,
+        verb: str,
+        operation: str,
+        subresource: str = "",
     ) -> Attributes:
         metadata = obj["metadata"]
         return Attributes(
@@ -312,7 +350,9 @@ class Registry:
             warn=context.warn,
         )
 
-    def delete_attributes(self, info: ResourceInfo, context: WriteContext, obj: Object) -> Attributes:
+    def delete_attributes(
+        self, info: ResourceInfo, context: WriteContext, obj: Object
+    ) -> Attributes:
         """What admission sees of a delete."""
         return replace(self._attributes(info, context, obj, verb="delete", operation="DELETE"))
 
@@ -387,11 +427,15 @@ def _same(new: Object, old: Object) -> bool:
     for key in {*new_metadata, *old_metadata}:
         if key not in skip and new_metadata.get(key) != old_metadata.get(key):
             return False
-    return _timeless(new_metadata.get("managedFields")) == _timeless(old_metadata.get("managedFields"))
+    return _timeless(new_metadata.get("managedFields")) == _timeless(
+        old_metadata.get("managedFields")
+    )
 
 
 def _timeless(entries: list[Object] | None) -> list[Object]:
-    return [{key: value for key, value in entry.items() if key != "time"} for entry in entries or ()]
+    return [
+        {key: value for key, value in entry.items() if key != "time"} for entry in entries or ()
+    ]
 
 
 def _finished(metadata: Object, old: Object, obj: Object) -> bool:

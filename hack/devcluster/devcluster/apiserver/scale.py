@@ -72,5 +72,7 @@ async def handle(call: Call) -> web.Response:
     version = ((wanted or {}).get("metadata") or {}).get("resourceVersion")
     if version:
         change["metadata"] = {"resourceVersion": version}
-    obj = registry.update(call.resource, info.namespace, info.name, merge_patch(current, change), context, "")
+    obj = registry.update(
+        call.resource, info.namespace, info.name, merge_patch(current, change), context, ""
+    )
     return call.respond(scale_of(call, obj), context)

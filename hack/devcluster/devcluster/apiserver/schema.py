@@ -1,8 +1,8 @@
 """Types of objects as a graph of `Node`s, built from published schemas (built-ins) or from a CRD's structural schema.
 
-One graph serves decoding, pruning, defaulting, field ownership, server-side apply and strategic merge patches. Graphs of built-in
-kinds are built on first use, from the JSON schemas that the `kubernetes_validate` package ships; which fields Go always writes
-(`emitted`) comes from data/emitted.json.
+One graph serves decoding, pruning, defaulting, field ownership, server-side apply and strategic merge patches. Graphs of
+built-in kinds are built on first use, from the JSON schemas that the `kubernetes_validate` package ships; which fields Go
+always writes (`emitted`) comes from data/emitted.json.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Kind(IntEnum):
 class Node:
     """One type. Only the attributes of its `kind` mean anything.
 
-    STRUCT: `fields`, `emitted` (field -> zero value that is always written), `name` (of the Go type), `preserve` (unknown fields
-    stay), `embedded` (holds an object with metadata). MAP and LIST: `element`. LIST: `list_type` (atomic, set, map) and `keys`;
-    `patch_merge_key`, `patch_strategy` for strategic merge. SCALAR: `scalar` (string, integer, number, boolean, bytes, time,
-    microtime, quantity, intstr) and `go_type`. `raw` is the schema it came from.
+    STRUCT: `fields`, `emitted` (field -> zero value that is always written), `name` (of the Go type), `preserve` (unknown
+    fields stay), `embedded` (holds an object with metadata). MAP and LIST: `element`. LIST: `list_type` (atomic, set, map)
+    and `keys`; `patch_merge_key`, `patch_strategy` for strategic merge. SCALAR: `scalar` (string, integer, number, boolean,
+    bytes, time, microtime, quantity, intstr) and `go_type`. `raw` is the schema it came from.
     """
 
     __slots__ = (
@@ -188,7 +188,8 @@ def _build(schema: dict[str, Any]) -> Node:
             format_ = schema.get("format", "")
             node.scalar = "bytes" if format_ == "byte" else scalar
             node.go_type = _GO_TYPES.get(
-                format_, {"integer": "int64", "boolean": "bool", "number": "float64"}.get(scalar, scalar)
+                format_,
+                {"integer": "int64", "boolean": "bool", "number": "float64"}.get(scalar, scalar),
             )
             return node
     return Node(Kind.ANY, schema)
@@ -237,7 +238,9 @@ def _custom_object(schema: dict[str, Any], *, root: bool) -> Node:
     properties = schema.get("properties") or {}
     if additional and not properties:
         node = Node(Kind.MAP, schema)
-        node.element = custom_node(additional) if isinstance(additional, dict) else Node(Kind.ANY, {})
+        node.element = (
+            custom_node(additional) if isinstance(additional, dict) else Node(Kind.ANY, {})
+        )
     else:
         node = Node(Kind.STRUCT, schema)
         node.fields = {key: custom_node(sub) for key, sub in properties.items()}

@@ -96,20 +96,21 @@ class _Parser:
         if operator not in _OPERATORS:
             expected = ", ".join(sorted(_OPERATORS))
             raise ValueError(f"found '{operator}', expected: {expected}")
-        if operator in ("in", "notin"):
-            values = self.values()
-        else:
-            values = [self.exact()]
+        values = self.values() if operator in ("in", "notin") else [self.exact()]
         for value in values:
             problems = label_value_problems(value)
             if problems:
-                raise ValueError(f'values[0][{key}]: Invalid value: "{value}": {"; ".join(problems)}')
+                raise ValueError(
+                    f'values[0][{key}]: Invalid value: "{value}": {"; ".join(problems)}'
+                )
         if operator in ("=", "=="):
             operator = "in"
         elif operator == "!=":
             operator = "notin"
         elif operator in ("<", ">") and not values[0].lstrip("-").isdigit():
-            raise ValueError(f'values[0]: Invalid value: "{values[0]}": for \'Gt\', \'Lt\' operators, the value must be an integer')
+            raise ValueError(
+                f"values[0]: Invalid value: \"{values[0]}\": for 'Gt', 'Lt' operators, the value must be an integer"
+            )
         return Requirement(key, operator, frozenset(values))
 
     def exact(self) -> str:
@@ -155,7 +156,9 @@ def label_selector_matches(selector: Mapping[str, Any] | None, labels: Mapping[s
         return False
     operators = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
     return all(
-        Requirement(each["key"], operators[each["operator"]], frozenset(each.get("values") or ())).matches(labels)
+        Requirement(
+            each["key"], operators[each["operator"]], frozenset(each.get("values") or ())
+        ).matches(labels)
         for each in selector.get("matchExpressions") or ()
     )
 
@@ -202,22 +205,39 @@ _SELECTABLE: dict[str, dict[str, FieldGetter]] = {
     "events": {
         **{
             f"involvedObject.{name}": _path_getter(f"involvedObject.{name}")
-            for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+            for name in (
+                "kind",
+                "namespace",
+                "name",
+                "uid",
+                "apiVersion",
+                "resourceVersion",
+                "fieldPath",
+            )
         },
         "reason": _path_getter("reason"),
         "reportingComponent": _path_getter("reportingComponent"),
-        "source": lambda obj: (obj.get("source") or {}).get("component") or obj.get("reportingComponent") or "",
+        "source": lambda obj: (
+            (obj.get("source") or {}).get("component") or obj.get("reportingComponent") or ""
+        ),
         "type": _path_getter("type"),
     },
     "nodes": {"spec.unschedulable": _defaulted("spec.unschedulable", "false")},
-    "namespaces": {"status.phase": _path_getter("status.phase"), "name": _path_getter("metadata.name")},
+    "namespaces": {
+        "status.phase": _path_getter("status.phase"),
+        "name": _path_getter("metadata.name"),
+    },
     "secrets": {"type": _path_getter("type")},
     "replicasets.apps": {"status.replicas": _defaulted("status.replicas", "0")},
     "replicationcontrollers": {"status.replicas": _defaulted("status.replicas", "0")},
-    "certificatesigningrequests.certificates.k8s.io": {"spec.signerName": _path_getter("spec.signerName")},
+    "certificatesigningrequests.certificates.k8s.io": {
+        "spec.signerName": _path_getter("spec.signerName")
+    },
 }
 # Resources whose conversion has no function of its own, so that the message is the generic one.
-_PLAIN_MESSAGE = '"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+_PLAIN_MESSAGE = (
+    '"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +264,9 @@ class FieldRequirement:
 _TERM = re.compile(r"^(.*?)(==|!=|=)(.*)$", re.DOTALL)
 
 
-def parse_fields(text: str, storage_key: str, custom_fields: tuple[str, ...] | None) -> tuple[FieldRequirement, ...]:
+def parse_fields(
+    text: str, storage_key: str, custom_fields: tuple[str, ...] | None
+) -> tuple[FieldRequirement, ...]:
     """Requirements of a field selector. `custom_fields` are the selectableFields of a CRD. Raises StatusError 400."""
     found: list[FieldRequirement] = []
     for term in filter(None, re.split(r"(?<!\\),", text)):
@@ -268,7 +290,9 @@ def _getter(field: str, storage_key: str, custom_fields: tuple[str, ...] | None)
     known = _SELECTABLE.get(storage_key)
     getter = known.get(field) if known is not None else None
     if getter is None:
-        message = f"field label not supported: {field}" if known else _PLAIN_MESSAGE.format(field=field)
+        message = (
+            f"field label not supported: {field}" if known else _PLAIN_MESSAGE.format(field=field)
+        )
         raise bad_request(message)
     return getter
 

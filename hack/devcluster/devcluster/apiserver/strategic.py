@@ -47,7 +47,11 @@ def strategic_merge(node: Node, target: Any, patch: dict[str, Any]) -> dict[str,
 def _merge_value(node: Node, current: Any, value: Any) -> Any:
     if isinstance(value, dict):
         return strategic_merge(node, current, value)
-    if not isinstance(value, list) or node.kind is not Kind.LIST or "merge" not in node.patch_strategy.split(","):
+    if (
+        not isinstance(value, list)
+        or node.kind is not Kind.LIST
+        or "merge" not in node.patch_strategy.split(",")
+    ):
         return value
     if not node.patch_merge_key:
         present = list(current or ())
@@ -76,15 +80,16 @@ def _merge_list(node: Node, current: list[Any], patch: list[Any]) -> list[Any]:
 def _ordered(node: Node, items: list[Any], order: list[Any]) -> list[Any]:
     """Items in the order of `$setElementOrder`; those it does not name keep their place relative to each other."""
     key = node.patch_merge_key
-    places = {(each.get(key) if isinstance(each, dict) else each): index for index, each in enumerate(order)}
-    result: list[Any] = []
+    places = {
+        (each.get(key) if isinstance(each, dict) else each): index
+        for index, each in enumerate(order)
+    }
     named = sorted(
-        (item for item in items if _identity(item, key) in places), key=lambda item: places[_identity(item, key)]
+        (item for item in items if _identity(item, key) in places),
+        key=lambda item: places[_identity(item, key)],
     )
     following = iter(named)
-    for item in items:
-        result.append(next(following) if _identity(item, key) in places else item)
-    return result
+    return [next(following) if _identity(item, key) in places else item for item in items]
 
 
 def _identity(item: Any, key: str) -> Any:

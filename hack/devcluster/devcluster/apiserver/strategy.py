@@ -1,7 +1,7 @@
 """What is special about a resource when its objects are written: defaults, preparation, validation.
 
-A `Strategy` has the hooks of a registry strategy of the real API server; `STRATEGIES` maps storage keys to them. Resources without an
-entry use the plain one. Custom resources have their own (`custom.CustomStrategy`).
+A `Strategy` has the hooks of a registry strategy of the real API server; `STRATEGIES` maps storage keys to them. Resources
+without an entry use the plain one. Custom resources have their own (`custom.CustomStrategy`).
 """
 
 from __future__ import annotations

@@ -16,7 +16,15 @@ from uuid import UUID
 
 from . import decode as decoding
 from .decode import Path, Unknown
-from .errors import FieldError, duplicate, invalid_value, not_supported, required, too_long, too_many
+from .errors import (
+    FieldError,
+    duplicate,
+    invalid_value,
+    not_supported,
+    required,
+    too_long,
+    too_many,
+)
 from .gotime import parse_time
 from .schema import Kind, Node
 
@@ -26,11 +34,19 @@ MISSING: Any = object()
 def prune_and_default(node: Node, value: Any, unknown: Unknown, path: Path = None) -> Any:
     """A fresh copy of `value` without unknown fields (told in `unknown`) and with defaults filled in."""
     if node.kind is Kind.STRUCT:
-        return _struct(node, value, unknown, path) if isinstance(value, dict) else copy.deepcopy(value)
+        return (
+            _struct(node, value, unknown, path) if isinstance(value, dict) else copy.deepcopy(value)
+        )
     if node.kind is Kind.MAP and isinstance(value, dict):
-        return {key: prune_and_default(node.element, item, unknown, (path, key)) for key, item in value.items()}
+        return {
+            key: prune_and_default(node.element, item, unknown, (path, key))
+            for key, item in value.items()
+        }
     if node.kind is Kind.LIST and isinstance(value, list):
-        return [prune_and_default(node.element, item, unknown, (path, i)) for i, item in enumerate(value)]
+        return [
+            prune_and_default(node.element, item, unknown, (path, i))
+            for i, item in enumerate(value)
+        ]
     return copy.deepcopy(value) if isinstance(value, dict | list) else value
 
 
@@ -78,21 +94,28 @@ class Validator:
         elif isinstance(value, list):
             self._list(schema, value, path, old)
         if "enum" in schema and value not in schema["enum"]:
-            self.errors.append(not_supported(path, value, [_plain(each) for each in schema["enum"]]))
+            self.errors.append(
+                not_supported(path, value, [_plain(each) for each in schema["enum"]])
+            )
         if isinstance(value, dict):
             self._object(schema, value, path, old)
         self._combined(schema, value, path)
 
     def _type(self, schema: dict[str, Any], value: Any, path: str) -> bool:
         if schema.get("x-kubernetes-int-or-string"):
-            wanted, ok = "integer,string", isinstance(value, int | str) and not isinstance(value, bool)
+            wanted, ok = (
+                "integer,string",
+                isinstance(value, int | str) and not isinstance(value, bool),
+            )
         else:
             wanted = schema.get("type", "")
             ok = not wanted or _is_type(wanted, value)
         if ok:
             return True
         actual = _type_name(value)
-        message = f'Invalid value: "{actual}": {_in_body(path)} must be of type {wanted}: "{actual}"'
+        message = (
+            f'Invalid value: "{actual}": {_in_body(path)} must be of type {wanted}: "{actual}"'
+        )
         self.errors.append(FieldError("FieldValueTypeInvalid", path, message))
         return False
 
@@ -109,7 +132,7 @@ class Validator:
             self._add(path, value, f"should match '{pattern}'")
         form = schema.get("format")
         if form and not _has_format(form, value):
-            self._add(path, value, f"must be of type {form}: \"{value}\"")
+            self._add(path, value, f'must be of type {form}: "{value}"')
 
     def _number(self, schema: dict[str, Any], value: float, path: str) -> None:
         if "multipleOf" in schema and value % schema["multipleOf"]:
@@ -129,7 +152,9 @@ class Validator:
             elif value < limit:
                 self._add(path, value, f"should be greater than or equal to {limit}")
         form = schema.get("format")
-        if form in ("int32", "int64") and not -(1 << (31 if form == "int32" else 63)) <= value < 1 << (31 if form == "int32" else 63):
+        if form in ("int32", "int64") and not -(
+            1 << (31 if form == "int32" else 63)
+        ) <= value < 1 << (31 if form == "int32" else 63):
             self._add(path, value, f"must be of type {form}: {value}")
 
     def _list(self, schema: dict[str, Any], value: list[Any], path: str, old: Any) -> None:
@@ -153,14 +178,20 @@ class Validator:
         seen: list[Any] = []
         keys = schema.get("x-kubernetes-list-map-keys") or ()
         for index, item in enumerate(value):
-            identity = {key: item[key] for key in keys if key in item} if kind == "map" and isinstance(item, dict) else item
+            identity = (
+                {key: item[key] for key in keys if key in item}
+                if kind == "map" and isinstance(item, dict)
+                else item
+            )
             if identity in seen:
                 self.errors.append(duplicate(f"{path}[{index}]", identity))
             seen.append(identity)
 
     def _object(self, schema: dict[str, Any], value: dict[str, Any], path: str, old: Any) -> None:
         if "minProperties" in schema and len(value) < schema["minProperties"]:
-            self._add(path, len(value), f"should have at least {schema['minProperties']} properties")
+            self._add(
+                path, len(value), f"should have at least {schema['minProperties']} properties"
+            )
         if "maxProperties" in schema and len(value) > schema["maxProperties"]:
             self.errors.append(too_many(path, len(value), schema["maxProperties"]))
         properties = schema.get("properties") or {}
@@ -171,7 +202,9 @@ class Validator:
             if sub is None and isinstance(additional, dict):
                 sub = additional
             if sub is not None:
-                self.check(sub, value[key], f"{path}.{key}" if path else key, before.get(key, MISSING))
+                self.check(
+                    sub, value[key], f"{path}.{key}" if path else key, before.get(key, MISSING)
+                )
         for key in schema.get("required") or ():
             if key not in value:
                 self.errors.append(required(f"{path}.{key}" if path else key))
@@ -190,7 +223,9 @@ class Validator:
             self._whole(path, "must not validate the schema (not)")
 
     def _whole(self, path: str, what: str) -> None:
-        self.errors.append(FieldError("FieldValueInvalid", path or "<nil>", f'Invalid value: "": "{path}" {what}'))
+        self.errors.append(
+            FieldError("FieldValueInvalid", path or "<nil>", f'Invalid value: "": "{path}" {what}')
+        )
 
 
 def is_valid(schema: dict[str, Any], value: Any) -> bool:
@@ -215,9 +250,13 @@ def _correlate(schema: dict[str, Any], old: Any) -> Any:
     keys = schema.get("x-kubernetes-list-map-keys")
     if schema.get("x-kubernetes-list-type") != "map" or not keys:
         return lambda index, item: MISSING
-    known = {tuple(str(each.get(key)) for key in keys): each for each in old if isinstance(each, dict)}
+    known = {
+        tuple(str(each.get(key)) for key in keys): each for each in old if isinstance(each, dict)
+    }
     return lambda index, item: (
-        known.get(tuple(str(item.get(key)) for key in keys), MISSING) if isinstance(item, dict) else MISSING
+        known.get(tuple(str(item.get(key)) for key in keys), MISSING)
+        if isinstance(item, dict)
+        else MISSING
     )
 
 
@@ -227,7 +266,9 @@ def _is_type(wanted: str, value: Any) -> bool:
     if wanted == "boolean":
         return isinstance(value, bool)
     if wanted == "integer":
-        return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
+        return (isinstance(value, int) and not isinstance(value, bool)) or (
+            isinstance(value, float) and value.is_integer()
+        )
     if wanted == "number":
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, list if wanted == "array" else dict)
@@ -284,5 +325,8 @@ _FORMATS: dict[str, Any] = {
     "cidr": ipaddress.ip_network,
     "uri": lambda value: urlsplit(value).scheme,
     "email": lambda value: re.match(r"^[^@\s]+@[^@\s]+$", value),
-    "hostname": lambda value: re.match(r"^[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*\.?$", value),
+    "hostname": lambda value: re.match(
+        r"^[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*\.?$",
+        value,
+    ),
 }

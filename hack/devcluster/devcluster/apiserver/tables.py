@@ -35,7 +35,12 @@ def partial_list(codec: ResourceCodec, page: Page) -> Object:
     from .handlers import list_metadata
 
     items = [partial(codec.from_storage(stored.object)) for stored in page.items]
-    return {"kind": "PartialObjectMetadataList", "apiVersion": META_API, "metadata": list_metadata(page), "items": items}
+    return {
+        "kind": "PartialObjectMetadataList",
+        "apiVersion": META_API,
+        "metadata": list_metadata(page),
+        "items": items,
+    }
 
 
 def table_of_page(codec: ResourceCodec, page: Page, include: str, now: float) -> Object:
@@ -55,7 +60,13 @@ def table_of_object(codec: ResourceCodec, obj: Object, include: str, now: float)
 
 
 def _table(metadata: Object, columns: list[Object] | None, rows: list[Object]) -> Object:
-    return {"kind": "Table", "apiVersion": META_API, "metadata": metadata, "columnDefinitions": columns, "rows": rows}
+    return {
+        "kind": "Table",
+        "apiVersion": META_API,
+        "metadata": metadata,
+        "columnDefinitions": columns,
+        "rows": rows,
+    }
 
 
 def render_watch(stream: WatchStream, include: str, clock: Callable[[], float]) -> None:
@@ -142,15 +153,34 @@ def printer_for(codec: ResourceCodec) -> Printer:
 def _custom_printer(raw: list[Object]) -> Printer:
     columns = [Column("Name", description=_meta("name"), format="name")]
     paths = []
-    for each in raw or [{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": _meta("creationTimestamp")}]:
-        description = each.get("description") or f"Custom resource definition column (in JSONPath format): {each['jsonPath']}"
+    for each in raw or [
+        {
+            "name": "Age",
+            "type": "date",
+            "jsonPath": ".metadata.creationTimestamp",
+            "description": _meta("creationTimestamp"),
+        }
+    ]:
+        description = (
+            each.get("description")
+            or f"Custom resource definition column (in JSONPath format): {each['jsonPath']}"
+        )
         columns.append(
-            Column(each["name"], each["type"], description, each.get("format", ""), each.get("priority", 0))
+            Column(
+                each["name"],
+                each["type"],
+                description,
+                each.get("format", ""),
+                each.get("priority", 0),
+            )
         )
         paths.append((each["type"], compile_path(each["jsonPath"])))
 
     def cells(obj: Object, now: float) -> list[Any]:
-        return [obj["metadata"]["name"], *(_custom_cell(type_, next(find(path, obj), None), now) for type_, path in paths)]
+        return [
+            obj["metadata"]["name"],
+            *(_custom_cell(type_, next(find(path, obj), None), now) for type_, path in paths),
+        ]
 
     return Printer(columns, cells)
 

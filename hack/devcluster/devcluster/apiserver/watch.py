@@ -14,8 +14,14 @@ from devcluster.storage import CompactedError, Event, EventType, Storage, Stored
 
 from . import fanout
 from .codec import ResourceCodec
-from .errors import StatusError, bad_request, expired, invalid, too_large_resource_version
-from .errors import FieldError
+from .errors import (
+    FieldError,
+    StatusError,
+    bad_request,
+    expired,
+    invalid,
+    too_large_resource_version,
+)
 from .lists import parse_revision
 from .selectors import Selection
 
@@ -77,7 +83,12 @@ class WatchStream:
     """One client's watch: what it sees, in which form, and until when."""
 
     def __init__(
-        self, storage: Storage, codec: ResourceCodec, namespace: str | None, query: WatchQuery, selection: Selection
+        self,
+        storage: Storage,
+        codec: ResourceCodec,
+        namespace: str | None,
+        query: WatchQuery,
+        selection: Selection,
     ) -> None:
         self.storage = storage
         self.codec = codec
@@ -86,7 +97,9 @@ class WatchStream:
         self.namespace = namespace
         self.render: Render = lambda event, seen: fanout.event_bytes(codec, event, seen)
         self.render_bookmark: Callable[[dict[str, object]], bytes] = self._bookmark_bytes
-        self.hold: Callable[[], float | None] | None = None  # a fault: seconds to hold events back, None for ever
+        self.hold: Callable[[], float | None] | None = (
+            None  # a fault: seconds to hold events back, None for ever
+        )
         self.first: list[bytes] = []
         self.watch: Watch | None = None
         self._error: StatusError | None = None
@@ -101,7 +114,11 @@ class WatchStream:
             self.watch = self.storage.watch(key, self.namespace)
             return
         if query.initial or (query.since is None and not query.most_recent):
-            self.first = [self._added(item) for item in self.storage.list(key, self.namespace) if self.selection.matches(item)]
+            self.first = [
+                self._added(item)
+                for item in self.storage.list(key, self.namespace)
+                if self.selection.matches(item)
+            ]
             if query.initial and query.bookmarks:
                 self.first.append(self._bookmark({INITIAL_END: "true"}))
             self.watch = self.storage.watch(key, self.namespace)
@@ -123,7 +140,11 @@ class WatchStream:
 
     def _bookmark_bytes(self, metadata: dict[str, object]) -> bytes:
         info = self.codec.info
-        obj: dict[str, object] = {"kind": info.kind, "apiVersion": info.api_version, "metadata": metadata}
+        obj: dict[str, object] = {
+            "kind": info.kind,
+            "apiVersion": info.api_version,
+            "metadata": metadata,
+        }
         for name, empty in self.codec.node.emitted.items():
             obj[name] = empty
         return to_json({"type": "BOOKMARK", "object": obj}) + b"\n"
@@ -146,7 +167,7 @@ class WatchStream:
     async def _pump(self, watch: Watch, response: web.StreamResponse) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        timeout = self.query.timeout or random.uniform(MIN_TIMEOUT, 2 * MIN_TIMEOUT)  # noqa: S311
+        timeout = self.query.timeout or random.uniform(MIN_TIMEOUT, 2 * MIN_TIMEOUT)
         deadline = started + timeout
         bookmark_at = self._next_bookmark(started, deadline)
         busy = False

@@ -1,8 +1,8 @@
 """History of changes and the watches fed from it.
 
-Every change of one resource is an `Event`, kept in order until compaction. A `Watch` first replays what it missed, then gets each
-new event as it happens; it never loses one and never blocks a writer. Bytes of an event are encoded once per representation
-and shared by all watchers (`Event.cache`).
+Every change of one resource is an `Event`, kept in order until compaction. A `Watch` first replays what it missed, then gets
+each new event as it happens; it never loses one and never blocks a writer. Bytes of an event are encoded once per
+representation and shared by all watchers (`Event.cache`).
 """
 
 from __future__ import annotations

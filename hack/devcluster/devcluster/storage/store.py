@@ -1,15 +1,15 @@
 """The store itself: objects by resource, namespace and name, one resourceVersion for all.
 
-Guarantees: every write gets the next resourceVersion; a write with a stale expected revision changes nothing; listing is in the
-order of names within namespaces, as etcd keys are; a state that is still in the history can be listed as it was. Synchronous:
-within one event loop a read followed by a write without `await` between them is atomic.
+Guarantees: every write gets the next resourceVersion; a write with a stale expected revision changes nothing; listing is in
+the order of names within namespaces, as etcd keys are; a state that is still in the history can be listed as it was.
+Synchronous: within one event loop a read followed by a write without `await` between them is atomic.
 """
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .events import Event, EventType, History, Watch
@@ -125,7 +125,7 @@ class Storage:
         found = self._resources.get(resource)
         return list(found.items(namespace)) if found is not None else []
 
-    def list_at(self, resource: str, namespace: str | None, revision: int) -> list[Stored]:
+    def list_at(self, resource: str, namespace: str | None, revision: int) -> Sequence[Stored]:
         """The list as it was at `revision`. Raises CompactedError when the history does not reach back."""
         found = self._resource(resource)
         if revision < found.history.floor:
@@ -149,7 +149,7 @@ class Storage:
         found = self._resources.get(resource)
         return found.count if found is not None else 0
 
-    def resources(self) -> list[str]:
+    def resources(self) -> Sequence[str]:
         """Storage keys that hold or held objects."""
         return list(self._resources)
 

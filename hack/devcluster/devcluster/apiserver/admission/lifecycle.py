@@ -1,7 +1,7 @@
 """Admission about the life of objects: namespaces that must stay, and owners that a writer may not block.
 
-That nothing new comes into a namespace that is going is the registry's own rule. Sources: plugin/pkg/admission/namespace/lifecycle and
-plugin/pkg/admission/gc.
+That nothing new comes into a namespace that is going is the registry's own rule. Sources:
+plugin/pkg/admission/namespace/lifecycle and plugin/pkg/admission/gc.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def protect_namespaces(
 class OwnerReferencesPermission:
     """OwnerReferencesPermissionEnforcement, which OpenShift has on and kubeadm off.
 
-    Who changes owner references must be allowed to delete the object; who sets blockOwnerDeletion must be allowed to update the
-    finalizers of the owner.
+    Who changes owner references must be allowed to delete the object; who sets blockOwnerDeletion must be allowed to update
+    the finalizers of the owner.
     """
 
     phase = "validating"

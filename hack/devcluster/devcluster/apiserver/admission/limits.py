@@ -1,7 +1,7 @@
 """LimitRanger: default requests and limits of containers, and the bounds of containers and Pods.
 
-Covers types Container and Pod of LimitRange (defaults, min, max, maxLimitRequestRatio) for cpu, memory and other plain resources;
-not PersistentVolumeClaims. Wording as in plugin/pkg/admission/limitranger.
+Covers types Container and Pod of LimitRange (defaults, min, max, maxLimitRequestRatio) for cpu, memory and other plain
+resources; not PersistentVolumeClaims. Wording as in plugin/pkg/admission/limitranger.
 """
 
 from __future__ import annotations
@@ -53,13 +53,19 @@ def _fill(pod: Object, limit: Object) -> None:
         ("request", "requests", _default_requests(limit)),
         ("limit", "limits", limit.get("default") or {}),
     )
-    for title, containers in (("container", spec["containers"]), ("init container", spec.get("initContainers") or ())):
+    for title, containers in (
+        ("container", spec["containers"]),
+        ("init container", spec.get("initContainers") or ()),
+    ):
         for container in containers:
             resources = container.setdefault("resources", {})
             for singular, field, values in defaults:
                 missing = sorted(set(values) - set(resources.get(field) or {}))
                 if missing:
-                    resources[field] = {**(resources.get(field) or {}), **{key: values[key] for key in missing}}
+                    resources[field] = {
+                        **(resources.get(field) or {}),
+                        **{key: values[key] for key in missing},
+                    }
                     said.append(f"{', '.join(missing)} {singular} for {title} {container['name']}")
     if said:
         annotations = pod["metadata"].setdefault("annotations", {})
@@ -113,7 +119,9 @@ def _bounds(
     return found + _ratios(limit, kind, requests, limits)
 
 
-def _ratios(limit: Object, kind: str, requests: dict[str, Decimal], limits: dict[str, Decimal]) -> list[str]:
+def _ratios(
+    limit: Object, kind: str, requests: dict[str, Decimal], limits: dict[str, Decimal]
+) -> list[str]:
     found: list[str] = []
     ratios: dict[str, Any] = limit.get("maxLimitRequestRatio") or {}
     for name, text in sorted(ratios.items()):

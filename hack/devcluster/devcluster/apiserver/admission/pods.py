@@ -1,7 +1,7 @@
 """Admission of Pods: their ServiceAccount and its token, priority, default tolerations, limits of a namespace's LimitRanges.
 
-Wording and what is filled in are those of plugin/pkg/admission (serviceaccount, priority, defaulttolerationseconds). Only the creation
-of a Pod is touched.
+Wording and what is filled in are those of plugin/pkg/admission (serviceaccount, priority, defaulttolerationseconds). Only the
+creation of a Pod is touched.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class ServiceAccountAdmission:
         without = [each for each in containers if not _has_mount(each)]
         if not without:
             return
-        name = TOKEN_VOLUME_PREFIX + "".join(self._random.choices(_SUFFIX_ALPHABET, k=_SUFFIX_LENGTH))
+        name = TOKEN_VOLUME_PREFIX + "".join(
+            self._random.choices(_SUFFIX_ALPHABET, k=_SUFFIX_LENGTH)
+        )
         for container in without:
             mount = {"name": name, "readOnly": True, "mountPath": TOKEN_PATH}
             container["volumeMounts"] = [*(container.get("volumeMounts") or ()), mount]

@@ -1,7 +1,7 @@
 """PodSecurity: holds Pods to the Pod Security Standard of their namespace's labels.
 
-`pod-security.kubernetes.io/enforce` refuses Pods, `warn` warns about Pods and about what makes Pods; `audit` has nowhere to go and is
-not looked at. Every version of the standards is the latest one.
+`pod-security.kubernetes.io/enforce` refuses Pods, `warn` warns about Pods and about what makes Pods; `audit` has nowhere to
+go and is not looked at. Every version of the standards is the latest one.
 """
 
 from __future__ import annotations
@@ -72,12 +72,16 @@ class PodSecurity:
         labels = stored.labels if stored is not None else {}
         level = labels.get(f"{PREFIX}enforce", "")
         if enforce and level:
-            text = _told(level, labels.get(f"{PREFIX}enforce-version", "latest"), violations(level, spec))
+            text = _told(
+                level, labels.get(f"{PREFIX}enforce-version", "latest"), violations(level, spec)
+            )
             if text:
                 raise forbidden("", "pods", attributes.name, f"violates {text}")
         level = labels.get(f"{PREFIX}warn", "")
         if level:
-            text = _told(level, labels.get(f"{PREFIX}warn-version", "latest"), violations(level, spec))
+            text = _told(
+                level, labels.get(f"{PREFIX}warn-version", "latest"), violations(level, spec)
+            )
             if text:
                 attributes.warn(f"would violate {text}")
 
@@ -85,7 +89,9 @@ class PodSecurity:
 def _told(level: str, version: str, found: list[Finding]) -> str:
     if not found:
         return ""
-    return f'PodSecurity "{level}:{version}": ' + ", ".join(f"{why} ({detail})" for why, detail in found)
+    return f'PodSecurity "{level}:{version}": ' + ", ".join(
+        f"{why} ({detail})" for why, detail in found
+    )
 
 
 def _check_labels(namespace: Object) -> None:

@@ -1,7 +1,7 @@
 """The checks of the Pod Security Standards, baseline and restricted, on the spec of a Pod.
 
-A check returns (reason, detail) of what it forbids, or None; the words are those of k8s.io/pod-security-admission/policy. Left out:
-Windows' HostProcess, AppArmor by annotation, and hosts in probes and lifecycle hooks.
+A check returns (reason, detail) of what it forbids, or None; the words are those of k8s.io/pod-security-admission/policy.
+Left out: Windows' HostProcess, AppArmor by annotation, and hosts in probes and lifecycle hooks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,21 @@ Finding = tuple[str, str]
 Check = Callable[[Spec], Finding | None]
 
 _BASELINE_CAPABILITIES = frozenset(
-    "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE SETFCAP SETGID SETPCAP SETUID SYS_CHROOT".split()
+    [
+        "AUDIT_WRITE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "MKNOD",
+        "NET_BIND_SERVICE",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_CHROOT",
+    ]
 )
 _SYSCTLS = frozenset(
     {
@@ -33,9 +47,20 @@ _SYSCTLS = frozenset(
         "net.ipv4.tcp_wmem",
     }
 )
-_SELINUX_TYPES = frozenset({"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"})
+_SELINUX_TYPES = frozenset(
+    {"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
+)
 _RESTRICTED_VOLUMES = frozenset(
-    {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+    {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
 )
 _SECCOMP_TYPES = frozenset({"RuntimeDefault", "Localhost"})
 
@@ -140,7 +165,11 @@ def host_ports(spec: Spec) -> Finding | None:
 def privileged(spec: Spec) -> Finding | None:
     """No privileged container."""
     names = [name for name, _, context in _containers(spec) if context.get("privileged")]
-    return ("privileged", f"{_named(names)} must not set securityContext.privileged=true") if names else None
+    return (
+        ("privileged", f"{_named(names)} must not set securityContext.privileged=true")
+        if names
+        else None
+    )
 
 
 def proc_mount(spec: Spec) -> Finding | None:
@@ -153,7 +182,10 @@ def proc_mount(spec: Spec) -> Finding | None:
     if not bad:
         return None
     names, values = [name for name, _ in bad], sorted({value for _, value in bad})
-    return "procMount", f"{_named(names)} must not set securityContext.procMount to {_quote(values)}"
+    return (
+        "procMount",
+        f"{_named(names)} must not set securityContext.procMount to {_quote(values)}",
+    )
 
 
 def selinux(spec: Spec) -> Finding | None:
@@ -178,7 +210,9 @@ def selinux(spec: Spec) -> Finding | None:
     said = [f"{_plural('type', list(types))} {_quote(sorted(types))}"] if types else []
     said += ["user may not be set"] if user else []
     said += ["role may not be set"] if role else []
-    detail = f"{_setters(pod, names)} set forbidden securityContext.seLinuxOptions: {'; '.join(said)}"
+    detail = (
+        f"{_setters(pod, names)} set forbidden securityContext.seLinuxOptions: {'; '.join(said)}"
+    )
     return "seLinuxOptions", detail
 
 
@@ -217,7 +251,9 @@ def sysctls(spec: Spec) -> Finding | None:
 def privilege_escalation(spec: Spec) -> Finding | None:
     """Every container gives up gaining privileges."""
     names = [
-        name for name, _, context in _containers(spec) if context.get("allowPrivilegeEscalation") is not False
+        name
+        for name, _, context in _containers(spec)
+        if context.get("allowPrivilegeEscalation") is not False
     ]
     if not names:
         return None
@@ -281,7 +317,10 @@ def run_as_non_root(spec: Spec) -> Finding | None:
             silent.append(name)
     reason = "runAsNonRoot != true"
     if pod is False or wrong:
-        return reason, f"{_setters(pod is False, wrong)} must not set securityContext.runAsNonRoot=false"
+        return (
+            reason,
+            f"{_setters(pod is False, wrong)} must not set securityContext.runAsNonRoot=false",
+        )
     if silent:
         return reason, f"pod or {_named(silent)} must set securityContext.runAsNonRoot=true"
     return None
@@ -305,12 +344,12 @@ def seccomp_restricted(spec: Spec) -> Finding | None:
         return wrong
     if _pod_context(spec).get("seccompProfile") is not None:
         return None
-    names = [name for name, _, context in _containers(spec) if context.get("seccompProfile") is None]
+    names = [
+        name for name, _, context in _containers(spec) if context.get("seccompProfile") is None
+    ]
     if not names:
         return None
-    detail = (
-        f'pod or {_named(names)} must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"'
-    )
+    detail = f'pod or {_named(names)} must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"'
     return "seccompProfile", detail
 
 

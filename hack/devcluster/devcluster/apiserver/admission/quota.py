@@ -1,8 +1,8 @@
 """ResourceQuota: how much of a namespace's quotas is used, kept as objects come and go; refusal of what would exceed them.
 
-Counted are objects (`pods`, `configmaps`, `count/jobs.batch` …; Pods that have ended count for `count/pods` only) and requests and
-limits of Pods. Scopes of quotas are not looked at. Usage is kept only for namespaces that have a quota, and written to its status.
-Wording as in apiserver/plugin/resourcequota.
+Counted are objects (`pods`, `configmaps`, `count/jobs.batch` …; Pods that have ended count for `count/pods` only) and
+requests and limits of Pods. Scopes of quotas are not looked at. Usage is kept only for namespaces that have a quota, and
+written to its status. Wording as in apiserver/plugin/resourcequota.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ COUNT_PREFIX = "count/"
 _ENDED = ("Succeeded", "Failed")
 # Resources that have a plain name in quotas beside count/<resource>.
 _PLAIN_NAMES = frozenset(
-    {"configmaps", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas", "secrets", "services"}
+    {
+        "configmaps",
+        "persistentvolumeclaims",
+        "replicationcontrollers",
+        "resourcequotas",
+        "secrets",
+        "services",
+    }
 )
 _COMPUTE = ("cpu", "memory", "ephemeral-storage")
 _ZERO = Decimal(0)
@@ -62,12 +69,19 @@ class QuotaAdmission:
         self, attributes: Attributes, obj: Object | None, old: Object | None, /
     ) -> Object | None:
         """Admit, or raise StatusError 403 naming the first quota that is exceeded."""
-        if obj is None or attributes.operation != "CREATE" or attributes.subresource or not attributes.namespace:
+        if (
+            obj is None
+            or attributes.operation != "CREATE"
+            or attributes.subresource
+            or not attributes.namespace
+        ):
             return obj
         quotas = self._storage.list("resourcequotas", attributes.namespace)
         if not quotas:
             return obj
-        info = self._registry.catalog.find(attributes.group, attributes.version, attributes.resource)
+        info = self._registry.catalog.find(
+            attributes.group, attributes.version, attributes.resource
+        )
         if info is None or info.storage_key == "resourcequotas":
             return obj
         asked = usage_of(info.storage_key, obj)
@@ -104,7 +118,9 @@ class QuotaAdmission:
                 return
             usage = self._usage[namespace]
             for name in {*before, *after}:
-                usage[name] = usage.get(name, _ZERO) + after.get(name, _ZERO) - before.get(name, _ZERO)
+                usage[name] = (
+                    usage.get(name, _ZERO) + after.get(name, _ZERO) - before.get(name, _ZERO)
+                )
         self._publish(namespace)
 
     def _used(self, namespace: str) -> Amounts:
@@ -127,7 +143,9 @@ class QuotaAdmission:
                 now = {name: format_quantity(name, used.get(name, _ZERO)) for name in hard}
                 status = {"hard": hard, "used": now}
                 if stored.object.get("status") != status:
-                    self._client.patch_status(RESOURCEQUOTAS, namespace, stored.name, {"status": status})
+                    self._client.patch_status(
+                        RESOURCEQUOTAS, namespace, stored.name, {"status": status}
+                    )
         except StatusError:
             return  # the namespace is going
         finally:
@@ -164,7 +182,9 @@ def _unspecified(spec: Object, hard: Iterable[str]) -> str:
             continue
         containers = [*(spec.get("initContainers") or ()), *spec["containers"]]
         without = [
-            each["name"] for each in containers if resource not in amounts(each, field or "requests")
+            each["name"]
+            for each in containers
+            if resource not in amounts(each, field or "requests")
         ]
         if without:
             parts.append(f"{constraint} for: {','.join(sorted(without))}")

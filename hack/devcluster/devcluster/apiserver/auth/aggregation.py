@@ -32,8 +32,10 @@ class ClusterRoleAggregation:
         """Bring every aggregated ClusterRole up to date; they may aggregate one another."""
         self._busy = True
         try:
-            while any([self._update(role) for role in self._aggregated()]):
-                pass
+            changed = True
+            while changed:
+                changes = [self._update(role) for role in self._aggregated()]
+                changed = any(changes)
         finally:
             self._busy = False
 
@@ -51,7 +53,9 @@ class ClusterRoleAggregation:
                     rules += [rule for rule in other.get("rules") or () if rule not in rules]
         if rules == (role.get("rules") or []):
             return False
-        self._client.update(_CLUSTER_ROLES, None, role["metadata"]["name"], {**role, "rules": rules})
+        self._client.update(
+            _CLUSTER_ROLES, None, role["metadata"]["name"], {**role, "rules": rules}
+        )
         return True
 
 

@@ -1,6 +1,7 @@
 """What a new cluster has before anybody writes to it: namespaces, priority classes, the default RBAC.
 
-The RBAC objects (data/rbac.json) are those of a 1.36 API server, cluster-admin, admin, edit, view and every system: role and binding.
+The RBAC objects (data/rbac.json) are those of a 1.36 API server, cluster-admin, admin, edit, view and every system: role and
+binding.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def _ensure(registry: Registry, obj: dict[str, Any]) -> None:
     try:
         registry.create(info, namespace, obj, WriteContext(manager=MANAGER))
     except StatusError as error:
-        raise RuntimeError(f"cannot create {obj['kind']} {obj['metadata']['name']}: {error}") from error
+        raise RuntimeError(
+            f"cannot create {obj['kind']} {obj['metadata']['name']}: {error}"
+        ) from error
 
 
 def _info(registry: Registry, obj: dict[str, Any]) -> ResourceInfo:

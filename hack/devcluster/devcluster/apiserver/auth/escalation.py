@@ -50,7 +50,11 @@ class EscalationCheck:
         if self._allowed(user, replace(attributes, verb="escalate")):
             return
         if obj.get("aggregationRule"):
-            self._confirm(attributes, user, (Rule(("*",), ("*",), ("*",)), Rule(("*",), non_resource_urls=("*",))))
+            self._confirm(
+                attributes,
+                user,
+                (Rule(("*",), ("*",), ("*",)), Rule(("*",), non_resource_urls=("*",))),
+            )
         self._confirm(attributes, user, decode_rules(obj.get("rules")))
 
     def _check_binding(

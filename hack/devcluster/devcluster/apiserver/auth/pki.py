@@ -1,7 +1,7 @@
 """Keys and certificates of a cluster: one CA, the server's certificate, client certificates.
 
-All keys are ECDSA P-256, which every Kubernetes client takes and which is made in under a millisecond. Nothing here is for production:
-private keys lie unencrypted in the cluster's directory, readable by their owner only.
+All keys are ECDSA P-256, which every Kubernetes client takes and which is made in under a millisecond. Nothing here is for
+production: private keys lie unencrypted in the cluster's directory, readable by their owner only.
 """
 
 from __future__ import annotations
@@ -48,9 +48,7 @@ class KeyPair:
 class CertificateAuthority:
     """A self-signed CA that issues certificates for servers and users."""
 
-    def __init__(
-        self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
-    ) -> None:
+    def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
         self._certificate = certificate
         self._key = key
 

@@ -1,7 +1,7 @@
 """The RBAC authorizer: Roles, ClusterRoles and their bindings, as they are stored at this moment.
 
-`system:masters` may do everything. Decisions and their reasons are those of plugin/pkg/auth/authorizer/rbac. The effective rules of a
-user in a namespace are kept until a Role, ClusterRole or binding changes.
+`system:masters` may do everything. Decisions and their reasons are those of plugin/pkg/auth/authorizer/rbac. The effective
+rules of a user in a namespace are kept until a Role, ClusterRole or binding changes.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ class RBACAuthorizer:
                 said = f'ClusterRoleBinding "{metadata["name"]}"'
             else:
                 said = f'RoleBinding "{metadata["name"]}/{bound_in}"'
-            grants.append(Grant(f'{said} of {kind} "{name}" to {_describe(subject, bound_in)}', rules))
+            grants.append(
+                Grant(f'{said} of {kind} "{name}" to {_describe(subject, bound_in)}', rules)
+            )
         return Grants(tuple(grants), tuple(errors))
 
     def _applicable(self, namespace: str) -> Iterator[tuple[dict[str, Any], bool]]:

@@ -69,9 +69,7 @@ class Reviews:
         info = _token_request_info()
         handlers.register("", "serviceaccounts", "token", self._handler(info, requests.answer))
 
-    def _handler(
-        self, info: ResourceInfo, answer: Answer
-    ) -> Callable[[SubresourceRequest], Any]:
+    def _handler(self, info: ResourceInfo, answer: Answer) -> Callable[[SubresourceRequest], Any]:
         codec = ResourceCodec(info)
 
         async def handle(call: SubresourceRequest) -> web.StreamResponse:
@@ -122,7 +120,9 @@ class Reviews:
         spec = review.get("spec") or {}
         errors = []
         if not spec.get("user") and not spec.get("groups"):
-            errors.append(invalid_value("spec.user", "", "at least one of user or group must be specified"))
+            errors.append(
+                invalid_value("spec.user", "", "at least one of user or group must be specified")
+            )
         namespace = call.attributes.namespace
         given = (spec.get("resourceAttributes") or {}).get("namespace", "")
         if namespace and given != namespace:
@@ -132,7 +132,9 @@ class Reviews:
         if errors:
             raise invalid(AUTHORIZATION, "", "", errors)
         extra = {key: tuple(values) for key, values in (spec.get("extra") or {}).items()}
-        user = User(spec.get("user", ""), spec.get("uid", ""), tuple(spec.get("groups") or ()), extra)
+        user = User(
+            spec.get("user", ""), spec.get("uid", ""), tuple(spec.get("groups") or ()), extra
+        )
         return self._decide(review, user)
 
     def _self_subject_access_review(self, call: SubresourceRequest, review: Object) -> Object:

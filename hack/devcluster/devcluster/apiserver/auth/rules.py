@@ -1,7 +1,7 @@
 """RBAC rules: what one rule allows, and whether rules cover other rules.
 
-Pure functions over `Rule`, as rbac/v1 PolicyRule with its lists as tuples. Sources: pkg/apis/rbac/v1/evaluation_helpers.go and
-pkg/registry/rbac/validation (policy_comparator.go, policy_compact.go).
+Pure functions over `Rule`, as rbac/v1 PolicyRule with its lists as tuples. Sources: pkg/apis/rbac/v1/evaluation_helpers.go
+and pkg/registry/rbac/validation (policy_comparator.go, policy_compact.go).
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ def compact(singles: Iterable[Rule]) -> list[Rule]:
     """Single permissions with those that differ only in their verb as one rule."""
     verbs: dict[Rule, list[str]] = {}
     for single in singles:
-        key = Rule((), single.api_groups, single.resources, single.resource_names, single.non_resource_urls)
+        key = Rule(
+            (), single.api_groups, single.resources, single.resource_names, single.non_resource_urls
+        )
         known = verbs.setdefault(key, [])
         if single.verbs[0] not in known:
             known.append(single.verbs[0])

@@ -1,7 +1,7 @@
 """Tokens of ServiceAccounts: issued for a time and perhaps an object, valid as long as account and object are.
 
-Claims and checks are those of the API server's bound tokens (pkg/serviceaccount/claims.go): a token dies with its ServiceAccount,
-with the Pod or Secret it is bound to (their uids count, not their names), and with its expiry.
+Claims and checks are those of the API server's bound tokens (pkg/serviceaccount/claims.go): a token dies with its
+ServiceAccount, with the Pod or Secret it is bound to (their uids count, not their names), and with its expiry.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ ISSUER = "https://kubernetes.default.svc.cluster.local"
 DEFAULT_SECONDS = 3600
 MIN_SECONDS = 600
 MAX_SECONDS = 1 << 32
-# The projected token of a Pod asks for 3607 s and gets a year, so that old clients that never read the file again go on working.
+# The projected token of a Pod asks for 3607 s and gets a year, so that old clients that never read the file again go on
+# working.
 PROJECTED_SECONDS = 3607
 EXTENDED_SECONDS = 365 * 24 * 3600
 VERIFIED_KEPT = 4096

@@ -97,5 +97,7 @@ def _expiration_errors(seconds: int) -> list[FieldError]:
     if seconds < MIN_SECONDS:
         return [invalid_value(field, seconds, "may not specify a duration less than 10 minutes")]
     if seconds > MAX_SECONDS:
-        return [invalid_value(field, seconds, "may not specify a duration larger than 2^32 seconds")]
+        return [
+            invalid_value(field, seconds, "may not specify a duration larger than 2^32 seconds")
+        ]
     return []

@@ -13,8 +13,8 @@ Object = dict[str, Any]
 MAX_DATA = 1048576
 _KEY = re.compile(r"^[-._a-zA-Z0-9]+$")
 _KEY_TEXT = (
-    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', "
-    "regex used for validation is '[-._a-zA-Z0-9]+')"
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+    "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
 )
 
 
@@ -66,10 +66,14 @@ class Data(Strategy):
         errors = self.validate(new)
         if old.get("immutable"):
             if not new.get("immutable"):
-                errors.append(field_forbidden("immutable", "field is immutable when `immutable` is set"))
+                errors.append(
+                    field_forbidden("immutable", "field is immutable when `immutable` is set")
+                )
             for field in self._fields:
                 if (new.get(field) or {}) != (old.get(field) or {}):
-                    errors.append(field_forbidden(field, "field is immutable when `immutable` is set"))
+                    errors.append(
+                        field_forbidden(field, "field is immutable when `immutable` is set")
+                    )
         return errors
 
 

@@ -12,10 +12,22 @@ Object = dict[str, Any]
 
 UNLIMITED = 2147483647
 DEFAULT_BACKOFF_LIMIT = 6
-LABELS = ("batch.kubernetes.io/controller-uid", "controller-uid", "batch.kubernetes.io/job-name", "job-name")
+LABELS = (
+    "batch.kubernetes.io/controller-uid",
+    "controller-uid",
+    "batch.kubernetes.io/job-name",
+    "job-name",
+)
 MAX_NAME = 63
 POLICIES = ("OnFailure", "Never")
-_IMMUTABLE = ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy", "selector")
+_IMMUTABLE = (
+    "completionMode",
+    "podFailurePolicy",
+    "backoffLimitPerIndex",
+    "managedBy",
+    "successPolicy",
+    "selector",
+)
 
 
 class Jobs(Strategy):
@@ -67,7 +79,9 @@ class Jobs(Strategy):
             errors += [invalid_value("spec.template.labels", name, text)] * 2
         policy = (spec["template"].get("spec") or {}).get("restartPolicy")
         if not policy:
-            errors.append(required("spec.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"'))
+            errors.append(
+                required("spec.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"')
+            )
         elif policy not in POLICIES:
             errors.append(not_supported("spec.template.spec.restartPolicy", policy, POLICIES))
         return errors
@@ -77,8 +91,12 @@ class Jobs(Strategy):
         errors = self.validate(new)
         for field in _IMMUTABLE:
             if new["spec"].get(field) != old["spec"].get(field):
-                errors.append(invalid_value(f"spec.{field}", new["spec"].get(field), "field is immutable"))
+                errors.append(
+                    invalid_value(f"spec.{field}", new["spec"].get(field), "field is immutable")
+                )
         suspended = old["spec"].get("suspend") and not (old.get("status") or {}).get("startTime")
         if new["spec"]["template"] != old["spec"]["template"] and not suspended:
-            errors.append(invalid_value("spec.template", new["spec"]["template"], "field is immutable"))
+            errors.append(
+                invalid_value("spec.template", new["spec"]["template"], "field is immutable")
+            )
         return errors

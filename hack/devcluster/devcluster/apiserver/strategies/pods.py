@@ -43,14 +43,26 @@ class Pods(Strategy):
             return [field_forbidden("spec", _FORBIDDEN)]
         before, after = (x["spec"].get("activeDeadlineSeconds") for x in (old, new))
         if before is not None and (after is None or after > before):
-            text = "must be less than or equal to previous value" if after is not None else "must not update from a positive integer to nil value"
-            return [FieldError("FieldValueInvalid", "spec.activeDeadlineSeconds", f"Invalid value: {after}: {text}")]
+            text = (
+                "must be less than or equal to previous value"
+                if after is not None
+                else "must not update from a positive integer to nil value"
+            )
+            return [
+                FieldError(
+                    "FieldValueInvalid",
+                    "spec.activeDeadlineSeconds",
+                    f"Invalid value: {after}: {text}",
+                )
+            ]
         return []
 
     def grace_period(self, obj: Object, requested: int | None) -> int:
         """A Pod without a node, or one that has ended, goes at once."""
         spec = obj["spec"]
-        period = requested if requested is not None else spec.get("terminationGracePeriodSeconds", 30)
+        period = (
+            requested if requested is not None else spec.get("terminationGracePeriodSeconds", 30)
+        )
         if not spec.get("nodeName") or (obj.get("status") or {}).get("phase") in ENDED:
             return 0
         return int(period)
@@ -65,7 +77,11 @@ def quality(spec: Object) -> str:
         requests |= {x for x in ("cpu", "memory") if wanted.get(x)}
         limits |= {x for x in ("cpu", "memory") if most.get(x)}
         for name in ("cpu", "memory"):
-            same = name in most and name in wanted and parse(str(most[name])) == parse(str(wanted[name]))
+            same = (
+                name in most
+                and name in wanted
+                and parse(str(most[name])) == parse(str(wanted[name]))
+            )
             guaranteed = guaranteed and same
     if not requests and not limits:
         return "BestEffort"
@@ -73,7 +89,9 @@ def quality(spec: Object) -> str:
 
 
 def _comparable(spec: Object) -> Object:
-    kept = deepcopy({k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations")})
+    kept = deepcopy(
+        {k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations")}
+    )
     for container in [*(kept.get("initContainers") or ()), *(kept.get("containers") or ())]:
         container.pop("image", None)
     return kept
