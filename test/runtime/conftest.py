@@ -4,6 +4,9 @@ from collections.abc import AsyncIterator
 import pytest
 from virtualtime import FakeClock
 
+from kubetask_controller.runtime import metricsserver
+from kubetask_controller.runtime.metrics import Metrics
+
 
 @pytest.fixture
 async def clock() -> AsyncIterator[FakeClock]:
@@ -11,6 +14,16 @@ async def clock() -> AsyncIterator[FakeClock]:
     clock = FakeClock(asyncio.get_running_loop())
     yield clock
     clock.close()
+
+
+@pytest.fixture
+def metrics():
+    return Metrics()
+
+
+@pytest.fixture
+def routes(metrics):
+    return metricsserver.routes(metrics.registry)
 
 
 @pytest.fixture(autouse=True)

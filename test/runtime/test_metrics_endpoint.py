@@ -18,7 +18,6 @@ from kubetask_controller.runtime.clientmetrics import (
     PrometheusRestMetrics,
 )
 from kubetask_controller.runtime.informermetrics import InformerStatistics
-from kubetask_controller.runtime.metrics import Metrics
 from kubetask_controller.runtime.metricsauth import MetricsAuthorizer
 
 
@@ -65,11 +64,6 @@ def trusting():
 
 
 @pytest.fixture
-def metrics():
-    return Metrics()
-
-
-@pytest.fixture
 def reviews():
     return Reviews()
 
@@ -77,11 +71,6 @@ def reviews():
 @pytest.fixture
 def elapsed():
     return Elapsed()
-
-
-@pytest.fixture
-def routes(metrics):
-    return metricsserver.routes(metrics.registry)
 
 
 async def test_metrics_are_served_as_prometheus_reads_them(metrics, routes):

@@ -118,7 +118,7 @@ def _state_at(
 
 
 def _cut(
-    items: list[Stored], revision: int, limit: int, selection: Selection, namespace: str | None
+    items: Sequence[Stored], revision: int, limit: int, selection: Selection, namespace: str | None
 ) -> Page:
     matching: Iterator[Stored] = (
         (item for item in items if selection.matches(item)) if selection else iter(items)
