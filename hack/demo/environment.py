@@ -12,10 +12,10 @@ from pathlib import Path
 import yaml
 
 from hack.demo import console
-from hack.demo.gitserver import GitServer
 from hack.demo.kubectl import Kubectl
 from hack.demo.processes import Program, launch, running
-from hack.demo.repositories import make_repositories
+from hack.demo.services import make_repositories
+from hack.gitserver import GitServer
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "team-platform"

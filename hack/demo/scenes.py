@@ -36,11 +36,8 @@ async def a_task_that_fails(env: Environment) -> None:
         raise DemoError(f"the run ended as {run.get('status')}")
     console.console.print()
     await env.kubectl.show("get", "batchruns")
-    columns = (
-        "custom-columns=TASK:.status.tasks[*].index,"
-        "REASON:.status.tasks[*].reason,MESSAGE:.status.tasks[*].message"
-    )
-    await env.kubectl.show("get", "batchrun", "update-requests-002", "-o", columns)
+    template = '{range .status.tasks[*]}{.jobName}{": "}{.reason}{": "}{.message}{"\\n"}{end}'
+    await env.kubectl.show("get", "batchrun", "update-requests-002", "-o", f"jsonpath={template}")
     await env.kubectl.show("logs", "job/update-requests-002-task-0", "--tail=5")
     await env.kubectl.show("events", "--for=batchrun/update-requests-002")
 

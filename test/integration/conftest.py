@@ -1,11 +1,14 @@
 """One controller under its own ServiceAccount, on whatever cluster the tests are given; a fresh namespace for each test."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from controller import ControllerProcess
 from devcluster.base import Cluster
+from githost import GitHost
 from kubectl import Kubectl
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +83,18 @@ def namespace(cluster: Cluster, installed: Kubectl) -> Iterator[str]:
     with cluster.namespace("kubetask") as name:
         Kubectl(cluster.admin_kubeconfig, name)("create", "serviceaccount", "kubetask-agent")
         yield name
+
+
+@pytest.fixture(scope="session")
+def git_host(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHost]:
+    """A git server on loopback, real git over real HTTP."""
+    cluster.require("processes", "loopback")
+    directory = tmp_path_factory.mktemp("git")
+    command = [sys.executable, "-m", "hack.gitserver", str(directory)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield GitHost(process.stdout.readline().strip(), directory)
+        process.terminate()
 
 
 @pytest.fixture

@@ -1,10 +1,13 @@
 """Every YAML example of the design that creates a resource does what the design says of it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from devcluster.base import Cluster
+from githost import GitHost
 from kubectl import Kubectl
 from objects import config
 
@@ -48,12 +51,37 @@ def _examples(kind: str) -> list[Any]:
 
 @pytest.fixture
 def prepared(kubectl: Kubectl) -> Kubectl:
-    """What the examples refer to: files, credentials, two workspaces."""
+    """What the examples refer to: files and credentials."""
     kubectl.apply(SOURCES)
-    for name in ("claude", "gemini"):
-        image = f"quay.io/myorg/{name}-agent:v1.0"
-        kubectl.apply(config(f"{name}-workspace", agentImage=image))
     return kubectl
+
+
+@pytest.fixture
+def workspaces(prepared: Kubectl, cluster: Cluster, request: pytest.FixtureRequest) -> Kubectl:
+    """The workspaces that they refer to. Where Pods really run, the repositories are there too, and fetched."""
+    git: dict[str, Any] = {}
+    if not cluster.lacks("processes"):
+        host: GitHost = request.getfixturevalue("git_host")
+        for found in _repositories(EXAMPLES):
+            host.make(found["org"], found["repo"], branch=found.get("branch", "main"))
+        git = {"git": {"urlTemplate": host.template}}
+    elif not cluster.lacks("nodes"):
+        pytest.skip("its node runs other images than these tests have")
+    for name in ("claude-workspace", "gemini-workspace", "default"):
+        image = f"quay.io/myorg/{name.removesuffix('-workspace')}-agent:v1.0"
+        prepared.apply(config(name, agentImage=image, **git))
+    return prepared
+
+
+def _repositories(value: Any) -> Iterator[dict[str, Any]]:
+    """Every repository context in the examples."""
+    if isinstance(value, dict):
+        if "repository" in value:
+            yield value["repository"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _repositories(each)
 
 
 @pytest.mark.parametrize("example", _examples("WorkspaceConfig"))
@@ -76,34 +104,30 @@ def test_a_batch_is_a_template_and_runs_nothing(prepared: Kubectl, example: dict
 
 @pytest.mark.slow
 @pytest.mark.parametrize("example", _examples("Task"))
-def test_a_task_runs_one_job(prepared: Kubectl, example: dict[str, Any]) -> None:
-    prepared.apply(_here(example))
+def test_a_task_runs_one_job(workspaces: Kubectl, example: dict[str, Any]) -> None:
+    workspaces.apply(_here(example))
     name = example["metadata"]["name"]
-    status = prepared.wait_phase(f"task/{name}", "Succeeded")["status"]
-    (job,) = prepared.items("jobs")
+    status = workspaces.wait_phase(f"task/{name}", "Succeeded")["status"]
+    (job,) = workspaces.items("jobs")
     assert status["jobName"] == job["metadata"]["name"]
     assert status["jobName"].startswith(f"{name}-")
     assert status["startTime"] <= status["completionTime"]
     config_name = example["spec"].get("workspaceConfigRef")
-    if config_name:
-        wanted = prepared.get("workspaceconfig", config_name)["spec"]["agentImage"]
-    else:
-        wanted = "the image of the flag --agent-image"
+    used = workspaces.get("workspaceconfig", config_name or "default")
     (agent,) = job["spec"]["template"]["spec"]["containers"]
     assert agent["name"] == "agent"
-    if config_name:
-        assert agent["image"] == wanted
+    assert agent["image"] == used["spec"]["agentImage"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("example", _examples("BatchRun"))
-def test_a_run_makes_one_job_a_task(prepared: Kubectl, example: dict[str, Any]) -> None:
+def test_a_run_makes_one_job_a_task(workspaces: Kubectl, example: dict[str, Any]) -> None:
     template = BATCHES[example["spec"]["batchRef"]]
-    prepared.apply(_here(template))
-    made = prepared.create(_here(example))
+    workspaces.apply(_here(template))
+    made = workspaces.create(_here(example))
     name = made["metadata"]["name"]
     total = len(template["spec"]["variableContexts"])
-    status = prepared.wait_phase(f"batchrun/{name}", "Succeeded")["status"]
+    status = workspaces.wait_phase(f"batchrun/{name}", "Succeeded")["status"]
     assert status["progress"] == {
         "total": total,
         "pending": 0,
@@ -113,5 +137,5 @@ def test_a_run_makes_one_job_a_task(prepared: Kubectl, example: dict[str, Any]) 
     }
     expected = [f"{name}-task-{i}" for i in range(total)]
     assert [x["jobName"] for x in status["tasks"]] == expected
-    assert sorted(x["metadata"]["name"] for x in prepared.items("jobs")) == expected
+    assert sorted(x["metadata"]["name"] for x in workspaces.items("jobs")) == expected
     assert [x["status"] for x in status["tasks"]] == ["Succeeded"] * total

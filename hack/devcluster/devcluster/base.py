@@ -37,6 +37,8 @@ class Capability(StrEnum):
     """Jobs make Pods; garbage is collected, namespaces empty themselves."""
     NODES = "nodes"
     """There is a node, so Pods get scheduled."""
+    LOOPBACK = "loopback"
+    """Containers reach servers that a test runs on 127.0.0.1."""
     SCRIPTED_PODS = "scripted-pods"
     """A test decides what becomes of a Pod (`cluster.pods`)."""
 

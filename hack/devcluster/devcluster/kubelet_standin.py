@@ -159,13 +159,18 @@ class _Kubelet:
             raise_for_status=True,
         ) as response:
             buffer = b""
-            async for chunk in response.content.iter_any():
-                *lines, buffer = (buffer + chunk).split(b"\n")
-                for line in lines:
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
-                        return
-                    yield event
+            try:
+                async for chunk in response.content.iter_any():
+                    *lines, buffer = (buffer + chunk).split(b"\n")
+                    for line in lines:
+                        event = json.loads(line)
+                        if event["type"] == "ERROR":
+                            return
+                        yield event
+            finally:
+                # A polite end would wait for the server, perhaps beyond the end of the event loop.
+                if response.connection is not None and response.connection.transport is not None:
+                    response.connection.transport.abort()
 
     def see(self, pod: Object) -> None:
         """Note a state of a Pod; begin with it if it is new."""

@@ -36,6 +36,7 @@ class DevClusterProcess(Cluster):
         self.capabilities = frozenset(
             {
                 Capability.PROCESSES,
+                Capability.LOOPBACK,
                 Capability.JOB_CONTROLLER,
                 Capability.NODES,
                 Capability.SCRIPTED_PODS,
@@ -114,7 +115,7 @@ class DevClusterProcess(Cluster):
         said = self._await_ready()
         self._url = re.search(r"ready: (\S+)", said)[1]  # type: ignore[index]
         if "Pods are not run" in said:
-            self.capabilities -= {Capability.PROCESSES}
+            self.capabilities -= {Capability.PROCESSES, Capability.LOOPBACK}
         from .kubelet_standin import StandIn
 
         self._standin = StandIn(self.connection, only_annotated=True)

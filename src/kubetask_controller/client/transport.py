@@ -115,14 +115,13 @@ class Transport:
                 raise
             authorization = await self._credentials.authorization()
             response = await self._send(call, authorization, timeout)
-        # close() and not release(): a stream that is left early must not be read to its end.
         try:
             yield response
         finally:
             if response.content.at_eof():
                 response.release()
             else:
-                response.close()
+                _abandon(response)
 
     async def _send(
         self, call: Call, authorization: str | None, timeout: aiohttp.ClientTimeout
@@ -219,3 +218,15 @@ def _install(tls: ssl.SSLContext, certificate: str, key: str) -> None:
         pem.touch(mode=0o600)
         pem.write_text(f"{certificate.strip()}\n{key.strip()}\n")
         tls.load_cert_chain(pem)
+
+
+def _abandon(response: aiohttp.ClientResponse) -> None:
+    """Leave a stream early, without reading it to its end.
+
+    close() alone would wait for the server to answer TLS's close_notify, in the background and perhaps beyond the end of
+    the event loop.
+    """
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()

@@ -1,12 +1,18 @@
-"""A git server over HTTP, as real as git's own: ``git http-backend`` behind a small web server.
+"""python -m hack.gitserver DIRECTORY: a git server over HTTP, ``git http-backend`` behind a small web server.
 
 Serves every bare repository below a folder. With a token, nobody reads or writes without it. TLS where it is given a context.
+As a program it prints its address and runs until it is told to stop.
 """
 
+import argparse
 import asyncio
 import base64
 import os
+import signal
 import ssl
+import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +21,15 @@ from aiohttp import web
 
 CHUNK = 64 * 1024
 MAX_BODY = 1024**3
+
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@acme.example",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@acme.example",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
 
 
 class GitServer:
@@ -65,6 +80,8 @@ class GitServer:
             *("git", "http-backend"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            # It tells here what it answers with 404 and 403 anyway.
+            stderr=asyncio.subprocess.DEVNULL,
             env=self._environ(request),
         )
         assert backend.stdin is not None
@@ -77,11 +94,12 @@ class GitServer:
                 await response.write(chunk)
             await response.write_eof()
             return response
+        except BaseException:
+            backend.kill()
+            raise
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
-            if backend.returncode is None:
-                backend.kill()
             await backend.wait()
 
     def _allowed(self, request: web.Request) -> bool:
@@ -137,3 +155,42 @@ async def _head(stdout: asyncio.StreamReader) -> web.StreamResponse:
         else:
             headers[name] = value
     return web.StreamResponse(status=status, headers=headers)
+
+
+async def make_repository(path: Path, files: Mapping[str, str], *, branch: str = "main") -> None:
+    """Make a bare repository with one commit."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="kubetask-git-") as temporary:
+        work = Path(temporary)
+        for file, text in files.items():
+            target = work / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        await _git("init", "--quiet", f"--initial-branch={branch}", str(work))
+        await _git("-C", str(work), "add", "--all")
+        await _git("-C", str(work), "commit", "--quiet", "--message", "First commit")
+        await _git("clone", "--quiet", "--bare", str(work), str(path))
+
+
+async def _git(*arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "git", *arguments, env={**os.environ, **IDENTITY}
+    )
+    if await process.wait():
+        raise RuntimeError(f"git {' '.join(arguments)} failed")
+
+
+async def _main(directory: Path) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with GitServer(directory) as server:
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m hack.gitserver", description=__doc__)
+    parser.add_argument("directory", type=Path, help="folder with <org>/<repo>.git")
+    asyncio.run(_main(parser.parse_args().directory))
