@@ -89,6 +89,7 @@ class Bare:
         if ready.exists():
             os.utime(ready)
             self._clean()
+            (self.path / "config").write_text(self._config())
             return
         if self.path.exists():
             say("removing a bare repository that was left half made")
@@ -97,8 +98,10 @@ class Bare:
         (self.path / "config").write_text(self._config())
         ready.touch()
 
-    def renew(self) -> None:
-        """Begin anew beside the old one, from which tasks that run may still borrow."""
+    def renew(self, broken: Path) -> None:
+        """Begin anew beside the broken one, from which tasks that run may still borrow; unless another task did that."""
+        if self.path != broken:
+            return
         say("the bare repository is broken and is made anew")
         self._generation += 1
         self.ensure()

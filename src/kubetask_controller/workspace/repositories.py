@@ -24,6 +24,14 @@ RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each further try of what is transient."""
 
 
+class BrokenError(Exception):
+    """The bare repository at `path` is broken."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.path = path
+
+
 class Repositories:
     """Makes the worktrees of a task.
 
@@ -56,21 +64,39 @@ class Repositories:
         shown = f"{repository.org}/{repository.repo}"
         started = time.monotonic()
         try:
-            with self._cache.locked(repository.url, partial=self._partial) as bare:
-                try:
-                    base, commit = self._fetched(bare, repository)
-                except GitError as error:
-                    if not error.corrupt:
-                        raise
-                    bare.renew()
-                    base, commit = self._fetched(bare, repository)
-                with contextlib.suppress(GitError):
-                    bare.tidy()
-            # Writing the files needs no lock, and takes longest.
-            self._make_worktree(bare.path, repository, target, branch=branch, base=base, at=commit)
+            try:
+                commit = self._prepare(repository, branch, target)
+            except BrokenError as error:
+                commit = self._prepare(repository, branch, target, broken=error.path)
         except GitError as error:
             raise PreparationError(Reason.CLONE_FAILED, f"{shown}: {error}") from error
         say(f"{shown} at {commit[:12]} on {branch}, {time.monotonic() - started:.1f} s")
+        return commit
+
+    def _prepare(
+        self,
+        repository: ManifestRepository,
+        branch: str,
+        target: Path,
+        *,
+        broken: Path | None = None,
+    ) -> str:
+        """As `prepare`; raises BrokenError once, and GitError when a bare repository that was just made is no better."""
+        with self._cache.locked(repository.url, partial=self._partial) as bare:
+            if broken is not None:
+                bare.renew(broken)
+            path = bare.path
+            try:
+                base, commit = self._fetched(bare, repository)
+                with contextlib.suppress(GitError):
+                    bare.tidy()
+            except GitError as error:
+                raise _broken(error, path, broken) from error
+        # Writing the files needs no lock, and takes longest.
+        try:
+            self._make_worktree(path, repository, target, branch=branch, base=base, at=commit)
+        except GitError as error:
+            raise _broken(error, path, broken) from error
         return commit
 
     def _fetched(self, bare: Bare, repository: ManifestRepository) -> tuple[str, str]:
@@ -122,6 +148,10 @@ class Repositories:
                 say(f"{error}; trying again in {delay:g} s")
                 self._sleep(delay)
         return step()
+
+
+def _broken(error: GitError, path: Path, before: Path | None) -> Exception:
+    return BrokenError(path) if error.corrupt and before is None else error
 
 
 def _default_branch(bare: Bare) -> str:
