@@ -18,7 +18,7 @@ class DemoError(Exception):
 async def update_dependencies(env: Environment) -> None:
     """Scene one: every repository gets a branch with the agent's commit."""
     console.scene("One change to five repositories")
-    await _apply(env, "workspace.yaml", "batch.yaml", "batchrun.yaml")
+    await apply(env, "workspace.yaml", "batch.yaml", "batchrun.yaml")
     run = await follow(env.kubectl.watch("batchrun", "update-requests-001"))
     if run.get("status", {}).get("phase") != "Succeeded":
         raise DemoError(f"the run ended as {run.get('status')}")
@@ -30,7 +30,7 @@ async def update_dependencies(env: Environment) -> None:
 async def a_task_that_fails(env: Environment) -> None:
     """Scene two: what the user is told when something goes wrong."""
     console.scene("A run that fails, and what its user is told")
-    await _apply(env, "failing.yaml")
+    await apply(env, "failing.yaml")
     run = await follow(env.kubectl.watch("batchrun", "update-requests-002"))
     if run.get("status", {}).get("phase") not in FINAL[1:]:
         raise DemoError(f"the run ended as {run.get('status')}")
@@ -61,7 +61,8 @@ def look_around(env: Environment) -> None:
         console.command(line)
 
 
-async def _apply(env: Environment, *names: str) -> None:
+async def apply(env: Environment, *names: str) -> None:
+    """Apply manifests of the demo, and the agent's script that they refer to."""
     script = await env.kubectl.run(
         *("create", "configmap", "agent-scripts", f"--from-file={SCRIPT}"),
         *("--dry-run=client", "-o", "yaml"),

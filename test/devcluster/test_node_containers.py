@@ -49,6 +49,26 @@ async def test_without_a_command_the_images_entrypoint_is_run(lab: Lab, tmp_path
     assert lab.log(pod) == f"{program} own in /made/anew with hello\n"
 
 
+async def test_a_volume_above_an_images_programs_does_not_hide_them(
+    lab: Lab, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "agent"
+    program.write_text("#!/bin/sh\nls -A $1 && touch $1/mine && echo written\n")
+    program.chmod(0o755)
+    spec = ImageSpec(entrypoint=["agent"], path=[str(program.parent)])
+    lab.images.register("quay.io/myorg/claude-agent:v1.0", spec)
+    lab.run(
+        "p",
+        image="quay.io/myorg/claude-agent:v1.0",
+        args=[str(tmp_path)],
+        pod={"volumes": [{"name": "tmp", "emptyDir": {}}]},
+        volumeMounts=[{"name": "tmp", "mountPath": str(tmp_path)}],
+    )
+    assert lab.log(await lab.ended("p")) == "bin\nwritten\n"
+    assert not (tmp_path / "mine").exists()
+
+
 async def test_a_pod_starts_when_its_image_becomes_known(lab: Lab) -> None:
     lab.run("p", "true", image="ghcr.io/late/agent")
     await lab.waiting("p", "ImagePullBackOff")

@@ -46,6 +46,11 @@ class ImageSpec:
         env["PATH"] = ":".join([*self.path, env["PATH"]])
         return env
 
+    def folders(self) -> list[str]:
+        """Folders of the machine that its programs need, outer ones first. A volume mounted above them must not hide them."""
+        found = [*self.path, *interpreter_folders()] if self.path else []
+        return sorted({each for each in found if each != "/"}, key=lambda each: each.count("/"))
+
     @classmethod
     def decode(cls, raw: Mapping[str, Any] | None) -> ImageSpec:
         """From a mapping as in a file of images. Raises ValueError for a field that does not exist."""
@@ -112,6 +117,12 @@ class Images:
     def __iter__(self) -> Iterator[str]:
         """Names and patterns."""
         return iter([*self._exact, *self._patterns])
+
+
+def interpreter_folders() -> set[str]:
+    """Where the programs beside this interpreter lie, and what they import: its prefix, and the folders of its path."""
+    folders = {each for each in map(Path, sys.path) if each.is_absolute() and each.is_dir()}
+    return {str(each) for each in {Path(sys.prefix), Path(sys.base_prefix), *folders}}
 
 
 def _is_pattern(name: str) -> bool:

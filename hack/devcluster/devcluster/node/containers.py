@@ -152,7 +152,7 @@ class Containers:
             "user_namespace": self._runtime.user_namespace,
             "memory": int(quantity.parse(limit)) if limit else 0,
             "mounts": [
-                *_mounts(spec, folders, env),
+                *with_folders_of_the_image(_mounts(spec, folders, env), image),
                 {
                     "source": str(folders.termination(spec["name"], attempt)),
                     "target": spec.get("terminationMessagePath") or TERMINATION_PATH,
@@ -237,6 +237,20 @@ def _mounts(spec: Object, folders: PodFolders, env: Mapping[str, str]) -> list[O
             }
         )
     return sorted(mounts, key=lambda mount: mount["target"].rstrip("/").count("/"))
+
+
+def with_folders_of_the_image(mounts: list[Object], image: ImageSpec) -> list[Object]:
+    """`mounts`, and on top of them what the image has below their targets.
+
+    An image has the machine's own file system: in a checkout below /tmp, an emptyDir at /tmp would hide the very program
+    that is to run.
+    """
+    hidden = [
+        {"source": folder, "target": folder, "read_only": True}
+        for folder in image.folders()
+        if any(folder.startswith(each["target"].rstrip("/") + "/") for each in mounts)
+    ]
+    return [*mounts, *hidden]
 
 
 def _sub_path(volume: Path, sub: str) -> Path:

@@ -164,6 +164,8 @@ def _most_telling(states: Sequence[TaskState | None]) -> Waiting | None:
         if x is not None and x.phase is Phase.PENDING and x.reason not in _UNREMARKABLE
     ]
     if not telling:
+        if any(x is not None and x.reason is Reason.STARTING for x in states):
+            return None
         held = next((x for x in states if x is not None and x.reason is Reason.QUEUED), None)
         return Waiting(held.reason, held.message) if held else None
     reason, count = Counter(x.reason for x in telling).most_common(1)[0]
