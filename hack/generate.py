@@ -11,12 +11,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hack.dashboard import render_dashboard
+from hack.metricsref import render_metrics
 from hack.reference import render_reference
 from kubetask_controller.api import crd
 
 ROOT = Path(__file__).resolve().parent.parent
 CRD_DIR = Path("config/crd")
 REFERENCE = Path("docs/reference/api.md")
+METRICS = Path("docs/reference/metrics.md")
+DASHBOARD = Path("config/grafana/kubetask.json")
 INSTALL = Path("config/install.yaml")
 INSTALL_HEADER = """\
 # Everything a cluster needs, in one file: kubectl apply --server-side -f install.yaml
@@ -29,6 +33,8 @@ def generated() -> dict[Path, str]:
     files = {CRD_DIR / name: text for name, text in crd.render().items()}
     files[CRD_DIR / "kustomization.yaml"] = _kustomization(sorted(crd.render()))
     files[REFERENCE] = render_reference(crd.crds())
+    files[METRICS] = render_metrics()
+    files[DASHBOARD] = render_dashboard()
     return files
 
 

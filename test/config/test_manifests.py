@@ -130,7 +130,7 @@ def test_what_a_scraper_speaks_follows_what_the_controller_serves(tmp_path: Path
     (overlay / "kustomization.yaml").write_text(text)
     found = objects("overlays/both", config)
     (endpoint,) = by_kind(found, "ServiceMonitor")["kubetask-controller"]["spec"]["endpoints"]
-    assert endpoint == {"port": "metrics", "path": "/metrics"}
+    assert endpoint == {"port": "metrics", "path": "/metrics", "honorLabels": True}
     policy = by_kind(found, "NetworkPolicy")["kubetask-controller"]["spec"]
     assert policy["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 8080}]
 
