@@ -6,6 +6,7 @@ APIStatusError. Does not retry, except for a credential that the server no longe
 
 import asyncio
 import errno
+import io
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -27,6 +28,9 @@ from kubetask_controller.client.ratelimit import TokenBucket
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for TCP and TLS; an address that swallows packets must not eat a call's whole time."""
+_PIECEWISE = 256 * 1024
+"""Bytes from which a body is sent in pieces."""
+
 _READ_BUFFER = 256 * 1024
 _UNLIMITED = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
 
@@ -139,7 +143,7 @@ class Transport:
                     call.method,
                     URL(self._base + call.path, encoded=True),
                     params=call.params,
-                    data=call.body,
+                    data=_payload(call.body),
                     headers=self._headers(call, authorization),
                     timeout=timeout,
                     allow_redirects=False,
@@ -218,6 +222,11 @@ def _install(tls: ssl.SSLContext, certificate: str, key: str) -> None:
         pem.touch(mode=0o600)
         pem.write_text(f"{certificate.strip()}\n{key.strip()}\n")
         tls.load_cert_chain(pem)
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """A large body goes out in pieces, between which the event loop sees to others."""
+    return io.BytesIO(body) if body is not None and len(body) > _PIECEWISE else body
 
 
 def _abandon(response: aiohttp.ClientResponse) -> None:

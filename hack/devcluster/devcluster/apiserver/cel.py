@@ -14,17 +14,25 @@ from typing import Any
 import cel as engine
 
 from .cel_library import FUNCTIONS, RESERVED
+from .cel_slim import MISSING, Sight
 from .errors import FieldError, duplicate, field_forbidden, render, required
 from .schema import Kind, Node
 
-MISSING: Any = object()
 _USES_OLD = re.compile(r"\boldSelf\b")
 
 
 class Rule:
     """One compiled rule."""
 
-    __slots__ = ("field_path", "functions", "message_program", "program", "raw", "uses_old")
+    __slots__ = (
+        "field_path",
+        "functions",
+        "message_program",
+        "program",
+        "raw",
+        "sight",
+        "uses_old",
+    )
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self.raw = raw
@@ -37,6 +45,7 @@ class Rule:
             used |= set(self.message_program.functions())
         self.functions = {name: FUNCTIONS[name] for name in used if name in FUNCTIONS}
         self.field_path = (raw.get("fieldPath") or "").lstrip(".")
+        self.sight = Sight(raw["rule"])
 
     def variables(self, value: Any, old: Any) -> dict[str, Any]:
         """What the rule may name."""
@@ -55,6 +64,8 @@ class RuleTree:
     fields: dict[str, RuleTree] = field(default_factory=dict)
     element: RuleTree | None = None
     convert: bool = False
+    transitions: bool = False
+    """Some rule here or below compares with what was there before."""
 
 
 def collect(node: Node, seen: tuple[Node, ...] = ()) -> RuleTree | None:
@@ -70,6 +81,10 @@ def collect(node: Node, seen: tuple[Node, ...] = ()) -> RuleTree | None:
                 tree.fields[name] = sub
     elif node.kind in (Kind.MAP, Kind.LIST) and node.element is not node:
         tree.element = collect(node.element, inside)
+    below = (*tree.fields.values(), *([tree.element] if tree.element is not None else []))
+    tree.transitions = any(rule.uses_old for rule in tree.rules) or any(
+        each.transitions for each in below
+    )
     tree.convert = bool(tree.rules) and _needs_conversion(node, ())
     return tree if tree.rules or tree.fields or tree.element is not None else None
 
@@ -121,7 +136,7 @@ def validate(tree: RuleTree, obj: Any, old: Any | None) -> list[FieldError]:
 
 
 def _walk(tree: RuleTree, value: Any, old: Any, path: str, errors: list[FieldError]) -> None:
-    if value is None:
+    if value is None or (not tree.transitions and old is not MISSING and old == value):
         return
     if tree.rules:
         _apply(tree, value, MISSING if old is None else old, path, errors)
@@ -182,7 +197,7 @@ def _judge(rule: Rule, value: Any, old: Any, shown: Any, path: str) -> FieldErro
     if rule.field_path:
         place = f"{path}.{rule.field_path}" if path else rule.field_path
     try:
-        if rule.program.execute(rule.variables(value, old)) is True:
+        if rule.program.execute(rule.variables(*rule.sight.of(value, old))) is True:
             return None
     except (RuntimeError, TypeError, ValueError, KeyError, OverflowError) as error:
         text = (raw.get("message") or raw["rule"]).strip()
