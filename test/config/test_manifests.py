@@ -30,6 +30,17 @@ def test_every_object_is_what_its_published_schema_describes(folder: str) -> Non
             kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
 
 
+INTEGRATIONS = sorted((CONFIG / "integrations").rglob("*.yaml"))
+BUILT_IN = {"v1", "batch/v1", "rbac.authorization.k8s.io/v1"}
+
+
+@pytest.mark.parametrize("file", INTEGRATIONS, ids=lambda x: str(x.relative_to(CONFIG)))
+def test_what_pipelines_apply_is_what_its_published_schema_describes(file: Path) -> None:
+    for each in yaml.safe_load_all(file.read_text()):
+        if each.get("apiVersion") in BUILT_IN:
+            kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
+
+
 @pytest.mark.parametrize("folder", [x for x in FOLDERS if x.startswith(("default", "overlays"))])
 def test_every_object_belongs_to_one_namespace_or_to_the_cluster(folder: str) -> None:
     tenant = "tenant" in folder
