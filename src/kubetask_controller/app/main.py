@@ -5,6 +5,7 @@ flags that are not understood. A second signal ends it at once, with 130 or 143.
 """
 
 import asyncio
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -15,12 +16,17 @@ from kubetask_controller.app.wiring import run
 from kubetask_controller.client.errors import ClientError
 from kubetask_controller.runtime.log import configure_logging
 
+GC_THRESHOLD = (20_000, 20, 50)
+"""Objects as JSON are many containers without cycles: with CPython's own thresholds half of the time of reading a watch event
+goes into looking for garbage."""
+
 logger = structlog.get_logger("setup")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run until a signal; does not return."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
+    gc.set_threshold(*GC_THRESHOLD)
     configure_logging(level=options.log_level, format=options.log_format)
     sys.exit(asyncio.run(_run(options)))
 

@@ -13,6 +13,7 @@ from kubetask_controller.reconcilers.podtemplate import Images
 from kubetask_controller.reconcilers.projections import JobView, PodView, ResourceView
 from kubetask_controller.reconcilers.slots import SlotLedger
 from kubetask_controller.reconcilers.times import format_time
+from kubetask_controller.reconcilers.touched import Touched
 from kubetask_controller.runtime.clock import Clock
 from kubetask_controller.runtime.consistency import ConsistencyStore
 from kubetask_controller.runtime.events import EventRecorder
@@ -63,6 +64,7 @@ class Shared:
     consistency: ConsistencyStore
     slots: SlotLedger
     last_seen: LastSeen
+    touched: Touched
     events: EventRecorder
     recorder: Recorder
     images: Images

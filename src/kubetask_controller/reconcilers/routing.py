@@ -8,6 +8,7 @@ from kubetask_controller.reconcilers.context import INDEX_BATCH, Views
 from kubetask_controller.reconcilers.lastseen import LastSeen
 from kubetask_controller.reconcilers.projections import JobView, PodView, ResourceView
 from kubetask_controller.reconcilers.slots import SlotLedger
+from kubetask_controller.reconcilers.touched import Touched
 from kubetask_controller.runtime.reconcile import Request
 
 _FINAL = (Phase.SUCCEEDED, Phase.FAILED)
@@ -67,21 +68,27 @@ class Witness:
     What is gone is kept only while an owner that has not ended may still ask for it.
     """
 
-    def __init__(self, views: Views, slots: SlotLedger, last_seen: LastSeen) -> None:
+    def __init__(
+        self, views: Views, slots: SlotLedger, last_seen: LastSeen, touched: Touched
+    ) -> None:
         self._views = views
         self._slots = slots
         self._last_seen = last_seen
+        self._touched = touched
 
     def on_add(self, obj: JobView | PodView, initial: bool) -> None:
         """A Job is in the cache: its place is counted there from now on."""
         if isinstance(obj, JobView):
             self._slots.observed((obj.namespace, obj.workspace_config), obj.name)
+        self._touch(obj)
 
     def on_update(self, old: JobView | PodView, new: JobView | PodView) -> None:
-        """Nothing to note."""
+        """The task needs a look."""
+        self._touch(new)
 
     def on_delete(self, obj: JobView | PodView, final_state_unknown: bool) -> None:
         """Keep the last view."""
+        self._touch(obj)
         if isinstance(obj, JobView):
             self._slots.observed((obj.namespace, obj.workspace_config), obj.name)
             if self._awaited(obj):
@@ -95,6 +102,15 @@ class Witness:
                 self._last_seen.pod_gone(job.owner.uid, obj)
         elif owner_uid := self._last_seen.owner_of_job(obj.owner.uid):
             self._last_seen.pod_gone(owner_uid, obj)
+
+    def _touch(self, obj: JobView | PodView) -> None:
+        if isinstance(obj, JobView):
+            self._touched.mark(obj)
+        elif obj.owner is not None:
+            # A Pod that is heard of before its Job is seen when the Job comes.
+            job = self._views.jobs.get(obj.namespace, obj.owner.name)
+            if job is not None:
+                self._touched.mark(job)
 
     def _awaited(self, job: JobView) -> bool:
         if job.owner is None:

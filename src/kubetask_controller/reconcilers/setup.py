@@ -28,8 +28,10 @@ from kubetask_controller.reconcilers.projections import (
     project_resource,
 )
 from kubetask_controller.reconcilers.routing import Routes, Witness
+from kubetask_controller.reconcilers.shapes import JobShape, PodShape
 from kubetask_controller.reconcilers.slots import SlotLedger
 from kubetask_controller.reconcilers.task.reconciler import TaskReconciler
+from kubetask_controller.reconcilers.touched import Touched
 from kubetask_controller.runtime.builder import Builder
 from kubetask_controller.runtime.consistency import ConsistencyStore
 from kubetask_controller.runtime.manager import Manager
@@ -61,16 +63,21 @@ def setup_with_manager(manager: Manager, settings: Settings) -> Shared:
     jobs = cache.informer(
         JOBS,
         project=project_job,
+        shape=JobShape,
         label_selector=_OURS,
         indexers={INDEX_OWNER: by_owner_uid, INDEX_POOL: _by_pool},
     )
     pods = cache.informer(
-        PODS, project=project_pod, label_selector=_OURS, indexers={INDEX_OWNER: by_owner_uid}
+        PODS,
+        project=project_pod,
+        shape=PodShape,
+        label_selector=_OURS,
+        indexers={INDEX_OWNER: by_owner_uid},
     )
     views = Views(batches=batches, runs=runs, tasks=tasks, configs=configs, jobs=jobs, pods=pods)
     slots = SlotLedger(lambda pool: jobs.by_index(INDEX_POOL, "/".join(pool)))
-    last_seen = LastSeen()
-    witness = Witness(views, slots, last_seen)
+    last_seen, touched = LastSeen(), Touched()
+    witness = Witness(views, slots, last_seen, touched)
     jobs.add_event_handler(witness)
     pods.add_event_handler(witness)
     registry = manager.metrics.registry
@@ -85,6 +92,7 @@ def setup_with_manager(manager: Manager, settings: Settings) -> Shared:
         consistency=ConsistencyStore(cache.informers),
         slots=slots,
         last_seen=last_seen,
+        touched=touched,
         events=manager.event_recorder("kubetask-controller"),
         recorder=Metrics(registry, version=settings.version),
         images=settings.images,
@@ -121,4 +129,5 @@ def _by_batch(run: ResourceView) -> Iterable[str]:
 
 
 def _by_pool(job: JobView) -> Iterable[str]:
-    return (f"{job.namespace}/{job.workspace_config}",)
+    """Jobs that hold a place."""
+    return () if job.finished else (f"{job.namespace}/{job.workspace_config}",)

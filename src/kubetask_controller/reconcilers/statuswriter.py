@@ -29,22 +29,22 @@ class StatusWriter:
         self._kind = kind
         self._last: dict[str, float] = {}
 
-    async def write(self, view: ResourceView, status: dict[str, Any]) -> float:
-        """Write the status if it differs from what the cache shows.
+    def due_in(self, view: ResourceView, phase: Phase, *, interval: float = MIN_INTERVAL) -> float:
+        """Seconds until this object's status may be written again, 0 for now; a change of phase does not wait."""
+        if phase != view.status.get("phase"):
+            return 0.0
+        last = self._last.get(view.uid, float("-inf"))
+        return max(0.0, last + interval - self._shared.clock.monotonic())
 
-        Returns the seconds after which to come again, 0 where nothing is left to write.
+    async def write(self, view: ResourceView, status: dict[str, Any]) -> None:
+        """Write the status if it differs from what the cache shows. When it is due, ``due_in`` says.
 
         Raises:
             StaleCacheError: somebody has written the object since; decide again on what it is now.
             ClientError: the write failed, or had no answer.
         """
         if status == view.status:
-            return 0.0
-        now = self._shared.clock.monotonic()
-        changed = status["phase"] != view.status.get("phase")
-        wait = self._last.get(view.uid, float("-inf")) + MIN_INTERVAL - now
-        if wait > 0 and not changed:
-            return wait
+            return
         body = {
             "apiVersion": c.API_VERSION,
             "kind": self._kind,
@@ -67,9 +67,9 @@ class StatusWriter:
                     str(self._resource), has=view.resource_version, needs="a later one"
                 ) from error
             if is_not_found(error):
-                return 0.0
+                return
             raise
-        self._last[view.uid] = now
+        self._last[view.uid] = self._shared.clock.monotonic()
         if status["phase"] in (Phase.SUCCEEDED, Phase.FAILED):
             self._last.pop(view.uid, None)
         self._shared.consistency.wrote_at(
@@ -80,7 +80,6 @@ class StatusWriter:
             written["metadata"]["resourceVersion"],
         )
         self._tell(view, status)
-        return 0.0
 
     def _tell(self, view: ResourceView, status: dict[str, Any]) -> None:
         old = (view.status.get("phase"), view.status.get("reason"))

@@ -10,9 +10,6 @@ from typing import Any
 
 from kubetask_controller.reconcilers.batchrun.snapshot import Snapshot
 from kubetask_controller.reconcilers.outcome import TaskState
-from kubetask_controller.reconcilers.projections import JobView, PodView
-
-Sources = tuple[JobView | None, tuple[PodView, ...]]
 
 
 @dataclass(slots=True)
@@ -22,7 +19,8 @@ class RunMemory:
     Attributes:
         snapshot: the work, once it is settled.
         states: the last known state of each task, None for one that was never looked at.
-        sources: what each state was made of.
+        touched: indexes that something was heard of since, or None before the first look, which takes in everything.
+        cancelled: what spec.cancel was at the last look.
         made: indexes whose Job was made, whether or not it is still there.
         unsure: indexes whose create had no answer.
         refusals: creates refused in a row.
@@ -30,15 +28,18 @@ class RunMemory:
         counted: indexes whose end was told to the metrics.
         files_made: the ConfigMaps of inline files are there.
         looked_back: Events were asked which Jobs had run before this process began.
-        last_write: monotonic time of the last write of the status, in seconds.
         places: where inline texts are found: content key → ConfigMap.
+        looked_at: monotonic time of the last look at the Jobs, in seconds.
+        generation: the generation of the run at that look.
+        unfinished: the last look left Jobs to create, for which it had no time.
         entries: the status entries by index, reused while the state is the same.
     """
 
     uid: str
     snapshot: Snapshot | None = None
     states: list[TaskState | None] = field(default_factory=list)
-    sources: dict[int, Sources] = field(default_factory=dict)
+    touched: set[int] | None = None
+    cancelled: bool = False
     made: set[int] = field(default_factory=set)
     unsure: set[int] = field(default_factory=set)
     refusals: int = 0
@@ -47,5 +48,7 @@ class RunMemory:
     files_made: bool = False
     places: dict[str, str] = field(default_factory=dict)
     looked_back: bool = False
-    last_write: float = float("-inf")
+    looked_at: float = float("-inf")
+    generation: int = -1
+    unfinished: bool = False
     entries: dict[int, tuple[TaskState, dict[str, Any]]] = field(default_factory=dict)

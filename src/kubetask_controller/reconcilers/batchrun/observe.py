@@ -1,10 +1,10 @@
 """From Jobs and Pods to the state of each task of a run.
 
 Guarantees: a task that has ended stays as it ended; a task whose Job was made and is gone is JobLost (or Cancelled), and
-never made again; a task whose Job and Pods are the same objects as last time is not looked at again.
+never made again; a task of which nothing was heard since the last look is not looked at again.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kubetask_controller.api.constants import Phase, Reason
@@ -25,18 +25,21 @@ class World:
         pods: the Pods of a Job, by the Job's uid.
         last_seen: what is gone and not yet recorded.
         waiting: what Events said of a Job, by its uid.
+        explained: the Jobs of ``waiting``.
     """
 
     jobs: Mapping[int, JobView]
     pods: Callable[[str], Iterable[PodView]]
     last_seen: LastSeen
     waiting: Mapping[str, Waiting]
+    explained: Sequence[JobView] = ()
 
 
 def observe(run: ResourceView, memory: RunMemory, world: World) -> None:
     """Bring ``memory.states`` up to date; an entry stays None where the task has no Job yet."""
     cancelled = bool(run.spec.get("cancel"))
-    for index, known in enumerate(memory.states):
+    for index in _to_look_at(memory, world, cancelled):
+        known = memory.states[index]
         if known is not None and known.final:
             continue
         job = world.jobs.get(index)
@@ -45,14 +48,20 @@ def observe(run: ResourceView, memory: RunMemory, world: World) -> None:
             continue
         memory.made.add(index)
         memory.unsure.discard(index)
-        pods = _pods(run.uid, job, world)
-        source = (job, pods)
         told = world.waiting.get(job.uid)
-        if told is None and memory.sources.get(index) == source and known is not None:
-            continue
-        memory.sources[index] = source
-        state = task_state(job, pods, cancelled=cancelled, waiting=told)
+        state = task_state(job, _pods(run.uid, job, world), cancelled=cancelled, waiting=told)
         memory.states[index] = _with_start(state, known)
+    memory.cancelled = cancelled
+    if memory.touched is not None:
+        memory.touched.clear()
+
+
+def _to_look_at(memory: RunMemory, world: World, cancelled: bool) -> Iterable[int]:
+    total = len(memory.states)
+    if memory.touched is None or cancelled != memory.cancelled:
+        return range(total)
+    explained = {job.index for job in world.explained if job.index is not None}
+    return [index for index in memory.touched | explained if index < total]
 
 
 def lost(run: ResourceView, index: int, known: TaskState | None) -> TaskState:

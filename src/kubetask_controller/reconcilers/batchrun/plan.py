@@ -58,7 +58,8 @@ def make_plan(
         if not job.finished and not job.deleting and index < len(states)
     ]
     discard = [i for i in live if (state := states[i]) is not None and state.final]
-    running = [i for i in live if i not in set(discard)]
+    gone = set(discard)
+    running = [i for i in live if i not in gone]
     if run.spec.get("cancel"):
         return Plan(
             (), _never(unstarted, Reason.CANCELLED, "cancelled before it began"), running, discard

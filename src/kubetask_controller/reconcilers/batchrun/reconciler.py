@@ -10,10 +10,11 @@ from kubetask_controller.api.constants import Phase
 from kubetask_controller.reconcilers import names
 from kubetask_controller.reconcilers.batchrun.memory import RunMemory
 from kubetask_controller.reconcilers.batchrun.observe import World, observe
+from kubetask_controller.reconcilers.batchrun.pace import look_interval, write_interval
 from kubetask_controller.reconcilers.batchrun.plan import Plan, make_plan
 from kubetask_controller.reconcilers.batchrun.recorded import read_recorded
 from kubetask_controller.reconcilers.batchrun.settle import Settler
-from kubetask_controller.reconcilers.batchrun.starter import Starter
+from kubetask_controller.reconcilers.batchrun.starter import AT_ONCE, Starter
 from kubetask_controller.reconcilers.batchrun.status import Summary, build_status, summarize
 from kubetask_controller.reconcilers.context import Shared, owner_key
 from kubetask_controller.reconcilers.finished import Finisher
@@ -57,7 +58,8 @@ class BatchRunReconciler:
         memory = self._memories.get(request)
         if memory is None or memory.uid != run.uid:
             memory = self._memories[request] = RunMemory(run.uid)
-        return await self._drive(run, memory)
+        wait = self._rest(run, memory)
+        return Result(wait) if wait > 0 else await self._drive(run, memory)
 
     async def _drive(self, run: ResourceView, memory: RunMemory) -> Result:
         blocked = await self._settler.settle(run, memory)
@@ -67,9 +69,10 @@ class BatchRunReconciler:
         else:
             wake = 0.0
         summary = summarize(run, memory.states, blocked)
-        status = build_status(run, memory, summary, self._shared.timestamp())
-        retry = await self._writer.write(run, status)
+        retry = self._writer.due_in(run, summary.phase, interval=write_interval(len(memory.states)))
         if not retry:
+            status = build_status(run, memory, summary, self._shared.timestamp())
+            await self._writer.write(run, status)
             self._count(run, memory, summary)
         problem, memory.problem = memory.problem, None
         if problem is not None:
@@ -80,15 +83,29 @@ class BatchRunReconciler:
         shared = self._shared
         if not memory.looked_back:
             await self._look_back(run, memory)
-        jobs = {x.index: x for x in shared.views.jobs_of(run.uid) if x.index is not None}
-        told, wake = await explain(shared, self._silent(memory, jobs))
-        observe(run, memory, World(jobs, shared.views.pods_of, shared.last_seen, told))
+        silent = self._silent(memory, self._jobs(run))
+        told, wake = await explain(shared, silent)
+        # Looked up again: from here to the end of observe() nothing else runs, so no mark is cleared of what was not seen.
+        jobs = self._jobs(run)
+        explained = [x for x in silent if x.uid in told]
+        observe(run, memory, World(jobs, shared.views.pods_of, shared.last_seen, told, explained))
+        if memory.touched is None:
+            memory.touched = shared.touched.follow(run.uid)
+        memory.looked_at, memory.generation = shared.clock.monotonic(), run.generation
         plan = make_plan(run, memory.states, jobs, shared.now())
         for index, state in plan.never.items():
             memory.states[index] = state
         await self._end(run, plan, jobs)
         blocked, retry = await self._starter.start(run, memory, plan.start)
+        memory.unfinished = retry == AT_ONCE
         return blocked, _earliest(wake, plan.wake_after, retry)
+
+    def _rest(self, run: ResourceView, memory: RunMemory) -> float:
+        """Seconds until a run may be looked at again: the larger it is the longer, unless its user has changed something."""
+        if memory.unfinished or memory.generation != run.generation:
+            return 0.0
+        pause = look_interval(len(memory.states))
+        return memory.looked_at + pause - self._shared.clock.monotonic()
 
     async def _look_back(self, run: ResourceView, memory: RunMemory) -> None:
         """After a restart: take over what the status says, and find out which Jobs ran and are gone since.
@@ -123,6 +140,9 @@ class BatchRunReconciler:
         if summary.phase.final:
             self._shared.recorder.run_ended(run, summary.phase.value, summary.reason.value)
 
+    def _jobs(self, run: ResourceView) -> dict[int, JobView]:
+        return {x.index: x for x in self._shared.views.jobs_of(run.uid) if x.index is not None}
+
     def _silent(self, memory: RunMemory, jobs: dict[int, JobView]) -> list[JobView]:
         """Jobs whose task is known to be waiting, or not known at all: Events may have to be asked."""
         return [
@@ -147,6 +167,7 @@ class BatchRunReconciler:
         memory = self._memories.pop(request, None)
         if memory is not None:
             self._shared.last_seen.forget_owner(memory.uid)
+            self._shared.touched.forget(memory.uid)
         if run is None:
             self._shared.consistency.clear(
                 owner_key(c.KIND_BATCH_RUN, request.namespace, request.name)

@@ -19,6 +19,9 @@ from kubetask_controller.reconcilers.workspaceconfig import Environment, resolve
 MAX_CREATES = 500
 """Jobs that one reconcile creates at most, as in the Job controller: the status is written in between."""
 
+AT_ONCE = 0.001
+"""Seconds until a start goes on that had more to create than one reconcile does."""
+
 _RETRY = (1.0, 60.0)
 """Seconds until a refused create is tried again: the first time, and at most."""
 
@@ -67,7 +70,7 @@ class Starter:
                 Reason.QUEUED,
                 f"maxConcurrentTasks {limit} of WorkspaceConfig {environment.name} are in use",
             ), 0.0
-        return None, 0.001 if len(batch) < len(ready) else 0.0
+        return None, AT_ONCE if len(batch) < len(ready) else 0.0
 
     async def _create(
         self, run: ResourceView, memory: RunMemory, environment: Environment, batch: Sequence[int]
@@ -120,6 +123,8 @@ class Starter:
                 return False
         memory.made.add(index)
         memory.unsure.discard(index)
+        if memory.touched is not None:
+            memory.touched.add(index)
         if job is not None:
             memory.states[index] = TaskState(Phase.PENDING, Reason.STARTING, "", name)
         return True

@@ -194,7 +194,7 @@ def _entries(run: ResourceView, memory: RunMemory) -> JSON:
         if step is not None:
             omitted.append(step.value)
             entries = _give_up(step, entries)
-        if sum(map(_weight, entries)) <= budget:
+        if len(to_json(entries)) <= budget:
             break
     result: JSON = {"tasks": entries}
     if omitted:
@@ -225,10 +225,6 @@ def _entry(memory: RunMemory, index: int) -> JSON:
             entry[key] = value
     memory.entries[index] = (state, entry)
     return entry
-
-
-def _weight(entry: JSON) -> int:
-    return len(to_json(entry)) + 1
 
 
 def _give_up(step: Omitted, entries: Sequence[JSON]) -> list[JSON]:

@@ -58,9 +58,11 @@ class TaskReconciler:
             self._forget(request, task)
             return await self._finisher.finished(task, list(self._shared.views.jobs_of(task.uid)))
         state, wake = await self._advance(request, task)
-        status = build_task_status(task, state, self._shared.timestamp())
-        retry = await self._writer.write(task, status)
-        if state.final:
+        retry = self._writer.due_in(task, state.phase)
+        if not retry:
+            status = build_task_status(task, state, self._shared.timestamp())
+            await self._writer.write(task, status)
+        if state.final and not retry:
             self._shared.recorder.task_ended(task, state)
         return Result(min((x for x in (wake, retry) if x > 0), default=0.0))
 
