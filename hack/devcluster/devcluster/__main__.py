@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from .cluster import DevCluster, DevClusterOptions
 from .images import Images
+
+GC_THRESHOLD = 50_000
 
 
 def main() -> int:
@@ -28,6 +31,11 @@ def main() -> int:
         "--kubeconfig", type=Path, help="where the admin's kubeconfig goes; default: in --dir"
     )
     parser.add_argument("--port", type=int, default=0, help="of the API server; 0 takes a free one")
+    parser.add_argument(
+        "--http-port",
+        type=int,
+        help="serve plain HTTP there besides, on loopback, to whoever connects as the administrator; for benchmarks",
+    )
     parser.add_argument(
         "--images",
         type=Path,
@@ -50,6 +58,7 @@ def main() -> int:
             controllers=not arguments.no_controllers,
             node=not arguments.no_node,
             seed=arguments.seed,
+            http_port=arguments.http_port,
         )
         asyncio.run(_run(options))
     return 0
@@ -61,8 +70,13 @@ async def _run(options: DevClusterOptions) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with DevCluster(options) as cluster:
+        # What is there by now stays, and objects are trees: looking for cycles would find none and take its time.
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 100)
         if cluster.isolation_error:
             print(f"Pods are not run: {cluster.isolation_error}", flush=True)
+        if cluster.http_url:
+            print(f"plain HTTP: {cluster.http_url}", flush=True)
         print(f"ready: {cluster.url} kubeconfig {cluster.admin_kubeconfig}", flush=True)
         await stop.wait()
 

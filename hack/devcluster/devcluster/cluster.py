@@ -19,7 +19,9 @@ from .apiserver import admission
 from .apiserver.app import close_streams, create_app
 from .apiserver.auth import kubeconfig
 from .apiserver.auth.bootstrap import bootstrap
+from .apiserver.auth.identity import AUTHENTICATED, MASTERS
 from .apiserver.auth.security import Security
+from .apiserver.interfaces import User
 from .apiserver.server import ApiServer, ApiServerOptions, create_server
 from .controllers import Controllers
 from .faults import Faults
@@ -29,7 +31,6 @@ from .node import IsolationError, Node, NodeOptions
 from .storage import Storage
 
 ADMIN = "kubernetes-admin"
-MASTERS = "system:masters"
 HOST = "127.0.0.1"
 
 
@@ -39,7 +40,8 @@ class DevClusterOptions:
 
     `directory` keeps keys, kubeconfigs and what Pods leave. `port` 0 takes a free one. `kubeconfig` is where the admin's
     goes, by default `directory/admin.kubeconfig`. `node` False leaves Pods unscheduled; `controllers` False leaves Jobs
-    alone. `seed` makes uids, generated names and what faults do reproducible.
+    alone. `seed` makes uids, generated names and what faults do reproducible. `http_port` serves plain HTTP
+    besides, to whoever connects on this machine, as the administrator: for benchmarks.
     """
 
     directory: Path
@@ -49,6 +51,7 @@ class DevClusterOptions:
     controllers: bool = True
     node: bool = True
     seed: int | None = None
+    http_port: int | None = None
 
 
 class DevCluster:
@@ -62,6 +65,7 @@ class DevCluster:
         self.faults = Faults(self.storage, seed=options.seed)
         self.isolation_error = ""
         self.url = ""
+        self.http_url = ""
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -95,8 +99,8 @@ class DevCluster:
         )
         server.faults = self.faults
         admission.install(server.registry, security.authorizer, seed=options.seed)
-        security.install(server)
         bootstrap(server.registry)
+        security.install(server)
         port = await self._serve(server)
         self.url = f"https://{HOST}:{port}"
         where = kubeconfig.Server(self.url, security.authority.pem)
@@ -141,7 +145,16 @@ class DevCluster:
         self._stack.push_async_callback(self.faults.stop)
         self.faults.listener = listener = TLSListener(runner, HOST, self._tls())
         self._stack.callback(listener.close)
-        return await listener.start(self.options.port)
+        port = await listener.start(self.options.port)
+        if self.options.http_port is not None:
+            await self._serve_plainly(runner, self.options.http_port)
+        return port
+
+    async def _serve_plainly(self, runner: web.AppRunner, port: int) -> None:
+        self.security.authenticator.plain_user = User(ADMIN, groups=(MASTERS, AUTHENTICATED))
+        site = web.TCPSite(runner, HOST, port)
+        await site.start()
+        self.http_url = f"http://{HOST}:{runner.addresses[-1][1]}"
 
     def _tls(self) -> ssl.SSLContext:
         authority = self.security.authority

@@ -11,14 +11,19 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-import cel as engine
-
 from .cel_library import FUNCTIONS, RESERVED
 from .cel_slim import MISSING, Sight
 from .errors import FieldError, duplicate, field_forbidden, render, required
 from .schema import Kind, Node
 
 _USES_OLD = re.compile(r"\boldSelf\b")
+
+
+def _compile(rule: str) -> Any:
+    # The package brings its command line along, which takes longer to import than all of this server.
+    import cel
+
+    return cel.compile(rule)
 
 
 class Rule:
@@ -36,10 +41,10 @@ class Rule:
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self.raw = raw
-        self.program = engine.compile(raw["rule"])
+        self.program = _compile(raw["rule"])
         self.uses_old = bool(_USES_OLD.search(raw["rule"]))
         expression = raw.get("messageExpression")
-        self.message_program = engine.compile(expression) if expression else None
+        self.message_program = _compile(expression) if expression else None
         used = set(self.program.functions())
         if self.message_program is not None:
             used |= set(self.message_program.functions())

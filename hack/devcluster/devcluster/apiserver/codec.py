@@ -12,6 +12,7 @@ from . import events
 from .catalog import EVENTS_KEY, ResourceInfo
 from .context import WriteContext
 from .errors import StatusError, bad_request, invalid, invalid_value
+from .fastdecode import FastDecoder
 from .schema import Node, builtin_node, definition_name
 from .strategies import strategy_for
 from .strategy import Strategy
@@ -22,7 +23,7 @@ Object = dict[str, Any]
 class ResourceCodec:
     """How objects of one resource in one version are read and written."""
 
-    __slots__ = ("info", "node", "strategy")
+    __slots__ = ("_fast", "info", "node", "strategy")
 
     def __init__(self, info: ResourceInfo) -> None:
         self.info = info
@@ -33,6 +34,7 @@ class ResourceCodec:
             name = definition_name(info.group, info.version, info.kind)
             self.node = builtin_node(name or "")
             self.strategy = strategy_for(info.storage_key)
+        self._fast = FastDecoder(self.node)
 
     def decode(self, body: Any, context: WriteContext) -> Object:
         """A fresh object of this resource from `body`. Raises StatusError (400, 422)."""
@@ -46,7 +48,7 @@ class ResourceCodec:
             if self.info.custom is not None:
                 obj = self.info.custom.decode(body, unknown)
             else:
-                obj = decoding.decode(self.node, body, unknown)
+                obj = self._fast.decode(body) or decoding.decode(self.node, body, unknown)
         except decoding.DecodeError as error:
             raise self.cannot_handle(str(error)) from None
         self._report_unknown(unknown.fields, context)

@@ -102,14 +102,15 @@ def decode(node: Node, value: Any, unknown: Unknown, path: Path = None, owner: s
             for key, item in value.items()
             if item is not None
         }
-    return _copy(value)
+    return copied(value)
 
 
-def _copy(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """A deep copy of JSON."""
     if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
+        return {key: copied(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_copy(item) for item in value]
+        return [copied(item) for item in value]
     return value
 
 
@@ -135,7 +136,7 @@ def _decode_struct(node: Node, value: Any, unknown: Unknown, path: Path, owner: 
     if not isinstance(value, dict):
         raise _mismatch(value, owner, path, f"v1.{node.name}")
     if node.preserve:
-        return _copy(value)
+        return copied(value)
     fields = node.fields
     result: dict[str, Any] = {}
     for key, item in value.items():
@@ -202,10 +203,11 @@ def _decode_special(scalar: str, value: Any, path: Path, owner: str, type_name: 
         return _said(gotime.canonical_time, value)
     if scalar == "microtime":
         return _said(gotime.canonical_micro_time, value)
-    return _decode_bytes(value)
+    return decode_bytes(value)
 
 
-def _decode_bytes(value: str) -> str:
+def decode_bytes(value: str) -> str:
+    """Base64, as it was given. Raises DecodeError."""
     try:
         base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)
     except (binascii.Error, ValueError):

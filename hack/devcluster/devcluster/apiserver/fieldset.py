@@ -7,6 +7,8 @@ that node a member as well as a parent. Follows sigs.k8s.io/structured-merge-dif
 from __future__ import annotations
 
 import json
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from .schema import Kind, Node
@@ -15,6 +17,7 @@ FieldSet = dict[str, Any]
 
 _LEAF: FieldSet = {}
 _MISSING: Any = object()
+_CONTAINERS = frozenset({dict, list})
 _ANY = Node(Kind.ANY, {})
 
 
@@ -128,17 +131,23 @@ def _shown(key: str) -> str:
 
 def item_key(node: Node, item: Any) -> str:
     """The path element of an item of an associative list."""
+    if len(node.keys) == 1 and type(item) is dict:
+        value = item.get(node.keys[0])
+        if type(value) is str:
+            return f'k:{{"{node.keys[0]}":{encode_basestring_ascii(value)}}}'
     if node.list_type == "set":
         return "v:" + json.dumps(item, separators=(",", ":"))
-    pairs = {}
-    for name in sorted(node.keys):
+    pairs = []
+    for name in sorted(node.keys) if len(node.keys) > 1 else node.keys:
         value = item.get(name) if isinstance(item, dict) else None
         if value is None and isinstance(item, dict):
             child = node.element.fields.get(name)
             value = child.default if child is not None else None
         if value is not None:
-            pairs[name] = value
-    return "k:" + json.dumps(pairs, separators=(",", ":"))
+            # json.dumps, without what it costs for a string.
+            shown = encode_basestring_ascii(value) if type(value) is str else json.dumps(value)
+            pairs.append(f'"{name}":{shown}')
+    return f"k:{{{','.join(pairs)}}}"
 
 
 def child_node(node: Node, key: str) -> Node:
@@ -178,24 +187,59 @@ def _compare_fields(
 
 
 def _compare_child(node: Node, old: Any, new: Any, key: str, sets: _Comparison) -> None:
+    if old is _MISSING:
+        sets.added[key] = _added(node, new)
+        return
     below = _Comparison()
     leaf = _compare_value(node, old, new, below)
     if leaf:
-        if old is _MISSING:
-            sets.added[key] = _LEAF
-        elif new is _MISSING:
+        if new is _MISSING:
             sets.removed[key] = _LEAF
         elif old != new or type(old) is not type(new):
             sets.modified[key] = _LEAF
         return
     for mine, theirs, member in (
-        (sets.added, below.added, old is _MISSING),
+        (sets.added, below.added, False),
         (sets.modified, below.modified, False),
         (sets.removed, below.removed, new is _MISSING),
     ):
         found = _node(member, theirs)
         if found is not None:
             mine[key] = found
+
+
+@lru_cache(maxsize=4096)
+def _added_flat(names: tuple[str, ...]) -> FieldSet:
+    """An object of nothing but leaves; most are, and one set does for all that look alike."""
+    return {".": _LEAF, **{"f:" + name: _LEAF for name in names}}
+
+
+def _added(node: Node, value: Any) -> FieldSet:
+    """The members at and below a value that was not there before."""
+    if type(value) is dict:
+        if not value or node.atomic:
+            return _LEAF
+        for item in value.values():
+            if type(item) in _CONTAINERS:
+                break
+        else:
+            return _added_flat(tuple(value))
+        result: FieldSet = {".": _LEAF}
+        is_struct, fields = node.kind is Kind.STRUCT, node.fields
+        element = node.element if node.kind is Kind.MAP else _ANY
+        for key, item in value.items():
+            if type(item) in _CONTAINERS:
+                child = fields.get(key, _ANY) if is_struct else element
+                result["f:" + key] = _added(child, item)
+            else:
+                result["f:" + key] = _LEAF
+        return result
+    if type(value) is list and value and node.kind is Kind.LIST and node.list_type != "atomic":
+        result = {".": _LEAF}
+        for item in value:
+            result[item_key(node, item)] = _added(node.element, item)
+        return result
+    return _LEAF
 
 
 def _compare_value(node: Node, old: Any, new: Any, sets: _Comparison) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import to_json
 
-from devcluster.storage import Stored
+from devcluster.storage import Stored, is_stored
 
 from . import deletion, fanout, scale, tables
 from .apply import apply
@@ -138,7 +138,20 @@ class Call:
             )
         elif accepted.transform == "PartialObjectMetadata":
             obj = tables.partial(obj)
+        elif accepted.media == JSON:
+            return _answer(self._json(obj), JSON, context, code)
         return _response(accepted, obj, context, code)
+
+    def _json(self, obj: Object) -> bytes:
+        """The JSON of an object, which is there already where it was just stored."""
+        codec, metadata = self.codec, obj["metadata"]
+        if not codec.converts and "name" in metadata:
+            stored = self.server.storage.get(
+                codec.info.storage_key, metadata.get("namespace"), metadata["name"]
+            )
+            if stored is not None and is_stored(stored, obj):
+                return stored.data + b"\n"
+        return to_json(obj) + b"\n"
 
     def respond_status(self, status: Object, context: WriteContext) -> web.Response:
         """Answer with a Status, which is never shown as a table."""
@@ -151,12 +164,14 @@ class Call:
 def _response(
     accepted: Accepted, obj: Object, context: WriteContext | None, code: int
 ) -> web.Response:
+    return _answer(accepted.encode(obj), accepted.media, context, code)
+
+
+def _answer(body: bytes, media: str, context: WriteContext | None, code: int) -> web.Response:
     headers: Any = None
     if context is not None and context.warnings:
         headers = [("Warning", f"299 - {to_json(text).decode()}") for text in context.warnings]
-    return web.Response(
-        status=code, body=accepted.encode(obj), content_type=accepted.media, headers=headers
-    )
+    return web.Response(status=code, body=body, content_type=media, headers=headers)
 
 
 def _bad_option(field: str, value: Any, message: str) -> StatusError:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from devcluster.storage import Storage, Stored
+from devcluster.storage import Storage, Stored, TooLargeError
 
 from . import managed
 from .catalog import Catalog, ResourceInfo
@@ -38,7 +38,6 @@ from .recorder import Correlator
 Object = dict[str, Any]
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 MAX_GENERATED_PREFIX = 58
-ETCD_LIMIT = 1_572_864  # etcd's --max-request-bytes
 NAMESPACE_EXEMPT = frozenset({"namespaces"})
 
 
@@ -363,11 +362,13 @@ class Registry:
 
     def _put(self, codec: ResourceCodec, obj: Object, old: Object | None) -> Object:
         stored_form = codec.to_storage(obj)
-        self.check_size(stored_form)
-        if old is None:
-            stored = self.storage.create(codec.info.storage_key, stored_form)
-        else:
-            stored = self.storage.update(codec.info.storage_key, stored_form)
+        try:
+            if old is None:
+                stored = self.storage.create(codec.info.storage_key, stored_form)
+            else:
+                stored = self.storage.update(codec.info.storage_key, stored_form)
+        except TooLargeError:
+            raise StatusError(500, "", "etcdserver: request is too large") from None
         for hook in self.after_write:
             hook(codec.info, obj, old)
         return codec.from_storage(stored.object)
@@ -388,18 +389,6 @@ class Registry:
     def remove(self, codec: ResourceCodec, old: Object) -> Object:
         """Take an object out of storage; returns its last state."""
         return self._remove(codec, old)
-
-    @staticmethod
-    def check_size(obj: Object) -> None:
-        """Refuse what etcd would refuse."""
-        if _large(obj):
-            raise StatusError(500, "", "etcdserver: request is too large")
-
-
-def _large(obj: Object) -> bool:
-    from pydantic_core import to_json
-
-    return len(to_json(obj)) > ETCD_LIMIT
 
 
 def _keep_system_fields(metadata: Object, old: Object) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from enum import IntEnum
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import from_json
@@ -99,7 +101,11 @@ class Node:
 @cache
 def definitions() -> dict[str, dict[str, Any]]:
     """The published schemas by definition name, e.g. `io.k8s.api.batch.v1.Job`."""
-    path = files("kubernetes_validate").joinpath(
+    # Found and not imported: the package's own code would take longer than reading the schemas.
+    package = find_spec("kubernetes_validate")
+    assert package is not None
+    assert package.origin is not None
+    path = Path(package.origin).parent.joinpath(
         f"kubernetes-json-schema/{SCHEMA_RELEASE}/_definitions.json"
     )
     data: dict[str, dict[str, dict[str, Any]]] = from_json(path.read_bytes())

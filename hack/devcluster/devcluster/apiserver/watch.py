@@ -34,6 +34,8 @@ MIN_TIMEOUT = 1800.0
 BOOKMARK_SECONDS = 60.0
 BOOKMARK_LEAD = 2.0
 LINGER = 0.005  # while events pour in, wait this long to write several at once
+LONGEST_LINGER = 0.05  # with many watchers, so that the server has time for anything else
+WATCHERS_A_LINGER = 5
 INITIAL_END = "k8s.io/initial-events-end"
 
 Seen = tuple[EventType, Stored, bool]
@@ -210,7 +212,9 @@ class WatchStream:
     async def _write_pending(self, watch: Watch, response: web.StreamResponse, busy: bool) -> bool:
         """Write what is pending. Returns whether more than one event came, so that the next round lingers."""
         if busy:
-            await asyncio.sleep(LINGER)
+            await asyncio.sleep(
+                min(LINGER * max(1.0, watch.peers / WATCHERS_A_LINGER), LONGEST_LINGER)
+            )
         events = watch.drain()
         gate = self.gate
         if gate is not None and gate.holds:

@@ -7,8 +7,15 @@ concurrency, an event history that can be compacted, and watches fed from it. It
 from __future__ import annotations
 
 from .events import Event, EventType, History, Watch
-from .records import Stored
-from .store import AlreadyExistsError, CompactedError, ConflictError, NotFoundError, Storage
+from .records import Stored, is_stored
+from .store import (
+    AlreadyExistsError,
+    CompactedError,
+    ConflictError,
+    NotFoundError,
+    Storage,
+    TooLargeError,
+)
 
 __all__ = [
     "AlreadyExistsError",
@@ -20,5 +27,7 @@ __all__ = [
     "NotFoundError",
     "Storage",
     "Stored",
+    "TooLargeError",
     "Watch",
+    "is_stored",
 ]

@@ -15,6 +15,8 @@ from enum import StrEnum
 
 from .records import Stored
 
+ENCODED_EVENTS_KEPT = 2048
+
 
 class EventType(StrEnum):
     """What happened to an object."""
@@ -30,7 +32,7 @@ class Event:
     `time` is of the monotonic clock.
     """
 
-    __slots__ = ("cache", "current", "previous", "revision", "time", "type")
+    __slots__ = ("_cache", "current", "previous", "revision", "time", "type")
 
     def __init__(
         self, type_: EventType, current: Stored, previous: Stored | None, *, time: float
@@ -40,7 +42,21 @@ class Event:
         self.previous = previous
         self.revision = current.revision
         self.time = time
-        self.cache: dict[object, bytes] = {}
+        self._cache: dict[object, bytes] | None = None
+
+    @property
+    def cache(self) -> dict[object, bytes]:
+        """Its encodings. Only those of recent events are kept: who comes late makes them anew."""
+        cache = self._cache
+        if cache is None:
+            cache = self._cache = {}
+            _encoded.append(self)
+            if len(_encoded) > ENCODED_EVENTS_KEPT:
+                _encoded.popleft()._cache = None
+        return cache
+
+
+_encoded: deque[Event] = deque()
 
 
 class Watch:
@@ -69,6 +85,11 @@ class Watch:
     def pending(self) -> int:
         """How many events wait to be drained."""
         return len(self._pending)
+
+    @property
+    def peers(self) -> int:
+        """How many watches the resource has."""
+        return len(self._history.watches)
 
     def drain(self) -> list[Event]:
         """Everything pending, without waiting."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-PARSED_OBJECTS_KEPT = 4096
+PARSED_OBJECTS_KEPT = 1024
 
 _EMPTY: dict[str, str] = {}
 
@@ -32,6 +32,10 @@ class _ParsedCache:
         self.put(record, parsed)
         return parsed
 
+    def is_of(self, record: Stored, obj: dict[str, Any]) -> bool:
+        entry = self._entries.get(id(record))
+        return entry is not None and entry[1] is obj
+
     def put(self, record: Stored, parsed: dict[str, Any]) -> None:
         self._entries[id(record)] = (record, parsed)
         if len(self._entries) > PARSED_OBJECTS_KEPT:
@@ -39,6 +43,11 @@ class _ParsedCache:
 
 
 _PARSED = _ParsedCache()
+
+
+def is_stored(record: Stored, obj: dict[str, Any]) -> bool:
+    """Whether `obj` is the very object that a record was made of, so that the record's bytes are its JSON."""
+    return _PARSED.is_of(record, obj)
 
 
 class Stored:

@@ -18,6 +18,7 @@ from .records import Stored
 HISTORY_EVENTS = 50_000
 HISTORY_SECONDS = 300.0
 TRIM_EVERY = 1024
+MAX_BYTES = 1_572_864  # etcd's --max-request-bytes
 
 
 class StorageError(Exception):
@@ -34,6 +35,10 @@ class AlreadyExistsError(StorageError):
 
 class ConflictError(StorageError):
     """The expected revision is not the stored one."""
+
+
+class TooLargeError(StorageError):
+    """The object has more bytes than the store takes."""
 
 
 class CompactedError(StorageError):
@@ -199,9 +204,11 @@ class Storage:
         return stored
 
     def _write(self, resource: str, obj: dict[str, Any], previous: Stored | None) -> Stored:
+        obj["metadata"]["resourceVersion"] = str(self.revision + 1)
+        stored = Stored(obj, self.revision + 1)
+        if len(stored.data) > MAX_BYTES:
+            raise TooLargeError(stored.name)
         self.revision += 1
-        obj["metadata"]["resourceVersion"] = str(self.revision)
-        stored = Stored(obj, self.revision)
         found = self._resource(resource)
         found.put(stored)
         kind = EventType.ADDED if previous is None else EventType.MODIFIED

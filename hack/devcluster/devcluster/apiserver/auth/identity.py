@@ -23,12 +23,16 @@ from .serviceaccounts import USER_PREFIX, Identity, ServiceAccountTokens, groups
 ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
 AUTHENTICATED = "system:authenticated"
 MASTERS = "system:masters"
+AUTHORIZATION = "Authorization"
 _CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 _EXTRA_PREFIX = "impersonate-extra-"
 
 
 class RequestAuthenticator:
-    """The authenticator of the API server. `static_tokens` are bearer tokens that never expire."""
+    """The authenticator of the API server. `static_tokens` are bearer tokens that never expire.
+
+    `plain_user` is who comes over plain HTTP without credentials, where that is served.
+    """
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class RequestAuthenticator:
         self._tokens = tokens
         self._authorize = authorize
         self.static_tokens = dict(static_tokens or {})
+        self.plain_user: User | None = None
         self._certificates: dict[bytes, User] = {}
 
     def __call__(self, request: web.Request, /) -> User:
@@ -61,7 +66,13 @@ class RequestAuthenticator:
         certificate = self._peer_certificate(request)
         if certificate is not None:
             return certificate
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if (
+            self.plain_user is not None
+            and not request.secure
+            and AUTHORIZATION not in request.headers
+        ):
+            return self.plain_user
+        scheme, _, token = request.headers.get(AUTHORIZATION, "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             return ANONYMOUS
         identity = self.review(token.strip())

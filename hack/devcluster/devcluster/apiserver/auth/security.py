@@ -39,4 +39,5 @@ class Security:
         reviews = Reviews(server.registry, self.authenticator, self.authorizer, self.tokens)
         reviews.register(server.subresources)
         aggregation = ClusterRoleAggregation(server.registry)
+        aggregation.aggregate()
         server.registry.after_write.append(aggregation)
