@@ -19,7 +19,8 @@ Object = dict[str, Any]
 RULE_LIMIT, TOTAL_LIMIT = 10_000_000, 100_000_000
 """Cost units of one rule and of all rules of a schema, as in k8s.io/apiserver/pkg/apis/cel."""
 REQUEST_BYTES = 3 * 1024 * 1024
-ADVICE = "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)"
+_LIMITS = "maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared"
+ADVICE = f"(try simplifying the rule, or adding {_LIMITS})"
 _PATH = re.compile(r"\b(self|oldSelf)((?:\.[A-Za-z_]\w*)+)(\s*\()?")
 _READS = re.compile(
     r"\.(matches|contains|startsWith|endsWith|indexOf|replace|split|find|findAll)\("
