@@ -43,14 +43,18 @@ class GitServer:
         tls: ssl.SSLContext | None = None,
         host: str = "127.0.0.1",
     ) -> None:
-        """`directory` holds ``<org>/<repo>.git``; `token` is the password, whatever the username."""
+        """`directory` holds ``<org>/<repo>.git``; `token` is the password, whatever the username; it may be changed later."""
         self._directory = directory.resolve()
-        self._token = token
+        self.token = token
         self._tls = tls
         self._host = host
         self._runner: web.AppRunner | None = None
         self.url = ""
         self.requests: list[str] = []
+        self.failures: list[int] = []
+        """Status codes with which the next requests are answered."""
+        self.broken_transfers = 0
+        """How many of the next transfers break off."""
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=MAX_BODY)
@@ -74,6 +78,8 @@ class GitServer:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.path_qs}")
+        if self.failures:
+            return web.Response(status=self.failures.pop(0))
         if not self._allowed(request):
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
         backend = await asyncio.create_subprocess_exec(
@@ -90,6 +96,11 @@ class GitServer:
         try:
             response = await _head(backend.stdout)
             await response.prepare(request)
+            if self.broken_transfers and request.path.endswith("git-upload-pack"):
+                self.broken_transfers -= 1
+                backend.kill()
+                await response.write(b"0008NAK")
+                raise ConnectionResetError("broken off, as it was asked for")
             while chunk := await backend.stdout.read(CHUNK):
                 await response.write(chunk)
             await response.write_eof()
@@ -103,12 +114,12 @@ class GitServer:
             await backend.wait()
 
     def _allowed(self, request: web.Request) -> bool:
-        if not self._token:
+        if not self.token:
             return True
         scheme, _, value = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "basic":
             return False
-        return base64.b64decode(value).decode().partition(":")[2] == self._token
+        return base64.b64decode(value).decode().partition(":")[2] == self.token
 
     def _environ(self, request: web.Request) -> dict[str, str]:
         """As CGI has it."""

@@ -254,6 +254,11 @@ MOUNT_CA_BUNDLE: Final = "/kubetask/ca"
 CA_BUNDLE_FILE: Final = f"{MOUNT_CA_BUNDLE}/ca.crt"
 MOUNT_TMP: Final = "/tmp"
 MOUNT_HOME: Final = "/home/agent"
+GIT_CONFIG_FILE: Final = f"{MOUNT_HOME}/.gitconfig"
+CA_COMBINED_FILE: Final = f"{MOUNT_HOME}/.kubetask-ca.crt"
+"""The authorities of the system and those of the WorkspaceConfig, in one file."""
+CA_ENV: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+"""Variables by which programs that are not git find their authorities."""
 TASKS_DIR: Final = "tasks"
 """Below the workspace: a folder for each task."""
 REPOS_DIR: Final = "repos"
@@ -277,6 +282,10 @@ ENV_TASK_SPEC: Final = "KUBETASK_TASK_SPEC"
 ENV_GIT_CREDENTIALS: Final = "KUBETASK_GIT_CREDENTIALS"
 """The folder of the git credentials, where the container is given them."""
 ENV_HOME: Final = "HOME"
+ENV_GIT_CONFIG: Final = "GIT_CONFIG_GLOBAL"
+"""git's settings, wherever HOME is."""
+ENV_AGENT: Final = "KUBETASK_AGENT"
+"""What ``kubetask-agent`` runs where no flag says it; an image or a WorkspaceConfig may set it."""
 RESERVED_ENV: Final = (
     ENV_TASK_NAME,
     ENV_TASK_NAMESPACE,

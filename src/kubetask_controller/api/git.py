@@ -85,5 +85,10 @@ class GitSettings(KubeModel):
     """How git signs in. Default: not at all, which is enough for public repositories."""
     ca_bundle: CABundle | None = None
     """Certificate authorities that git and the agent trust in addition to the image's own."""
+    partial_clone: bool | None = None
+    """Leave out the contents of files as they were in earlier commits, where the server can do
+    that: a large history is cloned in a fraction of the time. git fetches such a content when it
+    is asked for it, for which the agent needs to reach the server. Default: true where the agent's
+    git can sign in (no credentials are needed, or they are shared with it), else false"""
     author: GitAuthor | None = None
     """Author of commits. Default: KubeTask <kubetask@localhost>"""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.common import KubeModel
@@ -20,6 +20,7 @@ from kubetask_controller.api.context import (
     ORG_PATTERN,
     REPO_PATTERN,
 )
+from kubetask_controller.api.git import URL_TEMPLATE_PATTERN
 
 MANIFEST_VERSION: Final = 1
 
@@ -41,6 +42,13 @@ class ManifestFile(ManifestModel):
     """The content is secret: it is not shown, and nobody else may read the file."""
 
 
+def _inside(path: str) -> str:
+    parts = path.split("/")
+    if {"", ".", "..", ".git"} & set(parts) or parts[0] == c.RESERVED_DIR or "\0" in path:
+        raise ValueError("must be a folder inside of the task's folder")
+    return path
+
+
 class ManifestRepository(ManifestModel):
     """A repository of the task.
 
@@ -53,8 +61,10 @@ class ManifestRepository(ManifestModel):
     org: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=ORG_PATTERN)]
     repo: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=REPO_PATTERN)]
     branch: Annotated[str, StringConstraints(max_length=244, pattern=f"^$|{BRANCH_PATTERN}")] = ""
-    url: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-    path: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    url: Annotated[
+        str, StringConstraints(min_length=1, max_length=4096, pattern=URL_TEMPLATE_PATTERN)
+    ]
+    path: Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_inside)]
 
 
 class Author(ManifestModel):
@@ -74,6 +84,8 @@ class TaskManifest(ManifestModel):
         branch: the fresh branch that the agent works on.
         ca_bundle: path of a PEM file in the container, None for the image's own authorities.
         credentials: folder of the git credentials in the container, None where there are none.
+        partial: leave out the contents of earlier commits where the server can; git fetches one when it is asked for it.
+        secret_paths: files and folders in the agent's container that hold secrets, so that a log can mask them.
     """
 
     version: Literal[1] = MANIFEST_VERSION
@@ -88,6 +100,8 @@ class TaskManifest(ManifestModel):
     author: Author = Author()
     ca_bundle: str | None = None
     credentials: str | None = None
+    partial: bool = False
+    secret_paths: tuple[str, ...] = ()
 
 
 class RepositoryName(NamedTuple):

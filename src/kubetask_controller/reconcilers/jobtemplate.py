@@ -120,6 +120,7 @@ class Template:
             c.ENV_MANIFEST: f"{task_dir}/{c.MANIFEST_FILE}",
             c.ENV_BRANCH: task.branch,
             c.ENV_HOME: c.MOUNT_HOME,
+            c.ENV_GIT_CONFIG: c.GIT_CONFIG_FILE,
         }
         if task.index is not None:
             env |= {c.ENV_BATCH_RUN_NAME: self.owner.name, c.ENV_TASK_INDEX: str(task.index)}
@@ -134,6 +135,7 @@ class Template:
 
     def _manifest(self, task: "_Task", task_id: str) -> TaskManifest:
         git = self.config.get("git") or {}
+        credentials = git.get("credentials") or {}
         template = git.get("urlTemplate") or c.DEFAULT_URL_TEMPLATE
         found = contexts.repositories(task.contexts)
         paths = repository_paths(
@@ -160,7 +162,14 @@ class Template:
             ),
             author=Author(**(git.get("author") or {})),
             ca_bundle=c.CA_BUNDLE_FILE if git.get("caBundle") else None,
-            credentials=c.MOUNT_GIT_CREDENTIALS if git.get("credentials") else None,
+            credentials=c.MOUNT_GIT_CREDENTIALS if credentials else None,
+            # An agent that cannot sign in could not fetch what a partial clone leaves out.
+            partial=git.get(
+                "partialClone", not credentials or bool(credentials.get("shareWithAgent"))
+            ),
+            secret_paths=tuple(
+                x["mountPath"] for x in self.config.get("credentials") or () if x.get("mountPath")
+            ),
         )
 
     def _sources(self, task_contexts: list[JSON]) -> list[JSON]:

@@ -121,13 +121,15 @@ def _workspace_container(git: JSON, images: Images, work: Work) -> JSON:
 
 def _agent_container(config: JSON, images: Images, work: Work) -> JSON:
     git = config.get("git") or {}
-    mounts = _common_mounts()
+    mounts = _agent_mounts(config, work)
     env = list(work.env)
     if (git.get("credentials") or {}).get("shareWithAgent"):
         mounts.append(_mount(c.VOLUME_GIT_CREDENTIALS, c.MOUNT_GIT_CREDENTIALS, read_only=True))
         env.append({"name": c.ENV_GIT_CREDENTIALS, "value": c.MOUNT_GIT_CREDENTIALS})
     if git.get("caBundle"):
         mounts.append(_mount(c.VOLUME_CA_BUNDLE, c.MOUNT_CA_BUNDLE, read_only=True))
+        given = {x["name"] for x in config.get("env") or ()}
+        env += [{"name": x, "value": c.CA_COMBINED_FILE} for x in c.CA_ENV if x not in given]
     for position, credential in enumerate(config.get("credentials") or ()):
         _give_credential(credential, position, env, mounts)
     env += config.get("env") or ()
@@ -213,6 +215,23 @@ def _common_mounts() -> list[JSON]:
         _mount(c.VOLUME_TMP, c.MOUNT_TMP),
         _mount(c.VOLUME_HOME, c.MOUNT_HOME),
     ]
+
+
+def _agent_mounts(config: JSON, work: Work) -> list[JSON]:
+    """On a claim that tasks share, an agent gets its own folder, and the repositories only to read from."""
+    mounts = _common_mounts()
+    if not _is_shared(config):
+        return mounts
+    repos, own = _mount(c.VOLUME_WORKSPACE, f"{c.MOUNT_WORKSPACE}/{c.REPOS_DIR}"), work.task_dir
+    return [
+        _mount(c.VOLUME_WORKSPACE, own) | {"subPath": own.removeprefix(f"{c.MOUNT_WORKSPACE}/")},
+        repos | {"subPath": c.REPOS_DIR, "readOnly": True},
+        *(x for x in mounts if x["name"] != c.VOLUME_WORKSPACE),
+    ]
+
+
+def _is_shared(config: JSON) -> bool:
+    return bool((config.get("workspace") or {}).get("persistentVolumeClaim"))
 
 
 def _mount(name: str, path: str, *, read_only: bool = False) -> JSON:

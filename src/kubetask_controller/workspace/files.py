@@ -1,5 +1,10 @@
-"""The files of a task, by name in its folder: links to where Kubernetes mounts them."""
+"""The files of a task, by name in its folder.
 
+What is not secret is copied, read-only, so that agents which do not follow links out of their folder can read it. What is
+secret stays where Kubernetes mounts it, in memory, and the folder has a link to it.
+"""
+
+import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -7,11 +12,13 @@ from kubetask_controller.api.constants import RESERVED_DIR, Reason
 from kubetask_controller.api.manifest import ManifestFile
 from kubetask_controller.workspace.errors import PreparationError
 
+FILE_MODE = 0o444
+
 
 def place_files(
     files: Iterable[ManifestFile], *, task_dir: Path, mounted: Path, repositories: Iterable[str]
 ) -> None:
-    """Link every file into the task's folder; a link that is there already is replaced.
+    """Put every file into the task's folder; one that is there already is replaced.
 
     Args:
         files: with names that may have folders in them.
@@ -36,4 +43,8 @@ def place_files(
             raise PreparationError(Reason.CONTEXT_NOT_FOUND, f"file {file.name} is not mounted")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
-        target.symlink_to(source)
+        if file.secret:
+            target.symlink_to(source)
+        else:
+            shutil.copyfile(source, target)
+            target.chmod(FILE_MODE)

@@ -4,8 +4,6 @@ May be repeated at any time: a container that is restarted begins anew and ends 
 """
 
 import os
-import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,14 +13,13 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import TaskManifest
 from kubetask_controller.workspace import gitconfig
+from kubetask_controller.workspace.cache import Cache
 from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.files import place_files
 from kubetask_controller.workspace.git import Git, say
+from kubetask_controller.workspace.housekeeping import clear, remove_old_tasks
 from kubetask_controller.workspace.redaction import Redactor, secrets_in
 from kubetask_controller.workspace.repositories import Repositories
-
-KEEP_SECONDS = 7 * 86400.0
-"""Age after which the folder of an ended task is removed from a volume that tasks share."""
 
 
 def prepare(environ: Mapping[str, str] = os.environ) -> None:
@@ -30,17 +27,26 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
 
     Raises:
         PreparationError: with the reason and the sentence for the status.
+        OSError: the volume cannot be used.
     """
     manifest = read_manifest(environ)
     workspace = Path(environ.get(c.ENV_WORKSPACE, c.MOUNT_WORKSPACE))
-    task_dir = Path(environ[c.ENV_TASK_DIR])
+    task_dir = Path(environ.get(c.ENV_TASK_DIR) or workspace / c.TASKS_DIR / manifest.task_id)
     home = Path(environ.get(c.ENV_HOME, c.MOUNT_HOME))
-    # The agent's image may run as any user, and must be able to work on what is made here; nobody else sees the volume.
+    secrets = secrets_in([Path(manifest.credentials)]) if manifest.credentials else []
+    # The agent's image may run as any user, and must be able to work on what is made here.
     os.umask(0)
     try:
         remove_old_tasks(task_dir.parent, keep=task_dir.name)
-        task_dir.mkdir(parents=True, exist_ok=True)
+        clear(task_dir)
         gitconfig.install(manifest, home)
+        git = Git(
+            environ={**environ, "HOME": str(home), c.ENV_GIT_CONFIG: str(home / ".gitconfig")},
+            redact=Redactor(secrets),
+            show=say,
+        )
+        cache = Cache(workspace / c.REPOS_DIR, git)
+        cache.remove_unused()
     except OSError as error:
         raise PreparationError(
             Reason.WORKSPACE_ERROR, f"the workspace cannot be used: {error}"
@@ -51,14 +57,13 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
         mounted=Path(environ.get(c.ENV_FILES_DIR, c.MOUNT_FILES)),
         repositories=[x.path for x in manifest.repositories],
     )
-    secrets = secrets_in([Path(manifest.credentials)]) if manifest.credentials else []
-    git = Git(environ={**environ, "HOME": str(home)}, redact=Redactor(secrets), show=say)
-    repositories = Repositories(workspace, git)
+    repositories = Repositories(cache, git, partial=manifest.partial)
     for repository in manifest.repositories:
         repositories.prepare(repository, branch=manifest.branch, target=task_dir / repository.path)
-    path = Path(environ.get(c.ENV_MANIFEST, task_dir / c.MANIFEST_FILE))
+    path = Path(environ.get(c.ENV_MANIFEST) or task_dir / c.MANIFEST_FILE)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(manifest.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
+    path.chmod(0o444)
     say(
         f"ready: {len(manifest.files)} files, {len(manifest.repositories)} repositories in {task_dir}"
     )
@@ -80,17 +85,3 @@ def read_manifest(environ: Mapping[str, str]) -> TaskManifest:
         raise PreparationError(
             Reason.INVALID_SPEC, f"{c.ENV_TASK_SPEC}: {where}: {first['msg']}"
         ) from None
-
-
-def remove_old_tasks(tasks: Path, *, keep: str, now: float | None = None) -> None:
-    """Remove folders of tasks that began long ago, so that a shared volume does not fill up."""
-    moment = time.time() if now is None else now
-    for folder in tasks.iterdir() if tasks.is_dir() else ():
-        if folder.name == keep:
-            continue
-        try:
-            if moment - folder.stat().st_mtime > KEEP_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-                say(f"removed the folder of an old task, {folder.name}")
-        except FileNotFoundError:
-            continue  # another task was faster

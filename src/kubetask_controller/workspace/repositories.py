@@ -1,40 +1,58 @@
-"""Repositories of a task: a bare repository per origin, shared by all tasks of the volume, and a worktree for each task.
+"""Repositories of a task: for each a worktree on a fresh branch, which borrows its objects from the origin's bare repository.
 
-Guarantees: whatever is done to a bare repository is done under a lock, so twenty tasks at once, on one node or on several
-that share the volume, corrupt nothing; what a killed task left (half a clone, git's lock files, worktrees without a
-folder) is cleaned up by the next one; a worktree is always on a fresh branch at the tip of its base.
+Guarantees: a worktree is always on a fresh branch at the tip of its base; its refs, configuration and stash are the task's
+own, so tasks of one repository do not see each other's branches, and nothing that an agent does reaches another task.
 """
 
 import contextlib
-import fcntl
-import hashlib
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from kubetask_controller.api.constants import REPOS_DIR, Reason
+from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import ManifestRepository
+from kubetask_controller.workspace.cache import Bare, Cache, promisor
 from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.git import Git, GitError, say
+from kubetask_controller.workspace.gitconfig import quoted
+
+T = TypeVar("T")
 
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each further try of what is transient."""
-ABANDONED_SECONDS = 3600.0
-"""Age after which a half-written pack is nobody's any more."""
-_READY = "kubetask-ready"
-"""In a bare repository whose making was finished."""
+
+
+class BrokenError(Exception):
+    """The bare repository at `path` is broken."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.path = path
 
 
 class Repositories:
-    """The bare repositories of one workspace."""
+    """Makes the worktrees of a task.
+
+    Args:
+        cache: of the volume.
+        git: as the task signs in.
+        partial: leave out the contents of earlier commits where the server can.
+        sleep: waits between tries.
+    """
 
     def __init__(
-        self, workspace: Path, git: Git, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        cache: Cache,
+        git: Git,
+        *,
+        partial: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._root = workspace / REPOS_DIR
+        self._cache = cache
         self._git = git
+        self._partial = partial
         self._sleep = sleep
 
     def prepare(self, repository: ManifestRepository, *, branch: str, target: Path) -> str:
@@ -46,66 +64,81 @@ class Repositories:
         shown = f"{repository.org}/{repository.repo}"
         started = time.monotonic()
         try:
-            commit = self._prepare(repository, branch, target)
+            try:
+                commit = self._prepare(repository, branch, target)
+            except BrokenError as error:
+                commit = self._prepare(repository, branch, target, broken=error.path)
         except GitError as error:
             raise PreparationError(Reason.CLONE_FAILED, f"{shown}: {error}") from error
         say(f"{shown} at {commit[:12]} on {branch}, {time.monotonic() - started:.1f} s")
         return commit
 
-    def _prepare(self, repository: ManifestRepository, branch: str, target: Path) -> str:
-        key = hashlib.sha256(repository.url.encode()).hexdigest()[:32]
-        bare = self._root / f"{key}.git"
-        self._root.mkdir(parents=True, exist_ok=True)
-        with _locked(self._root / f"{key}.lock"):
-            self._ensure_bare(bare, repository.url)
-            base = repository.branch or self._retried(lambda: self._default_branch(bare))
-            ref = f"refs/remotes/origin/{base}"
-            say(f"fetching {repository.org}/{repository.repo}, branch {base}")
-            refspec = f"+refs/heads/{base}:{ref}"
-            self._retried(
-                lambda: self._in(bare, "fetch", "--progress", "--no-tags", "origin", refspec)
-            )
-            commit = self._in(bare, "rev-parse", "--verify", f"{ref}^{{commit}}")
-            self._add_worktree(bare, branch, target, commit)
+    def _prepare(
+        self,
+        repository: ManifestRepository,
+        branch: str,
+        target: Path,
+        *,
+        broken: Path | None = None,
+    ) -> str:
+        """As `prepare`; raises BrokenError once, and GitError when a bare repository that was just made is no better."""
+        with self._cache.locked(repository.url, partial=self._partial) as bare:
+            if broken is not None:
+                bare.renew(broken)
+            path = bare.path
+            try:
+                base, commit = self._fetched(bare, repository)
+                with contextlib.suppress(GitError):
+                    bare.tidy()
+            except GitError as error:
+                raise _broken(error, path, broken) from error
         # Writing the files needs no lock, and takes longest.
-        self._git("-C", str(target), "reset", "--quiet", "--hard", commit)
+        try:
+            self._make_worktree(path, repository, target, branch=branch, base=base, at=commit)
+        except GitError as error:
+            raise _broken(error, path, broken) from error
         return commit
 
-    def _ensure_bare(self, bare: Path, url: str) -> None:
-        if (bare / _READY).exists():
-            _clean(bare)
-            return
-        if bare.exists():
-            shutil.rmtree(bare)
-        self._git("init", "--quiet", "--bare", "--shared=0666", "--", str(bare))
-        for key, value in (
-            ("remote.origin.url", url),
-            ("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"),
-            ("gc.auto", "0"),
-            ("maintenance.auto", "false"),
-            ("core.logAllRefUpdates", "true"),
-        ):
-            self._in(bare, "config", key, value)
-        (bare / _READY).touch()
+    def _fetched(self, bare: Bare, repository: ManifestRepository) -> tuple[str, str]:
+        """The branch to start from, and its newest commit, which is in the bare repository now."""
+        base = repository.branch or self._retried(lambda: _default_branch(bare))
+        ref = f"refs/remotes/origin/{base}"
+        say(f"fetching {repository.org}/{repository.repo}, branch {base}")
+        self._retried(lambda: bare.fetch(f"+refs/heads/{base}:{ref}"))
+        commit = bare("rev-parse", "--verify", f"{ref}^{{commit}}")
+        if self._partial:
+            self._retried(lambda: bare.fetch_contents(commit))
+        return base, commit
 
-    def _default_branch(self, bare: Path) -> str:
-        for line in self._in(bare, "ls-remote", "--symref", "origin", "HEAD").splitlines():
-            if line.startswith("ref: refs/heads/"):
-                return line.split()[1].removeprefix("refs/heads/")
-        raise GitError(("ls-remote",), "fatal: the repository has no default branch")
-
-    def _add_worktree(self, bare: Path, branch: str, target: Path, commit: str) -> None:
+    def _make_worktree(
+        self,
+        bare: Path,
+        repository: ManifestRepository,
+        target: Path,
+        *,
+        branch: str,
+        base: str,
+        at: str,
+    ) -> None:
         if target.exists():
             shutil.rmtree(target)
-        self._in(bare, "worktree", "prune")
         target.parent.mkdir(parents=True, exist_ok=True)
-        arguments = ("--force", "--no-checkout", "-B", branch, "--", str(target), commit)
-        self._in(bare, "worktree", "add", "--quiet", *arguments)
+        init = ("--quiet", "--template=", f"--initial-branch={branch}", "--", str(target))
+        self._git("init", *init)
+        folder = target / ".git"
+        (folder / "objects" / "info").mkdir(exist_ok=True)
+        (folder / "objects" / "info" / "alternates").write_text(f"{bare / 'objects'}\n")
+        (folder / "info").mkdir(exist_ok=True)
+        (folder / "config").write_text(_config(repository.url, partial=self._partial))
+        run = ("-C", str(target))
+        self._git(*run, "update-ref", f"refs/remotes/origin/{base}", at)
+        if not repository.branch:
+            head = ("refs/remotes/origin/HEAD", f"refs/remotes/origin/{base}")
+            self._git(*run, "symbolic-ref", *head)
+        self._git(*run, "update-ref", "-m", f"begin at {base}", f"refs/heads/{branch}", at)
+        self._git(*run, "-c", "checkout.workers=0", "reset", "--quiet", "--hard")
 
-    def _in(self, bare: Path, *arguments: str) -> str:
-        return self._git("--git-dir", str(bare), *arguments)
-
-    def _retried(self, step: Callable[[], str]) -> str:
+    def _retried(self, step: Callable[[], T]) -> T:
         for delay in RETRY_DELAYS:
             try:
                 return step()
@@ -117,33 +150,28 @@ class Repositories:
         return step()
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """An exclusive lock between processes; the kernel lets go of it when its holder dies."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        with contextlib.suppress(PermissionError):
-            os.chmod(path, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another task that uses the same repository")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _broken(error: GitError, path: Path, before: Path | None) -> Exception:
+    return BrokenError(path) if error.corrupt and before is None else error
 
 
-def _clean(bare: Path) -> None:
-    """Remove what a killed git left: nobody else works here, as we hold the lock. Worktrees' own locks are their task's."""
-    for folder, names, files in os.walk(bare):
-        if Path(folder) == bare:
-            names[:] = [x for x in names if x not in ("worktrees", "objects")]
-        for name in files:
-            if name.endswith(".lock"):
-                (Path(folder) / name).unlink(missing_ok=True)
-    now = time.time()
-    for path in (bare / "objects" / "pack").glob("tmp_*"):
-        with contextlib.suppress(FileNotFoundError):
-            if now - path.stat().st_mtime > ABANDONED_SECONDS:
-                path.unlink()
+def _default_branch(bare: Bare) -> str:
+    for line in bare("ls-remote", "--symref", "origin", "HEAD").splitlines():
+        if line.startswith("ref: refs/heads/"):
+            return line.split()[1].removeprefix("refs/heads/")
+    raise GitError(("ls-remote",), "fatal: the repository has no default branch")
+
+
+def _config(url: str, *, partial: bool) -> str:
+    """The configuration of a worktree's repository."""
+    lines = [
+        "[core]",
+        f"\trepositoryformatversion = {int(partial)}",
+        "\tbare = false",
+        "\tlogAllRefUpdates = true",
+        '[remote "origin"]',
+        f"\turl = {quoted(url)}",
+        "\tfetch = +refs/heads/*:refs/remotes/origin/*",
+        *promisor(partial=partial, remote=True),
+        *promisor(partial=partial, remote=False),
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,33 +1,36 @@
 """The console script ``kubetask-agent``: one agent over one task, from its prompt to its result.
 
-Exit codes: that of the agent; 0 where it did well; 1 where a push failed; 2 for flags that are not understood. The result
-is in the termination message in every case, unless the agent wrote it itself.
+Exit codes: that of the agent; 0 where it did well; 1 where it says that it failed, where a push failed, or where the agent
+cannot be run; 2 for flags that are not understood. The result is in the termination message in every case, unless the agent
+wrote it itself.
 """
 
 import argparse
 import os
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import TaskManifest
 from kubetask_controller.version import __version__
-from kubetask_controller.workspace.agent import presets
-from kubetask_controller.workspace.agent.process import Ended, run
+from kubetask_controller.workspace.agent.presets import PRESETS
+from kubetask_controller.workspace.agent.process import Runner, Surroundings
 from kubetask_controller.workspace.agent.prompt import make_prompt
 from kubetask_controller.workspace.agent.publish import Published, publish
+from kubetask_controller.workspace.agent.result import Outcome, make_result
+from kubetask_controller.workspace.agent.told import Reader, Told
 from kubetask_controller.workspace.git import Git, GitError, say
-from kubetask_controller.workspace.redaction import Redactor, secrets_in
+from kubetask_controller.workspace.redaction import Redactor, secrets_in, secrets_of
 from kubetask_controller.workspace.termination import leave, termination_log
 
 TRANSCRIPT = f"{c.RESERVED_DIR}/agent.log"
 SCRIPT = "script"
 COMMAND = "command"
-_SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+ENV_REPOSITORY = "KUBETASK_REPOSITORY"
+"""For a script: the repository it is run in, ``org/repo``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +52,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(_failed(f"the workspace is not prepared: {error}"))
     written = _mark()
     try:
-        ended, told = _run(options, task)
+        code, told = _run(options, task)
     except (FileNotFoundError, PermissionError) as error:
         sys.exit(_failed(f"cannot run the agent: {error}"))
+    code = code or int(told.failed)
     published: list[Published] = []
     problem = ""
-    if ended.code == 0:
+    if code == 0:
         try:
             published = _publish(options, task, told)
         except GitError as error:
             problem = str(error)
-    result = make_result(task.manifest, told, published, failed=bool(ended.code or problem))
-    if problem:
-        result["summary"] = problem
-    elif not any(x.commits for x in published) and options.fail_on_no_changes and not ended.code:
-        result |= {"reason": Reason.NO_CHANGES.value, "outcome": "unchanged"}
-        problem = "no changes"
+    unchanged = not any(x.commits for x in published)
+    outcome = Outcome(
+        told,
+        published,
+        failed=bool(code or problem),
+        problem=problem,
+        nothing_done=options.fail_on_no_changes and unchanged and not code and not problem,
+    )
     if _mark() == written:
-        leave(result)
-    sys.exit(ended.code or (1 if problem else 0))
+        leave(make_result(task.manifest, outcome))
+    sys.exit(code or int(bool(problem) or outcome.nothing_done))
 
 
 def read_task(environ: Mapping[str, str]) -> Task:
@@ -77,78 +83,56 @@ def read_task(environ: Mapping[str, str]) -> Task:
         KeyError, OSError, ValueError: there is none that was prepared.
     """
     manifest = TaskManifest.model_validate_json(Path(environ[c.ENV_MANIFEST]).read_bytes())
-    folders = [Path(x) for x in (environ.get(c.ENV_GIT_CREDENTIALS), manifest.credentials) if x]
-    secrets = secrets_in(folders)
-    secrets += [v for k, v in environ.items() if any(x in k.upper() for x in _SECRET_NAMES)]
     directory = Path(environ[c.ENV_TASK_DIR])
-    for file in manifest.files:
-        if file.secret:
-            secrets.append((directory / file.name).read_text(errors="replace"))
+    places = [environ.get(c.ENV_GIT_CREDENTIALS), manifest.credentials, *manifest.secret_paths]
+    secrets = secrets_in([Path(x) for x in places if x])
+    secrets += secrets_in([directory / x.name for x in manifest.files if x.secret])
+    secrets += secrets_of({k: v for k, v in environ.items() if k not in c.RESERVED_ENV})
     return Task(manifest, directory, environ, Redactor(secrets))
 
 
-def make_result(
-    manifest: TaskManifest, told: presets.Told, published: Sequence[Published], *, failed: bool
-) -> dict[str, Any]:
-    """The result for the status."""
-    commits = [commit for x in published for commit in x.commits]
-    result: dict[str, Any] = {"summary": told.summary}
-    if commits:
-        result |= {"outcome": "changed", "branch": manifest.branch, "commits": commits}
-    elif not failed:
-        result["outcome"] = "unchanged"
-    if told.usage:
-        result["usage"] = dict(told.usage)
-    if failed and told.reason is not None:
-        result["reason"] = told.reason.value
-    return result
-
-
-def _run(options: argparse.Namespace, task: Task) -> tuple[Ended, presets.Told]:
-    (task.directory / c.RESERVED_DIR).mkdir(exist_ok=True)
-    transcript = task.directory / TRANSCRIPT
+def _run(options: argparse.Namespace, task: Task) -> tuple[int, Told]:
+    folder = task.directory / c.RESERVED_DIR
+    folder.mkdir(exist_ok=True)
+    runner = Runner(Surroundings(task.environ, task.directory / TRANSCRIPT, task.redact))
     if options.agent == SCRIPT:
-        return _run_script(options, task, transcript)
-    read: Callable[[str], presets.Told]
+        return _run_script(options, task, runner)
     if options.agent == COMMAND:
-        command, read = list(options.extra), presets.plain
-    else:
-        preset = presets.PRESETS[options.agent]
-        command, read = (
-            preset.command(make_prompt(task.manifest, task.directory), options.extra),
-            preset.read,
-        )
-    one = task.manifest.repositories if len(task.manifest.repositories) == 1 else ()
-    cwd = task.directory / one[0].path if one and options.agent == COMMAND else task.directory
-    ended = run(command, cwd=cwd, environ=task.environ, transcript=transcript, redact=task.redact)
-    return ended, read(ended.output)
-
-
-def _run_script(
-    options: argparse.Namespace, task: Task, transcript: Path
-) -> tuple[Ended, presets.Told]:
-    """The script in each repository, in order; the first failure ends it."""
-    command = ["sh", str(task.directory / options.script), *options.extra]
-    told = presets.Told()
-    ended = Ended(0, "")
-    for repository in task.manifest.repositories:
-        say(f"running {options.script} in {repository.path}")
-        environ = {**task.environ, "KUBETASK_REPOSITORY": f"{repository.org}/{repository.repo}"}
-        cwd = task.directory / repository.path
-        ended = run(command, cwd=cwd, environ=environ, transcript=transcript, redact=task.redact)
-        told = presets.plain(ended.output)
-        if ended.code:
-            break
-    return ended, told
-
-
-def _publish(options: argparse.Namespace, task: Task, told: presets.Told) -> list[Published]:
-    title = (
-        options.message or told.summary.splitlines()[0][:72]
-        if (options.message or told.summary)
-        else ""
+        one = task.manifest.repositories if len(task.manifest.repositories) == 1 else ()
+        cwd = task.directory / one[0].path if one else task.directory
+        reader = Reader()
+        return runner.run(options.extra, reader, cwd=cwd), reader.told()
+    preset = PRESETS[options.agent]
+    reader = preset.reader()
+    code = runner.run(
+        preset.command(options.extra),
+        reader,
+        cwd=task.directory,
+        stdin=make_prompt(task.manifest, task.directory),
+        environ={k: v for k, v in preset.environ.items() if k not in task.environ},
     )
-    message = title or f"Changes of task {task.manifest.task}"
+    return code, reader.told()
+
+
+def _run_script(options: argparse.Namespace, task: Task, runner: Runner) -> tuple[int, Told]:
+    """The script in each repository, in order, or in the task's folder; the first failure ends it."""
+    command = ["sh", str(task.directory / options.script), *options.extra]
+    places = [(x.path, f"{x.org}/{x.repo}") for x in task.manifest.repositories] or [(".", "")]
+    code, told = 0, Told()
+    for path, name in places:
+        say(f"running {options.script} in {path}")
+        reader = Reader()
+        environ = {ENV_REPOSITORY: name} if name else {}
+        code = runner.run(command, reader, cwd=task.directory / path, environ=environ)
+        told = reader.told()
+        if code:
+            break
+    return code, told
+
+
+def _publish(options: argparse.Namespace, task: Task, told: Told) -> list[Published]:
+    first = next(iter(told.summary.splitlines()), "")
+    message = options.message or first[:72] or f"Changes of task {task.manifest.task}"
     git = Git(environ=task.environ, redact=task.redact, show=say)
     return publish(
         task.manifest,
@@ -181,8 +165,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Runs an agent over a prepared task and leaves its result.",
     )
     parser.add_argument("--version", action="version", version=f"kubetask {__version__}")
-    kinds = (SCRIPT, COMMAND, *presets.PRESETS)
-    parser.add_argument("--agent", choices=kinds, required=True, help="what to run")
+    kinds = (SCRIPT, COMMAND, *PRESETS)
+    parser.add_argument(
+        "--agent",
+        choices=kinds,
+        default=os.environ.get(c.ENV_AGENT) or next(filter(shutil.which, PRESETS), None),
+        help=f"what to run; default: ${c.ENV_AGENT}, else the known agent that is installed",
+    )
     parser.add_argument(
         "--script", default="", help="file of the task that sh runs in each repository"
     )
@@ -198,6 +187,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "extra", nargs="*", help="after --: arguments for the agent, or the command"
     )
     options = parser.parse_args(arguments)
+    if options.agent not in kinds:
+        parser.error(f"none of the known agents is installed: say --agent {'|'.join(kinds)}")
     if options.agent == SCRIPT and not options.script:
         parser.error("--agent script needs --script")
     if options.agent == COMMAND and not options.extra:

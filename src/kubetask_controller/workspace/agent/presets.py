@@ -1,107 +1,43 @@
-"""How the known agents are run without a person: their command lines, and what they print at their end.
+"""How the known agents are run without a person.
 
-Pure functions: a preset makes an argument list of a prompt, and reads summary, tokens, cost and known ends out of the
-output. What a tool prints beyond that is shown as it is.
+The prompt goes to their standard input: an argument has a limit, could be taken for an option, and stands in the process
+list. Flags of a user come last. The variables are defaults: one that is set already stays.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any
 
-from pydantic_core import from_json
-
-from kubetask_controller.api.constants import Reason
-
-JSON = dict[str, Any]
-
-_LIMITED = re.compile(
-    r"rate.?limit|too many requests|\b429\b|quota exceeded|usage limit|overloaded", re.I
+from kubetask_controller.workspace.agent.readers import (
+    ClaudeReader,
+    CodexReader,
+    GeminiReader,
+    GooseReader,
+    OpenCodeReader,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What an agent told at its end.
-
-    Attributes:
-        summary: its last words.
-        usage: inputTokens, outputTokens, costUSD; as far as it says.
-        reason: a known end, None for none.
-    """
-
-    summary: str = ""
-    usage: Mapping[str, Any] = field(default_factory=dict)
-    reason: Reason | None = None
+from kubetask_controller.workspace.agent.told import Reader
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One tool."""
+    """One tool.
+
+    Attributes:
+        name: of the preset and of the program.
+        flags: those that make it work without a person, in a container that is its sandbox.
+        reader: of its output.
+        environ: variables that it needs for that.
+        last: arguments after those of the user.
+    """
 
     name: str
-    command: Callable[[str, Sequence[str]], list[str]]
-    read: Callable[[str], Told]
+    flags: Sequence[str]
+    reader: Callable[[], Reader]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    last: Sequence[str] = ()
 
-
-def plain(output: str) -> Told:
-    """The last line, and whether it speaks of a limit."""
-    lines = [x.strip() for x in output.splitlines() if x.strip()]
-    reason = Reason.RATE_LIMITED if any(_LIMITED.search(x) for x in lines[-5:]) else None
-    return Told(lines[-1] if lines else "", reason=reason)
-
-
-def read_claude(output: str) -> Told:
-    """``claude -p --output-format json``: one object with result, usage and total_cost_usd."""
-    found = _last_object(output, lambda x: x.get("type") == "result" or "result" in x)
-    if found is None:
-        return plain(output)
-    usage = found.get("usage") or {}
-    read = sum(
-        usage.get(k) or 0
-        for k in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    )
-    told = _usage(read, usage.get("output_tokens"), found.get("total_cost_usd"))
-    summary = str(found.get("result") or "")
-    reason = Reason.RATE_LIMITED if found.get("is_error") and _LIMITED.search(summary) else None
-    return Told(summary, told, reason)
-
-
-def read_gemini(output: str) -> Told:
-    """``gemini --output-format json``: response, stats.models.*.tokens."""
-    found = _last_object(output, lambda x: "response" in x or "error" in x)
-    if found is None:
-        return plain(output)
-    models = ((found.get("stats") or {}).get("models") or {}).values()
-    tokens = [x.get("tokens") or {} for x in models]
-    usage = _usage(
-        sum(x.get("prompt") or 0 for x in tokens),
-        sum(x.get("candidates") or 0 for x in tokens),
-        None,
-    )
-    error = (found.get("error") or {}).get("message") or ""
-    reason = Reason.RATE_LIMITED if _LIMITED.search(error) else None
-    return Told(str(found.get("response") or error), usage, reason)
-
-
-def read_codex(output: str) -> Told:
-    """``codex exec --json``: a line an event; the last agent message, and usage of each turn."""
-    summary, read, written, reason = "", 0, 0, None
-    for event in _objects(output):
-        item = event.get("item") or {}
-        if event.get("type") == "item.completed" and item.get("type") == "agent_message":
-            summary = str(item.get("text") or "")
-        if event.get("type") == "turn.completed":
-            usage = event.get("usage") or {}
-            read += usage.get("input_tokens") or 0
-            written += usage.get("output_tokens") or 0
-        if event.get("type") in ("error", "turn.failed"):
-            text = str(event.get("message") or (event.get("error") or {}).get("message") or "")
-            reason = Reason.RATE_LIMITED if _LIMITED.search(text) else reason
-    if not summary and not read:
-        return plain(output)
-    return Told(summary, _usage(read, written, None), reason)
+    def command(self, extra: Sequence[str]) -> list[str]:
+        """Its command line."""
+        return [self.name, *self.flags, *extra, *self.last]
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -109,78 +45,40 @@ PRESETS: Mapping[str, Preset] = {
     for x in (
         Preset(
             "claude",
-            lambda prompt, more: [
-                *("claude", "-p", prompt, "--output-format", "json"),
-                *("--permission-mode", "bypassPermissions", *more),
-            ],
-            read_claude,
+            (
+                *("-p", "--output-format", "stream-json", "--verbose"),
+                *("--permission-mode", "bypassPermissions"),
+            ),
+            ClaudeReader,
+            # Without it, it refuses that mode to root.
+            {"IS_SANDBOX": "1", "DISABLE_AUTOUPDATER": "1"},
         ),
         Preset(
             "gemini",
-            lambda prompt, more: [
-                "gemini",
-                "-p",
-                prompt,
-                "--yolo",
-                "--output-format",
-                "json",
-                *more,
-            ],
-            read_gemini,
+            ("--output-format", "stream-json", "--approval-mode", "yolo"),
+            GeminiReader,
+            {"GEMINI_CLI_TRUST_WORKSPACE": "true"},
         ),
         Preset(
             "codex",
-            lambda prompt, more: [
-                *("codex", "exec", "--json", "--skip-git-repo-check"),
-                *("--dangerously-bypass-approvals-and-sandbox", *more, "--", prompt),
-            ],
-            read_codex,
+            (
+                *("exec", "--json", "--skip-git-repo-check"),
+                "--dangerously-bypass-approvals-and-sandbox",
+            ),
+            CodexReader,
+            last=("-",),
         ),
-        Preset("opencode", lambda prompt, more: ["opencode", "run", *more, "--", prompt], plain),
+        Preset(
+            "opencode",
+            ("run", "--format", "json"),
+            OpenCodeReader,
+            {"OPENCODE_DISABLE_AUTOUPDATE": "true"},
+        ),
         Preset(
             "goose",
-            lambda prompt, more: ["goose", "run", "--no-session", *more, "--text", prompt],
-            plain,
+            ("run", "--no-session", "--output-format", "stream-json", "--instructions", "-"),
+            GooseReader,
+            {"GOOSE_MODE": "auto"},
         ),
     )
 }
-
-
-def _usage(read: int | None, written: int | None, cost: float | None) -> JSON:
-    usage: JSON = {}
-    if read:
-        usage["inputTokens"] = read
-    if written:
-        usage["outputTokens"] = written
-    if cost is not None:
-        usage["costUSD"] = str(Decimal(str(cost)).normalize())
-    return usage
-
-
-def _objects(output: str) -> list[JSON]:
-    found = []
-    for line in output.splitlines():
-        if line.lstrip().startswith("{"):
-            try:
-                value = from_json(line)
-            except ValueError:
-                continue
-            if isinstance(value, dict):
-                found.append(value)
-    return found
-
-
-def _last_object(output: str, wanted: Callable[[JSON], bool]) -> JSON | None:
-    """The last object that is wanted: on a line of its own, or the whole output."""
-    for value in reversed(_objects(output)):
-        if wanted(value):
-            return value
-    start = output.find("{")
-    if start >= 0:
-        try:
-            value = from_json(output[start:])
-        except ValueError:
-            return None
-        if isinstance(value, dict) and wanted(value):
-            return value
-    return None

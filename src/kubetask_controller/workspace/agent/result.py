@@ -1,0 +1,56 @@
+"""The result of a task, made of what its agent told and of what is in its repositories."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kubetask_controller.api.constants import Reason
+from kubetask_controller.api.manifest import TaskManifest
+from kubetask_controller.workspace.agent.publish import Published, pull_request
+from kubetask_controller.workspace.agent.told import Told
+
+CHANGED = "Changed"
+NO_CHANGES = "NoChanges"
+MAX_COMMITS = 64
+"""As many as a status takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an agent's work ended.
+
+    Attributes:
+        told: what the agent said.
+        published: what its repositories have.
+        failed: the task fails.
+        problem: why a push failed; empty where none did.
+        nothing_done: nothing was done, and that is to be a failure.
+    """
+
+    told: Told
+    published: Sequence[Published]
+    failed: bool = False
+    problem: str = ""
+    nothing_done: bool = False
+
+
+def make_result(manifest: TaskManifest, outcome: Outcome) -> dict[str, Any]:
+    """The result for the status."""
+    told = outcome.told
+    commits = [commit for x in outcome.published for commit in x.commits]
+    result: dict[str, Any] = {"summary": outcome.problem or told.summary}
+    if commits:
+        result |= {"outcome": CHANGED, "commits": commits[:MAX_COMMITS]}
+    elif not outcome.failed:
+        result["outcome"] = NO_CHANGES
+    if any(x.pushed for x in outcome.published):
+        result["branch"] = manifest.branch
+    if url := pull_request(manifest, told.summary):
+        result["pullRequest"] = url
+    if told.usage:
+        result["usage"] = dict(told.usage)
+    if outcome.nothing_done:
+        result["reason"] = Reason.NO_CHANGES.value
+    elif outcome.failed and not outcome.problem and told.reason is not None:
+        result["reason"] = told.reason.value
+    return result
