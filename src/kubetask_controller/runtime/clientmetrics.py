@@ -61,6 +61,14 @@ class PrometheusRestMetrics:
             registry=registry,
         )
 
+        self._dns = Histogram(
+            "rest_client_dns_resolution_duration_seconds",
+            "DNS resolver latency in seconds. Broken down by host.",
+            ["host"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+
     def request_finished(self, *, method: str, host: str, code: str, seconds: float) -> None:
         """See RestMetrics."""
         self._requests.labels(code, method, host).inc()
@@ -78,6 +86,10 @@ class PrometheusRestMetrics:
     def rate_limited(self, *, method: str, host: str, seconds: float) -> None:
         """See RestMetrics."""
         self._limited.labels(method, host).observe(seconds)
+
+    def resolved(self, host: str, seconds: float) -> None:
+        """See RestMetrics."""
+        self._dns.labels(host).observe(seconds)
 
 
 class PrometheusInformerMetrics(Collector):
