@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from kubetask_controller.runtime.informermetrics import InformerStatistics
+from kubetask_controller.runtime.informermetrics import InformerStatistics, WatchEnd
 
 LATENCY_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 SIZE_BUCKETS = (64, 256, 512, 2**10, 2**12, 2**14, 2**16, 2**18, 2**20, 2**22, 2**24)
@@ -129,6 +129,8 @@ class PrometheusInformerMetrics(Collector):
         self._statistics[resource] = statistics
         for family in (self._relists, self._failures, self._dropped):
             family.labels(resource)
+        for reason in WatchEnd:
+            self._reconnects.labels(resource, reason)
 
     def listed(self, resource: str) -> None:
         """See InformerMetrics."""
