@@ -6,16 +6,26 @@ python -m hack.generate --check   change nothing; exit 1 and show a diff where a
 
 import argparse
 import difflib
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hack.dashboard import render_dashboard
+from hack.metricsref import render_metrics
 from hack.reference import render_reference
 from kubetask_controller.api import crd
 
 ROOT = Path(__file__).resolve().parent.parent
 CRD_DIR = Path("config/crd")
 REFERENCE = Path("docs/reference/api.md")
+METRICS = Path("docs/reference/metrics.md")
+DASHBOARD = Path("config/grafana/kubetask.json")
+INSTALL = Path("config/install.yaml")
+INSTALL_HEADER = """\
+# Everything a cluster needs, in one file: kubectl apply --server-side -f install.yaml
+# Rendered from config/default by `make generate`. Do not edit.
+"""
 
 
 def generated() -> dict[Path, str]:
@@ -23,6 +33,8 @@ def generated() -> dict[Path, str]:
     files = {CRD_DIR / name: text for name, text in crd.render().items()}
     files[CRD_DIR / "kustomization.yaml"] = _kustomization(sorted(crd.render()))
     files[REFERENCE] = render_reference(crd.crds())
+    files[METRICS] = render_metrics()
+    files[DASHBOARD] = render_dashboard()
     return files
 
 
@@ -33,14 +45,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     files = generated()
     if options.check:
-        return _check(options.root, files)
+        return _check(options.root, {**files, INSTALL: rendered(options.root)})
     for path, text in files.items():
         target = options.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
     for path in _stale(options.root, files):
         (options.root / path).unlink()
+    (options.root / INSTALL).write_text(rendered(options.root), encoding="utf-8")
     return 0
+
+
+def rendered(root: Path) -> str:
+    """config/install.yaml, from the files of config as they lie there: the CRDs among them are written before."""
+    kubectl = Path(sys.executable).with_name("kubectl")
+    command = [str(kubectl), "kustomize", str(root / "config" / "default")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return INSTALL_HEADER + done.stdout
 
 
 def _check(root: Path, files: dict[Path, str]) -> int:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from fakeapi import FakeApi, serving
 
-from kubetask_controller.cli import main
+from kubetask_controller.cli import program
 from kubetask_controller.cli.terminal import Terminal
 
 
@@ -59,7 +59,7 @@ def cli(kubeconfig: Path) -> Cli:
         out, err = io.StringIO(), io.StringIO()
         try:
             terminal = Terminal(out, err, io.StringIO(stdin))
-            code = int(await main.run(arguments, terminal))
+            code = int(await program.run(arguments, terminal))
         except SystemExit as end:
             code = int(end.code or 0)
         return Outcome(code, out.getvalue(), err.getvalue())

@@ -96,3 +96,14 @@ async def test_a_terminal_gets_a_moving_picture_that_is_left_in_order(api):
     assert "Failed (1)" in text
     assert "\x1b[?25l" in text
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
+async def test_without_what_it_draws_with_it_says_what_to_install():
+    code = f"import sys; sys.modules['rich'] = None; {CODE}"
+    program = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=PIPE)
+    _, err = await program.communicate()
+    assert program.returncode == 1
+    assert err.decode() == (
+        "kubectl-kubetask needs more than the controller does:"
+        " pip install 'kubetask-controller[cli]'\n"
+    )

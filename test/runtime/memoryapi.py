@@ -141,7 +141,7 @@ class MemoryClient:
         return await self._call("patch", timeout, resource, namespace, name, body)
 
     @asynccontextmanager
-    async def watch(self, resource, namespace, *, params, timeout_seconds):
+    async def watch(self, resource, namespace, *, params, timeout_seconds, decode=None):
         async def events():
             await self.connection.heard.wait()
             queue = self.api.stream(resource)

@@ -37,7 +37,9 @@ def main() -> int:
         "--no-controllers", action="store_true", help="leave Jobs and garbage alone"
     )
     parser.add_argument("--no-node", action="store_true", help="leave Pods unscheduled")
-    parser.add_argument("--seed", type=int, help="makes uids and generated names reproducible")
+    parser.add_argument(
+        "--seed", type=int, help="makes uids, generated names and faults reproducible"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="devcluster-") as temporary:
         options = DevClusterOptions(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from .connection import ApiError, Connection
 
 if TYPE_CHECKING:
+    from .faultcontrol import FaultControl
     from .kubelet_standin import StandIn
 
 TOKEN_SECONDS = 24 * 3600
@@ -32,7 +33,7 @@ class Capability(StrEnum):
     PROCESSES = "processes"
     """Containers are really run, with their command, volumes and logs."""
     FAULTS = "faults"
-    """Latency, lost answers, errors, restarts … on demand (`cluster.faults`, `cluster.restart`)."""
+    """Latency, lost answers, errors, restarts … on demand (`cluster.faults`)."""
     JOB_CONTROLLER = "job-controller"
     """Jobs make Pods; garbage is collected, namespaces empty themselves."""
     NODES = "nodes"
@@ -91,6 +92,11 @@ class Cluster(ABC):
     def pods(self) -> StandIn:
         """By whom Pods are moved through their states as a test asks."""
         raise CapabilityMissingError(LACKS + Capability.SCRIPTED_PODS)
+
+    @property
+    def faults(self) -> FaultControl:
+        """What makes things go wrong as a test asks."""
+        raise CapabilityMissingError(LACKS + Capability.FAULTS)
 
     def service_account_kubeconfig(
         self, namespace: str, name: str, *, seconds: int = TOKEN_SECONDS

@@ -22,7 +22,9 @@ from .apiserver.auth.bootstrap import bootstrap
 from .apiserver.auth.security import Security
 from .apiserver.server import ApiServer, ApiServerOptions, create_server
 from .controllers import Controllers
+from .faults import Faults
 from .images import Images
+from .listener import TLSListener
 from .node import IsolationError, Node, NodeOptions
 from .storage import Storage
 
@@ -37,7 +39,7 @@ class DevClusterOptions:
 
     `directory` keeps keys, kubeconfigs and what Pods leave. `port` 0 takes a free one. `kubeconfig` is where the admin's
     goes, by default `directory/admin.kubeconfig`. `node` False leaves Pods unscheduled; `controllers` False leaves Jobs
-    alone. `seed` makes uids and generated names reproducible.
+    alone. `seed` makes uids, generated names and what faults do reproducible.
     """
 
     directory: Path
@@ -57,6 +59,7 @@ class DevCluster:
         self.storage = Storage()
         self.security = Security(self.storage, options.directory / "pki")
         self.server: ApiServer | None = None
+        self.faults = Faults(self.storage, seed=options.seed)
         self.isolation_error = ""
         self.url = ""
         self._stack = contextlib.AsyncExitStack()
@@ -90,6 +93,7 @@ class DevCluster:
             authorizer=security.authorizer,
             options=ApiServerOptions(seed=options.seed),
         )
+        server.faults = self.faults
         admission.install(server.registry, security.authorizer, seed=options.seed)
         security.install(server)
         bootstrap(server.registry)
@@ -134,9 +138,10 @@ class DevCluster:
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         self._stack.push_async_callback(close_streams, server)
-        site = web.TCPSite(runner, HOST, self.options.port, ssl_context=self._tls())
-        await site.start()
-        return int(runner.addresses[0][1])
+        self._stack.push_async_callback(self.faults.stop)
+        self.faults.listener = listener = TLSListener(runner, HOST, self._tls())
+        self._stack.callback(listener.close)
+        return await listener.start(self.options.port)
 
     def _tls(self) -> ssl.SSLContext:
         authority = self.security.authority

@@ -16,6 +16,7 @@ from .apiserver.auth.pki import CertificateAuthority
 from .base import Capability, Cluster
 
 if TYPE_CHECKING:
+    from .faultcontrol import FaultControl
     from .kubelet_standin import StandIn
 
 START_SECONDS = 60.0
@@ -23,13 +24,16 @@ STOP_SECONDS = 20.0
 
 
 class DevClusterProcess(Cluster):
-    """`python -m devcluster`. Use as a context manager. `images` is a file as `--images` takes it."""
+    """`python -m devcluster`. Use as a context manager. `images` is a file as `--images` takes it; `seed` as in `--seed`."""
 
     name = "development cluster"
 
-    def __init__(self, directory: Path, *, images: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, images: Path | None = None, seed: int | None = None
+    ) -> None:
         self._directory = directory
         self._images = images
+        self._seed = seed
         self._process: subprocess.Popen[bytes] | None = None
         self._url = ""
         self._standin: StandIn | None = None
@@ -90,6 +94,13 @@ class DevClusterProcess(Cluster):
         assert self._standin is not None, "the cluster is not running"
         return self._standin
 
+    @cached_property
+    def faults(self) -> FaultControl:
+        """Faults on demand."""
+        from .faultcontrol import FaultControl
+
+        return FaultControl(self.connection)
+
     def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
         """A kubeconfig with a client certificate."""
         file = self._directory / f"{re.sub('[^A-Za-z0-9.-]', '-', user)}.kubeconfig"
@@ -104,6 +115,8 @@ class DevClusterProcess(Cluster):
         command = [sys.executable, "-m", "devcluster", "--dir", str(self._directory)]
         if self._images is not None:
             command += ["--images", str(self._images)]
+        if self._seed is not None:
+            command += ["--seed", str(self._seed)]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,

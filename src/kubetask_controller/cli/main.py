@@ -1,84 +1,21 @@
-"""The console script ``kubectl-kubetask``: from the command line to the exit code.
+"""The console script ``kubectl-kubetask``, which kubectl runs as ``kubectl kubetask``.
 
-kubectl runs it as ``kubectl kubetask``. Ctrl-C ends it at once and leaves the cluster as it is.
+It comes with the controller's distribution, but what it draws with does not: a controller's image needs none of it.
 """
 
-import asyncio
-import os
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
+from importlib.util import find_spec
 
-from rich.text import Text
-
-from kubetask_controller.cli.arguments import ClusterCommand, parse
-from kubetask_controller.cli.commands.logs import Logs
-from kubetask_controller.cli.commands.migrate import Migrate
-from kubetask_controller.cli.commands.results import Results
-from kubetask_controller.cli.commands.retry import Retry
-from kubetask_controller.cli.commands.run import Run
-from kubetask_controller.cli.commands.status import Status
-from kubetask_controller.cli.commands.steer import Cancel, Resume, Suspend
-from kubetask_controller.cli.exits import CliError, Exit
-from kubetask_controller.cli.session import open_session
-from kubetask_controller.cli.terminal import Terminal, clean
-from kubetask_controller.client import ClientError
-
-COMMANDS: Sequence[ClusterCommand | Migrate] = (
-    Run(),
-    Status(),
-    Logs(),
-    Results(),
-    Retry(),
-    Cancel(),
-    Suspend(),
-    Resume(),
-    Migrate(),
+NEEDS = (
+    "kubectl-kubetask needs more than the controller does: pip install 'kubetask-controller[cli]'"
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; does not return."""
-    terminal = Terminal()
-    try:
-        code = asyncio.run(run(sys.argv[1:] if arguments is None else arguments, terminal))
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = Exit.INTERRUPTED
-    except BrokenPipeError:
-        # What is still buffered has nowhere to go; Python would complain about it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = Exit.BROKEN_PIPE
-    sys.exit(code)
+    if find_spec("rich") is None:
+        sys.exit(NEEDS)
+    from kubetask_controller.cli import program
 
-
-async def run(arguments: Sequence[str], terminal: Terminal) -> Exit:
-    """Run a command; its exit code.
-
-    Raises:
-        SystemExit: the line is not understood (2), or asked for help or the version (0).
-    """
-    command, options = parse(arguments, COMMANDS)
-    try:
-        return await _execute(command, options, terminal)
-    except CliError as error:
-        _complain(terminal, error)
-        return error.code
-    except ClientError as error:
-        _complain(terminal, error)
-        return Exit.SERVER
-
-
-async def _execute(
-    command: ClusterCommand | Migrate, options: Namespace, terminal: Terminal
-) -> Exit:
-    if isinstance(command, Migrate):
-        return command.migrate(options, terminal)
-    async with open_session(
-        kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace
-    ) as session:
-        return await command.execute(session, options, terminal)
-
-
-def _complain(terminal: Terminal, error: Exception) -> None:
-    terminal.note(Text("error: ", style="red").append(clean(error)))
+    program.main(arguments)

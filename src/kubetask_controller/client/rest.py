@@ -22,6 +22,7 @@ from kubetask_controller.client.metrics import ERROR_CODE, NoRestMetrics, RestMe
 from kubetask_controller.client.ratelimit import TokenBucket
 from kubetask_controller.client.resources import Resource
 from kubetask_controller.client.retry import retry_delay
+from kubetask_controller.client.shape import Decode
 from kubetask_controller.client.streams import ListStream, WatchStream
 from kubetask_controller.client.transport import CONNECT_TIMEOUT, Call, Transport
 
@@ -228,6 +229,7 @@ class Client:
         params: Params,
         timeout_seconds: float,
         inactivity_timeout: float = INACTIVITY_LIMIT,
+        decode: Decode = from_json,
     ) -> AsyncIterator[WatchStream]:
         """A stream of watch events, ERROR events included. Not retried.
 
@@ -237,6 +239,7 @@ class Client:
             params: resourceVersion, labelSelector, allowWatchBookmarks, sendInitialEvents, …
             timeout_seconds: after which the server is asked to end the stream.
             inactivity_timeout: seconds of silence that end the stream with a TransportError.
+            decode: reads an event; see ``shape.event_decoder``.
         """
         asked = {**params, "watch": "1", "timeoutSeconds": str(int(timeout_seconds))}
         call = Call("GET", resource.path(namespace), asked)
@@ -246,7 +249,7 @@ class Client:
             sock_read=inactivity_timeout,
         )
         async with self._transport.open(call, timeout=timeout) as response:
-            yield WatchStream(call, response)
+            yield WatchStream(call, response, decode=decode)
 
     async def get_text(
         self, path: str, *, params: Params | None = None, timeout: float = TIMEOUT

@@ -12,6 +12,7 @@ from kubetask_controller.client.jsonstream import (
     LineSplitter,
     MalformedStreamError,
 )
+from kubetask_controller.client.shape import Decode
 from kubetask_controller.client.transport import Call, translated
 
 LINE_LIMIT = 8 * 1024 * 1024
@@ -24,9 +25,12 @@ class WatchStream:
     Events that came in one piece are given without yielding to the event loop between them.
     """
 
-    def __init__(self, call: Call, response: aiohttp.ClientResponse) -> None:
+    def __init__(
+        self, call: Call, response: aiohttp.ClientResponse, *, decode: Decode = from_json
+    ) -> None:
         self._call = call
         self._content = response.content
+        self._decode = decode
         self._splitter = LineSplitter(limit=LINE_LIMIT)
         self._lines: Iterator[bytes] = iter(())
 
@@ -53,7 +57,7 @@ class WatchStream:
 
     def _event(self, line: bytes) -> dict[str, Any]:
         try:
-            event = from_json(line)
+            event = self._decode(line)
         except ValueError as error:
             raise TransportError(f"{self._call}: a watch event cannot be read: {error}") from error
         if not isinstance(event, dict):

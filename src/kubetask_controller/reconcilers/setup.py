@@ -28,6 +28,7 @@ from kubetask_controller.reconcilers.projections import (
     project_resource,
 )
 from kubetask_controller.reconcilers.routing import Routes, Witness
+from kubetask_controller.reconcilers.shapes import JobShape, PodShape
 from kubetask_controller.reconcilers.slots import SlotLedger
 from kubetask_controller.reconcilers.task.reconciler import TaskReconciler
 from kubetask_controller.reconcilers.touched import Touched
@@ -62,11 +63,16 @@ def setup_with_manager(manager: Manager, settings: Settings) -> Shared:
     jobs = cache.informer(
         JOBS,
         project=project_job,
+        shape=JobShape,
         label_selector=_OURS,
         indexers={INDEX_OWNER: by_owner_uid, INDEX_POOL: _by_pool},
     )
     pods = cache.informer(
-        PODS, project=project_pod, label_selector=_OURS, indexers={INDEX_OWNER: by_owner_uid}
+        PODS,
+        project=project_pod,
+        shape=PodShape,
+        label_selector=_OURS,
+        indexers={INDEX_OWNER: by_owner_uid},
     )
     views = Views(batches=batches, runs=runs, tasks=tasks, configs=configs, jobs=jobs, pods=pods)
     slots = SlotLedger(lambda pool: jobs.by_index(INDEX_POOL, "/".join(pool)))

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from kubetask_controller.client import Client, Resource
+from kubetask_controller.client.shape import Decode, event_decoder
 from kubetask_controller.runtime.backoff import Random
 from kubetask_controller.runtime.clock import Clock, RealClock
 from kubetask_controller.runtime.informer import Informer, InformerOptions
@@ -40,6 +41,7 @@ class _Watched:
     informer: Informer[Any]
     label_selector: str
     field_selector: str
+    decode: Decode
 
 
 class Cache:
@@ -80,6 +82,7 @@ class Cache:
         label_selector: str = "",
         field_selector: str = "",
         indexers: Mapping[str, IndexFunction[T]] | None = None,
+        shape: type[Any] | None = None,
     ) -> Informer[T]:
         """Make the informer of a resource; to be called before run().
 
@@ -91,6 +94,8 @@ class Cache:
             label_selector: as in the API.
             field_selector: as in the API.
             indexers: name to function, as Store.add_index takes them.
+            shape: a TypedDict of all that `project` reads, and of kind and apiVersion; the rest of an event is not even
+                made into Python objects. None reads everything.
 
         Raises:
             DuplicateInformerError: the resource has an informer.
@@ -104,7 +109,9 @@ class Cache:
             metrics=self._metrics,
         )
         informer = Informer(resource, project=project, indexers=indexers, options=options)
-        self._watched[name] = _Watched(informer, label_selector, field_selector)
+        self._watched[name] = _Watched(
+            informer, label_selector, field_selector, event_decoder(shape)
+        )
         return informer
 
     async def run(self) -> NoReturn:
@@ -162,6 +169,7 @@ class Cache:
             scope,
             label_selector=watched.label_selector,
             field_selector=watched.field_selector,
+            decode=watched.decode,
         )
         options = ReflectorOptions(clock=self._clock, random=self._random, metrics=self._metrics)
         feed = watched.informer.feed(scope)

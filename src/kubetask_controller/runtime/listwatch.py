@@ -5,7 +5,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pydantic_core import from_json
+
 from kubetask_controller.client import Client, Resource
+from kubetask_controller.client.shape import Decode
 from kubetask_controller.runtime.store import ALL_NAMESPACES
 
 JSON = dict[str, Any]
@@ -43,6 +46,7 @@ class ListWatch:
     namespace: str = ALL_NAMESPACES
     label_selector: str = ""
     field_selector: str = ""
+    decode: Decode = from_json
 
     def list(self, params: Params) -> AbstractAsyncContextManager[ListPage]:
         """One page of a list, read while it arrives."""
@@ -59,6 +63,7 @@ class ListWatch:
             self.namespace or None,
             params=self._selected(params),
             timeout_seconds=timeout_seconds,
+            decode=self.decode,
         )
 
     def _selected(self, params: Params) -> Params:

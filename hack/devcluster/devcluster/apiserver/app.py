@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import web
 from pydantic_core import to_json
 
-from devcluster.faults import Faults
+from devcluster.faults import FAULTS_PATH, Faults
 from devcluster.storage import Storage
 
 from . import discovery, openapi, paths
@@ -24,7 +24,6 @@ from .verdicts import forbidden_reason
 
 API_SERVER: web.AppKey[ApiServer] = web.AppKey("api_server", ApiServer)
 HEALTH_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
-FAULTS_PATH = "/devcluster/faults"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -48,7 +47,7 @@ def create_app(
             options=options,
         )
     if server.faults is None:
-        server.faults = Faults(storage)
+        server.faults = Faults(storage, seed=server.options.seed)
     app = web.Application(client_max_size=0)
     app[API_SERVER] = server
     frontend = _Frontend(server, server.faults)
@@ -82,9 +81,17 @@ class _Frontend:
             faulted = await self.faults.before(request, user, info)
             if faulted is not None:
                 return faulted
-            self._authorize(user, info)
-            response = await self._route(request, user, info)
+            response = await self._answer(request, user, info)
             return await self.faults.after(request, user, info, response)
+        except StatusError as error:
+            return error_response(error)
+
+    async def _answer(
+        self, request: web.Request, user: User, info: paths.RequestInfo
+    ) -> web.StreamResponse:
+        try:
+            self._authorize(user, info)
+            return await self._route(request, user, info)
         except StatusError as error:
             return error_response(error)
 
@@ -125,7 +132,7 @@ class _Frontend:
         if path in HEALTH_PATHS or path.split("/")[1] in ("healthz", "livez", "readyz"):
             return self._health(path)
         if path == FAULTS_PATH:
-            return await self.faults.admin(request)
+            return await self.faults.admin(request, user)
         if path.startswith("/openapi/"):
             found = openapi.respond(self.server, request, path)
         else:

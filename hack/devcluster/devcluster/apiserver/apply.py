@@ -113,9 +113,11 @@ def _merged(
     applied = managed.strip(fieldset.of_object(node, config), writer.reset)
     result = merge(node, live, config)
     if own is not None:
-        dropped = fieldset.difference(own["fieldsV1"], applied)
+        kept = applied
         for entry in others:
-            dropped = fieldset.difference(dropped, entry["fieldsV1"])
+            kept = fieldset.union(kept, entry["fieldsV1"])
+        # A map that this manager made by an update is a member itself; what others or it still name in it stays.
+        dropped = fieldset.above_nothing(fieldset.difference(own["fieldsV1"], kept), kept)
         result = remove(node, result, dropped)
     result = {
         **result,
@@ -127,17 +129,17 @@ def _merged(
     added, modified, removed = fieldset.compare(node, live, obj)
     changed = managed.strip(fieldset.union(added, modified), writer.reset)
     _check_conflicts(others, changed, context)
-    kept = []
+    managers = []
     for entry in others:
         fields = fieldset.difference(entry["fieldsV1"], fieldset.union(changed, removed))
         if fields:
-            kept.append({**entry, "fieldsV1": fields})
+            managers.append({**entry, "fieldsV1": fields})
     if applied:
         entry = writer.entry("Apply", applied)
         if own is not None and own["fieldsV1"] == applied and not changed:
             entry["time"] = own.get("time", writer.time)
-        kept.append(entry)
-    managed.store(obj, kept)
+        managers.append(entry)
+    managed.store(obj, managers)
     version = config["metadata"].get("resourceVersion")
     if version:
         obj["metadata"]["resourceVersion"] = version

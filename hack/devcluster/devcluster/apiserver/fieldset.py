@@ -92,6 +92,17 @@ def intersection(one: FieldSet, other: FieldSet) -> FieldSet:
     return result
 
 
+def above_nothing(one: FieldSet, other: FieldSet) -> FieldSet:
+    """Members of `one` below which `other` has no member: what can go without taking anything of `other` along."""
+    result: FieldSet = {}
+    for key, sub in one.items():
+        below = _children(other.get(key, _LEAF))
+        node = _node(_is_member(sub) and not below, above_nothing(_children(sub), below))
+        if node is not None:
+            result[key] = node
+    return result
+
+
 def paths(fields: FieldSet, prefix: str = "") -> list[str]:
     """Members as paths for messages: `.spec.containers[name="x"].image`."""
     found: list[str] = []

@@ -230,6 +230,7 @@ async def _subresource(call: Call) -> web.StreamResponse:
     if known.name == "finalize":
         return await _update(call)
     if known.name != "status":
+        call.server.registry.get(call.resource, call.scope, call.info.name)
         message = f"no node serves {call.resource.plural}/{known.name}"
         raise StatusError(501, "NotImplemented", message)
     return await _VERBS[call.info.verb](call)
@@ -320,20 +321,26 @@ async def _watch(call: Call) -> web.StreamResponse:
     accepted = call.accepted()
     if accepted.transform == "Table":
         include = call.request.query.get("includeObject", "Metadata")
-        tables.render_watch(stream, include, call.server.storage.clock)
+        tables.render_watch(stream, include, lambda: call.server.storage.clock())
     elif accepted.transform:
         tables.render_partial_watch(stream)
-    if call.server.faults is not None:
-        stream.hold = call.server.faults.watch_hold(call.user, call.request)
     stream.open()
+    faults = call.server.faults
+    stream.gate = gate = (
+        faults.watch_opened(call.request, call.user, call.info) if faults is not None else None
+    )
     response = web.StreamResponse(headers={"Content-Type": JSON})
     response.enable_chunked_encoding()
-    await response.prepare(call.request)
     try:
+        await response.prepare(call.request)
         await stream.run(response)
         await response.write_eof()
     except ConnectionError:
         pass
+    finally:
+        stream.close()
+        if faults is not None and gate is not None:
+            faults.watch_closed(gate)
     return response
 
 

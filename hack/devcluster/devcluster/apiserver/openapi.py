@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 _REF = "#/components/schemas/"
+_STRATEGIC = "application/strategic-merge-patch+json"
 _PATCH_TYPES = (
     "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
+    _STRATEGIC,
 )
 
 
@@ -186,7 +187,9 @@ def _paths(info: ResourceInfo, name: str) -> Object:
 
     parameters = [_query("dryRun"), _query("fieldManager"), _query("fieldValidation")]
     request = {"content": {"*/*": {"schema": {"$ref": _REF + name}}}}
-    patch_body: dict[str, Any] = {"content": {each: {"schema": {}} for each in _PATCH_TYPES}}
+    # Custom resources have no strategic merge; kubectl looks here for which patch to send.
+    patches = [x for x in _PATCH_TYPES if info.custom is None or x != _STRATEGIC]
+    patch_body: dict[str, Any] = {"content": {each: {"schema": {}} for each in patches}}
     return {
         base: {
             "get": operation("list"),

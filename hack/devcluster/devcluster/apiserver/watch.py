@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from pydantic_core import to_json
@@ -24,6 +26,9 @@ from .errors import (
 )
 from .lists import parse_revision
 from .selectors import Selection
+
+if TYPE_CHECKING:
+    from devcluster.faults import WatchGate
 
 MIN_TIMEOUT = 1800.0
 BOOKMARK_SECONDS = 60.0
@@ -97,9 +102,7 @@ class WatchStream:
         self.namespace = namespace
         self.render: Render = lambda event, seen: fanout.event_bytes(codec, event, seen)
         self.render_bookmark: Callable[[dict[str, object]], bytes] = self._bookmark_bytes
-        self.hold: Callable[[], float | None] | None = (
-            None  # a fault: seconds to hold events back, None for ever
-        )
+        self.gate: WatchGate | None = None
         self.first: list[bytes] = []
         self.watch: Watch | None = None
         self._error: StatusError | None = None
@@ -151,18 +154,25 @@ class WatchStream:
 
     async def run(self, response: web.StreamResponse) -> None:
         """Write events until the time is up, the store ends the watch or the client goes."""
-        if self._error is not None:
-            await response.write(to_json({"type": "ERROR", "object": self._error.body()}) + b"\n")
-            return
-        watch = self.watch
-        assert watch is not None
+        if self.gate is not None:
+            self.gate.attach(self.watch)
+            await self.gate.opened()
         try:
+            if self._error is not None:
+                raise self._error
+            watch = self.watch
+            assert watch is not None
             if self.first:
                 await response.write(b"".join(self.first))
                 self.first = []
             await self._pump(watch, response)
-        finally:
-            watch.close()
+        except StatusError as error:
+            await response.write(to_json({"type": "ERROR", "object": error.body()}) + b"\n")
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self.watch is not None:
+            self.watch.close()
 
     async def _pump(self, watch: Watch, response: web.StreamResponse) -> None:
         loop = asyncio.get_running_loop()
@@ -174,6 +184,8 @@ class WatchStream:
         while True:
             now = loop.time()
             if now >= deadline:
+                if self.gate is not None:
+                    await self.gate.opened()
                 return
             limit = min(deadline, bookmark_at) if self.query.bookmarks else deadline
             if await watch.wait(max(0.0, limit - now)):
@@ -182,10 +194,12 @@ class WatchStream:
                     return
             now = loop.time()
             if self.query.bookmarks and now >= bookmark_at:
-                await self._held()
-                await self._write_pending(watch, response, False)
-                await response.write(self._bookmark())
-                bookmark_at = self._next_bookmark(now, deadline)
+                if self.gate is not None:
+                    await self.gate.opened()
+                # A bookmark promises that everything before it was sent: events that are pending go first.
+                if not watch.pending:
+                    await response.write(self._bookmark())
+                    bookmark_at = self._next_bookmark(now, deadline)
 
     @staticmethod
     def _next_bookmark(now: float, deadline: float) -> float:
@@ -197,8 +211,28 @@ class WatchStream:
         """Write what is pending. Returns whether more than one event came, so that the next round lingers."""
         if busy:
             await asyncio.sleep(LINGER)
-        await self._held()
         events = watch.drain()
+        gate = self.gate
+        if gate is not None and gate.holds:
+            await self._write_held(gate, deque(events), response)
+        else:
+            await self._write(events, response)
+        return len(events) > 0
+
+    async def _write_held(
+        self, gate: WatchGate, events: deque[Event], response: web.StreamResponse
+    ) -> None:
+        while events:
+            await gate.passes(events[0])
+            if gate.expired:
+                floor = self.storage.floor(self.codec.info.storage_key)
+                raise expired(str(CompactedError(events[0].revision, floor)))
+            due = []
+            while events and gate.is_due(events[0]):
+                due.append(events.popleft())
+            await self._write(due, response)
+
+    async def _write(self, events: list[Event], response: web.StreamResponse) -> None:
         lines = []
         for event in events:
             seen = fanout.select(event, self.selection)
@@ -206,18 +240,6 @@ class WatchStream:
                 lines.append(self.render(event, seen))
         if lines:
             await response.write(lines[0] if len(lines) == 1 else b"".join(lines))
-        return len(events) > 0
-
-    async def _held(self) -> None:
-        while self.hold is not None:
-            seconds = self.hold()
-            if seconds is None:
-                await asyncio.sleep(0.05)
-            elif seconds > 0:
-                await asyncio.sleep(seconds)
-                return
-            else:
-                return
 
 
 def check_watchable(codec: ResourceCodec) -> None:

@@ -25,7 +25,10 @@ class EventType(StrEnum):
 
 
 class Event:
-    """One change. `current` is the object after it (for DELETED: its last state, with the deletion's resourceVersion)."""
+    """One change. `current` is the object after it (for DELETED: its last state, with the deletion's resourceVersion).
+
+    `time` is of the monotonic clock.
+    """
 
     __slots__ = ("cache", "current", "previous", "revision", "time", "type")
 
@@ -61,6 +64,11 @@ class Watch:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    @property
+    def pending(self) -> int:
+        """How many events wait to be drained."""
+        return len(self._pending)
 
     def drain(self) -> list[Event]:
         """Everything pending, without waiting."""

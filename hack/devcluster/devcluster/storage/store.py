@@ -111,6 +111,7 @@ class Storage:
         self.revision = 1
         self._resources: dict[str, _Resource] = {}
         self._since_trim = 0
+        self._compacted = self.revision
 
     # --- reads
 
@@ -194,7 +195,7 @@ class Storage:
         stored = Stored(final, self.revision, keep=False)
         found = self._resource(resource)
         found.drop(previous.namespace, name)
-        self._record(found, Event(EventType.DELETED, stored, previous, time=self.clock()))
+        self._record(found, Event(EventType.DELETED, stored, previous, time=time.monotonic()))
         return stored
 
     def _write(self, resource: str, obj: dict[str, Any], previous: Stored | None) -> Stored:
@@ -204,7 +205,7 @@ class Storage:
         found = self._resource(resource)
         found.put(stored)
         kind = EventType.ADDED if previous is None else EventType.MODIFIED
-        self._record(found, Event(kind, stored, previous, time=self.clock()))
+        self._record(found, Event(kind, stored, previous, time=time.monotonic()))
         return stored
 
     def _record(self, found: _Resource, event: Event) -> None:
@@ -212,14 +213,14 @@ class Storage:
         self._since_trim += 1
         if self._since_trim >= TRIM_EVERY:
             self._since_trim = 0
-            oldest = self.clock() - self.history_seconds
+            oldest = time.monotonic() - self.history_seconds
             for each in self._resources.values():
                 each.history.trim(self.history_events, oldest)
 
     def _resource(self, resource: str) -> _Resource:
         found = self._resources.get(resource)
         if found is None:
-            found = self._resources[resource] = _Resource(self.revision)
+            found = self._resources[resource] = _Resource(self._compacted)
         return found
 
     # --- watches and history
@@ -255,11 +256,13 @@ class Storage:
         target = self.revision if revision is None else min(revision, self.revision)
         for found in self._resources.values():
             found.history.compact(target)
+        self._compacted = max(self._compacted, target)
         return target
 
     def begin(self, resource: str) -> None:
         """Note that a resource is served from now on: its history starts here."""
-        self._resource(resource)
+        if resource not in self._resources:
+            self._resources[resource] = _Resource(self.revision)
 
     def forget(self, resource: str) -> None:
         """Drop a resource and its history (its CustomResourceDefinition went); its watches are closed."""

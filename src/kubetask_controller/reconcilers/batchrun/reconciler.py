@@ -83,9 +83,10 @@ class BatchRunReconciler:
         shared = self._shared
         if not memory.looked_back:
             await self._look_back(run, memory)
-        jobs = {x.index: x for x in shared.views.jobs_of(run.uid) if x.index is not None}
-        silent = self._silent(memory, jobs)
+        silent = self._silent(memory, self._jobs(run))
         told, wake = await explain(shared, silent)
+        # Looked up again: from here to the end of observe() nothing else runs, so no mark is cleared of what was not seen.
+        jobs = self._jobs(run)
         explained = [x for x in silent if x.uid in told]
         observe(run, memory, World(jobs, shared.views.pods_of, shared.last_seen, told, explained))
         if memory.touched is None:
@@ -138,6 +139,9 @@ class BatchRunReconciler:
                 self._shared.recorder.task_ended(run, state)
         if summary.phase.final:
             self._shared.recorder.run_ended(run, summary.phase.value, summary.reason.value)
+
+    def _jobs(self, run: ResourceView) -> dict[int, JobView]:
+        return {x.index: x for x in self._shared.views.jobs_of(run.uid) if x.index is not None}
 
     def _silent(self, memory: RunMemory, jobs: dict[int, JobView]) -> list[JobView]:
         """Jobs whose task is known to be waiting, or not known at all: Events may have to be asked."""

@@ -1,0 +1,13 @@
+"""Faults on demand: what goes wrong between an API server and its clients, as tests ask for it, reproducible from a seed.
+
+`Faults` is the server's side; `devcluster.faultcontrol` has the blocking calls for tests, `POST /devcluster/faults` is what
+both speak. The README's section "Faults" has the kinds and their fields.
+"""
+
+from __future__ import annotations
+
+from .engine import FAULTS_PATH, Faults
+from .gates import WatchGate
+from .rules import Kind, Rule
+
+__all__ = ["FAULTS_PATH", "Faults", "Kind", "Rule", "WatchGate"]

@@ -1,0 +1,321 @@
+"""The server's side of faults: rules applied to requests and watches, and what befalls the whole server.
+
+The in-process controllers and the node are not concerned: faults lie between the server and what comes over HTTP. The admin
+endpoint itself never fails and takes system:masters only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aiohttp import web
+
+from devcluster.apiserver.errors import StatusError, bad_request, conflict, forbidden
+from devcluster.storage import Storage
+
+from .gates import WatchGate, cut_connection
+from .rules import ANSWER_KINDS, WATCH_KINDS, BadRuleError, Kind, Rule, Subject, decode
+
+if TYPE_CHECKING:
+    from devcluster.apiserver.interfaces import User
+    from devcluster.apiserver.paths import RequestInfo
+
+FAULTS_PATH = "/devcluster/faults"
+MASTERS = "system:masters"
+MAX_DOWN_SECONDS = 3600.0
+
+
+class Listener(Protocol):
+    """What accepts connections."""
+
+    async def down(self) -> None:
+        """Refuse connections from now on and cut those that are open."""
+
+    async def up(self) -> None:
+        """Accept connections again, on the same port."""
+
+
+class Faults:
+    """Faults on demand. Without rules a request passes at the cost of a look. `seed` None takes one, which GET shows."""
+
+    def __init__(self, storage: Storage, *, seed: int | None = None) -> None:
+        self.storage = storage
+        self.seed = secrets.randbelow(2**32) if seed is None else seed
+        self.listener: Listener | None = None
+        self.is_down = False
+        self.clock_offset = 0.0
+        self.injected: Counter[str] = Counter()
+        self._rules: dict[int, Rule] = {}
+        self._made = 0
+        self._gates: dict[WatchGate, None] = {}
+        self._restart: asyncio.Task[None] | None = None
+        clock = storage.clock
+        storage.clock = lambda: clock() + self.clock_offset
+
+    # --- what befalls requests
+
+    async def before(
+        self, request: web.Request, user: User, info: RequestInfo
+    ) -> web.StreamResponse | None:
+        """What a request meets before it is carried out; an answer in its place, or None. Raises StatusError."""
+        if self.is_down:
+            return _cut(request)
+        if not self._rules or info.path == FAULTS_PATH:
+            return None
+        subject = _subject(request, user, info)
+        for rule in list(self._rules.values()):
+            if rule.kind in ANSWER_KINDS or rule.settings.carried_out or not self._befalls(rule):
+                continue
+            if self._strikes(rule, subject):
+                answer = await self._strike(rule, request, info)
+                if answer is not None:
+                    return answer
+        return None
+
+    async def after(
+        self,
+        request: web.Request,
+        user: User,
+        info: RequestInfo,
+        response: web.StreamResponse,
+    ) -> web.StreamResponse:
+        """What an answer meets on its way. Raises StatusError."""
+        if self.is_down:
+            return _cut(request)
+        if not self._rules or info.path == FAULTS_PATH or info.verb == "watch":
+            return response
+        subject = _subject(request, user, info)
+        for rule in list(self._rules.values()):
+            late = rule.kind in ANSWER_KINDS or rule.settings.carried_out
+            partition = rule.kind is Kind.PARTITION
+            if (late or partition) and self._strikes(rule, subject):
+                if rule.kind is Kind.LOST_RESPONSE:
+                    return _cut(request)
+                answer = await self._strike(rule, request, info)
+                if answer is not None:
+                    return answer
+        return response
+
+    @staticmethod
+    def _befalls(rule: Rule) -> bool:
+        return rule.kind not in WATCH_KINDS or rule.kind is Kind.PARTITION
+
+    def _strikes(self, rule: Rule, subject: Subject) -> bool:
+        strikes = rule.strikes(subject)
+        if strikes:
+            self.injected[rule.kind] += 1
+        return strikes
+
+    async def _strike(
+        self, rule: Rule, request: web.Request, info: RequestInfo
+    ) -> web.StreamResponse | None:
+        settings = rule.settings
+        match rule.kind:
+            case Kind.LATENCY:
+                await asyncio.sleep(settings.seconds)
+            case Kind.PARTITION if settings.mode == "hang":
+                await rule.removed.wait()
+            case Kind.PARTITION | Kind.REFUSED:
+                return _cut(request)
+            case Kind.CONFLICT:
+                raise conflict(info.group, info.resource, info.name)
+            case Kind.TOO_MANY_REQUESTS:
+                # As tooManyRequests of k8s.io/apiserver answers: no Status.
+                return web.Response(
+                    status=429,
+                    text="Too many requests, please try again later.\n",
+                    headers={"Retry-After": str(settings.retry_after)},
+                )
+            case Kind.SERVER_ERROR:
+                raise _server_error(settings.code, settings.message)
+        return None
+
+    # --- what befalls watches
+
+    def watch_opened(self, request: web.Request, user: User, info: RequestInfo) -> WatchGate:
+        """The gate of a watch that begins; give it back to `watch_closed`."""
+        gate = WatchGate(request, _subject(request, user, info))
+        self._gates[gate] = None
+        for rule in self._rules.values():
+            self._offer(rule, gate)
+        return gate
+
+    def watch_closed(self, gate: WatchGate) -> None:
+        """A watch has ended."""
+        gate.close()
+        self._gates.pop(gate, None)
+
+    def _offer(self, rule: Rule, gate: WatchGate) -> None:
+        if rule.kind in WATCH_KINDS and self._strikes(rule, gate.subject):
+            gate.add(rule)
+
+    # --- rules
+
+    def inject(self, raw: Mapping[str, Any]) -> Rule:
+        """Add a rule. Raises BadRuleError."""
+        rule = decode(raw, id_=self._made + 1, seed=f"{self.seed}/{self._made + 1}")
+        self._made += 1
+        self._rules[rule.id] = rule
+        for gate in list(self._gates):
+            self._offer(rule, gate)
+        return rule
+
+    def remove(self, id_: int) -> Rule | None:
+        """Take a rule back: what it held goes on. Returns it, or None when there is none."""
+        rule = self._rules.pop(id_, None)
+        if rule is not None:
+            rule.removed.set()
+            for gate in self._gates:
+                gate.remove(rule)
+        return rule
+
+    def clear(self) -> None:
+        """Take every rule back."""
+        for id_ in list(self._rules):
+            self.remove(id_)
+
+    # --- what befalls the server
+
+    def compact(self) -> int:
+        """Forget all history; returns the oldest resourceVersion that still works."""
+        self.injected["compact"] += 1
+        for gate in self._gates:
+            gate.compact()
+        return self.storage.compact()
+
+    def step_clock(self, seconds: float) -> float:
+        """Put the wall clock forward (or back); returns by how much it is off in all."""
+        self.injected["step-clock"] += 1
+        self.clock_offset += seconds
+        return self.clock_offset
+
+    async def restart(self, *, down_seconds: float, lose_history: bool) -> None:
+        """Stop answering, cut every connection, come back. Objects stay: they are in etcd."""
+        assert self.listener is not None, "nothing listens"
+        self.injected["restart"] += 1
+        self.is_down = True
+        try:
+            await self.listener.down()
+            if lose_history:
+                self.storage.compact()
+            await asyncio.sleep(down_seconds)
+        finally:
+            self.is_down = False
+            await self.listener.up()
+
+    async def stop(self) -> None:
+        """End what is going on."""
+        if self._restart is not None:
+            self._restart.cancel()
+            await asyncio.gather(self._restart, return_exceptions=True)
+
+    # --- the endpoint
+
+    async def admin(self, request: web.Request, user: User) -> web.StreamResponse:
+        """GET shows, POST does, DELETE takes back. Raises StatusError."""
+        if MASTERS not in user.groups:
+            raise forbidden("", "faults", "", f"only {MASTERS} may make faults")
+        if request.method == "GET":
+            return web.json_response(self._shown())
+        if request.method == "DELETE":
+            return self._admin_delete(request)
+        if request.method != "POST":
+            raise StatusError(405, "MethodNotAllowed", "GET, POST or DELETE", details={})
+        return await self._admin_post(request)
+
+    def _shown(self) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "rules": [rule.encode() for rule in self._rules.values()],
+            "injected": dict(self.injected),
+            "clockOffset": self.clock_offset,
+            "watches": len(self._gates),
+        }
+
+    def _admin_delete(self, request: web.Request) -> web.Response:
+        wanted = request.query.get("id")
+        if wanted is None:
+            self.clear()
+        elif not wanted.isdigit() or self.remove(int(wanted)) is None:
+            raise StatusError(404, "NotFound", f'fault "{wanted}" not found', details={})
+        return web.json_response(self._shown())
+
+    async def _admin_post(self, request: web.Request) -> web.StreamResponse:
+        try:
+            raw = await request.json()
+        except ValueError as error:
+            raise bad_request(str(error)) from None
+        if not isinstance(raw, dict):
+            raise bad_request("a fault is a JSON object")
+        match raw.get("kind"):
+            case "compact":
+                return web.json_response({"compactedRevision": self.compact()})
+            case "step-clock":
+                return web.json_response({"clockOffset": self.step_clock(_number(raw, "seconds"))})
+            case "restart":
+                return await self._admin_restart(request, raw)
+        try:
+            return web.json_response(self.inject(raw).encode(), status=201)
+        except BadRuleError as error:
+            raise bad_request(str(error)) from None
+
+    async def _admin_restart(
+        self, request: web.Request, raw: Mapping[str, Any]
+    ) -> web.StreamResponse:
+        if self._restart is not None and not self._restart.done():
+            raise conflict("", "faults", "restart", "a restart is under way")
+        seconds = _number(raw, "downSeconds", highest=MAX_DOWN_SECONDS)
+        lose = raw.get("loseHistory", True)
+        # The answer goes out first: nothing of this connection outlives what follows.
+        response = web.json_response({"downSeconds": seconds}, headers={"Connection": "close"})
+        await response.prepare(request)
+        await response.write_eof()
+        self._restart = asyncio.create_task(
+            self.restart(down_seconds=seconds, lose_history=bool(lose))
+        )
+        return response
+
+
+def _subject(request: web.Request, user: User, info: RequestInfo) -> Subject:
+    resource = f"{info.resource}.{info.group}" if info.group else info.resource
+    return Subject(
+        info.verb,
+        resource,
+        info.subresource,
+        info.namespace,
+        info.name,
+        user.name,
+        request.headers.get("User-Agent", ""),
+    )
+
+
+def _cut(request: web.Request) -> web.Response:
+    """Cut the connection; the answer that aiohttp must be given goes nowhere."""
+    cut_connection(request)
+    return web.Response(status=503)
+
+
+def _server_error(code: int, message: str) -> StatusError:
+    """A failure of the server as it words it."""
+    if code == 503:
+        text = message or "the server is currently unable to handle the request"
+        return StatusError(code, "ServiceUnavailable", text)
+    if code == 504:
+        text = message or "Timeout: request did not complete within the allotted timeout"
+        return StatusError(code, "Timeout", text, details={})
+    text = message or "etcdserver: request timed out"
+    details = {"causes": [{"message": text}]}
+    return StatusError(code, "InternalError", f"Internal error occurred: {text}", details=details)
+
+
+def _number(raw: Mapping[str, Any], name: str, *, highest: float | None = None) -> float:
+    value = raw.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise bad_request(f"{name}: must be a number")
+    if highest is not None and not 0 <= value <= highest:
+        raise bad_request(f"{name}: must be between 0 and {highest:g}")
+    return float(value)

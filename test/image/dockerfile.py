@@ -1,0 +1,123 @@
+"""The Dockerfile as instructions by stage, and a build of a stage in a plain folder."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dockerfile_parse import DockerfileParser
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("/opt/kubetask", "/opt/build", "/home/agent", "/workspace", "/src")
+"""Absolute paths of the image that a build here puts below its own folder."""
+
+
+@dataclass
+class Stage:
+    """One FROM, and what follows it."""
+
+    name: str
+    base: str
+    steps: list[tuple[str, str]] = field(default_factory=list)
+
+    def values(self, instruction: str) -> list[str]:
+        """The values of an instruction, in order."""
+        return [value for name, value in self.steps if name == instruction]
+
+
+def stages(text: str) -> dict[str, Stage]:
+    """Stages by name."""
+    import io
+
+    parser = DockerfileParser(fileobj=io.BytesIO(text.encode()))
+    found: dict[str, Stage] = {}
+    stage: Stage | None = None
+    for step in parser.structure:
+        name, value = step["instruction"], step["value"]
+        if name == "FROM":
+            base, _, label = re.sub(r"\s+[Aa][Ss]\s+", "\0", value).partition("\0")
+            stage = found[label] = Stage(label, base)
+        elif stage is not None and name != "COMMENT":
+            stage.steps.append((name, value))
+    return found
+
+
+def lineage(found: dict[str, Stage], name: str) -> list[Stage]:
+    """A stage after those that it is made from."""
+    stage = found[name]
+    return [*(lineage(found, stage.base) if stage.base in found else []), stage]
+
+
+def variables(values: list[str]) -> dict[str, str]:
+    """The pairs of ENV or ARG instructions."""
+    return dict(pair.split("=", 1) for value in values for pair in value.split())
+
+
+class Builder:
+    """Runs a stage's steps in a folder: its commands as they stand, but for where the image's paths lie."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        bin = root / "bin"
+        bin.mkdir(parents=True)
+        (bin / "python").symlink_to(sys.executable)
+        self._workdir = root
+        self._environ = {"PATH": f"{bin}:/usr/local/bin:/usr/bin:/bin", "HOME": str(root)}
+        inherited = ("PIP_", "SSL_", "REQUESTS_", "HTTP", "http", "NO_PROXY", "no_proxy")
+        self._environ |= {k: v for k, v in os.environ.items() if k.startswith(inherited)}
+        self.ran: list[str] = []
+
+    def build(self, stage: Stage) -> None:
+        """Carry out every step that needs no package manager of the image's system."""
+        for name, value in stage.steps:
+            if name == "ENV":
+                self._environ |= {
+                    k: self.local(v).replace("$PATH", self._environ["PATH"])
+                    for k, v in variables([value]).items()
+                    if not k.startswith("KUBETASK_")
+                }
+            elif name == "WORKDIR":
+                self._workdir = Path(self.local(value))
+                self._workdir.mkdir(parents=True, exist_ok=True)
+            elif name == "COPY" and not value.startswith("--from"):
+                self._copy(*value.split())
+            elif name == "RUN" and "apt-get" not in value:
+                self._run(self.local(value))
+
+    def local(self, text: str) -> str:
+        """The text with the image's absolute paths below the folder of this build."""
+        pattern = "|".join(re.escape(x) for x in FOLDERS)
+        return re.sub(rf"(?<![\w.]){'(' + pattern + ')'}(?=[/\s:\"]|$)", rf"{self.root}\1", text)
+
+    def _copy(self, *paths: str) -> None:
+        *sources, target = paths
+        for source in sources:
+            into = self._workdir / target
+            if (ROOT / source).is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / source, into, ignore=ignored, dirs_exist_ok=True)
+            else:
+                shutil.copy(ROOT / source, into)
+
+    def _run(self, command: str) -> None:
+        self._workdir.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            cwd=self._workdir,
+            env=self._environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        self.ran.append(command)
+
+
+def program(stage: Stage) -> str:
+    """What a container of it starts."""
+    (entrypoint,) = stage.values("ENTRYPOINT")
+    return str(json.loads(entrypoint)[0])

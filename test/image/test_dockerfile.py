@@ -1,0 +1,118 @@
+"""The images: what the Dockerfile says, and its steps run in a plain folder, as no engine is at hand everywhere."""
+
+import re
+import subprocess
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from dockerfile import FOLDERS, ROOT, Builder, lineage, program, stages, variables
+
+from kubetask_controller.version import __version__
+
+TEXT = (ROOT / "Dockerfile").read_text()
+STAGES = stages(TEXT)
+TARGETS = ("controller", "workspace", "agent")
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+
+
+def test_there_is_a_target_for_each_image_of_the_manifests() -> None:
+    assert set(TARGETS) <= set(STAGES)
+    for name in ("controller", "workspace"):
+        assert f"--target {name} " in TEXT
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_container_starts_a_program_of_ours_without_root(target: str) -> None:
+    family = lineage(STAGES, target)
+    assert program(family[-1]) in SCRIPTS
+    user = [x for stage in family for x in stage.values("USER")][-1]
+    # A number: a kubelet cannot tell of a name whether it is root's.
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
+    assert not [x for stage in family for x in stage.values("HEALTHCHECK")]
+
+
+def test_the_base_can_be_pinned_by_digest_and_nothing_is_of_one_architecture() -> None:
+    bases = {x.base for x in STAGES.values()} - set(STAGES)
+    assert bases == {"${PYTHON_IMAGE}"}
+    assert not re.search(r"amd64|arm64|x86_64|aarch64|--platform", TEXT)
+    assert not re.search(r"^\s*ADD|curl|wget|:latest", TEXT, re.MULTILINE)
+
+
+def test_what_is_installed_is_pinned_by_hash() -> None:
+    installs = [x for s in STAGES.values() for x in s.values("RUN") if "pip install" in x]
+    assert installs
+    for each in installs:
+        assert "--require-hashes" in each or "--no-index" in each
+    runtime = (ROOT / "hack" / "requirements" / "runtime.txt").read_text()
+    assert len(re.findall(r"^[a-z].*==", runtime, re.MULTILINE)) > 5
+    assert not re.search(r"^rich==", runtime, re.MULTILINE)
+
+
+def test_what_is_copied_is_let_through_to_the_build() -> None:
+    ignore = (ROOT / ".dockerignore").read_text().splitlines()
+    passed = [x[1:] for x in ignore if x.startswith("!")]
+    for stage in STAGES.values():
+        for value in stage.values("COPY"):
+            if value.startswith("--from"):
+                continue
+            for source in value.split()[:-1]:
+                assert (ROOT / source).exists()
+                assert any(fnmatch(source, x) for x in passed), f"{source} is ignored"
+
+
+def test_system_packages_leave_no_lists_behind() -> None:
+    (step,) = [x for s in STAGES.values() for x in s.values("RUN") if "apt-get" in x]
+    assert "--no-install-recommends" in step
+    assert "rm -rf /var/lib/apt/lists/*" in step
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stage `build`, built."""
+    builder = Builder(tmp_path_factory.mktemp("image"))
+    builder.build(STAGES["build"])
+    assert len(builder.ran) == len(STAGES["build"].values("RUN"))
+    return builder.root
+
+
+def _say(built: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    program, *rest = arguments
+    path = built / "opt" / "kubetask" / "bin" / program
+    return subprocess.run([path, *rest], env=environ, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+class TestBuilt:
+    """What a build of the Dockerfile's steps gives."""
+
+    def test_the_controller_tells_its_version_and_revision(self, built: Path) -> None:
+        (revision,) = [
+            k for k, v in variables(STAGES["base"].values("ENV")).items() if v == "${REVISION}"
+        ]
+        assert "REVISION" in variables(STAGES["base"].values("ARG"))
+        said = _say(built, "kubetask-controller", "--version", **{revision: "4f2a9c1"})
+        assert said.stdout == f"kubetask {__version__} (revision 4f2a9c1)\n"
+
+    @pytest.mark.parametrize("target", TARGETS)
+    def test_each_program_starts(self, built: Path, target: str) -> None:
+        said = _say(built, program(STAGES[target]), "--help")
+        assert said.returncode == 0
+        assert said.stdout
+
+    def test_it_holds_what_the_controller_needs_and_no_more(self, built: Path) -> None:
+        assert "kubetask-controller[cli]" in _say(built, "kubectl-kubetask", "--version").stderr
+        said = _say(built, "python", "-m", "pip", "check")
+        assert said.returncode == 0, said.stdout
+
+
+def test_folders_that_agents_write_to_are_everybodys(tmp_path: Path) -> None:
+    """A Pod may run as any user."""
+    builder = Builder(tmp_path)
+    (tmp_path / "home").mkdir()
+    builder.build(STAGES["git"])
+    for folder in ("/home/agent", "/workspace"):
+        assert folder in FOLDERS
+        assert (tmp_path / folder.lstrip("/")).stat().st_mode & 0o7777 == 0o1777

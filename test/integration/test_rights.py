@@ -1,0 +1,99 @@
+"""The controller has every right that it needs, and no right that it does not: each one is taken away in turn."""
+
+import asyncio
+from contextlib import ExitStack
+
+import pytest
+from devcluster.base import Cluster
+from kubectl import Kubectl
+from rights import ACCOUNT, ACCOUNTS, CLUSTER_ROLE_BINDINGS, Bench, cases
+
+from kubetask_controller.client import Client, load_config
+from kubetask_controller.reconcilers import patience
+from kubetask_controller.runtime import reflector
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+PATIENCE_SECONDS = 60.0
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asks for Events early; and lists in pages, as with a server that cannot stream lists."""
+    monkeypatch.setattr(patience, "PATIENCE", 0.5)
+
+    async def cannot(self: object, *_: object) -> None:
+        return None
+
+    monkeypatch.setattr(reflector.Reflector, "_list_by_watch", cannot)
+
+
+async def test_each_right_is_needed_and_all_are_enough(
+    cluster: Cluster, installed: Kubectl, quick: None
+) -> None:
+    cluster.require("scripted-pods", "job-controller")
+    config = await load_config(kubeconfig=str(cluster.admin_kubeconfig))
+    with ExitStack() as stack:
+        namespaces = [stack.enter_context(cluster.namespace("rights")) for _ in cases()]
+        async with Client(config, user_agent="test") as admin:
+            benches = [Bench(r, n, admin) for r, n in zip(cases(), namespaces, strict=True)]
+            token = await _scraper(admin, benches[0])
+            await _all(x.grant() for x in benches)
+            async with asyncio.TaskGroup() as running:
+                for bench in benches:
+                    kubeconfig = cluster.service_account_kubeconfig(bench.namespace, ACCOUNT)
+                    running.create_task(bench.run(kubeconfig))
+                try:
+                    facts = await _played(benches, token)
+                finally:
+                    for bench in benches:
+                        bench.stop.set()
+            await _all(x.revoke() for x in benches)
+    whole, *others = zip(benches, facts, strict=True)
+    assert [x for x, true in whole[1].items() if not true] == []
+    assert whole[0].refused == 0
+    needless = [str(bench.right) for bench, found in others if all(found.values())]
+    assert not needless, f"nothing fails without {needless}"
+    unasked = [str(bench.right) for bench, _ in others if not bench.refused]
+    assert not unasked, f"never asked for: {unasked}"
+
+
+async def _played(benches: list[Bench], token: str) -> list[dict[str, bool]]:
+    """The facts of all, once they are all true of the first."""
+    await _all(x.play() for x in benches)
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + PATIENCE_SECONDS
+    while clock() < deadline:
+        await _all(x.steer() for x in benches)
+        if all((await benches[0].facts(token)).values()):
+            break
+        await asyncio.sleep(0.5)
+    # What has all it needs is as far as the first by now, or soon.
+    await asyncio.sleep(3)
+    return await _all(x.facts(token) for x in benches)
+
+
+async def _all(coroutines):  # type: ignore[no-untyped-def]
+    """The results; some at once, as many as a server likes."""
+    gate = asyncio.Semaphore(16)
+
+    async def one(coroutine):  # type: ignore[no-untyped-def]
+        async with gate:
+            return await coroutine
+
+    return await asyncio.gather(*(one(x) for x in coroutines))
+
+
+async def _scraper(admin: Client, bench: Bench) -> str:
+    """A token of somebody who may scrape, with the role that is made for it."""
+    metadata = {"name": "prometheus"}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+    await admin.create(ACCOUNTS, bench.namespace, account)
+    subject = {"kind": "ServiceAccount", "name": "prometheus", "namespace": bench.namespace}
+    name = f"scraper-{bench.namespace}"
+    await bench.bind(CLUSTER_ROLE_BINDINGS, name, "kubetask-metrics-reader", [subject])
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    answer = await admin.create(
+        ACCOUNTS, bench.namespace, request, subresource="token", name="prometheus"
+    )
+    return str(answer["status"]["token"])
