@@ -2,10 +2,18 @@
 
     python -m hack.benchmarks.workspace [--megabytes 100] [--rounds 3]
 
+<<<<<<< HEAD
 The repository is made for it and is like one of source code: text, of which the newest commit holds a twenty-fifth and the
 past the rest, as in the repositories of Linux, CPython or git. It is cloned over HTTP from a server on this machine: the
 network is as fast as it gets, and a plain clone looks its best. Each figure is the median of the rounds, as a whole process
 from its start to its end, on a disk that has nothing left to write. Ends with 1 where a warm preparation takes a fifth of a plain clone or more.
+=======
+The repository is made for it and is like one of source code: commits that change a few files each, of which the newest holds
+a twenty-fifth of what a clone transfers, as in the repositories of Linux, CPython or git. It is cloned over HTTP from a
+server on this machine: the network is as fast as it gets, and a plain clone looks its best. Each figure is the median of
+the rounds, as a whole process from its start to its end, on a disk that has nothing left to write. Ends with 1 where a warm
+preparation takes a fifth of a plain clone or more.
+>>>>>>> workspace
 """
 
 import argparse
@@ -25,8 +33,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FILES = 550
 FILE_BYTES = 12_000
-PACKED_BYTES = 7_280
-"""What such a file takes in a pack."""
+COMMIT_BYTES = 15_500
+"""What a commit takes in a pack."""
+CHANGED_FILES = 3
+CHANGED_LINES = 60
+"""Of each of them."""
 BRANCH = "main"
 WANTED = 0.2
 PREPARE = "from kubetask_controller.workspace.main import main; main(['prepare'])"
@@ -124,23 +135,25 @@ def _make(path: Path, megabytes: int) -> None:
     words = ["".join(chance.choices(letters, k=chance.randint(2, 9))) for _ in range(20_000)]
     lines = [" ".join(chance.choices(words, k=8)) + "\n" for _ in range(50_000)]
     each = FILE_BYTES * len(lines) // sum(map(len, lines))
-    versions = max(1, megabytes * 1_000_000 // (FILES * PACKED_BYTES))
+    files = [chance.choices(lines, k=each) for _ in range(FILES)]
     with subprocess.Popen([*git, "fast-import", "--quiet"], stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
-        for version in range(versions):
-            who = f"Ada <ada@acme.example> {1_700_000_000 + version} +0000"
+        for number in range(megabytes * 1_000_000 // COMMIT_BYTES):
+            who = f"Ada <ada@acme.example> {1_700_000_000 + number} +0000"
             head = f"commit refs/heads/{BRANCH}\ncommitter {who}\ndata 4\nMore\n"
             process.stdin.write(head.encode())
-            for number in range(FILES):
-                text = "".join(chance.choices(lines, k=each)).encode()
-                name = f"{number % 40:02}/{number:04}.txt"
+            for index in chance.sample(range(FILES), CHANGED_FILES) if number else range(FILES):
+                at = chance.randrange(each - CHANGED_LINES)
+                files[index][at : at + CHANGED_LINES] = chance.choices(lines, k=CHANGED_LINES)
+                text = "".join(files[index]).encode()
+                name = f"{index % 40:02}/{index:04}.txt"
                 process.stdin.write(f"M 100644 inline {name}\ndata {len(text)}\n".encode())
                 process.stdin.write(text + b"\n")
     if process.returncode:
         raise RuntimeError("git fast-import failed")
     for key in ("uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"):
         subprocess.run([*git, "config", key, "true"], check=True)
-    subprocess.run([*git, "repack", "--quiet", "-adb", "--window=0"], check=True)
+    subprocess.run([*git, "repack", "--quiet", "-adfb", "--window=3"], check=True)
 
 
 @contextmanager
