@@ -58,6 +58,7 @@ async def test_each_right_is_needed_and_all_are_enough(
                         bench.stop.set()
             await _all(x.revoke() for x in benches)
     whole, *others = zip(benches, facts, strict=True)
+    assert whole[0].failure is None
     assert [x for x, true in whole[1].items() if not true] == []
     assert whole[0].refused == 0
     needless = [str(bench.right) for bench, found in others if all(found.values())]
