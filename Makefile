@@ -33,6 +33,10 @@ test: $(INSTALLED) ## Lint, verify and run every test
 	@$(MAKE) --no-print-directory lint verify
 	@$(BIN)/python -m pytest
 
+.PHONY: chaos
+chaos: $(INSTALLED) ## Drive a run of 200 tasks through a hundred schedules of kills, faults and deletions (half an hour)
+	@KUBETASK_CHAOS=$${KUBETASK_CHAOS:-100} $(BIN)/python -m pytest test/integration/test_chaos.py
+
 .PHONY: lint
 lint: $(INSTALLED) ## Style, types and layers
 	@$(BIN)/ruff check .

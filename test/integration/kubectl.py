@@ -27,7 +27,7 @@ class Kubectl:
         self.namespace = namespace
         self._environ = {**os.environ, "KUBECONFIG": str(kubeconfig)}
 
-    def __call__(self, *arguments: str, stdin: str = "") -> str:
+    def __call__(self, *arguments: str, stdin: str = "", patience: float = 2 * PATIENCE) -> str:
         """What kubectl prints on stdout; KubectlError where it fails."""
         done = subprocess.run(
             self._command(*arguments),
@@ -35,7 +35,7 @@ class Kubectl:
             capture_output=True,
             text=True,
             env=self._environ,
-            timeout=2 * PATIENCE,
+            timeout=patience,
             check=False,
         )
         if done.returncode:
@@ -62,7 +62,13 @@ class Kubectl:
 
     def wait(self, target: str, condition: str, *, timeout: float = PATIENCE) -> str:
         """``kubectl wait --for=condition target``."""
-        return self("wait", f"--for={condition}", target, f"--timeout={timeout:g}s")
+        return self(
+            "wait",
+            f"--for={condition}",
+            target,
+            f"--timeout={timeout:g}s",
+            patience=timeout + PATIENCE,
+        )
 
     def wait_phase(self, target: str, phase: str, *, timeout: float = PATIENCE) -> dict[str, Any]:
         """Wait until the object is in a phase; the object."""
