@@ -34,6 +34,7 @@ _PARTS = (
     ("informer_", "Watches and what they hold"),
     ("rest_client_", "Requests to the API server"),
     ("leader_election_", "Leader election"),
+    ("certwatcher_", "Certificate of the metrics endpoint"),
 )
 _PROCESS = """## The process
 

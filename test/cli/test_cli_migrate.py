@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Cli
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubetask_controller.cli.migrate.blocks import cut
@@ -321,6 +321,7 @@ _REPOSITORY = st.fixed_dictionaries({"org": _KEYS, "repo": _KEYS}, optional={"br
 _FILE = st.fixed_dictionaries({"name": _KEYS, "content": _TEXT})
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(_REPOSITORY, min_size=1), st.lists(_FILE), st.sampled_from([None, False, True]))
 def test_any_bundle_means_the_same_afterwards(repositories, files, style):
     body = {
@@ -340,6 +341,7 @@ def test_any_bundle_means_the_same_afterwards(repositories, files, style):
     ]
 
 
+@settings(deadline=None)
 @given(
     st.recursive(_TEXT, lambda x: st.lists(x, min_size=1) | st.dictionaries(_KEYS, x, min_size=1))
 )

@@ -186,6 +186,18 @@ async def test_a_container_runs_as_whom_its_security_contexts_say(lab: Lab) -> N
     assert set(lines[5:]) == {"CapBnd:\t0000000000000000", "NoNewPrivs:\t1"}
 
 
+async def test_a_volume_at_a_folder_of_a_read_only_root_takes_writes(lab: Lab) -> None:
+    pod = {"volumes": [{"name": "tmp", "emptyDir": {}}]}
+    text = await lab.output(
+        "p",
+        "touch /tmp/x && echo written; touch /etc/x 2>&- || echo read-only",
+        pod=pod,
+        volumeMounts=[{"name": "tmp", "mountPath": "/tmp"}],
+        securityContext={"readOnlyRootFilesystem": True},
+    )
+    assert text == "written\nread-only\n"
+
+
 @as_root
 async def test_the_images_user_counts_where_no_context_names_one(lab: Lab) -> None:
     lab.images.register("quay.io/x/y:1", ImageSpec(user="1000:2000"))

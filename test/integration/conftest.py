@@ -93,8 +93,10 @@ def git_host(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     command = [sys.executable, "-m", "hack.gitserver", str(directory)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield GitHost(process.stdout.readline().strip(), directory)
-        process.terminate()
+        try:
+            yield GitHost(process.stdout.readline().strip(), directory)
+        finally:
+            process.terminate()
 
 
 @pytest.fixture

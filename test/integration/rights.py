@@ -8,7 +8,6 @@ import asyncio
 import copy
 import ssl
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +110,7 @@ class Bench:
     metrics: Metrics = field(default_factory=Metrics)
     port: int = field(default_factory=free_port)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: Exception | None = None
 
     async def grant(self) -> None:
         """The account, its roles without the right, and those of the cluster's scope."""
@@ -153,6 +153,14 @@ class Bench:
         flags += [f"--leader-election-namespace={self.namespace}", f"--agent-image={IMAGE}"]
         flags += [f"--metrics-bind-address=127.0.0.1:{self.port}", f"--workspace-image={IMAGE}"]
         flags += ["--health-probe-bind-address=0"]
+        # Forty managers in one process may be late; the one that cannot renew has to notice it soon.
+        short = self.right is not None and self.right.resource == "leases"
+        for flag, seconds in zip(
+            ("lease-duration", "renew-deadline", "retry-period"),
+            (4, 3, 1) if short else (120, 90, 2),
+            strict=True,
+        ):
+            flags.append(f"--leader-elect-{flag}={seconds}s")
         parsed = options.parse(flags, {})
         config = await load_config(kubeconfig=str(kubeconfig))
         counted = PrometheusRestMetrics(self.metrics.registry)
@@ -160,8 +168,10 @@ class Bench:
             manager = Manager(client, wiring.manager_options(parsed, config), metrics=self.metrics)
             setup_with_manager(manager, wiring.settings(parsed))
             wiring.add_metrics_server(manager, client, parsed)
-            with suppress(Exception):
+            try:
                 await manager.start(self.stop)
+            except Exception as error:
+                self.failure = error
 
     @property
     def refused(self) -> float:

@@ -128,6 +128,9 @@ class MemoryClient:
     def guarded(self, guard):
         return MemoryClient(self.api, self.name, guard, self.connection)
 
+    def component(self, name):
+        return MemoryClient(self.api, self.name, self._guard, self.connection)
+
     async def get(self, resource, namespace, name, *, timeout=30.0):
         return await self._call("get", timeout, resource, namespace, name)
 

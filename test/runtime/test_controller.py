@@ -452,6 +452,7 @@ async def test_logs_of_a_reconcile_say_what_it_was_about(rig, clock):
         "controllerKind": "Thing",
         "namespace": "ns",
         "name": "a",
+        "Thing": {"name": "a", "namespace": "ns"},
     }
 
 

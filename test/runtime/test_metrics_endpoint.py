@@ -98,9 +98,14 @@ async def test_every_family_bears_its_name_in_controller_runtime_and_client_go(m
     rest.sizes(method="GET", host="h", request_bytes=0, response_bytes=100)
     rest.request_retried(method="GET", host="h", code="429")
     rest.rate_limited(method="GET", host="h", seconds=0.0)
+    rest.resolved("h", 0.0)
     async with serving(routes) as port:
         _, text = await fetch(port)
-    names = {line.split("{")[0] for line in text.splitlines() if not line.startswith("#")}
+    names = {
+        line.partition(" ")[0].partition("{")[0]
+        for line in text.splitlines()
+        if not line.startswith("#")
+    }
     assert {
         "controller_runtime_reconcile_total",
         "controller_runtime_reconcile_errors_total",
@@ -125,6 +130,9 @@ async def test_every_family_bears_its_name_in_controller_runtime_and_client_go(m
         "rest_client_request_retries_total",
         "leader_election_master_status",
         "leader_election_slowpath_total",
+        "rest_client_dns_resolution_duration_seconds_bucket",
+        "certwatcher_read_certificate_total",
+        "certwatcher_read_certificate_errors_total",
     } <= names
     assert 'rest_client_requests_total{code="200",host="h",method="GET"} 1.0' in text
     assert 'workqueue_queue_duration_seconds_bucket{controller="c",le="1e-08",name="c"}' in text

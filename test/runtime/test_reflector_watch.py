@@ -50,6 +50,26 @@ async def test_a_watch_that_breaks_goes_on_without_a_list(clock, end, reason):
     assert rig.metrics.ends == [reason]
 
 
+async def test_watches_that_break_after_their_first_event_do_not_become_a_storm(clock):
+    cut_off = [Watch([modified("a", n)], open_for=0.01, ends_with=RESET) for n in range(11, 111)]
+    server = Server(lists=[LIST], watches=cut_off)
+    async with Rig(clock, server, streaming=False) as rig:
+        await clock.advance(60)
+        assert rig.informer.resource_version("default") > "12"
+    assert server.verbs.count("list") == 1
+    assert server.verbs.count("watch") <= 8
+
+
+async def test_a_list_that_names_a_time_is_not_asked_for_before(clock):
+    busy = APIStatusError(code=429, reason="TooManyRequests", retry_after=20.0)
+    server = Server(lists=[busy, LIST])
+    async with Rig(clock, server, streaming=False):
+        await clock.advance(19.9)
+        assert server.verbs == ["list"]
+        await clock.advance(0.2)
+        assert server.verbs == ["list", "list", "watch"]
+
+
 @pytest.mark.parametrize("end", [None, RESET], ids=["closed", "broken"])
 async def test_a_watch_that_ends_at_once_with_nothing_waits_and_lists(clock, end):
     short = Watch([], open_for=0.5, ends_with=end)

@@ -11,21 +11,13 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.common import DataKey, KubeModel, ObjectName
-from kubetask_controller.api.rules import ATOMIC, Rule, unique_file_names, validations
-
-_BRANCH_CHARS = r"[^./\x00-\x20\x7f~^:?*{}\[\\]"
-_BRANCH_FIRST = r"[^-./\x00-\x20\x7f~^:?*{}\[\\]"
-BRANCH_PATTERN = (
-    rf"^{_BRANCH_FIRST}{_BRANCH_CHARS}*(\.{_BRANCH_CHARS}+)*"
-    rf"(/{_BRANCH_CHARS}+(\.{_BRANCH_CHARS}+)*)*$"
+from kubetask_controller.api.patterns import (
+    BRANCH_PATTERN,
+    FILE_NAME_PATTERN,
+    ORG_PATTERN,
+    REPO_PATTERN,
 )
-"""git's rules for a ref name (git-check-ref-format), and no leading dash, so that none is an
-option."""
-ORG_PATTERN = r"^~?[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
-REPO_PATTERN = r"^\.?[A-Za-z0-9_][A-Za-z0-9_.-]*$"
-_PART = r"\.?[^./\x00-\x1f\x7f\\]+(\.[^./\x00-\x1f\x7f\\]+)*\.?"
-FILE_NAME_PATTERN = rf"^{_PART}(/{_PART})*$"
-"""A relative path without ``..``, of which no part is empty or ``.``."""
+from kubetask_controller.api.rules import ATOMIC, Rule, unique_file_names, validations
 
 
 class ContextType(StrEnum):

@@ -7,15 +7,9 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from kubetask_controller.api.common import KubeModel
 from kubetask_controller.api.context import KeyRef
+from kubetask_controller.api.patterns import URL_TEMPLATE_PATTERN
 from kubetask_controller.api.pod import LocalObjectReference
 from kubetask_controller.api.rules import Rule, validations
-
-URL_TEMPLATE_PATTERN = (
-    r"^((https?|ssh|file)://([A-Za-z0-9._~-]+@)?[^@\s\x00-\x1f]+"
-    r"|[A-Za-z0-9._~-]+@[A-Za-z0-9.-]+:[^@\s\x00-\x1f]+)$"
-)
-"""https, http, ssh or file, or ``user@host:path``; a user but no password, which would be readable
-by everybody."""
 
 
 class GitCredentials(KubeModel):

@@ -10,26 +10,36 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.common import KubeModel
-from kubetask_controller.api.context import (
+from kubetask_controller.api.patterns import (
     BRANCH_PATTERN,
     FILE_NAME_PATTERN,
     ORG_PATTERN,
     REPO_PATTERN,
+    URL_TEMPLATE_PATTERN,
 )
-from kubetask_controller.api.git import URL_TEMPLATE_PATTERN
 
 MANIFEST_VERSION: Final = 1
 
 
-class ManifestModel(KubeModel):
+class ManifestModel(BaseModel):
     """Base of the manifest's models: what is read was written by a stranger as far as a Pod can
-    tell."""
+    tell.
 
-    model_config = ConfigDict(frozen=True)
+    Configured as all models are; a task's Pod starts sooner without those of the kinds.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        extra="ignore",
+        frozen=True,
+    )
 
 
 class ManifestFile(ManifestModel):

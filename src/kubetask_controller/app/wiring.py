@@ -1,8 +1,6 @@
 """Puts the parts of the process together, as the flags say."""
 
-import asyncio
 import os
-import signal
 import socket
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from kubetask_controller.runtime.leaderelection import LeaderElectionConfig
 from kubetask_controller.runtime.manager import LeaderElectionOptions, Manager, ManagerOptions
 from kubetask_controller.runtime.metrics import Metrics
 from kubetask_controller.runtime.metricsauth import MetricsAuthorizer
+from kubetask_controller.runtime.signals import stop_on_signals
 from kubetask_controller.version import __version__
 
 logger = structlog.get_logger("setup")
@@ -104,27 +103,14 @@ def add_metrics_server(manager: Manager, client: Client, options: Options) -> No
     context = metricsserver.new_context()
     if options.metrics_cert_path:
         folder = Path(options.metrics_cert_path)
-        manager.add(metricsserver.CertificateWatcher(context, folder), needs_leader=False)
+        manager.add(
+            metricsserver.CertificateWatcher(context, folder, metrics=manager.metrics),
+            needs_leader=False,
+        )
     else:
         metricsserver.load_self_signed(context)
     guard = MetricsAuthorizer(client, manager.clock).middleware()
     manager.add_server(HTTPServer("metrics", address, routes, tls=context, middlewares=[guard]))
-
-
-def stop_on_signals() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT; a second one ends the process at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def asked(number: signal.Signals) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        logger.info("Received signal", signal=number.name)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked, number)
-    return stop
 
 
 def user_agent() -> str:

@@ -20,6 +20,9 @@ EXPIRY_MARGIN = timedelta(seconds=30)
 """How long before its end a plugin's credential is not used any more."""
 
 
+Install = Callable[[str, str], Awaitable[None]]
+
+
 class Credentials(Protocol):
     """What proves who the client is."""
 
@@ -32,6 +35,12 @@ class Credentials(Protocol):
 
     def invalidate(self, refused: str | None) -> bool:
         """The server did not accept `refused`: whether asking again may give another header."""
+
+    def on_certificate(self, install: "Install") -> None:
+        """Have `install` called with every new client certificate and its key, both as PEM."""
+
+    async def close(self) -> None:
+        """End what is under way."""
 
 
 class StaticCredentials:
@@ -53,6 +62,12 @@ class StaticCredentials:
     def invalidate(self, refused: str | None) -> bool:
         """There is no other."""
         return False
+
+    def on_certificate(self, install: Install) -> None:
+        """Certificates come from elsewhere."""
+
+    async def close(self) -> None:
+        """Nothing is under way."""
 
 
 class TokenFile:
@@ -79,6 +94,12 @@ class TokenFile:
         if refused == f"Bearer {self._token}":
             self._read_at = None
         return True
+
+    def on_certificate(self, install: Install) -> None:
+        """Certificates come from elsewhere."""
+
+    async def close(self) -> None:
+        """Nothing is under way."""
 
     async def _read(self) -> None:
         try:
@@ -115,23 +136,23 @@ class PluginCredentials:
     def __init__(self, run: Callable[[], Awaitable[PluginCredential]]) -> None:
         self._run = run
         self._current: PluginCredential | None = None
-        self._install: Callable[[str, str], None] | None = None
-        self._lock = asyncio.Lock()
+        self._install: Install | None = None
+        self._running: asyncio.Task[PluginCredential] | None = None
 
-    def on_certificate(self, install: Callable[[str, str], None]) -> None:
+    def on_certificate(self, install: Install) -> None:
         """Have `install` called with every new client certificate and its key, both as PEM."""
         self._install = install
 
     async def authorization(self) -> str | None:
         """The plugin's token, from a new run of it when the old one has ended."""
-        # One run at a time: it may open a browser, or count against a quota.
-        async with self._lock:
-            current = self._current
-            if current is None or _ended(current):
-                current = await self._run()
-                if current.certificate and self._install:
-                    self._install(current.certificate, current.key)
-                self._current = current
+        current = self._current
+        if current is None or _ended(current):
+            # One run for all who wait: it may open a browser, or count against a quota. And it goes
+            # on when they give up, or a plugin slower than their patience would never get done.
+            if self._running is None or self._running.done():
+                self._running = asyncio.create_task(self._renew(), name="client/credential-plugin")
+                self._running.add_done_callback(_look_at_failure)
+            current = await asyncio.shield(self._running)
         return _header(current)
 
     def invalidate(self, refused: str | None) -> bool:
@@ -140,6 +161,26 @@ class PluginCredentials:
         if self._current is not None and _header(self._current) == refused:
             self._current = None
         return True
+
+    async def close(self) -> None:
+        """Stop the plugin if it runs."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+            self._running = None
+
+    async def _renew(self) -> PluginCredential:
+        credential = await self._run()
+        if credential.certificate and self._install:
+            await self._install(credential.certificate, credential.key)
+        self._current = credential
+        return credential
+
+
+def _look_at_failure(task: asyncio.Task[PluginCredential]) -> None:
+    """Those who waited may all have given up, and asyncio complains of what nobody looks at."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _header(credential: PluginCredential) -> str | None:

@@ -96,6 +96,13 @@ class ExecPlugin:
         return {**os.environ, **extra, "KUBERNETES_EXEC_INFO": json.dumps(info)}
 
 
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return moment
+
+
 def parse_credential(output: bytes, *, api_version: str) -> PluginCredential:
     """The credential in what a plugin printed.
 
@@ -110,7 +117,7 @@ def parse_credential(output: bytes, *, api_version: str) -> PluginCredential:
             token=status.get("token", ""),
             certificate=status.get("clientCertificateData", ""),
             key=status.get("clientKeyData", ""),
-            expires=datetime.fromisoformat(expires) if expires else None,
+            expires=_moment(expires) if expires else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"credential plugin: its output cannot be read: {error!r}") from None

@@ -31,6 +31,9 @@ class RestMetrics(Protocol):
     def rate_limited(self, *, method: str, host: str, seconds: float) -> None:
         """The client-side limit let the request pass: rest_client_rate_limiter_duration_seconds."""
 
+    def resolved(self, host: str, seconds: float) -> None:
+        """The server's name was looked up: rest_client_dns_resolution_duration_seconds."""
+
 
 class NoRestMetrics:
     """Counts nothing."""
@@ -45,4 +48,7 @@ class NoRestMetrics:
         """Ignored."""
 
     def rate_limited(self, *, method: str, host: str, seconds: float) -> None:
+        """Ignored."""
+
+    def resolved(self, host: str, seconds: float) -> None:
         """Ignored."""

@@ -29,5 +29,10 @@ class TokenBucket:
         self._empty_at = start + self._interval
         wait = max(0.0, self._empty_at - now)
         if wait:
-            await asyncio.sleep(wait)
+            try:
+                await asyncio.sleep(wait)
+            except asyncio.CancelledError:
+                # Else those who gave up would hold up those who come, the more of them the longer.
+                self._empty_at -= self._interval
+                raise
         return wait

@@ -74,8 +74,9 @@ class Client:
             metrics=self._metrics,
             limit=TokenBucket(qps, burst) if qps else None,
         )
-
+        self._user_agent = user_agent
         self._guard: Callable[[], None] | None = None
+        self._component = ""
         self._owns_transport = True
 
     def guarded(self, guard: Callable[[], None]) -> "Client":
@@ -84,9 +85,17 @@ class Client:
         For leader election: what `guard` raises goes to the caller, and nothing is sent. Requests
         other than GET count as writes. Closing the view does nothing.
         """
-        view = copy.copy(self)
+        view = self._view()
         view._guard = guard
-        view._owns_transport = False
+        return view
+
+    def component(self, name: str) -> "Client":
+        """A view of this client that appends ``/name`` to the user agent, and has no limit of requests.
+
+        For leader election: a renewal must not stand in line behind everything else.
+        """
+        view = self._view()
+        view._component = name
         return view
 
     async def __aenter__(self) -> Self:
@@ -217,7 +226,7 @@ class Client:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_TIMEOUT, sock_read=inactivity_timeout
         )
-        async with self._transport.open(call, timeout=timeout) as response:
+        async with self._transport.open(self._as_viewed(call), timeout=timeout) as response:
             yield ListStream(call, response)
 
     @asynccontextmanager
@@ -248,7 +257,7 @@ class Client:
             sock_connect=CONNECT_TIMEOUT,
             sock_read=inactivity_timeout,
         )
-        async with self._transport.open(call, timeout=timeout) as response:
+        async with self._transport.open(self._as_viewed(call), timeout=timeout) as response:
             yield WatchStream(call, response, decode=decode)
 
     async def get_text(
@@ -271,6 +280,19 @@ class Client:
         data = None if body is None else to_json(body)
         return await self._exchange(Call(method, path, params or {}, data), timeout=timeout)
 
+    def _view(self) -> "Client":
+        view = copy.copy(self)
+        view._owns_transport = False
+        return view
+
+    def _as_viewed(self, call: Call) -> Call:
+        if self._guard is not None and call.method != "GET":
+            call = replace(call, guard=self._guard)
+        if self._component:
+            agent = f"{self._user_agent}/{self._component}"
+            call = replace(call, user_agent=agent, unlimited=True)
+        return call
+
     async def _call(self, call: Call, *, timeout: float) -> JSON:
         body = await self._exchange(call, timeout=timeout)
         try:
@@ -283,8 +305,7 @@ class Client:
 
     async def _exchange(self, call: Call, *, timeout: float) -> bytes:
         deadline = asyncio.get_running_loop().time() + timeout
-        if self._guard is not None and call.method != "GET":
-            call = replace(call, guard=self._guard)
+        call = self._as_viewed(call)
         try:
             async with asyncio.timeout_at(deadline):
                 return await self._attempts(call, deadline)

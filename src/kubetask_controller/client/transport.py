@@ -7,21 +7,18 @@ APIStatusError. Does not retry, except for a credential that the server no longe
 import asyncio
 import errno
 import io
-import ssl
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client.rest import RESTClientObject
+from multidict import CIMultiDict
 from pydantic_core import from_json
 from yarl import URL
 
 from kubetask_controller.client.config import RestConfig
-from kubetask_controller.client.credentials import PluginCredentials
+from kubetask_controller.client.connections import Connections
 from kubetask_controller.client.errors import APIStatusError, TransportError, is_unauthorized
 from kubetask_controller.client.metrics import ERROR_CODE, RestMetrics
 from kubetask_controller.client.ratelimit import TokenBucket
@@ -30,14 +27,23 @@ CONNECT_TIMEOUT = 10.0
 """Seconds for TCP and TLS; an address that swallows packets must not eat a call's whole time."""
 _PIECEWISE = 256 * 1024
 """Bytes from which a body is sent in pieces."""
-
-_READ_BUFFER = 256 * 1024
 _UNLIMITED = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as data; `guard` is called right before it is sent, and may raise to prevent it."""
+    """A request as data.
+
+    Attributes:
+        method: in capitals.
+        path: escaped.
+        params: of the query.
+        body: or None.
+        content_type: of the body.
+        guard: called right before it is sent; may raise to prevent it.
+        user_agent: in place of the client's own, if not "".
+        unlimited: does not wait for the client-side limit of requests.
+    """
 
     method: str
     path: str
@@ -45,6 +51,8 @@ class Call:
     body: bytes | None = None
     content_type: str = "application/json"
     guard: Callable[[], None] | None = None
+    user_agent: str = ""
+    unlimited: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -62,37 +70,24 @@ class Transport:
         limit: TokenBucket | None,
     ) -> None:
         self.host = str(URL(config.host).authority)
-        self._base = config.host
-        self._configuration = config.configuration
+        self._config = config
         self._credentials = config.credentials
         self._user_agent = user_agent
         self._metrics = metrics
         self._limit = limit
-        self._session: aiohttp.ClientSession | None = None
+        self._connections = Connections(
+            config.tls, on_resolved=lambda seconds: metrics.resolved(self.host, seconds)
+        )
 
     async def start(self) -> None:
-        """Load certificates and make the pool; connections are made when needed."""
-        configuration = self._configuration
-        # Python 3.13 made the check for RFC 5280 strict; clusters' own CAs often miss an extension.
-        configuration.disable_strict_ssl_verification = True
-        tls = (await asyncio.to_thread(RESTClientObject, configuration)).ssl_context
-        if isinstance(self._credentials, PluginCredentials):
-            self._credentials.on_certificate(lambda cert, key: _install(tls, cert, key))
-        self._session = aiohttp.ClientSession(
-            # Without a limit: every watch holds a connection, and a pool full of watches would
-            # leave none for writes. Workers bound what else goes on at once.
-            connector=aiohttp.TCPConnector(limit=0, ssl=tls),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            read_bufsize=_READ_BUFFER,
-            timeout=_UNLIMITED,
-            trust_env=True,
-        )
+        """Load certificates; connections are made when needed."""
+        self._credentials.on_certificate(self._connections.install)
+        await self._connections.start()
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._credentials.close()
+        await self._connections.close()
 
     async def fetch(self, call: Call) -> bytes:
         """The body of a successful answer."""
@@ -111,27 +106,35 @@ class Transport:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A successful answer whose body is still to be read."""
         await self._throttle(call)
-        authorization = await self._credentials.authorization()
-        try:
-            response = await self._send(call, authorization, timeout)
-        except APIStatusError as error:
-            if not is_unauthorized(error) or not self._credentials.invalidate(authorization):
-                raise
+        for last in (False, True):
             authorization = await self._credentials.authorization()
-            response = await self._send(call, authorization, timeout)
-        try:
-            yield response
-        finally:
-            if response.content.at_eof():
-                response.release()
-            else:
-                _abandon(response)
+            async with self._connections.use() as session:
+                try:
+                    response = await self._send(session, call, authorization, timeout)
+                except APIStatusError as error:
+                    if last or not is_unauthorized(error):
+                        raise
+                    # Either who we are has changed since, or we are nobody.
+                    renewed = self._credentials.invalidate(authorization)
+                    if not await self._connections.reread() and not renewed:
+                        raise
+                    continue
+                try:
+                    yield response
+                finally:
+                    if response.content.at_eof():
+                        response.release()
+                    else:
+                        _abandon(response)
+                return
 
     async def _send(
-        self, call: Call, authorization: str | None, timeout: aiohttp.ClientTimeout
+        self,
+        session: aiohttp.ClientSession,
+        call: Call,
+        authorization: str | None,
+        timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
-        if self._session is None:
-            raise TransportError(f"{call}: the client is not open")
         if call.guard is not None:
             call.guard()
         loop = asyncio.get_running_loop()
@@ -139,17 +142,17 @@ class Transport:
         code = ERROR_CODE
         try:
             with translated(call):
-                response = await self._session.request(
+                response = await session.request(
                     call.method,
-                    URL(self._base + call.path, encoded=True),
+                    URL(self._config.host + call.path, encoded=True),
                     params=call.params,
                     data=_payload(call.body),
                     headers=self._headers(call, authorization),
                     timeout=timeout,
                     allow_redirects=False,
-                    proxy=self._configuration.proxy,
-                    proxy_headers=self._configuration.proxy_headers,
-                    server_hostname=self._configuration.tls_server_name,
+                    proxy=self._config.proxy,
+                    server_hostname=self._config.tls.server_name,
+                    middlewares=() if call.method == "GET" else (_sent_once,),
                 )
             code = str(response.status)
         finally:
@@ -161,21 +164,24 @@ class Transport:
                 raise await _status_error(response)
         return response
 
-    def _headers(self, call: Call, authorization: str | None) -> dict[str, str]:
-        headers = {
-            "Accept": "application/json",
-            # Unpacking costs more than a cluster's network saves.
-            "Accept-Encoding": "identity",
-            "User-Agent": self._user_agent,
-        }
+    def _headers(self, call: Call, authorization: str | None) -> CIMultiDict[str]:
+        headers = CIMultiDict(
+            {
+                "Accept": "application/json",
+                # Unpacking costs more than a cluster's network saves.
+                "Accept-Encoding": "identity",
+                "User-Agent": call.user_agent or self._user_agent,
+            }
+        )
         if call.body is not None:
             headers["Content-Type"] = call.content_type
         if authorization:
             headers["Authorization"] = authorization
+        headers.extend(self._config.headers)
         return headers
 
     async def _throttle(self, call: Call) -> None:
-        if self._limit is not None:
+        if self._limit is not None and not call.unlimited:
             waited = await self._limit.acquire()
             self._metrics.rate_limited(method=call.method, host=self.host, seconds=waited)
 
@@ -215,13 +221,20 @@ def _seconds(header: str | None) -> float | None:
     return float(header) if header and header.isdecimal() else None
 
 
-def _install(tls: ssl.SSLContext, certificate: str, key: str) -> None:
-    """Use a client certificate for new connections; ssl takes it from files only."""
-    with tempfile.TemporaryDirectory() as directory:
-        pem = Path(directory, "client.pem")
-        pem.touch(mode=0o600)
-        pem.write_text(f"{certificate.strip()}\n{key.strip()}\n")
-        tls.load_cert_chain(pem)
+class _UnansweredError(aiohttp.ClientError):
+    """A connection ended before the answer came."""
+
+
+async def _sent_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keeps aiohttp from sending a PUT or DELETE again by itself when its connection breaks."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _UnansweredError(str(error) or type(error).__name__) from error
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:

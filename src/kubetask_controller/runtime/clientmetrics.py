@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from kubetask_controller.runtime.informermetrics import InformerStatistics
+from kubetask_controller.runtime.informermetrics import InformerStatistics, WatchEnd
 
 LATENCY_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 SIZE_BUCKETS = (64, 256, 512, 2**10, 2**12, 2**14, 2**16, 2**18, 2**20, 2**22, 2**24)
@@ -61,6 +61,14 @@ class PrometheusRestMetrics:
             registry=registry,
         )
 
+        self._dns = Histogram(
+            "rest_client_dns_resolution_duration_seconds",
+            "DNS resolver latency in seconds. Broken down by host.",
+            ["host"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+
     def request_finished(self, *, method: str, host: str, code: str, seconds: float) -> None:
         """See RestMetrics."""
         self._requests.labels(code, method, host).inc()
@@ -78,6 +86,10 @@ class PrometheusRestMetrics:
     def rate_limited(self, *, method: str, host: str, seconds: float) -> None:
         """See RestMetrics."""
         self._limited.labels(method, host).observe(seconds)
+
+    def resolved(self, host: str, seconds: float) -> None:
+        """See RestMetrics."""
+        self._dns.labels(host).observe(seconds)
 
 
 class PrometheusInformerMetrics(Collector):
@@ -117,6 +129,8 @@ class PrometheusInformerMetrics(Collector):
         self._statistics[resource] = statistics
         for family in (self._relists, self._failures, self._dropped):
             family.labels(resource)
+        for reason in WatchEnd:
+            self._reconnects.labels(resource, reason)
 
     def listed(self, resource: str) -> None:
         """See InformerMetrics."""

@@ -217,6 +217,9 @@ class Controller:
         """Log keys for all that happens inside, and measurements around it."""
         options = self._options
         loop = asyncio.get_running_loop()
+        # As controller-runtime: the object once more under its kind, by which logs of several
+        # controllers are searched for one object.
+        named = {options.kind: {"name": request.name, "namespace": request.namespace}}
         started = loop.time()
         self._metrics.active_workers.inc()
         try:
@@ -227,6 +230,7 @@ class Controller:
                 namespace=request.namespace,
                 name=request.name,
                 reconcileID=str(uuid4()),
+                **(named if options.kind else {}),
             ):
                 yield
         finally:

@@ -6,7 +6,22 @@ kubectl takes it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
+
+
+class WatchEnd(StrEnum):
+    """Why a watch ended: the `reason` in metrics."""
+
+    CLOSED = "closed"
+    SHORT = "short"
+    SILENT = "silent"
+    BROKEN = "broken"
+    REFUSED = "refused"
+    TOO_MANY_REQUESTS = "too_many_requests"
+    EXPIRED = "expired"
+    INTERNAL_ERROR = "internal_error"
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +52,7 @@ class InformerMetrics(Protocol):
         """A whole list was taken over, as a stream or in pages."""
 
     def watch_ended(self, resource: str, reason: str) -> None:
-        """A watch ended and will be opened again; see reflector.WatchEnd for the reasons."""
+        """A watch ended and will be opened again; see WatchEnd for the reasons."""
 
     def handler_failed(self, resource: str) -> None:
         """A handler raised; the notification is lost to it, and delivery goes on."""

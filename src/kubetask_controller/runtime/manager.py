@@ -281,7 +281,8 @@ class Manager:
         self.metrics.leader.labels(options.name).set(0)
         slow = self.metrics.leader_slowpath.labels(options.name)
         timeout = options.config.request_timeout
-        lock = LeaseLock(client, options.namespace, options.name, timeout=timeout)
+        election = client.component("leader-election")
+        lock = LeaseLock(election, options.namespace, options.name, timeout=timeout)
         return LeaderElector(lock, options.config, clock=self.clock, on_slow_path=slow.inc)
 
 

@@ -108,6 +108,16 @@ class Metrics:
             ["name"],
             registry=registry,
         )
+        self.certificate_reads = Counter(
+            "certwatcher_read_certificate",
+            "Total number of certificate reads",
+            registry=registry,
+        )
+        self.certificate_read_errors = Counter(
+            "certwatcher_read_certificate_errors",
+            "Total number of certificate read errors",
+            registry=registry,
+        )
         self._queue = _QueueFamilies(registry)
         self._controllers: set[str] = set()
 

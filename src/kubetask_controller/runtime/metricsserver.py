@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry
 
-from kubetask_controller.runtime.metrics import render
+from kubetask_controller.runtime.metrics import Metrics, render
 from kubetask_controller.runtime.until import run_until
 
 PATH = "/metrics"
@@ -86,14 +86,17 @@ class CertificateWatcher:
 
     name = "certificate watcher"
 
-    def __init__(self, context: ssl.SSLContext, directory: Path) -> None:
-        """`directory` holds ``tls.crt`` and ``tls.key``.
+    def __init__(
+        self, context: ssl.SSLContext, directory: Path, *, metrics: Metrics | None = None
+    ) -> None:
+        """`directory` holds ``tls.crt`` and ``tls.key``; `metrics` counts how often they are read.
 
         Raises:
             OSError: a file is missing, or is no certificate (ssl.SSLError).
         """
         self._context = context
         self._files = (directory / "tls.crt", directory / "tls.key")
+        self._metrics = metrics or Metrics()
         self._state = self._stat()
         self._load()
 
@@ -111,11 +114,13 @@ class CertificateWatcher:
                     self._state = state
                     logger.info("Certificate was read anew", file=str(self._files[0]))
             except OSError as error:
+                self._metrics.certificate_read_errors.inc()
                 # A rotation may be half done; the next look will tell.
                 logger.warning("Certificate cannot be read", error=str(error))
 
     def _load(self) -> None:
         # Tried out first: a certificate that does not fit its key would leave a context with neither.
+        self._metrics.certificate_reads.inc()
         new_context().load_cert_chain(*self._files)
         self._context.load_cert_chain(*self._files)
 

@@ -15,7 +15,6 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, NoReturn
 
 import structlog
@@ -34,7 +33,11 @@ from kubetask_controller.client.resources import Resource
 from kubetask_controller.runtime.backoff import Backoff, Random, RetryWindow
 from kubetask_controller.runtime.clock import Clock, RealClock
 from kubetask_controller.runtime.feed import Draft, Feed
-from kubetask_controller.runtime.informermetrics import InformerMetrics, NoInformerMetrics
+from kubetask_controller.runtime.informermetrics import (
+    InformerMetrics,
+    NoInformerMetrics,
+    WatchEnd,
+)
 from kubetask_controller.runtime.listwatch import ListerWatcher
 from kubetask_controller.runtime.pager import PAGE_SIZE, list_pages
 from kubetask_controller.runtime.silence import warn_of_silence
@@ -52,20 +55,6 @@ SILENCE_WARNING = 10.0
 """Seconds between the warnings while a streamed list does not come to its end."""
 
 logger = structlog.get_logger("reflector")
-
-
-class WatchEnd(StrEnum):
-    """Why a watch ended: the `reason` in metrics."""
-
-    CLOSED = "closed"
-    SHORT = "short"
-    SILENT = "silent"
-    BROKEN = "broken"
-    REFUSED = "refused"
-    TOO_MANY_REQUESTS = "too_many_requests"
-    EXPIRED = "expired"
-    INTERNAL_ERROR = "internal_error"
-    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +107,13 @@ class Reflector:
     async def run(self) -> NoReturn:
         """Rounds for ever, with a delay after each."""
         while True:
+            failure: ClientError | None = None
             try:
                 await self._round()
             except ClientError as error:
+                failure = error
                 self._log.warning("Failed to list or watch", error=str(error))
-            await self._pause()
+            await self._pause(failure)
 
     async def _round(self) -> None:
         async with AsyncExitStack() as stack:
@@ -231,7 +222,7 @@ class Reflector:
             end = self._why(error, stream)
             self._metrics.watch_ended(str(self._resource), end)
             self._log.debug("Watch closed", reason=end, error=error and str(error))
-            if not await self._can_go_on(end, error, was_open=stream is not None):
+            if not await self._can_go_on(end, error, stream):
                 return
             stream = None
 
@@ -261,15 +252,24 @@ class Reflector:
         return _why_refused(error)
 
     def _was_short(self, stream: WatchStream) -> bool:
-        return self._clock.monotonic() - stream.started < SHORTEST_WATCH and not stream.count
+        return self._was_brief(stream) and not stream.count
 
-    async def _can_go_on(self, end: WatchEnd, error: ClientError | None, *, was_open: bool) -> bool:
+    def _was_brief(self, stream: WatchStream) -> bool:
+        return self._clock.monotonic() - stream.started < SHORTEST_WATCH
+
+    async def _can_go_on(
+        self, end: WatchEnd, error: ClientError | None, stream: WatchStream | None
+    ) -> bool:
         """Whether to open the next watch; after a delay, if need be."""
         if error is not None and _asks_for_patience(error):
             await self._pause(error)
             return True
-        if not was_open and error is not None:
+        if stream is None and error is not None:
             raise error
+        if end is WatchEnd.BROKEN and stream is not None and self._was_brief(stream):
+            # Unlike client-go: a proxy that cuts every watch off after a first event would have
+            # us ask without end.
+            await self._pause()
         if end is WatchEnd.INTERNAL_ERROR:
             return self._window.allows_retry()
         return end in (WatchEnd.CLOSED, WatchEnd.BROKEN, WatchEnd.SILENT)

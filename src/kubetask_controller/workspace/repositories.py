@@ -24,6 +24,9 @@ RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each further try of what is transient."""
 
 
+_PACKED_REFS = "# pack-refs with: peeled fully-peeled sorted"
+
+
 class BrokenError(Exception):
     """The bare repository at `path` is broken."""
 
@@ -130,13 +133,14 @@ class Repositories:
         (folder / "objects" / "info" / "alternates").write_text(f"{bare / 'objects'}\n")
         (folder / "info").mkdir(exist_ok=True)
         (folder / "config").write_text(_config(repository.url, partial=self._partial))
+        refs = [f"{at} refs/remotes/origin/{base}"]
+        (folder / "packed-refs").write_text("\n".join([_PACKED_REFS, *refs]) + "\n")
         run = ("-C", str(target))
-        self._git(*run, "update-ref", f"refs/remotes/origin/{base}", at)
         if not repository.branch:
             head = ("refs/remotes/origin/HEAD", f"refs/remotes/origin/{base}")
             self._git(*run, "symbolic-ref", *head)
-        self._git(*run, "update-ref", "-m", f"begin at {base}", f"refs/heads/{branch}", at)
-        self._git(*run, "-c", "checkout.workers=0", "reset", "--quiet", "--hard")
+        # The branch is born with it.
+        self._git(*run, "-c", "checkout.workers=0", "reset", "--quiet", "--hard", at)
 
     def _retried(self, step: Callable[[], T]) -> T:
         for delay in RETRY_DELAYS:

@@ -12,7 +12,10 @@ from typing import Any
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 VERSION_IN_QUERY = re.compile(r"(?<=[?&]resourceVersion=)\d+")
 TOKEN_IN_QUERY = re.compile(r"(?<=[?&]continue=)[^&]+")
-GENERATED = re.compile(r"^(.*-)[bcdfghjklmnpqrstvwxz2456789]{5}$")
+GENERATED = re.compile(r"^(.*-)[bcdfghjklmnpqrstvwxz2456789]{5}$|^(.*\.)[0-9a-f]{16}$")
+"""What generateName makes, and the name of an Event."""
+WORDS = re.compile(r"[\w.-]+")
+LONGEST_SENTENCE = 2000
 
 
 class Names:
@@ -33,17 +36,23 @@ class Names:
         elif isinstance(expected, list) and isinstance(actual, list):
             for one, other in zip(expected, actual, strict=False):
                 self.learn(one, other)
-        elif (
-            isinstance(expected, str)
-            and isinstance(actual, str)
-            and UUID.fullmatch(expected)
-            and UUID.fullmatch(actual)
-        ):
-            self.uids.setdefault(expected, actual)
+        elif isinstance(expected, str) and isinstance(actual, str) and expected != actual:
+            self._learn_text(expected, actual)
+
+    def _learn_text(self, expected: str, actual: str) -> None:
+        """Uids and generated names that stand in the same places."""
+        ours = UUID.findall(actual)
+        for number, uid in enumerate(UUID.findall(expected)):
+            if number < len(ours):
+                self.uids.setdefault(uid, ours[number])
+        if len(expected) > LONGEST_SENTENCE:
+            return
+        words, others = WORDS.findall(expected), WORDS.findall(actual)
+        if len(words) == len(others):
+            for word, other in zip(words, others, strict=True):
+                self._learn_word(word, other)
 
     def _learn_object(self, expected: dict[str, Any], actual: dict[str, Any]) -> None:
-        if "generateName" in expected:
-            self._learn_word(expected.get("name"), actual.get("name"))
         # A list has a resourceVersion too, but its own: how much else was written differs.
         if "name" in expected:
             one, other = expected.get("resourceVersion"), actual.get("resourceVersion")
@@ -54,12 +63,16 @@ class Names:
         for key, value in expected.items():
             if key in actual:
                 self.learn(value, actual[key])
+        # Keys of managedFields name owners and Pods by their uids.
+        theirs = [key for key in expected if key not in actual and UUID.search(key)]
+        ours = [key for key in actual if key not in expected and UUID.search(key)]
+        for one, other in zip(theirs, ours, strict=False):
+            self._learn_text(one, other)
 
-    def _learn_word(self, expected: Any, actual: Any) -> None:
-        if isinstance(expected, str) and isinstance(actual, str):
-            one, other = GENERATED.match(expected), GENERATED.match(actual)
-            if one and other and one[1] == other[1]:
-                self.words.setdefault(expected, actual)
+    def _learn_word(self, expected: str, actual: str) -> None:
+        one, other = GENERATED.match(expected), GENERATED.match(actual)
+        if one and other and one.groups() == other.groups():
+            self.words.setdefault(expected, actual)
 
     # --- translation
 
@@ -73,7 +86,7 @@ class Names:
     def body(self, value: Any, key: str = "") -> Any:
         """JSON of the recording in our names."""
         if isinstance(value, dict):
-            return {each: self.body(inner, each) for each, inner in value.items()}
+            return {self.text(each): self.body(inner, each) for each, inner in value.items()}
         if isinstance(value, list):
             return [self.body(inner) for inner in value]
         if not isinstance(value, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import ssl
 from collections.abc import AsyncIterator, Iterable
@@ -150,7 +151,12 @@ class Stage:
         context = self.target.admin if user == "admin" else self.target.anyone
         url = aiohttp.client.URL(self.target.url + path, encoded=True)
         return self._session.request(
-            method, url, data=data, headers=given, ssl=context, skip_auto_headers=("Content-Type",)
+            method,
+            url,
+            data=None if data is None else io.BytesIO(data),
+            headers=given,
+            ssl=context,
+            skip_auto_headers=("Content-Type",),
         )
 
 

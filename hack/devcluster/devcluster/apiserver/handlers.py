@@ -245,6 +245,7 @@ async def _subresource(call: Call) -> web.StreamResponse:
     if known.name == "finalize":
         return await _update(call)
     if known.name != "status":
+        call.server.registry.get(call.resource, call.scope, call.info.name)
         message = f"no node serves {call.resource.plural}/{known.name}"
         raise StatusError(501, "NotImplemented", message)
     return await _VERBS[call.info.verb](call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
@@ -26,7 +27,7 @@ class Namespaces(Strategy):
         obj["status"] = {"phase": "Active"}
         obj.setdefault("spec", {})["finalizers"] = ["kubernetes"]
 
-    def canonicalize(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         """The label kubernetes.io/metadata.name is always there."""
         metadata = obj["metadata"]
         labels = metadata.get("labels") or {}
@@ -81,13 +82,8 @@ class Secrets(Data):
     """Secrets have a type, and stringData that is taken into data."""
 
     def default(self, obj: Object) -> None:
-        """Opaque by default."""
+        """Opaque by default; stringData is write-only."""
         obj.setdefault("type", "Opaque")
-
-    def canonicalize(self, obj: Object) -> None:
-        """stringData is write-only."""
-        import base64
-
         texts = obj.pop("stringData", None)
         for key, text in (texts or {}).items():
             obj.setdefault("data", {})[key] = base64.b64encode(text.encode()).decode()

@@ -69,6 +69,12 @@ class Jobs(Strategy):
         template["labels"] = labels
         spec["selector"] = {"matchLabels": {LABELS[0]: uid}}
 
+    def canonicalize(self, obj: Object) -> None:
+        """A Job without labels is read with those of its template."""
+        labels = obj["spec"]["template"].get("metadata", {}).get("labels")
+        if labels and not obj["metadata"].get("labels"):
+            obj["metadata"]["labels"] = dict(labels)
+
     def validate(self, obj: Object) -> list[FieldError]:
         """As far as the schema does not tell."""
         errors: list[FieldError] = []

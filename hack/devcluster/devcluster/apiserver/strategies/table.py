@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..strategy import Strategy
 from .core import Data, Namespaces, Revisions, Secrets
+from .crds import Definitions
 from .jobs import Jobs
 from .pods import Pods
 
@@ -25,6 +26,7 @@ _RBAC = "rbac.authorization.k8s.io"
 STRATEGIES: dict[str, Strategy] = {
     "jobs.batch": Jobs(),
     "pods": Pods(),
+    "customresourcedefinitions.apiextensions.k8s.io": Definitions(),
     "namespaces": Namespaces(),
     "configmaps": Data("data", "binaryData"),
     "secrets": Secrets("data"),

@@ -56,6 +56,7 @@ class RootFilesystem:
         self._layers = f"{base}/layers"
         self._count = 0
         self._parts: list[str] = []
+        self._covered: set[str] = set()
 
     def enter(self, mounts: list[Mount]) -> None:
         """Build it and make it this process's root. Raises OSError."""
@@ -74,13 +75,16 @@ class RootFilesystem:
         self._mount_proc()
         for each in mounts:
             mount_into(each)
+            self._covered.add(os.path.normpath(each["target"]))
         linux.unmount(OLD_ROOT)
         os.rmdir(OLD_ROOT)
 
     def seal(self) -> None:
         """Make all but the volumes read-only. Raises OSError."""
         for part in ("/", *self._parts):
-            linux.make_read_only(part)
+            # Where a volume lies over a folder of the machine, it is the volume that the path names.
+            if part not in self._covered:
+                linux.make_read_only(part)
 
     # --- what the machine has
 

@@ -1,0 +1,164 @@
+"""The connections to one server, reused as long as who we are stays the same.
+
+Guarantees: a certificate or CA that changes in its file, and a certificate that a plugin gives, are
+used for every request from then on; what is under way ends undisturbed on its old connection.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import structlog
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import DefaultResolver
+
+from kubetask_controller.client.errors import ConfigError, TransportError
+from kubetask_controller.client.tls import TLSConfig, TLSMaterial
+
+FILES_PERIOD = 60.0
+"""Seconds after which certificate files are read again, as token files are."""
+_READ_BUFFER = 256 * 1024
+
+logger = structlog.get_logger("client")
+
+
+class Connections:
+    """Used between start() and close()."""
+
+    def __init__(self, tls: TLSConfig, *, on_resolved: Callable[[float], None]) -> None:
+        """`on_resolved` is told the seconds that each look-up of the server's address took."""
+        self._tls = tls
+        self._on_resolved = on_resolved
+        self._material = TLSMaterial()
+        self._given: tuple[bytes, bytes] | None = None
+        self._read_at = 0.0
+        self._current: _Pool | None = None
+        self._retired: set[_Pool] = set()
+
+    async def start(self) -> None:
+        """Load certificates; connections are made when needed.
+
+        Raises:
+            ConfigError: the certificates cannot be used.
+        """
+        self._material = await asyncio.to_thread(self._tls.load)
+        await self._renew()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        pools = {*self._retired, self._current} - {None}
+        self._current, self._retired = None, set()
+        for pool in pools:
+            if pool is not None:
+                await pool.session.close()
+
+    async def install(self, certificate: str, key: str) -> None:
+        """Use a client certificate that a plugin gave, both as PEM, from now on.
+
+        Raises:
+            ConfigError: it cannot be used.
+        """
+        given = (certificate.encode(), key.encode())
+        if given != self._given:
+            self._given = given
+            await self._renew()
+
+    async def reread(self) -> bool:
+        """Read the certificate files again; whether they have changed, and can be used."""
+        self._read_at = asyncio.get_running_loop().time()
+        if not self._tls.from_files or self._current is None:
+            return False
+        try:
+            material = await asyncio.to_thread(self._tls.load)
+            if material == self._material:
+                return False
+            old, self._material = self._material, material
+            try:
+                await self._renew()
+            except ConfigError:
+                self._material = old
+                raise
+        except ConfigError as error:
+            # Caught in the middle of being replaced, perhaps; what we have is tried until then.
+            logger.warning("Certificates could not be read again", error=str(error))
+            return False
+        logger.info("Certificates have changed")
+        return True
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """The session for one request, to be held until its answer has been read.
+
+        Raises:
+            TransportError: not between start() and close().
+        """
+        if (
+            self._tls.from_files
+            and asyncio.get_running_loop().time() - self._read_at >= FILES_PERIOD
+        ):
+            await self.reread()
+        pool = self._current
+        if pool is None:
+            raise TransportError("the client is not open")
+        pool.users += 1
+        try:
+            yield pool.session
+        finally:
+            pool.users -= 1
+            if not pool.users and pool in self._retired:
+                self._retired.discard(pool)
+                await pool.session.close()
+
+    async def _renew(self) -> None:
+        material = self._material
+        if self._given is not None:
+            certificate, key = self._given
+            material = replace(material, certificate=certificate, key=key)
+        context = await asyncio.to_thread(self._tls.context, material)
+        self._read_at = asyncio.get_running_loop().time()
+        old = self._current
+        session = aiohttp.ClientSession(
+            # Without a limit: every watch holds a connection, and a pool full of watches would
+            # leave none for writes. Workers bound what else goes on at once.
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=context, resolver=_MeasuredResolver(self._on_resolved)
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_READ_BUFFER,
+        )
+        self._current = _Pool(session)
+        if old is not None:
+            if old.users:
+                self._retired.add(old)
+            else:
+                await old.session.close()
+
+
+class _Pool:
+    """A session and how many requests use it."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self.users = 0
+
+
+class _MeasuredResolver(AbstractResolver):
+    """aiohttp's own, with a watch in its hand."""
+
+    def __init__(self, on_resolved: Callable[[float], None]) -> None:
+        self._resolver = DefaultResolver()
+        self._on_resolved = on_resolved
+
+    async def resolve(self, host: str, *args: Any, **kwargs: Any) -> list[ResolveResult]:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            return await self._resolver.resolve(host, *args, **kwargs)
+        finally:
+            self._on_resolved(loop.time() - started)
+
+    async def close(self) -> None:
+        await self._resolver.close()
