@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := hack/requirements/dev.txt
 INSTALLED := $(VENV)/.installed
+# Each worker has a cluster of its own; a cluster that a kubeconfig names there is one of.
+WORKERS ?= $(if $(KUBECONFIG),0,3)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -31,7 +33,7 @@ demo: $(INSTALLED) ## Run the main job on the embedded development cluster (KEEP
 .PHONY: test
 test: $(INSTALLED) ## Lint, verify and run every test
 	@$(MAKE) --no-print-directory lint verify
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 .PHONY: chaos
 chaos: $(INSTALLED) ## Drive a run of 200 tasks through a hundred schedules of kills, faults and deletions (half an hour)

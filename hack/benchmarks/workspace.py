@@ -2,18 +2,11 @@
 
     python -m hack.benchmarks.workspace [--megabytes 100] [--rounds 3]
 
-<<<<<<< HEAD
-The repository is made for it and is like one of source code: text, of which the newest commit holds a twenty-fifth and the
-past the rest, as in the repositories of Linux, CPython or git. It is cloned over HTTP from a server on this machine: the
-network is as fast as it gets, and a plain clone looks its best. Each figure is the median of the rounds, as a whole process
-from its start to its end, on a disk that has nothing left to write. Ends with 1 where a warm preparation takes a fifth of a plain clone or more.
-=======
 The repository is made for it and is like one of source code: commits that change a few files each, of which the newest holds
 a twenty-fifth of what a clone transfers, as in the repositories of Linux, CPython or git. It is cloned over HTTP from a
 server on this machine: the network is as fast as it gets, and a plain clone looks its best. Each figure is the median of
 the rounds, as a whole process from its start to its end, on a disk that has nothing left to write. Ends with 1 where a warm
 preparation takes a fifth of a plain clone or more.
->>>>>>> workspace
 """
 
 import argparse

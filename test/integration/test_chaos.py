@@ -83,7 +83,8 @@ def _carry_out(chaos: Chaos, plan: Schedule) -> None:
 def _await_end(kubectl: Kubectl, chaos: Chaos) -> dict[str, Any]:
     deadline = time.monotonic() + 150
     while True:
-        status: dict[str, Any] = kubectl.get("batchrun", "r").get("status", {})
+        path = f"/apis/kubetask.io/v1alpha1/namespaces/{kubectl.namespace}/batchruns/r"
+        status: dict[str, Any] = chaos.cluster.connection.get(path).get("status", {})
         if status.get("phase") in ("Succeeded", "Failed"):
             return status
         assert time.monotonic() < deadline, f"the run has not ended: {status.get('message')}"
