@@ -157,7 +157,7 @@ class Bench:
         short = self.right is not None and self.right.resource == "leases"
         for flag, seconds in zip(
             ("lease-duration", "renew-deadline", "retry-period"),
-            (4, 3, 1) if short else (120, 90, 2),
+            (15, 10, 1) if short else (120, 90, 2),
             strict=True,
         ):
             flags.append(f"--leader-elect-{flag}={seconds}s")
