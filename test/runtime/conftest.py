@@ -2,10 +2,17 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from virtualtime import FakeClock
 
 from kubetask_controller.runtime import metricsserver
 from kubetask_controller.runtime.metrics import Metrics
+
+# How fast the machine is says nothing about what is tested on it.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture
