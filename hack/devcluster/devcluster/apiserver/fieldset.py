@@ -134,7 +134,7 @@ def item_key(node: Node, item: Any) -> str:
     if len(node.keys) == 1 and type(item) is dict:
         value = item.get(node.keys[0])
         if type(value) is str:
-            return f'k:{{"{node.keys[0]}":{encode_basestring_ascii(value)}}}'
+            return _named(node.keys[0], value)
     if node.list_type == "set":
         return "v:" + json.dumps(item, separators=(",", ":"))
     pairs = []
@@ -148,6 +148,10 @@ def item_key(node: Node, item: Any) -> str:
             shown = encode_basestring_ascii(value) if type(value) is str else json.dumps(value)
             pairs.append(f'"{name}":{shown}')
     return f"k:{{{','.join(pairs)}}}"
+
+
+def _named(key: str, name: str) -> str:
+    return f'k:{{"{key}":{encode_basestring_ascii(name)}}}'
 
 
 def child_node(node: Node, key: str) -> Node:
@@ -178,9 +182,12 @@ def _compare_fields(
 ) -> None:
     for key, value in new.items():
         before = old.get(key, _MISSING)
-        if before is value and before is not _MISSING:
-            continue
-        _compare_child(child_node(node, key), before, value, "f:" + key, sets)
+        kind = type(value)
+        if before is _MISSING:
+            is_leaf = kind not in _CONTAINERS
+            sets.added["f:" + key] = _LEAF if is_leaf else _added(child_node(node, key), value)
+        elif before is not value and (kind not in _CONTAINERS or before != value):
+            _compare_child(child_node(node, key), before, value, "f:" + key, sets)
     for key, value in old.items():
         if key not in new:
             _compare_child(child_node(node, key), value, _MISSING, "f:" + key, sets)
@@ -208,6 +215,10 @@ def _compare_child(node: Node, old: Any, new: Any, key: str, sets: _Comparison) 
             mine[key] = found
 
 
+def _is_flat(value: dict[str, Any]) -> bool:
+    return _CONTAINERS.isdisjoint(map(type, value.values()))
+
+
 @lru_cache(maxsize=4096)
 def _added_flat(names: tuple[str, ...]) -> FieldSet:
     """An object of nothing but leaves; most are, and one set does for all that look alike."""
@@ -219,10 +230,7 @@ def _added(node: Node, value: Any) -> FieldSet:
     if type(value) is dict:
         if not value or node.atomic:
             return _LEAF
-        for item in value.values():
-            if type(item) in _CONTAINERS:
-                break
-        else:
+        if _is_flat(value):
             return _added_flat(tuple(value))
         result: FieldSet = {".": _LEAF}
         is_struct, fields = node.kind is Kind.STRUCT, node.fields
@@ -235,11 +243,34 @@ def _added(node: Node, value: Any) -> FieldSet:
                 result["f:" + key] = _LEAF
         return result
     if type(value) is list and value and node.kind is Kind.LIST and node.list_type != "atomic":
-        result = {".": _LEAF}
-        for item in value:
-            result[item_key(node, item)] = _added(node.element, item)
-        return result
+        return _added_items(node, value)
     return _LEAF
+
+
+def _added_items(node: Node, items: list[Any]) -> FieldSet:
+    looks = []
+    if len(node.keys) == 1 and not node.element.atomic:
+        key = node.keys[0]
+        for item in items:
+            name = item.get(key) if type(item) is dict and _is_flat(item) else None
+            if type(name) is not str:
+                break
+            looks.append((name, *item))
+        else:
+            return _added_flat_items(key, tuple(looks))
+    result: FieldSet = {".": _LEAF}
+    for item in items:
+        result[item_key(node, item)] = _added(node.element, item)
+    return result
+
+
+@lru_cache(maxsize=4096)
+def _added_flat_items(key: str, looks: tuple[tuple[str, ...], ...]) -> FieldSet:
+    """A list of flat objects, such as variables and mounts: equal for all of its looks (the name, then the fields)."""
+    result: FieldSet = {".": _LEAF}
+    for name, *fields in looks:
+        result[_named(key, name)] = _added_flat(tuple(fields))
+    return result
 
 
 def _compare_value(node: Node, old: Any, new: Any, sets: _Comparison) -> bool:
