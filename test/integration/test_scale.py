@@ -7,7 +7,7 @@ import pytest
 from kubectl import Kubectl
 from objects import API, obj, run, scripted, task, text
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 MAX_TASKS = 10_000
 ETCD_LIMIT = 1_500_000
