@@ -142,6 +142,7 @@ async def test_a_projected_volume_brings_sources_together(lab: Lab) -> None:
         script,
         pod={
             **volume(projected={"sources": sources, "defaultMode": 0o444}),
+            "serviceAccountName": "default",
             "metadata": {"labels": {"a": "b"}},
         },
         volumeMounts=mounted("/data"),
@@ -197,7 +198,11 @@ async def test_files_belong_to_the_group_of_the_pod(lab: Lab) -> None:
     text = await lab.output(
         "p",
         script,
-        pod={"volumes": volumes, "securityContext": {"runAsUser": 1234, "fsGroup": 777}},
+        pod={
+            "serviceAccountName": "default",
+            "volumes": volumes,
+            "securityContext": {"runAsUser": 1234, "fsGroup": 777},
+        },
         volumeMounts=[*mounted("/data"), {"name": "w", "mountPath": "/w"}],
     )
     assert text == "1234\n0 777\nsecret\n0:777 440\n0:777 640\n0:777 2777\n777\n"

@@ -391,16 +391,49 @@ async def test_a_short_pause_costs_nothing(clock, candidate):
 
 
 async def test_who_leaves_in_order_hands_over_at_once(api, clock, candidate):
-    async with candidate("a").running() as a, candidate("b").running() as b:
+    async with candidate("a").running() as a:
         await clock.advance(5)
         await clock.run(a.leave())
         assert not a.leading
         assert spec(api)["holderIdentity"] == ""
         assert spec(api)["leaseDurationSeconds"] == 1
         assert spec(api)["leaseTransitions"] == 0
+    async with candidate("b").running() as b:
         await clock.advance(2)
         assert b.leading
         assert spec(api)["leaseTransitions"] == 1
+
+
+async def test_a_standby_that_may_watch_the_lease_takes_over_the_moment_it_is_given_up(
+    clock, candidate
+):
+    async with candidate("a").running() as a, candidate("b", jitter=0.99).running() as b:
+        await clock.advance(5)
+        await clock.run(a.leave())
+        await clock.settle()
+        assert b.leading
+
+
+async def test_a_standby_that_may_not_watch_the_lease_looks_as_often_as_ever(
+    api, clock, candidate, monkeypatch
+):
+    one, two = candidate("a"), candidate("b", jitter=0.99)
+    refused = []
+
+    def watch(*args, **kwargs):
+        refused.append(1)
+        raise APIStatusError(code=403, reason="Forbidden")
+
+    monkeypatch.setattr(two.client, "watch", watch)
+    async with one.running(), two.running():
+        await clock.advance(30)
+        assert not two.leading
+        await clock.run(one.leave())
+        await clock.settle()
+        assert not two.leading
+        await clock.advance(4.4)
+        assert two.leading
+    assert len(refused) == 1, "it does not ask again for what it may not have"
 
 
 async def test_a_release_that_meets_a_conflict_is_tried_again(api, clock, candidate):

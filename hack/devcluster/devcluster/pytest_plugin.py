@@ -2,18 +2,24 @@
 
 Which one it is, the environment says (see `choice`): `KUBECONFIG` any cluster, `KUBEBUILDER_ASSETS` a folder of real
 binaries, else the development cluster. A test says what it needs with `cluster.require("processes")` and is skipped where
-that is missing. The ini option `devcluster_images` names a file of images for the development cluster's node.
+that is missing; the summary at the end names the cluster and counts what was skipped for want of what. The ini option
+`devcluster_images` names a file of images for the development cluster's node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from .base import Cluster
+
+OUTPUT_KEY = "devcluster"
+SUMMARIES = pytest.StashKey[list[str]]()
+"""What the clusters of this session say of themselves; with workers, one of each."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,6 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin with no cluster."""
+    config.stash[SUMMARIES] = []
+
+
 @pytest.fixture(scope="session")
 def cluster(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
@@ -36,4 +47,55 @@ def cluster(
     named = pytestconfig.getini("devcluster_images")
     images = pytestconfig.rootpath / named if named else None
     with chosen_cluster(tmp_path_factory.mktemp("cluster"), images=images) as chosen:
+        summaries: list[str] = pytestconfig.stash[SUMMARIES]
+        summaries.append(chosen.summary())
         yield chosen
+
+
+# --- the summary
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands what it knows to the process that writes the summary."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[OUTPUT_KEY] = session.config.stash[SUMMARIES]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a worker of pytest-xdist handed over."""
+    summaries: list[str] = node.config.stash[SUMMARIES]
+    summaries.extend(getattr(node, "workeroutput", {}).get(OUTPUT_KEY, []))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Name the cluster and count what was skipped for which capability."""
+    missing = skipped_for(terminalreporter.stats.get("skipped", []))
+    known: list[str] = config.stash[SUMMARIES]
+    summaries = dict.fromkeys(known)
+    if not summaries and not missing:
+        return
+    terminalreporter.section("cluster")
+    for line in summaries:
+        terminalreporter.write_line(line)
+    for capability, count in sorted(missing.items()):
+        tests = "1 test" if count == 1 else f"{count} tests"
+        terminalreporter.write_line(f"skipped for want of {capability}: {tests}")
+    if not missing:
+        terminalreporter.write_line("nothing was skipped for want of a capability")
+
+
+def skipped_for(reports: Iterable[Any]) -> Counter[str]:
+    """How many tests each missing capability cost; a test that lacked two counts for both."""
+    from .base import LACKS
+
+    missing: Counter[str] = Counter()
+    for report in reports:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        _, lacks, named = reason.partition(LACKS)
+        if lacks:
+            missing.update(each.strip() for each in named.split(","))
+    return missing

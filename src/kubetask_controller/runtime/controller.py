@@ -9,11 +9,10 @@ Guarantees:
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import structlog
 
@@ -145,6 +144,12 @@ class Controller:
             self._log.info("All workers finished", worker_count=count)
 
     async def _work(self) -> None:
+        # For all that this worker writes; what differs from one reconcile to the next comes later.
+        structlog.contextvars.bind_contextvars(
+            controller=self._options.name,
+            controllerGroup=self._options.group,
+            controllerKind=self._options.kind,
+        )
         while True:
             try:
                 request, priority = await self._queue.get_with_priority()
@@ -163,23 +168,33 @@ class Controller:
                 await self._slices.rest()
 
     async def _handle(self, request: Request, priority: int) -> None:
-        with self._observed(request):
-            limit = asyncio.timeout(self._options.reconcile_timeout)
-            try:
-                async with limit:
-                    result = await self._reconciler.reconcile(request)
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                # Not meant for us: the reconciler let out what it had cancelled itself.
-                self._failed(request, priority, error, timed_out=False)
-            except Exception as error:
-                self._failed(request, priority, error, timed_out=limit.expired())
-            else:
-                self._succeeded(request, priority, result)
-            if limit.expired():
-                self._metrics.timeouts.inc()
+        self._bind(request)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        self._metrics.active_workers.inc()
+        try:
+            await self._reconcile(request, priority)
+        finally:
+            self._metrics.active_workers.dec()
+            self._metrics.time.observe(loop.time() - started)
+
+    async def _reconcile(self, request: Request, priority: int) -> None:
+        limit = asyncio.timeout(self._options.reconcile_timeout)
+        try:
+            async with limit:
+                result = await self._reconciler.reconcile(request)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Not meant for us: the reconciler let out what it had cancelled itself.
+            self._failed(request, priority, error, timed_out=False)
+        except Exception as error:
+            self._failed(request, priority, error, timed_out=limit.expired())
+        else:
+            self._succeeded(request, priority, result)
+        if limit.expired():
+            self._metrics.timeouts.inc()
 
     def _succeeded(self, request: Request, priority: int, result: Result) -> None:
         self._queue.forget(request)
@@ -212,30 +227,25 @@ class Controller:
             facts["exc_info"] = error
         logger.error("Reconciler error", **facts)
 
-    @contextmanager
-    def _observed(self, request: Request) -> Iterator[None]:
-        """Log keys for all that happens inside, and measurements around it."""
-        options = self._options
-        loop = asyncio.get_running_loop()
-        # As controller-runtime: the object once more under its kind, by which logs of several
-        # controllers are searched for one object.
-        named = {options.kind: {"name": request.name, "namespace": request.namespace}}
-        started = loop.time()
-        self._metrics.active_workers.inc()
-        try:
-            with structlog.contextvars.bound_contextvars(
-                controller=options.name,
-                controllerGroup=options.group,
-                controllerKind=options.kind,
-                namespace=request.namespace,
-                name=request.name,
-                reconcileID=str(uuid4()),
-                **(named if options.kind else {}),
-            ):
-                yield
-        finally:
-            self._metrics.active_workers.dec()
-            self._metrics.time.observe(loop.time() - started)
+    def _bind(self, request: Request) -> None:
+        """Log keys for all that this reconcile does; the worker's next one replaces them."""
+        keys: dict[str, Any] = {
+            "namespace": request.namespace,
+            "name": request.name,
+            "reconcileID": _new_id(),
+        }
+        if self._options.kind:
+            # As controller-runtime: the object once more under its kind, by which logs of several
+            # controllers are searched for one object.
+            keys[self._options.kind] = {"name": request.name, "namespace": request.namespace}
+        structlog.contextvars.bind_contextvars(**keys)
+
+
+def _new_id() -> str:
+    """A UUID of version 4; not a secret, so not worth a system call."""
+    digits = f"{random.getrandbits(128):032x}"
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def describe(error: BaseException) -> str:

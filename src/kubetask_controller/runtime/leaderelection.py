@@ -27,6 +27,7 @@ from kubetask_controller.runtime.leaselock import (
     new_record,
     released,
 )
+from kubetask_controller.runtime.leaserelease import LeaseRelease
 
 JITTER_FACTOR = 1.2
 WATCHDOG_TOLERANCE = 20.0
@@ -134,12 +135,16 @@ class LeaderElector:
         log = logger.bind(lease=f"{self._lock.namespace}/{self._lock.name}")
         log.info("Attempting to acquire leader lease", identity=self._config.identity)
         reported = ""
-        while not await self._attempt(self._try):
-            if self.leader and self.leader != reported:
-                reported = self.leader
-                log.info("New leader elected", leader=reported)
-            pause = self._config.retry_period * (1 + JITTER_FACTOR * self._random())
-            await self._clock.sleep(pause)
+        release = LeaseRelease(self._lock)
+        try:
+            while not await self._attempt(self._try):
+                if self.leader and self.leader != reported:
+                    reported = self.leader
+                    log.info("New leader elected", leader=reported)
+                pause = self._config.retry_period * (1 + JITTER_FACTOR * self._random())
+                await release.wait(self._clock.sleep(pause))
+        finally:
+            await release.close()
         self._leading = True
         log.info("Successfully acquired lease", identity=self._config.identity)
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from kubetask_controller.client.errors import APIStatusError, is_not_found
+from kubetask_controller.client.errors import APIStatusError, TransportError, is_not_found
 from kubetask_controller.client.resources import LEASES
 from kubetask_controller.client.rest import Client
 
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+WATCH_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,25 @@ class LeaseLock:
             LEASES, self.namespace, self.name, body, timeout=self._timeout
         )
         return _observed(raw)
+
+    async def wait_released(self) -> None:
+        """Return once the Lease is there and has no holder.
+
+        Raises:
+            ClientError: it cannot be watched (any more).
+        """
+        params = {"fieldSelector": f"metadata.name={self.name}"}
+        watch = self._client.watch(
+            LEASES, self.namespace, params=params, timeout_seconds=WATCH_SECONDS
+        )
+        async with watch as events:
+            async for event in events:
+                if (
+                    event["type"] in ("ADDED", "MODIFIED")
+                    and not _observed(event["object"]).record.holder
+                ):
+                    return
+        raise TransportError("the watch of the Lease has ended")
 
 
 def new_record(holder: str, lease_duration: float, now: datetime) -> LeaderElectionRecord:

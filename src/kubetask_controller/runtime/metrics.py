@@ -8,10 +8,13 @@ metrics (there are no webhooks).
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+
+from kubetask_controller.runtime import instruments
+from kubetask_controller.runtime.instruments import Number
 
 # fmt: off
 RECONCILE_BUCKETS = (
@@ -45,11 +48,11 @@ class Metrics:
         """Raises ValueError when the registry has these families already."""
         self.registry = registry = registry if registry is not None else new_registry()
         by_controller = ["controller"]
-        self.reconcile_total = Counter(
+        self.reconcile_total = instruments.counter(
             "controller_runtime_reconcile",
             "Total number of reconciliations per controller",
             ["controller", "result"],
-            registry=registry,
+            registry,
         )
         self.reconcile_errors = Counter(
             "controller_runtime_reconcile_errors",
@@ -75,12 +78,12 @@ class Metrics:
             by_controller,
             registry=registry,
         )
-        self.reconcile_time = Histogram(
+        self.reconcile_time = instruments.histogram(
             "controller_runtime_reconcile_time_seconds",
             "Length of time per reconciliation per controller",
             by_controller,
-            buckets=RECONCILE_BUCKETS,
-            registry=registry,
+            RECONCILE_BUCKETS,
+            registry,
         )
         self.max_concurrent_reconciles = Gauge(
             "controller_runtime_max_concurrent_reconciles",
@@ -88,11 +91,11 @@ class Metrics:
             by_controller,
             registry=registry,
         )
-        self.active_workers = Gauge(
+        self.active_workers = instruments.gauge(
             "controller_runtime_active_workers",
             "Number of currently used workers per controller",
             by_controller,
-            registry=registry,
+            registry,
         )
         self.leader = Gauge(
             "leader_election_master_status",
@@ -154,34 +157,34 @@ class ControllerMetrics:
 class _QueueFamilies:
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ["name", "controller"]
-        self.depth = Gauge(
+        self.depth = instruments.gauge(
             "workqueue_depth",
             "Current depth of workqueue by workqueue and priority",
             [*labels, "priority"],
-            registry=registry,
+            registry,
         )
-        self.adds = Counter(
-            "workqueue_adds", "Total number of adds handled by workqueue", labels, registry=registry
+        self.adds = instruments.counter(
+            "workqueue_adds", "Total number of adds handled by workqueue", labels, registry
         )
-        self.retries = Counter(
+        self.retries = instruments.counter(
             "workqueue_retries",
             "Total number of retries handled by workqueue",
             labels,
-            registry=registry,
+            registry,
         )
-        self.queue_duration = Histogram(
+        self.queue_duration = instruments.histogram(
             "workqueue_queue_duration_seconds",
             "How long in seconds an item stays in workqueue before being requested",
             labels,
-            buckets=WORKQUEUE_BUCKETS,
-            registry=registry,
+            WORKQUEUE_BUCKETS,
+            registry,
         )
-        self.work_duration = Histogram(
+        self.work_duration = instruments.histogram(
             "workqueue_work_duration_seconds",
             "How long in seconds processing an item from workqueue takes.",
             labels,
-            buckets=WORKQUEUE_BUCKETS,
-            registry=registry,
+            WORKQUEUE_BUCKETS,
+            registry,
         )
         self.unfinished = Gauge(
             "workqueue_unfinished_work_seconds",
@@ -205,7 +208,7 @@ class QueueMetrics:
     def __init__(self, families: _QueueFamilies, name: str) -> None:
         self._families = families
         self._name = name
-        self._depth: dict[int, Gauge] = {}
+        self._depth: dict[int, Number] = {}
         self.adds = families.adds.labels(name, name)
         self.retries = families.retries.labels(name, name)
         self.queue_duration = families.queue_duration.labels(name, name)
@@ -213,7 +216,7 @@ class QueueMetrics:
         self._unfinished = families.unfinished.labels(name, name)
         self._longest_running = families.longest_running.labels(name, name)
 
-    def depth(self, priority: int) -> Gauge:
+    def depth(self, priority: int) -> Number:
         """How many items of that priority are ready."""
         gauge = self._depth.get(priority)
         if gauge is None:

@@ -12,10 +12,13 @@ from .codec import ResourceCodec
 from .context import WriteContext
 from .errors import StatusError, bad_request, not_found
 from .fieldset import FieldSet, child_node, item_key
+from .lastapplied import own_conflicts, updated_annotation
 from .registry import Registry
 from .schema import Kind, Node
 
 Object = dict[str, Any]
+
+KUBECTL = "kubectl"
 
 
 def apply(
@@ -128,7 +131,11 @@ def _merged(
     obj = codec.decode(result, context)
     added, modified, removed = fieldset.compare(node, live, obj)
     changed = managed.strip(fieldset.union(added, modified), writer.reset)
-    _check_conflicts(others, changed, context)
+    contested = changed
+    if writer.manager == KUBECTL:
+        contested = fieldset.difference(changed, own_conflicts(node, live, writer.api_version))
+        updated_annotation(obj, config)
+    _check_conflicts(others, contested, context)
     managers = []
     for entry in others:
         fields = fieldset.difference(entry["fieldsV1"], fieldset.union(changed, removed))

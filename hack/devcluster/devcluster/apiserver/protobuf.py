@@ -1,6 +1,9 @@
-"""Kubernetes' protobuf envelope, read: kubectl's typed commands (create namespace, create quota, create token …) send it.
+"""Kubernetes' protobuf envelope, read: kubectl's typed commands (create job, create namespace, create token …) send it.
 
-Field numbers are those of the generated.proto files of Kubernetes, for the kinds that kubectl makes without a manifest.
+data/protobuf.json, which hack/devcluster/protobuf_fields.py writes, has the fields of messages as "number name type". The
+name `=` means that the message's own fields stand in its place. Types are s (string), i (integer), b (boolean), y (bytes), t
+and u (times), q (quantity), o (integer or string), r (raw JSON) or another message; before them stand [ for lists, { for maps
+with text keys, ( for a message that holds a list; `?` after them says that JSON leaves the zero value out.
 Answers are always JSON, which every client accepts beside protobuf.
 """
 
@@ -8,101 +11,50 @@ from __future__ import annotations
 
 import base64
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
+
+from pydantic_core import from_json
 
 MAGIC = b"k8s\x00"
 
-Field = tuple[str, Any]
-Message = dict[int, Field]
+Object = dict[str, Any]
 
 
 class UnknownKindError(ValueError):
     """A kind whose fields are not known here."""
 
 
-class _Type:
-    """How one value is read."""
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One field of a message; `name` is '=' for a message whose fields are those of the outer one."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-TEXT, BYTES, INT, BOOL, TIME, QUANTITY = (
-    _Type(x) for x in ("text", "bytes", "int", "bool", "time", "quantity")
-)
+    name: str
+    type: str
+    omits_zero: bool
 
 
-class _List:
-    """A repeated field."""
-
-    def __init__(self, element: Any) -> None:
-        self.element = element
-
-
-class _Map:
-    """A map with text keys."""
-
-    def __init__(self, element: Any) -> None:
-        self.element = element
+@cache
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = from_json(
+        files(__package__).joinpath("data/protobuf.json").read_bytes()
+    )
+    return table
 
 
-_TEXTS, _LABELS = _List(TEXT), _Map(TEXT)
-_OWNER: Message = {
-    1: ("kind", TEXT), 3: ("name", TEXT), 4: ("uid", TEXT), 5: ("apiVersion", TEXT),
-    6: ("controller", BOOL), 7: ("blockOwnerDeletion", BOOL),
-}  # fmt: skip
-_META: Message = {
-    1: ("name", TEXT), 2: ("generateName", TEXT), 3: ("namespace", TEXT), 5: ("uid", TEXT), 6: ("resourceVersion", TEXT),
-    7: ("generation", INT), 8: ("creationTimestamp", TIME), 11: ("labels", _LABELS), 12: ("annotations", _LABELS),
-    13: ("ownerReferences", _List(_OWNER)), 14: ("finalizers", _TEXTS),
-}  # fmt: skip
-_REFERENCE: Message = {
-    1: ("kind", TEXT), 2: ("namespace", TEXT), 3: ("name", TEXT), 4: ("uid", TEXT), 5: ("apiVersion", TEXT),
-}  # fmt: skip
-_RULE: Message = {
-    1: ("verbs", _TEXTS), 2: ("apiGroups", _TEXTS), 3: ("resources", _TEXTS), 4: ("resourceNames", _TEXTS),
-    5: ("nonResourceURLs", _TEXTS),
-}  # fmt: skip
-_BINDING: Message = {
-    1: ("metadata", _META),
-    2: (
-        "subjects",
-        _List(
-            {1: ("kind", TEXT), 2: ("apiGroup", TEXT), 3: ("name", TEXT), 4: ("namespace", TEXT)}
-        ),
-    ),
-    3: ("roleRef", {1: ("apiGroup", TEXT), 2: ("kind", TEXT), 3: ("name", TEXT)}),
-}
-_ACCESS: Message = {
-    1: ("resourceAttributes", {
-        1: ("namespace", TEXT), 2: ("verb", TEXT), 3: ("group", TEXT), 4: ("version", TEXT), 5: ("resource", TEXT),
-        6: ("subresource", TEXT), 7: ("name", TEXT),
-    }),
-    2: ("nonResourceAttributes", {1: ("path", TEXT), 2: ("verb", TEXT)}),
-}  # fmt: skip
-
-KINDS: dict[tuple[str, str], Message] = {
-    ("v1", "Namespace"): {1: ("metadata", _META), 2: ("spec", {1: ("finalizers", _TEXTS)}), 3: ("status", {1: ("phase",
-    TEXT)})}, ("v1", "ServiceAccount"): { 1: ("metadata", _META), 2: ("secrets", _List(_REFERENCE)), 3: ("imagePullSecrets",
-    _List({1: ("name", TEXT)})), 4: ("automountServiceAccountToken", BOOL), }, ("v1", "ConfigMap"): {1: ("metadata", _META),
-    2: ("data", _LABELS), 3: ("binaryData", _Map(BYTES)), 4: ("immutable", BOOL)}, ("v1", "Secret"): { 1: ("metadata", _META),
-    2: ("data", _Map(BYTES)), 3: ("type", TEXT), 4: ("stringData", _LABELS), 5: ("immutable", BOOL), }, ("v1",
-    "ResourceQuota"): {1: ("metadata", _META), 2: ("spec", {1: ("hard", _Map(QUANTITY)), 2: ("scopes", _TEXTS)})},
-    ("authentication.k8s.io/v1", "TokenRequest"): { 1: ("metadata", _META), 2: ("spec", { 1: ("audiences", _TEXTS), 4:
-    ("expirationSeconds", INT), 3: ("boundObjectRef", {1: ("kind", TEXT), 2: ("apiVersion", TEXT), 3: ("name", TEXT), 4:
-    ("uid", TEXT)}), }), }, ("authorization.k8s.io/v1", "SelfSubjectAccessReview"): {1: ("metadata", _META), 2: ("spec",
-    _ACCESS)}, ("authorization.k8s.io/v1", "SelfSubjectRulesReview"): {1: ("metadata", _META), 2: ("spec", {1: ("namespace",
-    TEXT)})}, ("authentication.k8s.io/v1", "SelfSubjectReview"): {1: ("metadata", _META)}, ("rbac.authorization.k8s.io/v1",
-    "Role"): {1: ("metadata", _META), 2: ("rules", _List(_RULE))}, ("rbac.authorization.k8s.io/v1", "ClusterRole"): {1:
-    ("metadata", _META), 2: ("rules", _List(_RULE))}, ("rbac.authorization.k8s.io/v1", "RoleBinding"): _BINDING,
-    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): _BINDING, ("meta.k8s.io/v1", "DeleteOptions"): {}, ("v1",
-    "DeleteOptions"): { 1: ("gracePeriodSeconds", INT), 2: ("preconditions", {1: ("uid", TEXT), 2: ("resourceVersion",
-    TEXT)}), 3: ("orphanDependents", BOOL), 4: ("propagationPolicy", TEXT), 5: ("dryRun", _TEXTS), },
-}  # fmt: skip
+@cache
+def _message_fields(name: str) -> dict[int, _Field]:
+    found: dict[int, _Field] = {}
+    for row in _table()["messages"][name]:
+        number, field, kind = row.split(" ")
+        found[int(number)] = _Field(field, kind.removesuffix("?"), kind.endswith("?"))
+    return found
 
 
-def decode(data: bytes) -> dict[str, Any]:
+def decode(data: bytes) -> Object:
     """The object in an envelope, as JSON. Raises UnknownKindError, and ValueError for what is no envelope."""
     if not data.startswith(MAGIC):
         raise ValueError(
@@ -116,7 +68,7 @@ def decode(data: bytes) -> dict[str, Any]:
             version, kind = names.get(1, b"").decode(), names.get(2, b"").decode()
         elif number == 2 and isinstance(value, bytes):
             raw = value
-    message = KINDS.get((version, kind))
+    message = _table()["kinds"].get(f"{version} {kind}")
     if message is None:
         raise UnknownKindError(
             f"{kind} of {version} is not understood as protobuf here; send it as JSON"
@@ -124,45 +76,102 @@ def decode(data: bytes) -> dict[str, Any]:
     return {"apiVersion": version, "kind": kind, **_message(message, raw)}
 
 
-def _message(message: Message, data: bytes) -> dict[str, Any]:
-    result: dict[str, Any] = {}
+def _message(name: str, data: bytes) -> Object:
+    fields = _message_fields(name)
+    result: Object = {}
     for number, value in _fields(data):
-        if number not in message:
+        field = fields.get(number)
+        if field is None:
             continue
-        name, kind = message[number]
-        if isinstance(kind, _List):
-            result.setdefault(name, []).append(_value(kind.element, value))
-        elif isinstance(kind, _Map):
-            entry = dict(_fields(value)) if isinstance(value, bytes) else {}
-            key = bytes(entry.get(1, b"")).decode()
-            result.setdefault(name, {})[key] = _value(kind.element, entry.get(2, b""))
+        if field.name == "=":
+            result.update(_value(field.type, value))
+        elif field.type[0] == "[":
+            result.setdefault(field.name, []).append(_value(field.type[1:], value))
+        elif field.type[0] == "{":
+            key, item = _entry(field.type[1:], value)
+            result.setdefault(field.name, {})[key] = item
         else:
-            found = _value(kind, value)
-            # gogo-protobuf writes empty strings and times too, where JSON leaves them out.
-            if found not in ("", None):
-                result[name] = found
+            found = _value(field.type, value)
+            # Go writes empty values and times in protobuf too, where its JSON leaves them out.
+            if found is not None and (found or not field.omits_zero):
+                result[field.name] = found
     return result
 
 
-def _value(kind: Any, value: int | bytes) -> Any:
-    if kind is INT:
-        number = int(value)
-        return number - (1 << 64) if number >> 63 else number
-    if kind is BOOL:
-        return bool(value)
-    assert isinstance(value, bytes)
-    if kind is TEXT:
-        return value.decode()
-    if kind is BYTES:
-        return base64.b64encode(value).decode()
-    if kind is QUANTITY:
-        return bytes(dict(_fields(value)).get(1, b"")).decode()
-    if kind is TIME:
-        seconds = dict(_fields(value)).get(1, 0)
-        if not isinstance(seconds, int) or not seconds or seconds >> 63:
-            return None
-        return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return _message(kind, value)
+def _entry(kind: str, value: int | bytes) -> tuple[str, Any]:
+    entry = dict(_fields(_bytes(value)))
+    empty: int | bytes = 0 if kind in ("i", "b") else b""
+    return _text(entry.get(1, b"")), _value(kind, entry.get(2, empty))
+
+
+def _value(kind: str, value: int | bytes) -> Any:
+    read = _READERS.get(kind)
+    if read is not None:
+        return read(value)
+    if kind[0] == "(":
+        return [_value(kind[1:], each) for _, each in _fields(_bytes(value))]
+    return _message(kind, _bytes(value))
+
+
+def _bytes(value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        raise ValueError("wrong wireType")
+    return value
+
+
+def _text(value: int | bytes) -> str:
+    return _bytes(value).decode()
+
+
+def _integer(value: int | bytes) -> int:
+    number = int(value)
+    return number - (1 << 64) if number >> 63 else number
+
+
+def _quantity(value: int | bytes) -> str:
+    return _text(dict(_fields(_bytes(value))).get(1, b""))
+
+
+def _int_or_string(value: int | bytes) -> int | str:
+    parts = dict(_fields(_bytes(value)))
+    return _text(parts.get(3, b"")) if parts.get(1) else _integer(parts.get(2, 0))
+
+
+def _raw(value: int | bytes) -> Any:
+    raw = dict(_fields(_bytes(value))).get(1, b"")
+    return from_json(_bytes(raw)) if raw else None
+
+
+def _instant(value: int | bytes) -> datetime.datetime | None:
+    parts = dict(_fields(_bytes(value)))
+    seconds = parts.get(1, 0)
+    if not isinstance(seconds, int) or not seconds or seconds >> 63:
+        return None
+    instant = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return instant.replace(microsecond=int(parts.get(2, 0)) // 1000)
+
+
+def _time(value: int | bytes) -> str | None:
+    instant = _instant(value)
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ") if instant else None
+
+
+def _micro_time(value: int | bytes) -> str | None:
+    instant = _instant(value)
+    return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if instant else None
+
+
+_READERS: dict[str, Callable[[int | bytes], Any]] = {
+    "s": _text,
+    "i": _integer,
+    "b": bool,
+    "y": lambda value: base64.b64encode(_bytes(value)).decode(),
+    "q": _quantity,
+    "o": _int_or_string,
+    "r": _raw,
+    "t": _time,
+    "u": _micro_time,
+}
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:

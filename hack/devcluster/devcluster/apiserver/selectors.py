@@ -135,8 +135,11 @@ class _Parser:
                     values.append("")
                 continue
             if not token or token in _SYMBOLS:
-                raise ValueError(f"found '{token}', expected: ',', ')' or identifier")
+                expected = "',', or identifier" if values else "',', ')' or identifier"
+                raise ValueError(f"found '{token}', expected: {expected}")
             values.append(token)
+            if self.peek() not in (",", ")"):
+                raise ValueError(f"found '{self.peek()}', expected: ',' or ')'")
 
 
 @lru_cache(maxsize=1024)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
-from ..errors import FieldError, invalid_value, not_supported, required
+from ..errors import FieldError, invalid_value
+from ..metadata import label_problems
 from ..strategy import Strategy
+from .containerwarnings import pod_spec_warnings
+from .jobrules import job_spec_problems, name_problems
 from .podspec import default_pod_spec
 
 Object = dict[str, Any]
@@ -18,16 +22,14 @@ LABELS = (
     "batch.kubernetes.io/job-name",
     "job-name",
 )
-MAX_NAME = 63
-POLICIES = ("OnFailure", "Never")
 _IMMUTABLE = (
     "completionMode",
     "podFailurePolicy",
     "backoffLimitPerIndex",
     "managedBy",
     "successPolicy",
-    "selector",
 )
+_SCHEDULING = ("nodeSelector", "tolerations", "schedulingGates")
 
 
 class Jobs(Strategy):
@@ -76,33 +78,93 @@ class Jobs(Strategy):
             obj["metadata"]["labels"] = dict(labels)
 
     def validate(self, obj: Object) -> list[FieldError]:
-        """As far as the schema does not tell."""
-        errors: list[FieldError] = []
+        """As ValidateJob."""
         name, spec = obj["metadata"].get("name") or "", obj["spec"]
-        if len(name) > MAX_NAME:
-            # Twice: once for each of the labels that the Pods get.
-            text = f"must be no more than {MAX_NAME} bytes"
-            errors += [invalid_value("spec.template.labels", name, text)] * 2
-        policy = (spec["template"].get("spec") or {}).get("restartPolicy")
-        if not policy:
-            errors.append(
-                required("spec.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"')
-            )
-        elif policy not in POLICIES:
-            errors.append(not_supported("spec.template.spec.restartPolicy", policy, POLICIES))
-        return errors
+        return [*job_spec_problems(spec), *name_problems(name, spec)]
 
     def validate_update(self, new: Object, old: Object) -> list[FieldError]:
         """Most of a Job cannot be changed."""
-        errors = self.validate(new)
-        for field in _IMMUTABLE:
-            if new["spec"].get(field) != old["spec"].get(field):
-                errors.append(
-                    invalid_value(f"spec.{field}", new["spec"].get(field), "field is immutable")
-                )
-        suspended = old["spec"].get("suspend") and not (old.get("status") or {}).get("startTime")
-        if new["spec"]["template"] != old["spec"]["template"] and not suspended:
-            errors.append(
-                invalid_value("spec.template", new["spec"]["template"], "field is immutable")
-            )
+        errors = list(job_spec_problems(new["spec"]))
+        after, before = new["spec"], old["spec"]
+        errors += _completions_changed(after, before)
+        if after.get("selector") != before.get("selector"):
+            errors.append(_immutable("spec.selector", after.get("selector")))
+        if after["template"] != before["template"] and _comparable(new, old) != before["template"]:
+            errors.append(_immutable("spec.template", after["template"]))
+        errors += [
+            _immutable(f"spec.{field}", after.get(field))
+            for field in _IMMUTABLE
+            if after.get(field) != before.get(field)
+        ]
         return errors
+
+    def warnings(self, new: Object, old: Object | None) -> list[str]:
+        """Names that Pods cannot have as host name, variables given twice."""
+        found = [] if old is not None else _name_warnings(new["metadata"].get("name") or "")
+        return [*found, *pod_spec_warnings(new["spec"]["template"]["spec"], "spec.template.spec")]
+
+
+def _name_warnings(name: str) -> list[str]:
+    problems = label_problems(name)
+    if not problems:
+        return []
+    return [
+        "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; "
+        f"a DNS label is recommended: [{' '.join(problems)}]"
+    ]
+
+
+def _immutable(field: str, value: Any) -> FieldError:
+    return invalid_value(field, value, "field is immutable")
+
+
+def _completions_changed(after: Object, before: Object) -> list[FieldError]:
+    completions = after.get("completions")
+    if completions == before.get("completions"):
+        return []
+    if after.get("completionMode") != "Indexed":
+        return [_immutable("spec.completions", completions)]
+    if completions is not None and completions != after.get("parallelism"):
+        text = "can only be modified in tandem with spec.parallelism"
+        return [invalid_value("spec.completions", completions, text)]
+    return []
+
+
+def _comparable(new: Object, old: Object) -> Object:
+    """The new template with the old one's parts where a suspended Job that has no Pods may change."""
+    template: Object = deepcopy(new["spec"]["template"])
+    if not _template_is_open(old):
+        return template
+    before = old["spec"]["template"]
+    for part in ("labels", "annotations"):
+        _take(template.setdefault("metadata", {}), before.get("metadata") or {}, part)
+    for field in _SCHEDULING:
+        _take(template["spec"], before["spec"], field)
+    affinity, was = (x["spec"].get("affinity") for x in (template, before))
+    if affinity is not None or was is not None:
+        merged = {**(affinity or {}), "nodeAffinity": (was or {}).get("nodeAffinity")}
+        template["spec"]["affinity"] = {k: v for k, v in merged.items() if v is not None}
+        if not template["spec"]["affinity"] and was is None:
+            del template["spec"]["affinity"]
+    for kind in ("containers", "initContainers"):
+        pairs = zip(template["spec"].get(kind) or (), before["spec"].get(kind) or (), strict=False)
+        for container, earlier in pairs:
+            if container.get("name") == earlier.get("name"):
+                _take(container, earlier, "resources")
+    return template
+
+
+def _template_is_open(old: Object) -> bool:
+    """Whether an old Job's Pods are yet to be made: it is suspended, and none of them is active."""
+    status = old.get("status") or {}
+    conditions = status.get("conditions") or ()
+    suspended = any(x["type"] == "Suspended" and x["status"] == "True" for x in conditions)
+    waits = status.get("startTime") is None or suspended
+    return bool(old["spec"].get("suspend")) and waits and not status.get("active")
+
+
+def _take(new: Object, old: Object, field: str) -> None:
+    if field in old:
+        new[field] = old[field]
+    else:
+        new.pop(field, None)

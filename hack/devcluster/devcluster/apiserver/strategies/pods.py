@@ -8,6 +8,8 @@ from typing import Any
 from ..errors import FieldError, field_forbidden
 from ..quantity import parse
 from ..strategy import Strategy
+from .containerwarnings import pod_spec_warnings
+from .podrules import pod_spec_problems, token_problems
 from .podspec import default_pod_spec
 
 Object = dict[str, Any]
@@ -36,6 +38,18 @@ class Pods(Strategy):
         """A new Pod is Pending."""
         super().prepare_create(obj)
         obj["status"] = {"phase": "Pending", "qosClass": quality(obj["spec"])}
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """As ValidatePodCreate."""
+        spec = obj["spec"]
+        errors = [*pod_spec_problems(spec, "spec"), *token_problems(spec, "spec")]
+        if spec.get("ephemeralContainers"):
+            errors.append(field_forbidden("spec.ephemeralContainers", "cannot be set on create"))
+        return errors
+
+    def warnings(self, new: Object, old: Object | None) -> list[str]:
+        """About what is taken as it is, though it is hardly meant."""
+        return pod_spec_warnings(new["spec"], "spec") if old is None else []
 
     def validate_update(self, new: Object, old: Object) -> list[FieldError]:
         """Only a deadline may come or shrink, and images may change."""

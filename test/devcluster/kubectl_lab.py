@@ -1,0 +1,228 @@
+"""kubectl in several versions, as a client of the cluster under test."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PATIENCE = 40
+"""Seconds that a command may take."""
+MORE_FOLDERS = (Path("/usr/lib/google-cloud-sdk/bin"), Path("/opt/kubebuilder/bin"))
+NAME = re.compile(r"^kubectl(\.?\d+\.\d+)?$")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Version:
+    """A kubectl on this machine."""
+
+    number: tuple[int, int]
+    binary: Path
+
+
+@cache
+def default_kubectl() -> Path | None:
+    """The one that comes with the tests' environment, else the first of PATH."""
+    own = Path(sys.executable).with_name("kubectl")
+    found = str(own) if own.exists() else shutil.which("kubectl")
+    return Path(found) if found else None
+
+
+@cache
+def versions() -> list[Version]:
+    """Every kubectl that is found on PATH and in folders of toolkits, oldest first."""
+    folders = [*map(Path, os.environ.get("PATH", "").split(os.pathsep)), *MORE_FOLDERS]
+    binaries = {
+        each.resolve()
+        for folder in dict.fromkeys(folders)
+        if folder.is_dir()
+        for each in folder.glob("kubectl*")
+        if NAME.match(each.name) and os.access(each, os.X_OK)
+    }
+    with_processes = [(each, _ask_version(each)) for each in sorted(binaries)]
+    found = [(each, _version(process)) for each, process in with_processes]
+    return sorted(Version(number, each) for each, number in found if number is not None)
+
+
+def _ask_version(binary: Path) -> subprocess.Popen[str]:
+    command = [str(binary), "version", "--client", "-o", "json"]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace"
+    )
+
+
+def _version(process: subprocess.Popen[str]) -> tuple[int, int] | None:
+    """Of a kubectl that is none but passes calls on to others: None, as the others are there too."""
+    said, _ = process.communicate(timeout=PATIENCE)
+    try:
+        version = json.loads(said)["clientVersion"]
+        if "dispatcher" in version["gitVersion"]:
+            return None
+        return int(version["major"]), int(version["minor"].rstrip("+"))
+    except (ValueError, KeyError):
+        return None
+
+
+def chosen_version(which: str) -> Version | None:
+    """`default`, `oldest` or `newest`; None when there is none, or none but the default."""
+    binary = default_kubectl()
+    if binary is None:
+        return None
+    default = next((x for x in versions() if x.binary == binary.resolve()), None)
+    if which == "default" or default is None:
+        return default
+    other = versions()[0 if which == "oldest" else -1]
+    return None if other.number == default.number else other
+
+
+class Kubectl:
+    """One kubectl with a kubeconfig and a namespace."""
+
+    def __init__(self, version: Version, kubeconfig: Path, namespace: str, home: Path) -> None:
+        self.version = version
+        self.namespace = namespace
+        # Each has its own cache of discovery: another cluster may have had the same address.
+        self._environ = {**os.environ, "KUBECONFIG": str(kubeconfig), "HOME": str(home)}
+
+    def __call__(self, *arguments: str, stdin: Any = "", environ: Any = None) -> str:
+        """What it prints on stdout. AssertionError with what it says otherwise, if it fails."""
+        done = self.run(*arguments, stdin=stdin, environ=environ)
+        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}{done.stdout}"
+        return done.stdout
+
+    def fails(self, *arguments: str, stdin: Any = "") -> str:
+        """What it says when it fails, as it should."""
+        done = self.run(*arguments, stdin=stdin)
+        assert done.returncode != 0, f"kubectl {' '.join(arguments)}: {done.stdout}"
+        return done.stderr
+
+    def run(
+        self, *arguments: str, stdin: Any = "", environ: Any = None
+    ) -> subprocess.CompletedProcess[str]:
+        """The whole outcome. `stdin` is a text or objects."""
+        return subprocess.run(
+            self._command(*arguments),
+            input=stdin if isinstance(stdin, str) else manifests(stdin),
+            capture_output=True,
+            text=True,
+            env={**self._environ, **(environ or {})},
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def get(self, *arguments: str) -> Any:
+        """As JSON."""
+        return json.loads(self("get", *arguments, "-o", "json"))
+
+    @contextmanager
+    def watching(self, *arguments: str) -> Iterator[Iterator[str]]:
+        """The lines of one that goes on: `get -w`, `logs -f`. It is ended after the block."""
+        process = subprocess.Popen(
+            self._command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=self._environ,
+        )
+        assert process.stdout is not None
+        try:
+            yield iter(process.stdout)
+        finally:
+            process.terminate()
+            process.stdout.close()
+            process.wait()
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [str(self.version.binary), "--namespace", self.namespace, *arguments]
+
+
+def manifests(objects: Any) -> str:
+    """One object or several as YAML."""
+    several = objects if isinstance(objects, list) else [objects]
+    return "\n---\n".join(yaml.safe_dump(each, sort_keys=False) for each in several)
+
+
+def config_map(name: str, labels: dict[str, str] | None = None, **data: str) -> dict[str, Any]:
+    """A ConfigMap."""
+    metadata: dict[str, Any] = {"name": name}
+    if labels:
+        metadata["labels"] = labels
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def job(name: str, image: str, *command: str, **spec: Any) -> dict[str, Any]:
+    """A Job of one container, which ends when its command does."""
+    container: dict[str, Any] = {"name": "agent", "image": image}
+    if command:
+        container["command"] = list(command)
+    pod = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 1,
+        "containers": [container],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {"backoffLimit": 0, **spec, "template": {"spec": pod}},
+    }
+
+
+def definition(group: str) -> dict[str, Any]:
+    """A CustomResourceDefinition of Widgets, with columns, a status and a description for `explain`."""
+    text = {"type": "string"}
+    spec = {
+        "type": "object",
+        "description": "What the widget should be.",
+        "required": ["color"],
+        "properties": {
+            "color": {"type": "string", "enum": ["red", "blue"], "description": "Its color."},
+            "size": {"type": "integer", "minimum": 1, "default": 3},
+        },
+    }
+    schema = {
+        "type": "object",
+        "description": "A thing.",
+        "properties": {
+            "spec": spec,
+            "status": {"type": "object", "properties": {"phase": text}},
+        },
+    }
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": schema},
+        "additionalPrinterColumns": [
+            {"name": "Color", "type": "string", "jsonPath": ".spec.color"},
+            {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+            {"name": "Size", "type": "integer", "jsonPath": ".spec.size", "priority": 1},
+        ],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"widgets.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {
+                "plural": "widgets",
+                "singular": "widget",
+                "kind": "Widget",
+                "shortNames": ["wdg"],
+                "categories": ["things"],
+            },
+            "versions": [version],
+        },
+    }
