@@ -22,10 +22,12 @@ from pathlib import Path
 from hack.benchmarks.firehose import FIRST_VERSION, _line, job
 from pydantic_core import from_json
 
+from kubetask_controller.app.main import GC_THRESHOLD
 from kubetask_controller.client.config import RestConfig
 from kubetask_controller.client.resources import JOBS
 from kubetask_controller.client.rest import Client
 from kubetask_controller.reconcilers.projections import by_owner_uid, project_job
+from kubetask_controller.reconcilers.shapes import JobShape
 from kubetask_controller.runtime.cache import Cache
 from kubetask_controller.runtime.controller import Controller, ControllerOptions
 from kubetask_controller.runtime.handler import enqueue_self
@@ -105,6 +107,8 @@ def main() -> None:
                 [*command, f"--jobs={options.jobs}", f"--events={options.events}"], check=True
             )
         return
+    # As the controller has it.
+    gc.set_threshold(*GC_THRESHOLD)
     with _firehose(options.jobs, options.events, streams=options.measure == "streamed") as port:
         asyncio.run(_measure(options, port))
 
@@ -126,7 +130,9 @@ async def _measure(options: argparse.Namespace, port: int) -> None:
     config = RestConfig.for_host(f"http://127.0.0.1:{port}")
     async with Client(config, user_agent="benchmark") as client:
         cache = Cache(client)
-        jobs = cache.informer(JOBS, project=project_job, indexers={"owner": by_owner_uid})
+        jobs = cache.informer(
+            JOBS, project=project_job, shape=JobShape, indexers={"owner": by_owner_uid}
+        )
         reconciler = Nothing()
         controller = Controller(
             reconciler,

@@ -9,6 +9,7 @@ import copy
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from objects import batch, obj, run, scripted, task
 from kubetask_controller.app import options, wiring
 from kubetask_controller.client import Client, load_config
 from kubetask_controller.client.errors import APIStatusError, is_not_found
-from kubetask_controller.client.resources import Resource
+from kubetask_controller.client.resources import LEASES, Resource
 from kubetask_controller.reconcilers.setup import setup_with_manager
 from kubetask_controller.runtime.clientmetrics import PrometheusRestMetrics
 from kubetask_controller.runtime.manager import Manager
@@ -29,6 +30,7 @@ from kubetask_controller.runtime.metrics import Metrics
 JSON = dict[str, Any]
 
 RBAC = Path(__file__).resolve().parents[2] / "config" / "rbac"
+LEASE = options.parse([], {}).leader_election_id
 ACCOUNT, IMAGE = "kubetask-controller", "registry.example.com/agent:1"
 FILES = ("controller_role.yaml", "leader_election_role.yaml", "metrics_auth_role.yaml")
 KINDS = {
@@ -111,6 +113,7 @@ class Bench:
     port: int = field(default_factory=free_port)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     failure: Exception | None = None
+    left: bool = False
 
     async def grant(self) -> None:
         """The account, its roles without the right, and those of the cluster's scope."""
@@ -125,6 +128,10 @@ class Bench:
         scope = without(rules(FILES[2]), self.right)
         await self._create(CLUSTER_ROLES, {"metadata": {"name": name}, "rules": scope})
         await self.bind(CLUSTER_ROLE_BINDINGS, name, name)
+        if self.second:
+            held = {"holderIdentity": "another", "leaseDurationSeconds": 600, "renewTime": _now()}
+            lease = {"metadata": {"name": LEASE}, "spec": held}
+            await self._create(LEASES, lease)
 
     async def revoke(self) -> None:
         """Take away what does not go with the namespace."""
@@ -154,10 +161,11 @@ class Bench:
         flags += [f"--metrics-bind-address=127.0.0.1:{self.port}", f"--workspace-image={IMAGE}"]
         flags += ["--health-probe-bind-address=0"]
         # Forty managers in one process may be late; the one that cannot renew has to notice it soon.
-        short = self.right is not None and self.right.resource == "leases"
+        short = self.right is not None and self.right.resource == "leases" and not self.second
+        timings = (15, 10, 1) if short else (120, 90, 2)
         for flag, seconds in zip(
             ("lease-duration", "renew-deadline", "retry-period"),
-            (15, 10, 1) if short else (120, 90, 2),
+            (600, 90, 60) if self.second else timings,
             strict=True,
         ):
             flags.append(f"--leader-elect-{flag}={seconds}s")
@@ -172,6 +180,11 @@ class Bench:
                 await manager.start(self.stop)
             except Exception as error:
                 self.failure = error
+
+    @property
+    def second(self) -> bool:
+        """Whether another leads when it comes; it is to hear at once of that one's leaving."""
+        return self.right is None or (self.right.resource, self.right.verb) == ("leases", "watch")
 
     @property
     def refused(self) -> float:
@@ -213,7 +226,12 @@ class Bench:
             await self.admin.create(KINDS[each["kind"]], self.namespace, each)
 
     async def steer(self) -> None:
-        """What users do later: cancel what runs, suspend and resume what waits."""
+        """What users do later: cancel what runs, suspend and resume what waits. And the other leader leaves."""
+        if self.second and not self.left and (self.right is None or self.refused):
+            gone = {"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}}
+            name = LEASE
+            await self.admin.patch(LEASES, self.namespace, name, gone)
+            self.left = True
         cut = await self._status("cut")
         if cut.get("phase") == "Running":
             await self._patch("cut", cancel=True)
@@ -282,6 +300,10 @@ class Bench:
 
     async def _patch(self, name: str, **spec: object) -> None:
         await self.admin.patch(KINDS["BatchRun"], self.namespace, name, {"spec": spec})
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _first_reason(status: JSON) -> str:
