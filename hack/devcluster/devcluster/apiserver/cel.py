@@ -19,7 +19,8 @@ from .schema import Kind, Node
 _USES_OLD = re.compile(r"\boldSelf\b")
 
 
-def _compile(rule: str) -> Any:
+def compiled(rule: str) -> Any:
+    """A rule as a program. Raises RuntimeError or ValueError for what is none."""
     # The package brings its command line along, which takes longer to import than all of this server.
     import cel
 
@@ -41,10 +42,10 @@ class Rule:
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self.raw = raw
-        self.program = _compile(raw["rule"])
+        self.program = compiled(raw["rule"])
         self.uses_old = bool(_USES_OLD.search(raw["rule"]))
         expression = raw.get("messageExpression")
-        self.message_program = _compile(expression) if expression else None
+        self.message_program = compiled(expression) if expression else None
         used = set(self.program.functions())
         if self.message_program is not None:
             used |= set(self.message_program.functions())

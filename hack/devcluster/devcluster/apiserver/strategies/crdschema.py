@@ -10,8 +10,7 @@ import json
 import re
 from typing import Any
 
-import cel as engine
-
+from ..cel import compiled
 from ..errors import FieldError, field_forbidden, required
 
 Object = dict[str, Any]
@@ -101,7 +100,7 @@ def _rules(schema: Object, path: str, times: float, errors: list[FieldError]) ->
 def _compile(rule: str, schema: Object) -> str:
     """What is wrong with a rule, as cel-go says it, or ''."""
     try:
-        engine.compile(rule)
+        compiled(rule)
     except (RuntimeError, ValueError) as error:
         return f"ERROR: <input>: {error}"
     text = _LITERAL.sub(lambda match: "'" + "x" * (len(match[0]) - 2) + "'", rule)
