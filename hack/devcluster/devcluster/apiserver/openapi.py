@@ -1,4 +1,4 @@
-"""/openapi/v3 (and /openapi/v2 for old clients): enough for kubectl explain, apply and validation."""
+"""/openapi/v3: enough for kubectl explain, apply and validation. `openapi_v2` makes of it what old clients ask for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def respond(server: ApiServer, request: web.Request, path: str) -> web.Response 
             headers={"Content-Type": "text/plain; charset=utf-8"},
         )
     if path == "/openapi/v2":
-        return web.Response(body=to_json(_v2()), content_type=JSON)
+        return server.openapi_v2.respond(request.headers.get("Accept", ""))
     parts = path.removeprefix("/openapi/v3/").split("/")
     group, version = ("", parts[1]) if parts[0] == "api" and len(parts) == 2 else ("", "")
     if parts[0] == "apis" and len(parts) == 3:
@@ -208,13 +208,3 @@ def _paths(info: ResourceInfo, name: str) -> Object:
 
 def _query(name: str) -> Object:
     return {"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
-
-
-def _v2() -> Object:
-    """An OpenAPI v2 document without definitions: clients from before v3 skip their own validation."""
-    return {
-        "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": "v1.36.2"},
-        "paths": {},
-        "definitions": {},
-    }
