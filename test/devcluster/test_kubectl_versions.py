@@ -1,35 +1,13 @@
 """What every kubectl does with a cluster, old ones too: look, make, apply, change, wait, delete."""
 
 import json
+import subprocess
 
 import pytest
 from devcluster.base import Cluster
-from kubectl_lab import Kubectl, config_map, job
+from kubectl_lab import Kubectl, columns, config_map, job, names, rows, widget
 
-SCHEMA = "kubectl.kubernetes.io/last-applied-configuration"
-
-
-def columns(table: str) -> list[str]:
-    return table.splitlines()[0].split()
-
-
-def rows(table: str) -> list[list[str]]:
-    return [line.split() for line in table.splitlines()[1:]]
-
-
-def names(table: str) -> list[str]:
-    return [
-        row[0] for row in rows(table) if row[0] != "kube-root-ca.crt" and "-ca.crt" not in row[0]
-    ]
-
-
-def widget(group: str, name: str, color: str = "red", **spec: object) -> dict[str, object]:
-    return {
-        "apiVersion": f"{group}/v1",
-        "kind": "Widget",
-        "metadata": {"name": name},
-        "spec": {"color": color, **spec},
-    }
+LAST = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def test_it_knows_the_server(any_kubectl: Kubectl, cluster: Cluster) -> None:
@@ -87,24 +65,19 @@ def test_applying_creates_configures_and_prunes(any_kubectl: Kubectl) -> None:
     assert apply(one="5") == "configmap/a configured\n"
     found = any_kubectl.get("cm", "a")
     assert found["data"] == {"one": "5", "theirs": "3"}
-    assert json.loads(found["metadata"]["annotations"][SCHEMA])["data"] == {"one": "5"}
+    assert json.loads(found["metadata"]["annotations"][LAST])["data"] == {"one": "5"}
 
 
 def test_server_side_apply_minds_who_owns_a_field(any_kubectl: Kubectl) -> None:
-    def apply(manager: str, *more: str, **data: str) -> list[str]:
-        options = ["apply", "--server-side", f"--field-manager={manager}", *more, "-f", "-"]
-        return [
-            *options,
-            any_kubectl("version", "--client") and json.dumps(config_map("a", None, **data)),
-        ]
+    def apply(manager: str, value: str, *more: str) -> subprocess.CompletedProcess[str]:
+        options = ["--server-side", f"--field-manager={manager}", *more, "-f", "-"]
+        return any_kubectl.run("apply", *options, stdin=config_map("a", one=value))
 
-    *first, body = apply("me", one="1")
-    assert any_kubectl(*first, stdin=body) == "configmap/a serverside-applied\n"
-    *second, body = apply("you", one="2")
-    said = any_kubectl.fails(*second, stdin=body)
-    assert 'Apply failed with 1 conflict: conflict with "me": .data.one' in said
-    *forced, body = apply("you", "--force-conflicts", one="2")
-    any_kubectl(*forced, stdin=body)
+    assert apply("me", "1").stdout == "configmap/a serverside-applied\n"
+    refused = apply("you", "2")
+    assert refused.returncode == 1
+    assert 'Apply failed with 1 conflict: conflict with "me": .data.one' in refused.stderr
+    assert apply("you", "2", "--force-conflicts").returncode == 0
     assert any_kubectl.get("cm", "a")["data"] == {"one": "2"}
 
 
@@ -133,9 +106,7 @@ def test_a_job_runs_to_its_end(any_kubectl: Kubectl, cluster: Cluster) -> None:
     said = any_kubectl("wait", "--for=condition=complete", "job/one", "--timeout=30s")
     assert said == "job.batch/one condition met\n"
     table = any_kubectl("get", "jobs")
-    assert columns(table) == ["NAME", "STATUS", "COMPLETIONS", "DURATION", "AGE"] or (
-        columns(table) == ["NAME", "COMPLETIONS", "DURATION", "AGE"]
-    )
+    assert columns(table) == ["NAME", "STATUS", "COMPLETIONS", "DURATION", "AGE"]
     assert rows(table)[0][:3] == ["one", "Complete", "1/1"]
     pods = any_kubectl("get", "pods", "-l", "job-name=one")
     assert columns(pods) == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
@@ -158,7 +129,7 @@ def test_a_custom_resource_is_as_good_as_any(any_kubectl: Kubectl, widgets: str)
     any_kubectl("wait", "wdg/w", "--for=jsonpath={.status.phase}=Done", "--timeout=10s")
     assert "Phase:  Done" in any_kubectl("describe", "widget", "w")
     assert "Its color." in any_kubectl("explain", "widget.spec.color")
-    assert any_kubectl("delete", "widgets", "--all") == f'widget.{widgets} "w" deleted\n' or True
+    assert any_kubectl("delete", "widgets", "--all").startswith(f'widget.{widgets} "w" deleted')
     assert any_kubectl.get("widgets")["items"] == []
 
 

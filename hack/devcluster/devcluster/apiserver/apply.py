@@ -143,14 +143,21 @@ def _merged(
             managers.append({**entry, "fieldsV1": fields})
     if applied:
         entry = writer.entry("Apply", applied)
-        if own is not None and own["fieldsV1"] == applied and not changed:
-            entry["time"] = own.get("time", writer.time)
+        if not changed and not managed.strip(removed, writer.reset):
+            _keep_time(entry, own)
         managers.append(entry)
     managed.store(obj, managers)
     version = config["metadata"].get("resourceVersion")
     if version:
         obj["metadata"]["resourceVersion"] = version
     return obj
+
+
+def _keep_time(entry: Object, own: Object | None) -> None:
+    """An apply that changes nothing does not count: a manager that is new by it has no time at all."""
+    del entry["time"]
+    if own is not None and "time" in own:
+        entry["time"] = own["time"]
 
 
 def _check_conflicts(others: list[Object], changed: FieldSet, context: WriteContext) -> None:

@@ -117,7 +117,7 @@ def _schema(schema: Object) -> Object:
         for key, value in schema.items()
         if key in _KEPT or key.startswith("x-kubernetes-")
     }
-    references = schema.get("allOf") or ()
+    references: list[Object] = schema.get("allOf") or []
     if len(references) == 1 and "$ref" in references[0]:
         result["$ref"] = references[0]["$ref"].replace(_V3_REF, _REF)
     if isinstance(schema.get("items"), dict):
