@@ -107,6 +107,18 @@ def test_server_side_apply_shares_and_gives_up_fields(kubectl: Kubectl, widgets:
     assert managers(kubectl, "wdg", "w") == {("me", "Apply"), ("you", "Apply")}
 
 
+def test_an_apply_that_changes_nothing_has_no_time(kubectl: Kubectl, widgets: str) -> None:
+    def times() -> dict[str, bool]:
+        metadata = kubectl.get("wdg", "w", "--show-managed-fields")["metadata"]
+        return {each["manager"]: "time" in each for each in metadata["managedFields"]}
+
+    server_side(kubectl, "me", widget(widgets, "w", size=3))
+    server_side(kubectl, "you", widget(widgets, "w"))
+    assert times() == {"me": True, "you": False}
+    server_side(kubectl, "you", widget(widgets, "w", size=4), FORCE)
+    assert times() == {"me": True, "you": True}
+
+
 def test_patches_of_every_type(kubectl: Kubectl, cluster: Cluster) -> None:
     kubectl("create", "-f", "-", stdin=job("j", cluster.test_image, suspend=True))
     containers = {"containers": [{"name": "agent", "env": [{"name": "A", "value": "1"}]}]}
