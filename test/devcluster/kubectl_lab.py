@@ -72,12 +72,17 @@ def _version(process: subprocess.Popen[str]) -> tuple[int, int] | None:
         return None
 
 
+@cache
+def _default_version() -> Version | None:
+    """Of the default kubectl, without asking the others."""
+    binary = default_kubectl()
+    number = _version(_ask_version(binary)) if binary is not None else None
+    return Version(number, binary.resolve()) if binary is not None and number is not None else None
+
+
 def chosen_version(which: str) -> Version | None:
     """`default`, `oldest` or `newest`; None when there is none, or none but the default."""
-    binary = default_kubectl()
-    if binary is None:
-        return None
-    default = next((x for x in versions() if x.binary == binary.resolve()), None)
+    default = _default_version()
     if which == "default" or default is None:
         return default
     other = versions()[0 if which == "oldest" else -1]
@@ -91,7 +96,12 @@ class Kubectl:
         self.version = version
         self.namespace = namespace
         # Each has its own cache of discovery: another cluster may have had the same address.
-        self._environ = {**os.environ, "KUBECONFIG": str(kubeconfig), "HOME": str(home)}
+        self._environ = {
+            **os.environ,
+            "KUBECONFIG": str(kubeconfig),
+            "HOME": str(home),
+            "GOGC": "off",  # its life is short: collecting garbage takes a third of it
+        }
 
     def __call__(self, *arguments: str, stdin: Any = "", environ: Any = None) -> str:
         """What it prints on stdout. AssertionError with what it says otherwise, if it fails."""
