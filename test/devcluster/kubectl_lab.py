@@ -226,3 +226,28 @@ def definition(group: str) -> dict[str, Any]:
             "versions": [version],
         },
     }
+
+
+def widget(group: str, name: str, color: str = "red", **spec: Any) -> dict[str, Any]:
+    """A Widget of that definition."""
+    return {
+        "apiVersion": f"{group}/v1",
+        "kind": "Widget",
+        "metadata": {"name": name},
+        "spec": {"color": color, **spec},
+    }
+
+
+def columns(table: str) -> list[str]:
+    """The headings of a table."""
+    return table.splitlines()[0].split()
+
+
+def rows(table: str) -> list[list[str]]:
+    """The cells of a table, less those that are empty."""
+    return [line.split() for line in table.splitlines()[1:]]
+
+
+def names(table: str) -> list[str]:
+    """The first cells; without the CAs that clusters put into every namespace."""
+    return [row[0] for row in rows(table) if "-ca.crt" not in row[0]]

@@ -114,7 +114,7 @@ def _merged(
     own = managed.find(entries, writer.manager, "Apply", writer.api_version, writer.subresource)
     others = [entry for entry in entries if entry is not own]
     applied = managed.strip(fieldset.of_object(node, config), writer.reset)
-    result = merge(node, live, config)
+    result = merged = merge(node, live, config)
     if own is not None:
         kept = applied
         for entry in others:
@@ -122,13 +122,8 @@ def _merged(
         # A map that this manager made by an update is a member itself; what others or it still name in it stays.
         dropped = fieldset.above_nothing(fieldset.difference(own["fieldsV1"], kept), kept)
         result = remove(node, result, dropped)
-    result = {
-        **result,
-        "metadata": {
-            key: value for key, value in result["metadata"].items() if key != "managedFields"
-        },
-    }
-    obj = codec.decode(result, context)
+    metadata = {key: value for key, value in result["metadata"].items() if key != "managedFields"}
+    obj = codec.decode({**result, "metadata": metadata}, context)
     added, modified, removed = fieldset.compare(node, live, obj)
     changed = managed.strip(fieldset.union(added, modified), writer.reset)
     contested = changed
@@ -143,14 +138,23 @@ def _merged(
             managers.append({**entry, "fieldsV1": fields})
     if applied:
         entry = writer.entry("Apply", applied)
-        if own is not None and own["fieldsV1"] == applied and not changed:
-            entry["time"] = own.get("time", writer.time)
+        # What was given up counts as a change even where a default fills it in again.
+        given_up = result is not merged and result != merged
+        if not (changed or managed.strip(removed, writer.reset) or given_up):
+            _keep_time(entry, own)
         managers.append(entry)
     managed.store(obj, managers)
     version = config["metadata"].get("resourceVersion")
     if version:
         obj["metadata"]["resourceVersion"] = version
     return obj
+
+
+def _keep_time(entry: Object, own: Object | None) -> None:
+    """An apply that changes nothing does not count: a manager that is new by it has no time at all."""
+    del entry["time"]
+    if own is not None and "time" in own:
+        entry["time"] = own["time"]
 
 
 def _check_conflicts(others: list[Object], changed: FieldSet, context: WriteContext) -> None:

@@ -36,7 +36,7 @@ AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDisc
 def respond(server: ApiServer, request: web.Request, path: str) -> web.Response | None:
     """Answer a discovery path, or None when there is nothing there."""
     if path == "/version":
-        return _json(VERSION)
+        return web.Response(body=to_json(VERSION, indent=2), content_type=JSON)
     parts = path.strip("/").split("/")
     if parts == ["api"] or parts == ["apis"]:
         aggregated = _aggregated_version(request.headers.get("Accept", ""))

@@ -19,6 +19,7 @@ from .errors import (
     StatusError,
     bad_request,
     method_not_allowed,
+    not_found,
     resource_not_found,
     too_large_resource_version,
 )
@@ -31,6 +32,7 @@ from .negotiation import (
     Accepted,
     decode_body,
     load_json,
+    load_patch,
     load_yaml,
     negotiate,
 )
@@ -42,6 +44,11 @@ from .strategic import strategic_merge
 from .watch import WatchQuery, WatchStream
 
 Object = dict[str, Any]
+
+_DEPRECATED = {
+    "endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+    "componentstatuses": "v1 ComponentStatus is deprecated in v1.19+",
+}
 _VALIDATION = ("Ignore", "Warn", "Strict", "")
 
 
@@ -203,7 +210,11 @@ async def handle_resource(call: Call) -> web.StreamResponse:
         raise method_not_allowed()
     if resource.namespaced and not info.namespace and info.verb not in ("list", "watch"):
         raise method_not_allowed()
-    return await _VERBS[info.verb](call)
+    response = await _VERBS[info.verb](call)
+    deprecated = _DEPRECATED.get(resource.storage_key)
+    if deprecated and not response.prepared:
+        response.headers.add("Warning", f'299 - "{deprecated}"')
+    return response
 
 
 async def _registered(call: Call, handler: Any) -> web.StreamResponse:
@@ -236,6 +247,8 @@ async def _registered(call: Call, handler: Any) -> web.StreamResponse:
 
 async def _subresource(call: Call) -> web.StreamResponse:
     known: Subresource | None = call.resource.subresources.get(call.info.subresource)
+    if known is None and call.resource.custom is not None:
+        raise not_found(call.resource.group, call.resource.plural, call.info.name)
     if known is None:
         raise resource_not_found()
     if call.info.verb not in known.verbs:
@@ -398,7 +411,7 @@ async def _patch(call: Call) -> web.StreamResponse:
         )
         return call.respond(obj, context, code=201 if created else 200)
     current = registry.current(call.resource, call.scope, info.name)
-    patch = load_json(data, call.resource.kind)
+    patch = load_patch(data)
     patched = patched_object(call.codec, current, patch, media)
     obj = _write_patched(call, current, patched, context, data)
     return call.respond(obj, context)

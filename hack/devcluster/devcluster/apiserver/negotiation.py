@@ -96,6 +96,15 @@ def load_json(data: bytes, kind: str) -> Any:
         raise StatusError(400, "BadRequest", message) from None
 
 
+def load_patch(data: bytes) -> Any:
+    """A patch in JSON, or StatusError 400 in Go's words."""
+    try:
+        return from_json(data, allow_inf_nan=False)
+    except ValueError:
+        message = f"error decoding patch: {go_json_error(data.decode(errors='replace'))}"
+        raise StatusError(400, "BadRequest", message) from None
+
+
 def load_yaml(data: bytes) -> Any:
     """YAML (or JSON), with times left as strings. Raises StatusError 400."""
     try:

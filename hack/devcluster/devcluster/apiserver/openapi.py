@@ -1,13 +1,15 @@
-"""/openapi/v3 (and /openapi/v2 for old clients): enough for kubectl explain, apply and validation."""
+"""/openapi/v3: enough for kubectl explain, apply and validation. `openapi_v2` makes of it what old clients ask for."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from .catalog import ResourceInfo
 from .negotiation import JSON
@@ -35,7 +37,7 @@ def respond(server: ApiServer, request: web.Request, path: str) -> web.Response 
             headers={"Content-Type": "text/plain; charset=utf-8"},
         )
     if path == "/openapi/v2":
-        return web.Response(body=to_json(_v2()), content_type=JSON)
+        return server.openapi_v2.respond(request.headers.get("Accept", ""))
     parts = path.removeprefix("/openapi/v3/").split("/")
     group, version = ("", parts[1]) if parts[0] == "api" and len(parts) == 2 else ("", "")
     if parts[0] == "apis" and len(parts) == 3:
@@ -100,9 +102,34 @@ def _add(schemas: Object, name: str) -> None:
     """Add a published definition and what it refers to."""
     if name in schemas or name not in definitions():
         return
-    schemas[name] = _v3(definitions()[name])
+    schemas[name] = _with_enums(name, _v3(definitions()[name]))
     for ref in list(_refs(definitions()[name])):
         _add(schemas, ref)
+
+
+@cache
+def _enums() -> Object:
+    found: Object = from_json(files(__package__).joinpath("data/enums.json").read_bytes())
+    return found
+
+
+def _with_enums(name: str, schema: Object) -> Object:
+    """With the values that fields take, which hack/devcluster/openapi_enums.py has from a real server."""
+    fields = _enums().get(name)
+    if not fields:
+        return schema
+    properties = dict(schema["properties"])
+    for field, found in fields.items():
+        if field not in properties:
+            continue
+        shown = dict(properties[field])
+        if "items" in shown:
+            shown["items"] = {**shown["items"], "enum": found["values"]}
+        else:
+            shown["enum"] = found["values"]
+        shown["description"] = shown.get("description", "") + found["text"]
+        properties[field] = shown
+    return {**schema, "properties": properties}
 
 
 def _refs(schema: Any) -> Iterator[str]:
@@ -208,13 +235,3 @@ def _paths(info: ResourceInfo, name: str) -> Object:
 
 def _query(name: str) -> Object:
     return {"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
-
-
-def _v2() -> Object:
-    """An OpenAPI v2 document without definitions: clients from before v3 skip their own validation."""
-    return {
-        "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": "v1.36.2"},
-        "paths": {},
-        "definitions": {},
-    }

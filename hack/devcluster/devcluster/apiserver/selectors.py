@@ -207,7 +207,8 @@ _SELECTABLE: dict[str, dict[str, FieldGetter]] = {
     "jobs.batch": {"status.successful": _defaulted("status.succeeded", "0")},
     "events": {
         **{
-            f"involvedObject.{name}": _path_getter(f"involvedObject.{name}")
+            f"{shown}.{name}": _path_getter(f"involvedObject.{name}")
+            for shown in ("involvedObject", "regarding")
             for name in (
                 "kind",
                 "namespace",
@@ -218,6 +219,7 @@ _SELECTABLE: dict[str, dict[str, FieldGetter]] = {
                 "fieldPath",
             )
         },
+        "reportingController": _path_getter("reportingComponent"),
         "reason": _path_getter("reason"),
         "reportingComponent": _path_getter("reportingComponent"),
         "source": lambda obj: (

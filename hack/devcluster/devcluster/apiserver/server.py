@@ -11,6 +11,7 @@ from devcluster.storage import Storage
 from .catalog import Catalog
 from .crd import CustomResources
 from .interfaces import AdmissionPlugin, Authenticator, Authorizer, SubresourceRegistry, User
+from .openapi_v2 import Documents
 from .registry import Registry
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class ApiServer:
     authenticator: Authenticator
     authorizer: Authorizer
     options: ApiServerOptions
+    openapi_v2: Documents
     subresources: SubresourceRegistry = field(default_factory=SubresourceRegistry)
     faults: Faults | None = None
     ready: bool = True
@@ -56,4 +58,13 @@ def create_server(
     catalog = Catalog()
     registry = Registry(storage, catalog, admission=admission, seed=options.seed)
     custom = CustomResources(registry)
-    return ApiServer(storage, catalog, registry, custom, authenticator, authorizer, options)
+    return ApiServer(
+        storage,
+        catalog,
+        registry,
+        custom,
+        authenticator,
+        authorizer,
+        options,
+        Documents(catalog),
+    )

@@ -39,8 +39,10 @@ def strategic_merge(node: Node, target: Any, patch: dict[str, Any]) -> dict[str,
     for key, order in patch.items():
         if key.startswith(_ORDER_PREFIX):
             field = key.removeprefix(_ORDER_PREFIX)
+            before = target.get(field) if isinstance(target, dict) else None
             if isinstance(result.get(field), list):
-                result[field] = _ordered(child_node(node, field), result[field], order)
+                merge_key = child_node(node, field).patch_merge_key
+                result[field] = _ordered(merge_key, result[field], order, before or [])
     return result
 
 
@@ -53,10 +55,14 @@ def _merge_value(node: Node, current: Any, value: Any) -> Any:
         or "merge" not in node.patch_strategy.split(",")
     ):
         return value
-    if not node.patch_merge_key:
-        present = list(current or ())
-        return present + [each for each in value if each not in present]
-    return _merge_list(node, list(current or ()), value)
+    before = list(current or ())
+    merge = _merge_list if node.patch_merge_key else _merge_scalars
+    merged = merge(node, list(before), value)
+    return _ordered(node.patch_merge_key, merged, value, before)
+
+
+def _merge_scalars(node: Node, current: list[Any], patch: list[Any]) -> list[Any]:
+    return current + [each for each in patch if each not in current]
 
 
 def _merge_list(node: Node, current: list[Any], patch: list[Any]) -> list[Any]:
@@ -77,19 +83,23 @@ def _merge_list(node: Node, current: list[Any], patch: list[Any]) -> list[Any]:
     return current
 
 
-def _ordered(node: Node, items: list[Any], order: list[Any]) -> list[Any]:
-    """Items in the order of `$setElementOrder`; those it does not name keep their place relative to each other."""
-    key = node.patch_merge_key
-    places = {
-        (each.get(key) if isinstance(each, dict) else each): index
-        for index, each in enumerate(order)
-    }
-    named = sorted(
-        (item for item in items if _identity(item, key) in places),
-        key=lambda item: places[_identity(item, key)],
-    )
-    following = iter(named)
-    return [next(following) if _identity(item, key) in places else item for item in items]
+def _ordered(key: str, items: list[Any], order: list[Any], before: list[Any]) -> list[Any]:
+    """Items in the order of a patch or its `$setElementOrder`; those it does not name come where they can.
+
+    As Go's mergeSortedSlice: before the first named one that they stood in front of, else after all of them.
+    """
+    wanted = {_identity(each, key): index for index, each in enumerate(order)}
+    places = {_identity(each, key): index for index, each in enumerate(before)}
+    named = [item for item in items if _identity(item, key) in wanted]
+    named.sort(key=lambda item: wanted[_identity(item, key)])
+    rest = [item for item in items if _identity(item, key) not in wanted]
+    result = []
+    for item in named:
+        place = places.get(_identity(item, key))
+        while place is not None and rest and places.get(_identity(rest[0], key), place) < place:
+            result.append(rest.pop(0))
+        result.append(item)
+    return result + rest
 
 
 def _identity(item: Any, key: str) -> Any:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from ..errors import FieldError, field_forbidden, invalid_value
+from ..errors import FieldError, field_forbidden, invalid_value, required
 from ..strategy import Strategy, keep
 
 Object = dict[str, Any]
 
 MAX_DATA = 1048576
+TLS = "kubernetes.io/tls"
+SERVICE_ACCOUNT_TOKEN = "kubernetes.io/service-account-token"
+SERVICE_ACCOUNT_NAME = "kubernetes.io/service-account.name"
+_SECRET_KEYS = {
+    TLS: ("tls.crt", "tls.key"),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+    "kubernetes.io/basic-auth": ("username", "password"),
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+}
 _KEY = re.compile(r"^[-._a-zA-Z0-9]+$")
 _KEY_TEXT = (
     "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
@@ -87,6 +98,29 @@ class Secrets(Data):
         texts = obj.pop("stringData", None)
         for key, text in (texts or {}).items():
             obj.setdefault("data", {})[key] = base64.b64encode(text.encode()).decode()
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """What a type promises is there."""
+        return [*super().validate(obj), *_type_problems(obj)]
+
+    def validate_update(self, new: Object, old: Object) -> list[FieldError]:
+        """The type stays."""
+        errors = super().validate_update(new, old)
+        if new.get("type") != old.get("type"):
+            errors.insert(0, invalid_value("type", new.get("type"), "field is immutable"))
+        return errors
+
+
+def _type_problems(secret: Object) -> Iterator[FieldError]:
+    kind, data = secret.get("type", ""), secret.get("data") or {}
+    found = [key for key in _SECRET_KEYS.get(kind, ()) if key in data]
+    if not found or (kind == TLS and len(found) < 2):
+        missing = [key for key in _SECRET_KEYS.get(kind, ()) if key not in found]
+        yield from (required(f"data[{key}]") for key in missing)
+    if kind == SERVICE_ACCOUNT_TOKEN:
+        annotations = secret["metadata"].get("annotations") or {}
+        if not annotations.get(SERVICE_ACCOUNT_NAME):
+            yield required(f"metadata.annotations[{SERVICE_ACCOUNT_NAME}]")
 
 
 class Revisions(Strategy):

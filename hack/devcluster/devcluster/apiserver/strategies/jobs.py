@@ -32,6 +32,23 @@ _IMMUTABLE = (
 _SCHEDULING = ("nodeSelector", "tolerations", "schedulingGates")
 
 
+class CronJobs(Strategy):
+    """batch/v1 CronJobs, which nothing here starts; `kubectl create job --from` reads them."""
+
+    generation = True
+
+    def default(self, obj: Object) -> None:
+        """As pkg/apis/batch/v1/defaults.go: the template is no Job yet, its Pod is one already."""
+        spec = obj.setdefault("spec", {})
+        spec.setdefault("concurrencyPolicy", "Allow")
+        spec.setdefault("suspend", False)
+        spec.setdefault("successfulJobsHistoryLimit", 3)
+        spec.setdefault("failedJobsHistoryLimit", 1)
+        template = spec.setdefault("jobTemplate", {}).setdefault("spec", {})
+        pod = template.setdefault("template", {}).setdefault("spec", {})
+        default_pod_spec(pod, restart_policy="")
+
+
 class Jobs(Strategy):
     """batch/v1 Jobs."""
 
@@ -90,7 +107,7 @@ class Jobs(Strategy):
         if after.get("selector") != before.get("selector"):
             errors.append(_immutable("spec.selector", after.get("selector")))
         if after["template"] != before["template"] and _comparable(new, old) != before["template"]:
-            errors.append(_immutable("spec.template", after["template"]))
+            errors.append(_template_changed(after["template"], old))
         errors += [
             _immutable(f"spec.{field}", after.get(field))
             for field in _IMMUTABLE
@@ -112,6 +129,12 @@ def _name_warnings(name: str) -> list[str]:
         "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; "
         f"a DNS label is recommended: [{' '.join(problems)}]"
     ]
+
+
+def _template_changed(template: Object, old: Object) -> FieldError:
+    if _template_is_open(old):
+        return _immutable("spec.template.spec", template["spec"])
+    return _immutable("spec.template", template)
 
 
 def _immutable(field: str, value: Any) -> FieldError:

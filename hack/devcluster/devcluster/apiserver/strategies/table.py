@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..strategy import Strategy
 from .core import Data, Namespaces, Revisions, Secrets
 from .crds import Definitions
-from .jobs import Jobs
+from .jobs import CronJobs, Jobs
 from .pods import Pods
 
 
@@ -21,6 +23,18 @@ class _Generation(Strategy):
     generation = True
 
 
+class _PriorityClasses(_Generation):
+    """They preempt unless they say that they do not."""
+
+    def default(self, obj: dict[str, Any]) -> None:
+        """As pkg/apis/scheduling/v1/defaults.go."""
+        obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+    def spec_of(self, obj: dict[str, Any]) -> Any:
+        """What is counted."""
+        return [obj.get(field) for field in ("value", "globalDefault", "preemptionPolicy")]
+
+
 _RBAC = "rbac.authorization.k8s.io"
 
 STRATEGIES: dict[str, Strategy] = {
@@ -32,7 +46,14 @@ STRATEGIES: dict[str, Strategy] = {
     "secrets": Secrets("data"),
     "controllerrevisions.apps": Revisions(),
     "deployments.apps": _Generation(),
-    "cronjobs.batch": _Generation(),
+    "cronjobs.batch": CronJobs(),
+    "priorityclasses.scheduling.k8s.io": _PriorityClasses(),
+    "poddisruptionbudgets.policy": _Generation(),
+    "networkpolicies.networking.k8s.io": _Generation(),
+    "ingresses.networking.k8s.io": _Generation(),
+    "statefulsets.apps": _Generation(),
+    "daemonsets.apps": _Generation(),
+    "replicasets.apps": _Generation(),
 } | {
     f"{plural}.{_RBAC}": _PathNames()
     for plural in ("roles", "clusterroles", "rolebindings", "clusterrolebindings")
