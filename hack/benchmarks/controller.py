@@ -8,10 +8,7 @@ ratios within one run; absolute ones move with the machine.
 
 import argparse
 import asyncio
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,19 +18,16 @@ from typing import Any
 
 from devcluster.base import Cluster
 from devcluster.choice import chosen_cluster
+from hack.benchmarks.running import BIN, SYSTEM, cpu, install
 
 from kubetask_controller.client.config import load_config
 from kubetask_controller.client.resources import JOBS, NAMESPACES, Resource
 from kubetask_controller.client.rest import Client
 
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
-SYSTEM = "kubetask-system"
 IN_FLIGHT = 32
 RUNS = Resource("kubetask.io", "v1alpha1", "batchruns", "BatchRun")
 CONFIGS = Resource("kubetask.io", "v1alpha1", "workspaceconfigs", "WorkspaceConfig")
 ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +65,7 @@ def main() -> None:
         chosen_cluster(Path(directory)) as cluster,
     ):
         print(cluster.summary())
-        _install(cluster)
+        install(cluster)
         print(
             f"{'tasks':>6} {'bare':>8} {'created':>8} {'ratio':>6} {'final':>8} "
             f"{'CPU/task':>9} {'peak RSS':>9} {'status writes':>14}"
@@ -85,19 +79,6 @@ def main() -> None:
                 f"{measured.writes:>14}",
                 flush=True,
             )
-
-
-def _install(cluster: Cluster) -> None:
-    environ = {**os.environ, "KUBECONFIG": str(cluster.admin_kubeconfig)}
-    for arguments in (
-        ("apply", "--server-side", "-k", "config/crd"),
-        ("apply", "-f", "config/manager/namespace.yaml"),
-        ("apply", "-n", SYSTEM, "-k", "config/rbac"),
-        ("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/name=kubetask"),
-    ):
-        subprocess.run(
-            [BIN / "kubectl", *arguments], env=environ, cwd=ROOT, check=True, capture_output=True
-        )
 
 
 async def _measure(cluster: Cluster, directory: Path, size: int) -> Measured:
@@ -143,9 +124,9 @@ async def _controller(
         )
     try:
         await asyncio.sleep(3)  # the caches fill before the clock starts
-        before = _cpu(process.pid)
+        before = cpu(process.pid)
         result = await _follow(client, namespace, size)
-        return *result[:2], _cpu(process.pid) - before, _peak_rss(process.pid), result[2]
+        return *result[:2], cpu(process.pid) - before, _peak_rss(process.pid), result[2]
     finally:
         process.terminate()
         await process.wait()
@@ -231,11 +212,6 @@ def _again(job: dict[str, Any]) -> dict[str, Any]:
         "metadata": {**metadata, "labels": ours},
         "spec": {**spec, "template": template},
     }
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def _peak_rss(pid: int) -> float:

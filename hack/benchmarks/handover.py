@@ -16,7 +16,7 @@ from pathlib import Path
 
 from devcluster.base import Cluster
 from devcluster.choice import chosen_cluster
-from hack.benchmarks.idle import Running, controller, install, wait_for
+from hack.benchmarks.running import Running, controller, install, wait_for
 
 EXIT_LIMIT = 2.0
 TAKEOVER_LIMIT = 3.0

@@ -7,30 +7,20 @@ The baseline is the same controller with no Jobs at all, in the same run. The cl
 
 import argparse
 import asyncio
-import os
-import socket
-import subprocess
-import sys
 import tempfile
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from devcluster.base import Cluster
 from devcluster.choice import chosen_cluster
+from hack.benchmarks.running import controller, install, wait_for
 
 from kubetask_controller.client.config import load_config
 from kubetask_controller.client.resources import JOBS
 from kubetask_controller.client.rest import Client
 
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
-SYSTEM = "kubetask-system"
-TICKS = os.sysconf("SC_CLK_TCK")
 SETTLE = 15.0
 """Seconds from ready to the beginning of a measurement: the start's own work is over, and the Lease is held."""
 LIMIT = 1.0
@@ -74,84 +64,6 @@ def main() -> None:
         )
 
 
-def install(cluster: Cluster) -> None:
-    """The controller's CRDs and rights."""
-    environ = {**os.environ, "KUBECONFIG": str(cluster.admin_kubeconfig)}
-    for arguments in (
-        ("apply", "--server-side", "-k", "config/crd"),
-        ("apply", "-f", "config/manager/namespace.yaml"),
-        ("apply", "-n", SYSTEM, "-k", "config/rbac"),
-        ("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/name=kubetask"),
-    ):
-        subprocess.run(
-            [BIN / "kubectl", *arguments], env=environ, cwd=ROOT, check=True, capture_output=True
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A controller's process and where it is asked."""
-
-    process: subprocess.Popen[bytes]
-    metrics: int
-    health: int
-
-    def ready(self) -> bool:
-        """It answers /readyz with 200."""
-        try:
-            url = f"http://127.0.0.1:{self.health}/readyz"
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    def samples(self, name: str) -> dict[str, float]:
-        """The series of a metric: what stands in braces, and its value."""
-        url = f"http://127.0.0.1:{self.metrics}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
-        found = (x.rpartition(" ") for x in lines if x.startswith(f"{name}{{"))
-        return {series[len(name) :]: float(value) for series, _, value in found}
-
-    def cpu(self) -> float:
-        """Seconds of processor time so far."""
-        text = Path(f"/proc/{self.process.pid}/stat").read_text()
-        fields = text.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-@contextmanager
-def controller(cluster: Cluster, directory: Path) -> Iterator[Running]:
-    """A controller with leader election; killed at the end if it still runs."""
-    kubeconfig = cluster.service_account_kubeconfig(SYSTEM, "kubetask-controller")
-    metrics, health = _port(), _port()
-    with (directory / "controller.log").open("ab") as log:
-        process = subprocess.Popen(
-            [
-                BIN / "kubetask-controller",
-                f"--kubeconfig={kubeconfig}",
-                f"--metrics-bind-address=127.0.0.1:{metrics}",
-                f"--health-probe-bind-address=127.0.0.1:{health}",
-                "--leader-elect",
-                f"--leader-election-namespace={SYSTEM}",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield Running(process, metrics, health)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-
-
-def _port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _measure(cluster: Cluster, directory: Path, seconds: float) -> Idle:
     with controller(cluster, directory) as running:
         asyncio.run(wait_for(running.ready))
@@ -167,13 +79,6 @@ def _measure(cluster: Cluster, directory: Path, seconds: float) -> Idle:
         method = series.partition('method="')[2].partition('"')[0]
         requests[method] += round(value - before.get(series, 0))
     return Idle(100 * used / seconds, +requests)
-
-
-async def wait_for(done: Any, *, seconds: float = 60.0) -> None:
-    """Return once `done()` is true."""
-    async with asyncio.timeout(seconds):
-        while not done():  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
 
 
 async def _make_jobs(cluster: Cluster, count: int) -> None:

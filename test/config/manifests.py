@@ -30,9 +30,14 @@ def rendered(folder: str, config: Path = CONFIG) -> str:
     return done.stdout
 
 
+def loaded(text: str) -> list[Any]:
+    """The documents of a text; libyaml reads the definitions in a tenth of the time."""
+    return list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+
+
 def objects(folder: str, config: Path = CONFIG) -> list[dict[str, Any]]:
     """The objects of a folder."""
-    return [x for x in yaml.safe_load_all(rendered(folder, config)) if x]
+    return [x for x in loaded(rendered(folder, config)) if x]
 
 
 def by_kind(found: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:

@@ -6,8 +6,7 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
-from manifests import CONFIG, FOLDERS, ROOT, by_kind, controller, objects, rendered
+from manifests import CONFIG, FOLDERS, ROOT, by_kind, controller, loaded, objects, rendered
 
 from kubetask_controller.app import options
 from kubetask_controller.version import __version__
@@ -36,7 +35,7 @@ BUILT_IN = {"v1", "batch/v1", "rbac.authorization.k8s.io/v1"}
 
 @pytest.mark.parametrize("file", INTEGRATIONS, ids=lambda x: str(x.relative_to(CONFIG)))
 def test_what_pipelines_apply_is_what_its_published_schema_describes(file: Path) -> None:
-    for each in yaml.safe_load_all(file.read_text()):
+    for each in loaded(file.read_text()):
         if each.get("apiVersion") in BUILT_IN:
             kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
 
@@ -159,7 +158,7 @@ def test_a_network_policy_selects_the_pods_that_it_is_for(folder: str) -> None:
 
 
 def test_the_rendered_file_is_the_default() -> None:
-    found = list(yaml.safe_load_all((ROOT / "config" / "install.yaml").read_text()))
+    found = loaded((ROOT / "config" / "install.yaml").read_text())
     assert found == objects("default")
 
 

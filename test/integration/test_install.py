@@ -54,7 +54,7 @@ def test_the_samples_are_admitted(cluster: Cluster, installed: Kubectl) -> None:
 def test_the_controllers_pod_is_admitted_where_pod_security_is_restricted(
     cluster: Cluster, installed: Kubectl, folder: str
 ) -> None:
-    found = yaml.safe_load_all(_rendered(folder))
+    found = yaml.load_all(_rendered(folder), Loader=yaml.CSafeLoader)
     (deployment,) = [x for x in found if x["kind"] == "Deployment"]
     with cluster.namespace("restricted", labels=RESTRICTED) as name:
         restricted = Kubectl(cluster.admin_kubeconfig, name)

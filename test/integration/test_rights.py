@@ -13,9 +13,9 @@ from kubetask_controller.client import Client, load_config
 from kubetask_controller.reconcilers import patience
 from kubetask_controller.runtime import reflector
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 240.0
 
 
 @pytest.fixture

@@ -155,6 +155,26 @@ def test_watches_fall_silent(kubectl: Kubectl, faults: FaultControl) -> None:
     _ends_well(kubectl, timeout=120)
 
 
+def test_a_job_that_is_deleted_before_it_was_ever_heard_of_is_lost_and_the_run_ends(
+    kubectl: Kubectl, faults: FaultControl
+) -> None:
+    kubectl.apply(scripted(outcome={"runSeconds": None}))
+    with faults.inject("silent-watch", resources=[*JOBS, "pods"], users=CONTROLLER):
+        kubectl.apply(run("r", tasks=3))
+        for i in range(3):
+            kubectl("wait", "--for=create", f"job/r-task-{i}", "--timeout=30s")
+        kubectl("delete", "job", "r-task-1")
+        faults.compact()
+        faults.inject(
+            "closed-watch", resources=[*JOBS, "pods"], users=CONTROLLER, count=2, mode="cut"
+        )
+    kubectl.wait("batchrun/r", "jsonpath={.status.failedIndexes}=1")
+    kubectl("patch", "batchrun", "r", "--type=merge", "-p", '{"spec":{"cancel":true}}')
+    status = kubectl.wait_phase("batchrun/r", "Failed")["status"]
+    reasons = {x["index"]: x["reason"] for x in status["tasks"]}
+    assert reasons == {0: "Cancelled", 1: "JobLost", 2: "Cancelled"}
+
+
 def test_history_is_compacted_while_watches_break(kubectl: Kubectl, faults: FaultControl) -> None:
     _begin(kubectl)
     kubectl.wait("batchrun/r", "jsonpath={.status.phase}=Running")

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from kubetask_controller.client.resources import JOBS
+from kubetask_controller.reconcilers import files
 from kubetask_controller.reconcilers.context import Shared, owner_key
 from kubetask_controller.reconcilers.jobcontrol import CreateResult, Made, slow_start
 from kubetask_controller.reconcilers.jobtemplate import Template
+from kubetask_controller.reconcilers.projections import JobView
 from kubetask_controller.reconcilers.slots import Owner, Pool
 
 Item = tuple[int | None, list[dict[str, Any]]]
@@ -37,15 +39,19 @@ class Launcher:
             shared.slots.reserve(pool, holder, name)
             result = await shared.control.create(body)
             if result.ours and result.job:
-                shared.consistency.wrote_at(
-                    owner_key(owner.kind, owner.namespace, owner.name),
-                    owner.uid,
-                    str(JOBS),
-                    owner.namespace,
-                    result.job.resource_version,
-                )
+                self.saw(owner, result.job)
             elif result.made is not Made.UNKNOWN:
                 shared.slots.release(pool, name)
             return index, result
 
         return await slow_start(items, create, failed=lambda done: not done[1].ours)
+
+    def saw(self, owner: files.Owner, job: JobView) -> None:
+        """Note how new a Job is that the API server gave: an older cache may not say that it is gone."""
+        self._shared.consistency.wrote_at(
+            owner_key(owner.kind, owner.namespace, owner.name),
+            owner.uid,
+            str(JOBS),
+            owner.namespace,
+            job.resource_version,
+        )

@@ -27,7 +27,7 @@ class Redactor:
         """The text without secrets."""
         if self._pattern is not None:
             text = self._pattern.sub(MASK, text)
-        return _USERINFO.sub("", text)
+        return _USERINFO.sub("", text) if "://" in text else text
 
 
 def secrets_in(places: Sequence[Path]) -> list[str]:

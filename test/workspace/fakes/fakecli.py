@@ -52,9 +52,9 @@ def misbehave():
         )
         sys.exit(3)
     if MODE == "huge":
-        for number in range(3000):
+        for number in range(1000):
             print(f"line {number} " + "x" * 5000)
-        print("y" * 20_000_000)
+        print("y" * 9_000_000)
     if MODE == "hang":
 
         def leave(number, frame):

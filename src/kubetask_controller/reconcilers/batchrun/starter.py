@@ -89,7 +89,11 @@ class Starter:
         )
         items = [(i, memory.snapshot.contexts(i)) for i in batch]
         blocked: Waiting | None = None
-        for index, result in await self._launcher.launch(template, items):
+        # Should this be cancelled on the way, nobody has told what was made of them.
+        memory.unsure.update(batch)
+        results = await self._launcher.launch(template, items)
+        memory.unsure.difference_update(batch)
+        for index, result in results:
             assert index is not None
             _note(run, memory, index, result)
             blocked = blocked or result.waiting
@@ -114,6 +118,7 @@ class Starter:
     async def _was_made(self, run: ResourceView, memory: RunMemory, index: int, pool: Pool) -> bool:
         """Whether a create that had no answer was carried out: look, before it is asked again."""
         name = names.run_job_name(run.name, run.uid, index)
+        owner = files.Owner(c.KIND_BATCH_RUN, run.namespace, run.name, run.uid)
         job = await self._shared.control.find(run.namespace, name, run.uid)
         if job is None:
             ran = await self._shared.evidence.jobs_that_had_pods(run.namespace, {name}, run.created)
@@ -121,20 +126,26 @@ class Starter:
                 memory.unsure.discard(index)
                 self._shared.slots.release(pool, name)
                 return False
-        memory.made.add(index)
-        memory.unsure.discard(index)
-        if memory.touched is not None:
-            memory.touched.add(index)
+        _made(memory, index)
         if job is not None:
+            self._launcher.saw(owner, job)
             memory.states[index] = TaskState(Phase.PENDING, Reason.STARTING, "", name)
         return True
+
+
+def _made(memory: RunMemory, index: int) -> None:
+    memory.made.add(index)
+    memory.unsure.discard(index)
+    if memory.touched is not None:
+        # To be looked at once the cache has come this far: a Job that is deleted before the cache has heard of it is
+        # never heard of at all.
+        memory.touched.add(index)
 
 
 def _note(run: ResourceView, memory: RunMemory, index: int, result: CreateResult) -> None:
     name = names.run_job_name(run.name, run.uid, index)
     if result.ours:
-        memory.made.add(index)
-        memory.unsure.discard(index)
+        _made(memory, index)
         memory.states[index] = TaskState(Phase.PENDING, Reason.STARTING, "", name)
     elif result.made is Made.FOREIGN:
         text = f"Job {name} exists and belongs to another object; it is left alone"

@@ -159,6 +159,8 @@ class TaskReconciler:
             images=self._shared.images,
             inline=packed.places,
         )
+        # Should this be cancelled on the way, nobody has told what was made of it.
+        self._made.pop(request, None)
         ((_, result),) = await self._launcher.launch(template, [(None, task.spec["contexts"])])
         name = names.task_job_name(task.name, task.uid)
         if result.ours:
@@ -170,7 +172,6 @@ class TaskReconciler:
             text = f"Job {name} exists and belongs to another object; it is left alone"
             return TaskState(Phase.FAILED, Reason.NAME_CONFLICT, text), 0.0
         if result.error is not None:
-            self._made.pop(request, None)
             raise result.error
         assert result.waiting is not None
         return _pending(result.waiting), _RETRY

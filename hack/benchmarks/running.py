@@ -1,0 +1,108 @@
+"""The controller as a process of its own, for benchmarks: installed, started, asked, measured."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from devcluster.base import Cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+SYSTEM = "kubetask-system"
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def install(cluster: Cluster) -> None:
+    """The controller's CRDs and rights."""
+    environ = {**os.environ, "KUBECONFIG": str(cluster.admin_kubeconfig)}
+    for arguments in (
+        ("apply", "--server-side", "-k", "config/crd"),
+        ("apply", "-f", "config/manager/namespace.yaml"),
+        ("apply", "-n", SYSTEM, "-k", "config/rbac"),
+        ("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/name=kubetask"),
+    ):
+        subprocess.run(
+            [BIN / "kubectl", *arguments], env=environ, cwd=ROOT, check=True, capture_output=True
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A controller's process and where it is asked."""
+
+    process: subprocess.Popen[bytes]
+    metrics: int
+    health: int
+
+    def ready(self) -> bool:
+        """It answers /readyz with 200."""
+        try:
+            url = f"http://127.0.0.1:{self.health}/readyz"
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def samples(self, name: str) -> dict[str, float]:
+        """The series of a metric: what stands in braces, and its value."""
+        url = f"http://127.0.0.1:{self.metrics}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        found = (x.rpartition(" ") for x in lines if x.startswith(f"{name}{{"))
+        return {series[len(name) :]: float(value) for series, _, value in found}
+
+    def cpu(self) -> float:
+        """Seconds of processor time so far."""
+        return cpu(self.process.pid)
+
+
+@contextmanager
+def controller(cluster: Cluster, directory: Path) -> Iterator[Running]:
+    """A controller with leader election; killed at the end if it still runs."""
+    kubeconfig = cluster.service_account_kubeconfig(SYSTEM, "kubetask-controller")
+    metrics, health = _port(), _port()
+    with (directory / "controller.log").open("ab") as log:
+        process = subprocess.Popen(
+            [
+                BIN / "kubetask-controller",
+                f"--kubeconfig={kubeconfig}",
+                f"--metrics-bind-address=127.0.0.1:{metrics}",
+                f"--health-probe-bind-address=127.0.0.1:{health}",
+                "--leader-elect",
+                f"--leader-election-namespace={SYSTEM}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield Running(process, metrics, health)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def cpu(pid: int) -> float:
+    """Seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+async def wait_for(done: Callable[[], bool], *, seconds: float = 60.0) -> None:
+    """Return once `done()` is true."""
+    async with asyncio.timeout(seconds):
+        while not done():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+def _port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

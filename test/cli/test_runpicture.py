@@ -1,0 +1,15 @@
+"""The picture of a run that documents show."""
+
+from datetime import UTC, datetime
+from xml.etree import ElementTree
+
+from cliobjects import failed, run, running
+from hack.runpicture import draw
+
+
+def test_the_picture_says_what_the_tree_says_and_fetches_nothing():
+    svg = draw(run("nightly", failed(0), running(1)), datetime.now(UTC))
+    text = "".join(ElementTree.fromstring(svg).itertext()).replace("\xa0", " ")
+    for said in ("kubectl kubetask status nightly", "Failed (1)", "Running (1)"):
+        assert said in text
+    assert "url(http" not in svg
