@@ -63,7 +63,9 @@ def canonical(value: Any, key: str = "") -> Any:
             )
         return plain
     if isinstance(value, list):
-        return [canonical(inner, key) for inner in value]
+        items = [canonical(inner, key) for inner in value]
+        # They stand in the order of their seconds, which a recording and a replay cut at other moments.
+        return sorted(items, key=_manager) if key == "managedFields" else items
     if not isinstance(value, str):
         return value
     if key == "continue" and value:
@@ -73,6 +75,10 @@ def canonical(value: Any, key: str = "") -> Any:
     for pattern, placeholder in VOLATILE:
         value = pattern.sub(placeholder, value)
     return value
+
+
+def _manager(entry: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(entry.get(x, "")) for x in ("manager", "operation", "subresource"))
 
 
 def differences(expected: Any, actual: Any, path: str = "") -> Iterator[Difference]:
