@@ -11,15 +11,16 @@ ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
-RUN python -m venv /opt/kubetask
+# Neither gets a pip of its own: what runs in a cluster installs nothing.
+RUN python -m venv --without-pip /opt/kubetask && python -m venv --without-pip /opt/build
 COPY hack/requirements/runtime.txt hack/requirements/build.txt ./
-RUN /opt/kubetask/bin/python -m pip install --require-hashes -r runtime.txt
-RUN python -m venv /opt/build && /opt/build/bin/python -m pip install --require-hashes -r build.txt
+RUN python -m pip --python /opt/kubetask/bin/python install --no-compile --require-hashes -r runtime.txt
+RUN python -m pip --python /opt/build/bin/python install --no-compile --require-hashes -r build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN /opt/build/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
-    && /opt/kubetask/bin/python -m pip install --no-deps --no-index dist/*.whl \
-    && /opt/kubetask/bin/python -m compileall -q /opt/kubetask/lib
+RUN python -m pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation --wheel-dir dist . \
+    && python -m pip --python /opt/kubetask/bin/python install --no-compile --no-deps --no-index dist/*.whl \
+    && /opt/kubetask/bin/python -m compileall -q -j 0 /opt/kubetask/lib
 
 FROM ${PYTHON_IMAGE} AS base
 ARG REVISION=""

@@ -64,7 +64,9 @@ class Builder:
         self.root = root
         bin = root / "bin"
         bin.mkdir(parents=True)
-        (bin / "python").symlink_to(sys.executable)
+        python = bin / "python"
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        python.chmod(0o755)
         self._workdir = root
         self._environ = {"PATH": f"{bin}:/usr/local/bin:/usr/bin:/bin", "HOME": str(root)}
         inherited = ("PIP_", "SSL_", "REQUESTS_", "HTTP", "http", "NO_PROXY", "no_proxy")

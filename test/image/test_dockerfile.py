@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -41,7 +42,8 @@ def test_the_base_can_be_pinned_by_digest_and_nothing_is_of_one_architecture() -
 
 
 def test_what_is_installed_is_pinned_by_hash() -> None:
-    installs = [x for s in STAGES.values() for x in s.values("RUN") if "pip install" in x]
+    runs = [x for s in STAGES.values() for x in s.values("RUN")]
+    installs = [x for x in runs if re.search(r"\bpip\b.* install ", x)]
     assert installs
     for each in installs:
         assert "--require-hashes" in each or "--no-index" in each
@@ -104,8 +106,11 @@ class TestBuilt:
 
     def test_it_holds_what_the_controller_needs_and_no_more(self, built: Path) -> None:
         assert "kubetask-controller[cli]" in _say(built, "kubectl-kubetask", "--version").stderr
-        said = _say(built, "python", "-m", "pip", "check")
+        own = built / "opt" / "kubetask" / "bin" / "python"
+        command = [sys.executable, "-m", "pip", "--python", str(own), "check"]
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
         assert said.returncode == 0, said.stdout
+        assert "No module named pip" in _say(built, "python", "-m", "pip", "list").stderr
 
 
 def test_folders_that_agents_write_to_are_everybodys(tmp_path: Path) -> None:
