@@ -1,10 +1,22 @@
 """Runs and Pods as the controller and the cluster leave them."""
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 JSON = dict[str, Any]
 STARTED = "2026-01-01T10:00:00Z"
 ENDED = "2026-01-01T10:04:12Z"
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Awaitable[Outcome]]
 
 
 def repository(repo: str, branch: str = "") -> JSON:

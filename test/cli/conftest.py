@@ -1,25 +1,15 @@
 import asyncio
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import yaml
+from cliobjects import Cli, Outcome
 from fakeapi import FakeApi, serving
 
 from kubetask_controller.cli import program
 from kubetask_controller.cli.terminal import Terminal
-
-
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Awaitable[Outcome]]
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from aiohttp import web
-from cliobjects import failed, queued, run, run_status, running, succeeded
-from conftest import Cli
+from cliobjects import Cli, failed, queued, run, run_status, running, succeeded
 from fakeapi import FakeApi, failure
 
 BATCH = {

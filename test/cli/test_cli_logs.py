@@ -3,6 +3,7 @@
 import asyncio
 
 from cliobjects import (
+    Cli,
     ended_pod,
     entry,
     failed,
@@ -13,7 +14,6 @@ from cliobjects import (
     running,
     succeeded,
 )
-from conftest import Cli
 from fakeapi import FakeApi, Log
 
 from kubetask_controller.cli.logs.stream import Position

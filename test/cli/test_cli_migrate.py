@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Cli
+from cliobjects import Cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,8 +4,7 @@ import csv
 import io
 import json
 
-from cliobjects import ended_pod, failed, run, running, succeeded
-from conftest import Cli
+from cliobjects import Cli, ended_pod, failed, run, running, succeeded
 
 RESULT = {
     "summary": "Bumped 3 packages,\nall tests pass",

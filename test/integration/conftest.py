@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controller import ControllerProcess
+from controller import SYSTEM, ControllerProcess
 from devcluster.base import Cluster
 from githost import GitHost
 from kubectl import Kubectl
 
 ROOT = Path(__file__).resolve().parents[2]
-SYSTEM = "kubetask-system"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 BINARY = Path(sys.executable).with_name("kubetask-controller")
 START_SECONDS = 30.0
+SYSTEM = "kubetask-system"
+"""Where it is installed."""
 
 
 class ControllerProcess:

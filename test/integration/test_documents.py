@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from controller import free_port
+from controller import SYSTEM, free_port
 from devcluster.base import Cluster
 from devcluster.process import DevClusterProcess
 from documents import DOCS, Block, blocks
@@ -22,7 +22,6 @@ from test_plugin import install
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 ROOT = DOCS.parent
-SYSTEM = "kubetask-system"
 FOREVER = {"runSeconds": None}
 
 

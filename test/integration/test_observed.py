@@ -13,8 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from conftest import SYSTEM
-from controller import ControllerProcess, free_port
+from controller import SYSTEM, ControllerProcess, free_port
 from devcluster.base import Cluster
 from hack.dashboard import PANELS
 from hack.metricsref import families

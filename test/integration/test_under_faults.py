@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from conftest import SYSTEM
+from controller import SYSTEM
 from devcluster.base import Cluster
 from devcluster.faultcontrol import FaultControl
 from kubectl import Kubectl
