@@ -21,8 +21,14 @@ pytestmark = [pytest.mark.usefixtures("kubeconfig"), pytest.mark.slow]
 
 @asynccontextmanager
 async def process(*arguments: str, **options) -> AsyncIterator[Process]:
+    # A shell that starts tests in the background has them ignore Ctrl-C, and that is inherited.
     started = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CODE, *arguments, **{"stdout": PIPE, "stderr": PIPE} | options
+        sys.executable,
+        "-c",
+        CODE,
+        *arguments,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **{"stdout": PIPE, "stderr": PIPE} | options,
     )
     try:
         yield started

@@ -25,6 +25,7 @@ class RunMemory:
         unsure: indexes whose create had no answer.
         refusals: creates refused in a row.
         problem: what kept a create from having an answer; raised once the status is written.
+        advanced: a Job was made since the last status.
         counted: indexes whose end was told to the metrics.
         files_made: the ConfigMaps of inline files are there.
         looked_back: Events were asked which Jobs had run before this process began.
@@ -44,6 +45,7 @@ class RunMemory:
     unsure: set[int] = field(default_factory=set)
     refusals: int = 0
     problem: Exception | None = None
+    advanced: bool = False
     counted: set[int] = field(default_factory=set)
     files_made: bool = False
     places: dict[str, str] = field(default_factory=dict)

@@ -5,6 +5,8 @@ says, and writes the status whole if it differs. Every step may be interrupted a
 first status is written before the first Job is made, and an end is in the status before its Job is deleted.
 """
 
+import structlog
+
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase
 from kubetask_controller.reconcilers import names
@@ -23,6 +25,11 @@ from kubetask_controller.reconcilers.projections import JobView, ResourceView
 from kubetask_controller.reconcilers.statuswriter import StatusWriter
 from kubetask_controller.reconcilers.waiting import Waiting
 from kubetask_controller.runtime.reconcile import Request, Result
+
+logger = structlog.get_logger("batchrun")
+
+AGAIN = 0.5
+"""Seconds until a run goes on of which some Jobs were made, and others not."""
 
 
 class BatchRunReconciler:
@@ -75,8 +82,13 @@ class BatchRunReconciler:
             await self._writer.write(run, status)
             self._count(run, memory, summary)
         problem, memory.problem = memory.problem, None
+        advanced, memory.advanced = memory.advanced, False
         if problem is not None:
-            raise problem
+            if not advanced:
+                raise problem
+            # On a bad day some of many requests fail. As long as others do not, nobody need come back later and later.
+            logger.info("Some Jobs have to be tried again", error=str(problem))
+            retry = min(retry, AGAIN) if retry else AGAIN
         return Result(_earliest(wake, retry))
 
     async def _advance(self, run: ResourceView, memory: RunMemory) -> tuple[Waiting | None, float]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase, Reason
+from kubetask_controller.client.errors import ClientError
 from kubetask_controller.reconcilers import files, names
 from kubetask_controller.reconcilers.batchrun.memory import RunMemory
 from kubetask_controller.reconcilers.context import Shared
@@ -48,11 +49,7 @@ class Starter:
         if isinstance(environment, Waiting):
             return environment, 0.0
         pool = (run.namespace, environment.name)
-        ready = [
-            i
-            for i in indexes
-            if i not in memory.unsure or not await self._was_made(run, memory, i, pool)
-        ]
+        ready = await self._ready(run, memory, indexes, pool)
         granted = self._shared.slots.grant(
             pool,
             (c.KIND_BATCH_RUN, run.name),
@@ -71,6 +68,26 @@ class Starter:
                 f"maxConcurrentTasks {limit} of WorkspaceConfig {environment.name} are in use",
             ), 0.0
         return None, AT_ONCE if len(batch) < len(ready) else 0.0
+
+    async def _ready(
+        self, run: ResourceView, memory: RunMemory, indexes: Sequence[int], pool: Pool
+    ) -> list[int]:
+        """Those of which it is known that no Job was made. What cannot be looked up now holds no other one up."""
+        ready: list[int] = []
+        failed = False
+        for index in indexes:
+            if index in memory.unsure:
+                if failed:
+                    continue
+                try:
+                    if await self._was_made(run, memory, index, pool):
+                        continue
+                except ClientError as error:
+                    # One such answer is enough: each of the others might take as long.
+                    failed, memory.problem = True, error
+                    continue
+            ready.append(index)
+        return ready
 
     async def _create(
         self, run: ResourceView, memory: RunMemory, environment: Environment, batch: Sequence[int]
@@ -96,6 +113,7 @@ class Starter:
         for index, result in results:
             assert index is not None
             _note(run, memory, index, result)
+            memory.advanced = memory.advanced or result.ours
             blocked = blocked or result.waiting
             memory.problem = memory.problem or result.error
         if blocked is None:
