@@ -197,6 +197,16 @@ async def test_a_cache_behind_our_own_writes_is_waited_for_quietly(rig, clock):
     assert not [log for log in logs if log["log_level"] == "error"]
 
 
+async def test_a_cache_that_stays_behind_is_looked_at_every_second(rig, clock):
+    stale = StaleCacheError("jobs", has="1", needs="2")
+    async with rig(fails_with(*[stale] * 200)).running() as it:
+        it.queue.add(A)
+        await clock.advance(70)
+        before = len(it.seen)
+        await clock.advance(10)
+        assert len(it.seen) - before == 10, "nobody else need tell it that the cache has caught up"
+
+
 async def test_what_the_program_did_not_expect_is_counted_as_a_panic_and_repeated(rig, clock):
     with structlog.testing.capture_logs() as logs:
         async with rig(fails_with(KeyError("spec"))).running() as it:

@@ -55,6 +55,11 @@ class ControllerOptions:
     limiter: RateLimiter[Request] | None = None
 
 
+STALE_MOST = 1.0
+"""Seconds at most between two looks at a cache that is behind our own writes; a look costs no request."""
+STALE_DOUBLINGS = 7
+
+
 class Controller:
     """A runnable; see the module."""
 
@@ -209,12 +214,17 @@ class Controller:
         self, request: Request, priority: int, error: BaseException, *, timed_out: bool
     ) -> None:
         verdict = judge(error, timed_out=timed_out)
-        if verdict is not Verdict.TERMINAL:
-            self._queue.add_rate_limited(request, priority=priority)
         if verdict is Verdict.STALE:
+            # A cache that catches up need not have an event for this request, so nobody else may wake it.
+            if self._queue.num_requeues(request) > STALE_DOUBLINGS:
+                self._queue.add_after(request, STALE_MOST, priority=priority)
+            else:
+                self._queue.add_rate_limited(request, priority=priority)
             self._metrics.results["requeue"].inc()
             logger.debug("Cache is behind own writes", reason=str(error))
             return
+        if verdict is not Verdict.TERMINAL:
+            self._queue.add_rate_limited(request, priority=priority)
         self._metrics.results["error"].inc()
         self._metrics.errors.inc()
         if verdict is Verdict.TERMINAL:
