@@ -57,7 +57,6 @@ class ControllerOptions:
 
 STALE_MOST = 1.0
 """Seconds at most between two looks at a cache that is behind our own writes; a look costs no request."""
-STALE_DOUBLINGS = 7
 
 
 class Controller:
@@ -216,10 +215,7 @@ class Controller:
         verdict = judge(error, timed_out=timed_out)
         if verdict is Verdict.STALE:
             # A cache that catches up need not have an event for this request, so nobody else may wake it.
-            if self._queue.num_requeues(request) > STALE_DOUBLINGS:
-                self._queue.add_after(request, STALE_MOST, priority=priority)
-            else:
-                self._queue.add_rate_limited(request, priority=priority)
+            self._queue.add_rate_limited(request, priority=priority, at_most=STALE_MOST)
             self._metrics.results["requeue"].inc()
             logger.debug("Cache is behind own writes", reason=str(error))
             return

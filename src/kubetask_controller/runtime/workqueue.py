@@ -90,9 +90,11 @@ class WorkQueue(Generic[T]):
         else:
             self._put(item, priority, None)
 
-    def add_rate_limited(self, item: T, *, priority: int = DEFAULT_PRIORITY) -> None:
-        """Hand the item out after the delay of its limiter; counts as a failure."""
-        self.add_after(item, self._limiter.when(item), priority=priority)
+    def add_rate_limited(
+        self, item: T, *, priority: int = DEFAULT_PRIORITY, at_most: float = float("inf")
+    ) -> None:
+        """Hand the item out after the delay of its limiter, `at_most` seconds; counts as a failure."""
+        self.add_after(item, min(self._limiter.when(item), at_most), priority=priority)
 
     def forget(self, item: T) -> None:
         """The item no longer fails; does not take it out of the queue."""
