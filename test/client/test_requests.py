@@ -1,6 +1,8 @@
 import asyncio
+import contextlib
 import json
 import time
+from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -380,23 +382,73 @@ async def test_a_cancelled_request_leaves_nothing_behind_and_the_next_one_works(
     await client.get(JOBS, "ns", "a")
 
 
+class Forbidden(Exception):
+    """What a guard raises."""
+
+
+@asynccontextmanager
+async def slow_to_connect(port, opened):
+    """A way to the server on which nothing passes before `opened` is set; its port, and whether somebody knocked."""
+    arrived, relays = asyncio.Event(), []
+
+    async def copy(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+        writer.close()
+
+    async def relay(reader, writer):
+        relays.append(asyncio.current_task())
+        arrived.set()
+        await opened.wait()
+        inner, outer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(copy(reader, outer), copy(inner, writer))
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], arrived
+    finally:
+        server.close()
+        await asyncio.gather(*relays, return_exceptions=True)
+
+
 async def test_a_guard_is_asked_before_each_attempt_of_a_write(client, api):
     asked = []
 
     def guard():
         asked.append(len(api.asked))
-        if len(asked) == 3:
-            raise PermissionError("no more")
+        if len(api.asked) == 3:
+            raise Forbidden
 
     guarded = client.guarded(guard)
     await guarded.get(JOBS, "ns", "a")
     assert asked == []
     api.will(BUSY, BUSY, BUSY)
-    with pytest.raises(PermissionError):
+    with pytest.raises(Forbidden):
         await guarded.create(JOBS, "ns", THING)
-    assert asked == [1, 2, 3]
+    assert set(asked) == {1, 2, 3}
     assert len(api.asked) == 3, "what the guard forbids is not sent"
     await client.create(JOBS, "ns", THING)
+
+
+async def test_a_guard_that_forbids_while_a_connection_is_made_is_heard(api, authority):
+    opened, forbidden = asyncio.Event(), []
+
+    def guard():
+        if forbidden:
+            raise Forbidden
+
+    async with slow_to_connect(api.port, opened) as (port, arrived):
+        config = RestConfig(f"https://127.0.0.1:{port}", tls=TLSConfig(ca=authority.ca))
+        async with Client(config, user_agent="test/1") as client:
+            writing = asyncio.create_task(client.guarded(guard).create(JOBS, "ns", THING))
+            await arrived.wait()
+            forbidden.append(True)
+            opened.set()
+            with pytest.raises(Forbidden):
+                await writing
+            assert api.asked == []
+            await client.create(JOBS, "ns", THING)
 
 
 async def test_without_a_limit_requests_do_not_wait(client, api):

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 from aiohttp.resolver import DefaultResolver
 
 from kubetask_controller.client.errors import ConfigError, TransportError
@@ -126,6 +127,7 @@ class Connections:
             connector=aiohttp.TCPConnector(
                 limit=0, ssl=context, resolver=_MeasuredResolver(self._on_resolved)
             ),
+            request_class=GuardedRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=_READ_BUFFER,
         )
@@ -135,6 +137,22 @@ class Connections:
                 self._retired.add(old)
             else:
                 await old.session.close()
+
+
+class GuardedRequest(aiohttp.ClientRequest):
+    """Asks its guard in the moment in which it goes out.
+
+    Attributes:
+        guard: may raise, which goes to the caller; or None.
+    """
+
+    guard: Callable[[], None] | None = None
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """As aiohttp, which has a connection by then."""
+        if self.guard is not None:
+            self.guard()
+        return await super().send(conn)
 
 
 class _Pool:

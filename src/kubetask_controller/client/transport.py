@@ -18,7 +18,7 @@ from pydantic_core import from_json
 from yarl import URL
 
 from kubetask_controller.client.config import RestConfig
-from kubetask_controller.client.connections import Connections
+from kubetask_controller.client.connections import Connections, GuardedRequest
 from kubetask_controller.client.errors import APIStatusError, TransportError, is_unauthorized
 from kubetask_controller.client.metrics import ERROR_CODE, RestMetrics
 from kubetask_controller.client.ratelimit import TokenBucket
@@ -40,7 +40,7 @@ class Call:
         params: of the query.
         body: or None.
         content_type: of the body.
-        guard: called right before it is sent; may raise to prevent it.
+        guard: called right before it is sent, when there is a connection; may raise to prevent it.
         user_agent: in place of the client's own, if not "".
         unlimited: does not wait for the client-side limit of requests.
     """
@@ -152,7 +152,7 @@ class Transport:
                     allow_redirects=False,
                     proxy=self._config.proxy,
                     server_hostname=self._config.tls.server_name,
-                    middlewares=() if call.method == "GET" else (_sent_once,),
+                    middlewares=() if call.method == "GET" else (_sent_once, _asking(call.guard)),
                 )
             code = str(response.status)
         finally:
@@ -235,6 +235,19 @@ async def _sent_once(
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise _UnansweredError(str(error) or type(error).__name__) from error
+
+
+def _asking(guard: Callable[[], None] | None) -> aiohttp.ClientMiddlewareType:
+    """Has the request ask once more when there is a connection: making one may take longer than a lead lasts."""
+
+    async def ask(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if isinstance(request, GuardedRequest):
+            request.guard = guard
+        return await handler(request)
+
+    return ask
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
