@@ -213,6 +213,22 @@ async def test_a_lost_lease_ends_everything_without_grace(rig, clock):
     assert it.log == ["controller up", "controller cut off"]
 
 
+@pytest.mark.parametrize("failing", [False, True])
+async def test_a_lease_that_is_lost_while_work_ends_cuts_it_off(rig, clock, failing):
+    it = rig(leader_election=ELECTION, graceful_shutdown_timeout=-1)
+    it.part("controller", linger=1000)
+    broken = it.part("broken")
+    async with it.running():
+        await clock.advance(1)
+        broken.failure.set() if failing else it.stop.set()
+        await clock.advance(1)
+        it.connection.failure = DOWN
+        assert await it.ended() < 15
+        with pytest.raises(RuntimeError if failing else LeaderElectionLostError):
+            it.task.result()
+    assert it.log[-1] == "controller cut off"
+
+
 async def test_nothing_is_written_after_a_pause_longer_than_the_lease(rig, clock):
     it = rig(leader_election=ELECTION)
     async with it.running():

@@ -102,6 +102,7 @@ class Manager:
             metrics=PrometheusInformerMetrics(metrics.registry),
         )
         self._failure: BaseException | None = None
+        self._lost = asyncio.Event()
         self._started = False
         self._stopping = asyncio.Event()
         self._healthz, self._readyz = HealthChecks("/healthz"), HealthChecks("/readyz")
@@ -204,6 +205,7 @@ class Manager:
         except LeaderElectionLostError as error:
             logger.error("Leader election lost", error=str(error))
             self._tell_of_lead(leading=False)
+            self._lost.set()
             self._fail(error)
         except Exception as error:
             logger.exception("Leader election failed")
@@ -223,20 +225,22 @@ class Manager:
 
     async def _stop_groups(self) -> list[str]:
         """Stop all but election and Events; names what does not even end when it is cancelled."""
-        lost = isinstance(self._failure, LeaderElectionLostError)
-        grace = 0.0 if lost else self.options.graceful_shutdown_timeout
+        grace = self.options.graceful_shutdown_timeout
         try:
             async with asyncio.timeout(None if grace < 0 else grace):
-                for name in _STOP_ORDER:
-                    await self._groups[name].stop()
+                # Others may act from the moment on in which the Lease is lost, also while work ends.
+                await run_until(self._lost, self._stop_in_order())
         except TimeoutError:
-            if not lost:
-                logger.warning("Not everything ended in time", seconds=grace)
+            logger.warning("Not everything ended in time", seconds=grace)
         aborts = (self._groups[name].abort(within=ABORT_SECONDS) for name in _STOP_ORDER)
         left = [name for names in await asyncio.gather(*aborts) for name in names]
         for name in left:
             logger.error("Does not end", runnable=name)
         return left
+
+    async def _stop_in_order(self) -> None:
+        for name in _STOP_ORDER:
+            await self._groups[name].stop()
 
     async def _end_election(
         self, election: asyncio.Task[None] | None, *, release: bool = True
