@@ -1,67 +1,184 @@
 """An agent's result, made fit for a status.
 
-The status has a schema, and one field of a wrong type would make the API server refuse the whole
-status. So what an agent left is taken over as far as it fits, and the rest is dropped: a result
-never fails a task.
+The status has a schema, and one field of a wrong type would make the API server refuse the whole status. What an agent
+left is also shown on terminals, in tables and on pages. So each field is checked on its own: what is fit is kept, the
+rest is dropped. A result never fails a task.
+
+- Text has no control characters (``clean_text``), a field name neither.
+- A link is an absolute http or https URL without user information.
+- A number is finite and at most 2**53 in size, so that every reader of JSON reads the same; the cost and the tokens
+  of a task have bounds of their own, because counters add them up for good.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from math import inf
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.patterns import BRANCH_PATTERN
 from kubetask_controller.api.status import TaskResult, Usage
+from kubetask_controller.api.text import clean_line, clean_text
 
 JSON = dict[str, Any]
 
-_FORBIDDEN = ("apiVersion", "kind", "metadata")
+MAX_COST_USD: Final = 1_000_000
+"""Of one task. More is a mistake, and a counter that has added it up never gets rid of it."""
+MAX_TOKENS: Final = 10**12
+"""Of one task."""
+MAX_NUMBER: Final = 2**53
+"""Beyond it a double is no longer exact."""
+MAX_DEPTH: Final = 8
+"""Levels of lists and objects below a field."""
+MAX_LINK_LENGTH: Final = 2048
+
+_FORBIDDEN = frozenset({"apiVersion", "kind", "metadata"})
 """Names that mean something else to tools which walk through objects."""
+_KNOWN = {field.alias or name for name, field in TaskResult.model_fields.items()} | {"reason"}
+_COST_DIGITS = 6
+_URL = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+", re.IGNORECASE)
+"""The characters of RFC 3986, and no other."""
+_ACTIVE = re.compile(r"(?:javascript:|vbscript:|blob:|file:/|data:[a-z]*/)", re.IGNORECASE)
+"""Links that a browser runs or opens on the reader's own machine."""
+_MISSING: Final = object()
+
+
+def parse_result(text: str) -> JSON | None:
+    """The result in a termination message; None where the text is no JSON object.
+
+    NaN, Infinity, 1e400, integers of any length and lone surrogates are read, so that they cost their own field alone.
+    """
+    try:
+        value = json.loads(text.lstrip("\ufeff"), parse_int=_integer)
+    except (ValueError, RecursionError):
+        return None
+    return clean_result(value) if isinstance(value, dict) else None
 
 
 def clean_result(value: Mapping[str, Any]) -> JSON:
-    """The fields of ``value`` that a ``result`` in a status may have; fields unknown here are kept
-    as they are."""
-    known = {field.alias or name for name, field in TaskResult.model_fields.items()}
-    result = {key: item for key, item in value.items() if key not in known | {*_FORBIDDEN}}
-    for key in known & set(value):
-        item = _usage(value[key]) if key == "usage" else value[key]
-        if item is not None and _fits(key, item):
-            result[key] = item
+    """The fields of ``value`` that a ``result`` in a status may have.
+
+    Fields unknown here are kept, with their text cleaned and without what is not fit.
+    """
+    result: JSON = {}
+    for key, item in value.items():
+        if not _is_name(key) or key in _FORBIDDEN:
+            continue
+        found = _known(key, item) if key in _KNOWN else _clean(item, MAX_DEPTH)
+        if found is not _MISSING:
+            result[key] = found
     return result
 
 
-def _fits(key: str, item: Any) -> bool:
+def http_link(value: object) -> str | None:
+    """``value`` where it is an absolute http or https URL that is safe to show as a link; else None."""
+    if not isinstance(value, str) or len(value) > MAX_LINK_LENGTH or not _URL.fullmatch(value):
+        return None
     try:
-        TaskResult.model_validate({key: item}, strict=True)
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    # What stands before an @ is taken for the host by people.
+    return value if host and port != 0 and "@" not in parts.netloc else None
+
+
+def _known(key: str, item: Any) -> Any:
+    if key == "pullRequest":
+        found: Any = http_link(item)
+    elif key == "usage":
+        found = _usage(item)
+    elif key == "commits":
+        found = _lines(item)
+    elif key == "summary":
+        found = _clean(item, 0)
+    elif key == "branch":
+        found = item if isinstance(item, str) and re.fullmatch(BRANCH_PATTERN, item) else None
+    elif key == "reason":
+        found = clean_line(item) if isinstance(item, str) else None
+    else:
+        found = clean_line(item) if isinstance(item, str) else _clean(item, MAX_DEPTH)
+    if found is None or found is _MISSING:
+        return _MISSING
+    try:
+        TaskResult.model_validate({key: found}, strict=True)
     except ValidationError:
-        return False
-    return True
+        return _MISSING
+    return found
+
+
+def _clean(item: Any, depth: int) -> Any:
+    """The value without what is not fit; _MISSING where nothing is left."""
+    if item is None or isinstance(item, bool):
+        return item
+    if isinstance(item, int | float):
+        return item if abs(item) <= MAX_NUMBER else _MISSING  # NaN compares as False
+    if isinstance(item, str):
+        text = clean_text(item)
+        # A browser ignores white space in a scheme.
+        return _MISSING if _ACTIVE.match("".join(text.split())) else text
+    if depth == 0:
+        return _MISSING
+    if isinstance(item, Mapping):
+        named = ((k, _clean(v, depth - 1)) for k, v in item.items() if _is_name(k))
+        return {k: v for k, v in named if v is not _MISSING}
+    if isinstance(item, list | tuple):
+        return [x for x in (_clean(v, depth - 1) for v in item) if x is not _MISSING]
+    return _MISSING
+
+
+def _is_name(key: object) -> bool:
+    return isinstance(key, str) and 0 < len(key) <= c.MAX_NAME_LENGTH and clean_line(key) == key
+
+
+def _lines(value: Any) -> list[str] | None:
+    if not isinstance(value, list):
+        return None
+    lines = [clean_line(x) for x in value if isinstance(x, str)]
+    kept = [x for x in lines if x and len(x) <= c.MAX_NAME_LENGTH][:64]
+    return kept or None
 
 
 def _usage(value: Any) -> JSON | None:
-    """Token counts as they are, the cost as a decimal number in a string, whatever number the
-    agent wrote."""
+    """Token counts as they are, the cost as a decimal number in a string, whatever number the agent wrote."""
     if not isinstance(value, Mapping):
         return None
     usage: JSON = {}
-    for key in ("inputTokens", "outputTokens"):
-        count = value.get(key)
-        if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**63:
-            usage[key] = count
-    cost = _decimal(value.get("costUSD"))
-    if cost is not None:
-        usage["costUSD"] = cost
+    for name, field in Usage.model_fields.items():
+        key = field.alias or name
+        found = _cost(value.get(key)) if key == "costUSD" else _count(value.get(key))
+        if found is not None:
+            usage[key] = found
     return usage or None
 
 
-def _decimal(value: Any) -> str | None:
+def _count(value: Any) -> int | None:
+    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS
+    return value if fits else None
+
+
+def _cost(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         number = Decimal(str(value))
-        text = f"{number:f}"
+        # Before it is written out: 1e1000000000 has as many digits.
+        if not number.is_finite() or not 0 <= number <= MAX_COST_USD:
+            return None
+        exponent = number.as_tuple().exponent
+        if not isinstance(exponent, int) or not -_COST_DIGITS <= exponent <= 0:
+            number = number.quantize(Decimal(1).scaleb(-_COST_DIGITS)).normalize()
+        text = f"{abs(number):f}"
         Usage.model_validate({"costUSD": text})
-    except (InvalidOperation, ValidationError):
+    except (InvalidOperation, ValueError):
         return None
     return text
+
+
+def _integer(text: str) -> int | float:
+    return int(text) if len(text) <= 20 else inf
