@@ -1,5 +1,6 @@
 """What an agent finds when it begins: files, repositories, variables, manifest."""
 
+import hashlib
 import json
 import os
 import stat
@@ -125,8 +126,9 @@ def test_the_variables_say_where_everything_is(task: Make) -> None:
 def test_the_manifest_names_files_and_repositories_and_no_content(task: Make) -> None:
     pod = task(text("task.md", "the prompt"), secret_file("key"), repository(branch="main"))
     pod.prepare()
+    digest = hashlib.sha256(b"the prompt").hexdigest()
     assert pod.manifest["files"] == [
-        {"name": "task.md", "source": "inline", "secret": False},
+        {"name": "task.md", "source": "inline", "secret": False, "sha256": digest},
         {"name": "key", "source": "secret", "secret": True},
     ]
     (found,) = pod.manifest["repositories"]

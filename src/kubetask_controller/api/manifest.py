@@ -50,6 +50,9 @@ class ManifestFile(ManifestModel):
     source: Literal["inline", "configMap", "secret"]
     secret: bool = False
     """The content is secret: it is not shown, and nobody else may read the file."""
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Digest of an inline file's content in UTF-8, as the spec of the task's owner has it. The
+    ConfigMap that carries the content can be written by others."""
 
 
 def _inside(path: str) -> str:

@@ -55,9 +55,14 @@ class InlineFiles:
     places: Mapping[str, str]
 
 
+def content_digest(text: str) -> str:
+    """The SHA-256 of a text in hexadecimal, by which the init container verifies the file."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def content_key(text: str) -> str:
-    """The key of a text in a ConfigMap: its hash."""
-    return hashlib.sha256(text.encode()).hexdigest()[:40]
+    """The key of a text in a ConfigMap: the start of its digest."""
+    return content_digest(text)[:40]
 
 
 def inline_text(context: JSON) -> str | None:

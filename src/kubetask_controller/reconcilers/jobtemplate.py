@@ -15,7 +15,7 @@ from kubetask_controller.api.manifest import (
     repository_url,
 )
 from kubetask_controller.reconcilers import contexts, names
-from kubetask_controller.reconcilers.files import Owner, content_key, inline_text
+from kubetask_controller.reconcilers.files import Owner, content_digest, content_key, inline_text
 from kubetask_controller.reconcilers.podtemplate import Images, Work, pod_spec, secret_mode
 
 JSON = dict[str, Any]
@@ -206,7 +206,8 @@ def _manifest_file(file: JSON) -> ManifestFile:
         return ManifestFile.model_construct(name=file["name"], source="configMap")
     if "secretKeyRef" in source:
         return ManifestFile.model_construct(name=file["name"], source="secret", secret=True)
-    return ManifestFile.model_construct(name=file["name"], source="inline")
+    digest = content_digest(source["inline"])
+    return ManifestFile.model_construct(name=file["name"], source="inline", sha256=digest)
 
 
 def _source(kind: str, name: str, item: JSON) -> JSON:

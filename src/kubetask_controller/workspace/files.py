@@ -1,10 +1,11 @@
 """The files of a task, by name in its folder.
 
 What is not secret is copied, read-only, so that agents which do not follow links out of their folder can read it. What is
-secret stays where Kubernetes mounts it, in memory, and the folder has a link to it.
+secret stays where Kubernetes mounts it, in memory, and the folder has a link to it. An inline file is compared with the
+digest that the manifest has of it: its ConfigMap may have been made by somebody else, under the name that ours would have.
 """
 
-import shutil
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -27,7 +28,7 @@ def place_files(
         repositories: folders below `task_dir` that belong to repositories.
 
     Raises:
-        PreparationError: a file is not mounted, or its name falls into a repository's folder.
+        PreparationError: a file is not mounted, differs from its digest, or its name falls into a repository's folder.
     """
     taken = [PurePosixPath(x) for x in (*repositories, RESERVED_DIR)]
     for file in files:
@@ -46,5 +47,12 @@ def place_files(
         if file.secret:
             target.symlink_to(source)
         else:
-            shutil.copyfile(source, target)
+            content = source.read_bytes()
+            if file.sha256 and hashlib.sha256(content).hexdigest() != file.sha256:
+                raise PreparationError(
+                    Reason.WORKSPACE_ERROR,
+                    f"file {file.name} is not what the spec says: somebody else has made or replaced"
+                    " the ConfigMap that carries it",
+                )
+            target.write_bytes(content)
             target.chmod(FILE_MODE)
