@@ -9,7 +9,7 @@ from kubetask_controller.api.common import KubeModel
 from kubetask_controller.api.context import KeyRef
 from kubetask_controller.api.patterns import URL_TEMPLATE_PATTERN
 from kubetask_controller.api.pod import LocalObjectReference
-from kubetask_controller.api.rules import Rule, validations
+from kubetask_controller.api.rules import URL_TEMPLATE_RULES, Rule, validations
 
 
 class GitCredentials(KubeModel):
@@ -61,20 +61,13 @@ class GitSettings(KubeModel):
         Annotated[
             str,
             StringConstraints(min_length=1, max_length=2048, pattern=URL_TEMPLATE_PATTERN),
-            Field(
-                json_schema_extra=validations(
-                    Rule(
-                        "self.contains('{repo}')",
-                        "urlTemplate must contain {repo}, and usually {org}, which stand for"
-                        " those of the repository",
-                    )
-                )
-            ),
+            Field(json_schema_extra=validations(*URL_TEMPLATE_RULES)),
         ]
         | None
     ) = None
-    """URL of a repository, with {org} and {repo} in place of its organisation and name. Schemes:
-    https, http, ssh, file, and user@host:path. Default: https://github.com/{org}/{repo}.git"""
+    """URL of a repository, with {org} and {repo} in place of its organisation and name, in the path
+    alone. Schemes: https, http, ssh, file, and user@host:path. Default:
+    https://github.com/{org}/{repo}.git"""
     credentials: GitCredentials | None = None
     """How git signs in. Default: not at all, which is enough for public repositories."""
     ca_bundle: CABundle | None = None

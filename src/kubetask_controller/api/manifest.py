@@ -19,7 +19,7 @@ from kubetask_controller.api.patterns import (
     FILE_NAME_PATTERN,
     ORG_PATTERN,
     REPO_PATTERN,
-    URL_TEMPLATE_PATTERN,
+    URL_PATTERN,
 )
 
 MANIFEST_VERSION: Final = 1
@@ -74,9 +74,7 @@ class ManifestRepository(ManifestModel):
     org: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=ORG_PATTERN)]
     repo: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=REPO_PATTERN)]
     branch: Annotated[str, StringConstraints(max_length=244, pattern=f"^$|{BRANCH_PATTERN}")] = ""
-    url: Annotated[
-        str, StringConstraints(min_length=1, max_length=4096, pattern=URL_TEMPLATE_PATTERN)
-    ]
+    url: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=URL_PATTERN)]
     path: Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_inside)]
 
 

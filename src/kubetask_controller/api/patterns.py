@@ -17,9 +17,29 @@ _PART = r"\.?[^./\x00-\x1f\x7f\\]+(\.[^./\x00-\x1f\x7f\\]+)*\.?"
 FILE_NAME_PATTERN = rf"^{_PART}(/{_PART})*$"
 """A relative path without ``..``, of which no part is empty or ``.``."""
 
+_HOST = r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+_USER = r"[A-Za-z0-9_][A-Za-z0-9._~-]*@"
+PORT_PATTERN = (
+    r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+)
+"""1 to 65535; not anchored."""
+_URL_CHAR = r"[A-Za-z0-9._~!$&'()*+,;=:%/-]"
+_NAMED = r"\{(org|repo)\}"
+_FILE_FIRST = r"[A-Za-z0-9_][A-Za-z0-9._~+,=-]*"
+_FILE_PART = rf"(\.?[A-Za-z0-9_]|{_NAMED})([A-Za-z0-9._~+,=-]|{_NAMED})*"
+
+
+def _remote(path: str) -> str:
+    """An http, https or ssh URL, or ``user@host:path``, with this path."""
+    return rf"(https?|ssh)://({_USER})?{_HOST}(:{PORT_PATTERN})?/{path}|{_USER}{_HOST}:{path}"
+
+
 URL_TEMPLATE_PATTERN = (
-    r"^((https?|ssh|file)://([A-Za-z0-9._~-]+@)?[^@\s\x00-\x1f]+"
-    r"|[A-Za-z0-9._~-]+@[A-Za-z0-9.-]+:[^@\s\x00-\x1f]+)$"
+    rf"^({_remote(f'({_URL_CHAR}|{_NAMED})+')}|file:///{_FILE_FIRST}(/{_FILE_PART})+)$"
 )
 """https, http, ssh or file, or ``user@host:path``; a user but no password, which would be readable
-by everybody."""
+by everybody. {org} and {repo} stand in the path alone: an org of ``127.0.0.1/x`` in the host would
+send the credentials elsewhere. A file's path begins with a literal folder and has neither ``..``,
+an empty part nor ``%``, by which it would come to lie in a folder that is refused."""
+URL_PATTERN = rf"^({_remote(f'{_URL_CHAR}+')}|file:///{_URL_CHAR}+)$"
+"""What a template becomes."""

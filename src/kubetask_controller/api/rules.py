@@ -9,6 +9,8 @@ and branches are checked by a pattern, which is not counted.
 from dataclasses import dataclass
 from typing import Any
 
+from kubetask_controller.api.patterns import PORT_PATTERN
+
 JSON = dict[str, Any]
 
 ATOMIC: JSON = {"x-kubernetes-list-type": "atomic"}
@@ -69,6 +71,31 @@ def cancel_is_final(then: str) -> Rule:
         field_path=".cancel",
         reason="FieldValueForbidden",
     )
+
+
+URL_TEMPLATE_RULES = (
+    Rule(
+        "self.contains('{repo}')",
+        "urlTemplate must contain {repo}, and usually {org}, which stand for those of the"
+        " repository",
+    ),
+    Rule(
+        r"!self.matches('^([a-z]+://[^/]*|[^/:]*)[{}]')",
+        "urlTemplate must not have {org} or {repo} in its host, where a name could lead the"
+        " credentials to another host: put them into the path",
+    ),
+    Rule(
+        r"!self.matches('^[a-z]+://([^/\\[]*|[^/]*\\]):')"
+        rf" || self.matches('^[a-z]+://[^/]*:{PORT_PATTERN}/')",
+        "urlTemplate must have a port from 1 to 65535, or none: correct it",
+    ),
+    Rule(
+        "!self.matches('^file:///(workspace|kubetask|proc|sys|dev|run|var/run)(/|$)')",
+        "urlTemplate must not point to a folder that tasks or the system use (/workspace,"
+        " /kubetask, /proc, /sys, /dev, /run): choose another path",
+    ),
+)
+"""On ``urlTemplate``. The pattern refuses all of that and more; the rules say it in sentences."""
 
 
 def unique_file_names(max_items: int) -> Rule:
