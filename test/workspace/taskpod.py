@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kubetask_controller.reconcilers import names
 from kubetask_controller.reconcilers.files import Owner, pack
 from kubetask_controller.reconcilers.jobtemplate import Template
 from kubetask_controller.reconcilers.podtemplate import Images
@@ -21,6 +22,8 @@ from kubetask_controller.workspace.prepare import prepare
 
 JSON = dict[str, Any]
 UID = "5a9e0b1c-0000-4000-8000-000000000001"
+BRANCH = f"kubetask/run-0-{names.task_suffix(UID)}"
+"""The branch of task 0, as the controller names it by default."""
 PREPARE = "from kubetask_controller.workspace.main import main; main(['prepare'])"
 
 

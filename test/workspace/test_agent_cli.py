@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from origin import commit
-from taskpod import Make, TaskPod, git, repository, secret_file, text
+from taskpod import BRANCH, Make, TaskPod, git, repository, secret_file, text
 
 FAKES = Path(__file__).parent / "fakes"
 AGENTS = ("claude", "gemini", "codex", "opencode", "goose")
@@ -85,7 +85,7 @@ def test_a_known_agent_works_commits_and_pushes(pod: TaskPod, origins: Path, age
     assert result == {
         "summary": SUMMARY,
         "outcome": "Changed",
-        "branch": "kubetask/run-0",
+        "branch": BRANCH,
         "pullRequest": "https://git.example/acme/billing/pull/12",
     }
     assert usage["inputTokens"] in (2400, 2450)
@@ -94,7 +94,7 @@ def test_a_known_agent_works_commits_and_pushes(pod: TaskPod, origins: Path, age
     if agent in ("claude", "opencode"):
         assert usage["costUSD"] == "0.0123"
     path = origins / "acme/billing.git"
-    assert git("rev-parse", "kubetask/run-0", cwd=path) == made
+    assert git("rev-parse", BRANCH, cwd=path) == made
     assert git("log", "-1", "--format=%s", made, cwd=path) == "Updated the readme."
 
 
@@ -113,7 +113,7 @@ def test_the_prompt_is_made_of_the_files(pod: TaskPod, agent: str) -> None:
     run(pod, "--agent", agent)
     prompt = (pod.directory / "prompt.seen").read_text()
     assert prompt.startswith("- Make the readme better.")
-    assert "billing: acme/billing, on branch kubetask/run-0" in prompt
+    assert f"billing: acme/billing, on branch {BRANCH}" in prompt
     assert "settings.json" in prompt
     assert "key.txt" in prompt
     assert "hidden-in-a-file" not in prompt
@@ -257,14 +257,14 @@ def test_a_branch_that_is_at_the_server_already_is_not_overwritten(
     pod: TaskPod, origins: Path
 ) -> None:
     path = origins / "acme/billing.git"
-    git("branch", "kubetask/run-0", "main", cwd=path)
-    other = commit(path, {"theirs.txt": "theirs\n"}, branch="kubetask/run-0")
+    git("branch", BRANCH, "main", cwd=path)
+    other = commit(path, {"theirs.txt": "theirs\n"}, branch=BRANCH)
     ran = run(pod, "--agent", "claude", "--commit", "--push")
     assert ran.code == 1
     assert ran.result["summary"] == (
-        "acme/billing: the server has a branch kubetask/run-0 with other commits already"
+        f"acme/billing: the server has a branch {BRANCH} with other commits already"
     )
-    assert git("rev-parse", "kubetask/run-0", cwd=path) == other
+    assert git("rev-parse", BRANCH, cwd=path) == other
 
 
 def test_a_command_of_ones_own_runs_in_the_repository(pod: TaskPod) -> None:
@@ -292,9 +292,7 @@ def test_a_script_runs_in_each_repository(task: Make, origins: Path) -> None:
     ran = run(pod, "--agent", "script", "--script", "go.sh", "--commit", "--push")
     assert ran.code == 0, ran.log
     assert len(ran.result["commits"]) == 2
-    assert (
-        git("show", "kubetask/run-0:name.txt", cwd=origins / "acme/catalog.git") == "acme/catalog"
-    )
+    assert git("show", f"{BRANCH}:name.txt", cwd=origins / "acme/catalog.git") == "acme/catalog"
 
 
 def test_a_script_without_a_repository_runs_in_the_task_folder(task: Make) -> None:

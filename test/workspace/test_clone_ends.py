@@ -173,7 +173,21 @@ HOSTILE_BRANCHES = [
     "@{-1}",
     "main^{tree}",
 ]
-HOSTILE_REPOS = ["--help", "..", ".", "a/b", "x;touch", "a b", "$(id)", "{org}", "a\\b"]
+HOSTILE_REPOS = [
+    "--help",
+    "..",
+    ".",
+    "a/b",
+    "x;touch",
+    "a ",
+    " a",
+    "a\tb",
+    "a%2fb",
+    "%2e%2e",
+    "$(id)",
+    "{org}",
+    "a\\b",
+]
 HOSTILE_ORGS = ["-oProxyCommand=x", "..", "a/../../b", "ext::sh -c id", "a//b", "a@b", "/etc"]
 HOSTILE_URLS = [
     "ext::sh -c id",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hack.gitserver import GitServer
 from origin import ENVIRON, commit
-from taskpod import Make, TaskPod, git, repository, text
+from taskpod import BRANCH, Make, TaskPod, git, repository, text
 
 from kubetask_controller.workspace import cache as caches
 from kubetask_controller.workspace.cache import BARE_KEEP_SECONDS, MAX_PACKS, lock
@@ -103,7 +103,7 @@ def test_twenty_tasks_at_once_with_kills_among_them_corrupt_nothing(
     fsck(bare)
     for index, pod in enumerate(pods):
         fsck(pod.directory / "billing")
-        assert pod.git("branch", "--show-current") == f"kubetask/run-{index}"
+        assert pod.git("branch", "--show-current") == BRANCH.replace("run-0", f"run-{index}")
         assert pod.git("status", "--porcelain") == ""
     left = [x for x in bare.rglob("*") if x.name.endswith(".lock") or x.name.startswith("tmp_")]
     assert left == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hack.gitserver import GitServer
 from origin import TOKEN, commit, served
-from taskpod import Make, TaskPod, git, repository
+from taskpod import BRANCH, Make, TaskPod, git, repository
 
 CLAIM = {"workspace": {"persistentVolumeClaim": {"claimName": "shared"}}}
 
@@ -75,7 +75,7 @@ def test_what_was_committed_can_be_pushed(
     (pod.directory / "billing/big.txt").write_text("mine\n")
     pod.git("commit", "--all", "--message", "Work")
     pod.git("push", "--quiet", "origin", "HEAD")
-    assert git("show", "kubetask/run-0:big.txt", cwd=history) == "mine"
+    assert git("show", f"{BRANCH}:big.txt", cwd=history) == "mine"
 
 
 def test_the_contents_are_brought_in_one_go_and_kept_for_other_tasks(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from origin import commit, make
-from taskpod import UID, Make, TaskPod, git, repository, secret_file, text
+from taskpod import BRANCH, UID, Make, TaskPod, git, repository, secret_file, text
 
 from kubetask_controller.reconcilers.contexts import merged
 
@@ -58,7 +58,7 @@ def test_a_repository_has_a_folder_of_its_own_on_a_fresh_branch(task: Make) -> N
     pod = task(text("task.md"), repository("billing"))
     folder = pod.prepare()
     assert (folder / "billing/src/app.py").read_text() == "a = 1\n"
-    assert pod.git("branch", "--show-current") == "kubetask/run-0"
+    assert pod.git("branch", "--show-current") == BRANCH
     assert pod.git("status", "--porcelain") == ""
     assert pod.git("rev-parse", "HEAD") == pod.git("rev-parse", "origin/main")
 
@@ -115,7 +115,7 @@ def test_the_variables_say_where_everything_is(task: Make) -> None:
     assert environ["TASK_NAMESPACE"] == "team"
     assert environ["BATCH_RUN_NAME"] == "run"
     assert environ["TASK_INDEX"] == "3"
-    assert environ["KUBETASK_BRANCH"] == "kubetask/run-3"
+    assert environ["KUBETASK_BRANCH"] == BRANCH.replace("run-0", "run-3")
     assert Path(environ["KUBETASK_TASK_DIR"]) == folder
     assert json.loads(Path(environ["KUBETASK_MANIFEST"]).read_text())["task"] == "run-task-3"
     assert Path(environ["HOME"]).is_dir()
@@ -210,7 +210,7 @@ def test_another_user_than_the_one_that_prepared_can_work(
         "log",
         "-1",
         "--format=%s",
-        "kubetask/run-0",
+        BRANCH,
         cwd=pod.room.parent / "origins/acme/billing.git",
     )
     assert pushed == "Work"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hack.gitserver import GitServer
 from origin import TOKEN, authority, served
-from taskpod import Make, TaskPod, repository
+from taskpod import BRANCH, Make, TaskPod, repository
 
 CREDENTIALS = {"credentials": {"secretRef": {"name": "git"}}}
 SHARED = {"credentials": {"secretRef": {"name": "git"}, "shareWithAgent": True}}
@@ -82,7 +82,7 @@ def test_an_agent_that_was_given_the_credentials_pushes(
     assert "KUBETASK_GIT_CREDENTIALS" in pod.environ("containers")
     pod.git("commit", "--allow-empty", "--message", "Work")
     pod.git("push", "--quiet", "origin", "HEAD")
-    assert (origins / "acme/billing.git/refs/heads/kubetask/run-0").exists()
+    assert (origins / "acme/billing.git/refs/heads" / BRANCH).exists()
 
 
 def test_credentials_are_not_shown_to_another_host(

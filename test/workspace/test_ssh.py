@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from taskpod import Make, TaskPod, git, repository
+from taskpod import BRANCH, Make, TaskPod, git, repository
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
 WRAPPER = list(Path("/usr/lib").glob("*/libnss_wrapper.so"))
@@ -104,10 +104,7 @@ def test_an_agent_that_was_given_the_key_pushes(task: Make, sshd: SSHServer, ori
     pod.prepare()
     pod.git("commit", "--allow-empty", "--message", "Work")
     pod.git("push", "--quiet", "origin", "HEAD")
-    assert (
-        git("log", "-1", "--format=%s", "kubetask/run-0", cwd=origins / "acme/billing.git")
-        == "Work"
-    )
+    assert git("log", "-1", "--format=%s", BRANCH, cwd=origins / "acme/billing.git") == "Work"
 
 
 def test_without_known_hosts_the_first_key_of_a_host_is_trusted(

@@ -7,6 +7,7 @@ from pydantic import Field
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.common import KubeModel, ObjectMeta, ObjectName, ShortText
 from kubetask_controller.api.context import Contexts
+from kubetask_controller.api.git import PullRequest
 from kubetask_controller.api.rules import ATOMIC
 
 
@@ -24,6 +25,9 @@ class BatchSpec(KubeModel):
     workspace_config_ref: ObjectName | None = None
     """Name of the WorkspaceConfig to run in. A name that does not exist makes the tasks wait.
     Default: the WorkspaceConfig named default if there is one, else KubeTask's own image."""
+    pull_request: PullRequest | None = None
+    """The pull requests of this Batch. Its fields replace those of the WorkspaceConfig's
+    pullRequest, one by one."""
 
 
 class Batch(KubeModel):

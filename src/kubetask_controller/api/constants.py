@@ -131,7 +131,7 @@ class Reason(StrEnum):
 
     # Failed, a task
     AGENT_ERROR = "AgentError"  # the agent ended with an exit code other than 0
-    RATE_LIMITED = "RateLimited"  # the agent says that its model took no more requests
+    RATE_LIMITED = "RateLimited"  # the agent's model, or a git host, took no more requests
     NO_CHANGES = "NoChanges"  # the agent says there was nothing to do, and that it should fail
     REFUSED = "Refused"  # the agent says that its model declined the work
     OOM_KILLED = "OOMKilled"  # a container used more memory than its limit
@@ -140,6 +140,8 @@ class Reason(StrEnum):
     EVICTED = "Evicted"  # the cluster took the Pod away: eviction, preemption, a lost node
     JOB_LOST = "JobLost"  # somebody deleted the Job; the agent may have acted already
     CANCELLED = "Cancelled"  # spec.cancel, for a run too
+    BRANCH_EXISTS = "BranchExists"  # the server has the branch that the agent was to work on
+    PUSH_REJECTED = "PushRejected"  # the server refuses what the agent did; its commits are kept
     CLONE_FAILED = "CloneFailed"  # a repository or a branch could not be cloned
     WORKSPACE_ERROR = "WorkspaceError"  # the workspace could not be prepared for another reason
     NAME_CONFLICT = "NameConflict"  # an object of another owner bears the name that ours would have
@@ -181,13 +183,22 @@ FAILED_REASONS: Final = frozenset(
 )
 PREPARATION_REASONS: Final = (
     Reason.CLONE_FAILED,
+    Reason.BRANCH_EXISTS,
+    Reason.RATE_LIMITED,
+    Reason.OOM_KILLED,
     Reason.WORKSPACE_ERROR,
     Reason.CONTEXT_NOT_FOUND,
     Reason.INVALID_SPEC,
     Reason.TOO_LARGE,
 )
 """Reasons that the init container may give in its termination message."""
-AGENT_REASONS: Final = (Reason.RATE_LIMITED, Reason.NO_CHANGES, Reason.REFUSED)
+AGENT_REASONS: Final = (
+    Reason.RATE_LIMITED,
+    Reason.NO_CHANGES,
+    Reason.REFUSED,
+    Reason.BRANCH_EXISTS,
+    Reason.PUSH_REJECTED,
+)
 """Reasons that an agent may give as the ``reason`` of its result, when it fails."""
 REASONS_BY_PHASE: Final = {
     Phase.PENDING: PENDING_REASONS,
@@ -229,6 +240,8 @@ DEFAULT_SERVICE_ACCOUNT: Final = "kubetask-agent"
 DEFAULT_BACKOFF_LIMIT: Final = 0
 """Agents are not idempotent: a second start may open a second pull request."""
 DEFAULT_URL_TEMPLATE: Final = "https://github.com/{org}/{repo}.git"
+DEFAULT_GIT_TIMEOUT_SECONDS: Final = 1800
+"""How long one git command may take."""
 DEFAULT_AUTHOR_NAME: Final = "KubeTask"
 DEFAULT_AUTHOR_EMAIL: Final = "kubetask@localhost"
 
@@ -243,6 +256,9 @@ VOLUME_FILES: Final = "files"
 VOLUME_TMP: Final = "tmp"
 VOLUME_HOME: Final = "home"
 VOLUME_GIT_CREDENTIALS: Final = "git-credentials"
+VOLUME_GIT_HOST_PREFIX: Final = "git-host-"
+"""Followed by the position of the entry in ``spec.git.hosts``."""
+VOLUME_GIT_SIGNING: Final = "git-signing"
 VOLUME_CA_BUNDLE: Final = "ca-bundle"
 VOLUME_CREDENTIAL_PREFIX: Final = "credential-"
 """Followed by the position of the entry in ``spec.credentials`` of the WorkspaceConfig."""
@@ -250,6 +266,9 @@ VOLUME_CREDENTIAL_PREFIX: Final = "credential-"
 MOUNT_WORKSPACE: Final = "/workspace"
 MOUNT_FILES: Final = "/kubetask/files"
 MOUNT_GIT_CREDENTIALS: Final = "/kubetask/git"
+MOUNT_GIT_HOSTS: Final = "/kubetask/git-hosts"
+"""Below it, by the name of the host: the credentials of an entry of ``spec.git.hosts``."""
+MOUNT_GIT_SIGNING: Final = "/kubetask/git-signing"
 MOUNT_CA_BUNDLE: Final = "/kubetask/ca"
 CA_BUNDLE_FILE: Final = f"{MOUNT_CA_BUNDLE}/ca.crt"
 MOUNT_TMP: Final = "/tmp"
@@ -300,8 +319,9 @@ RESERVED_ENV: Final = (
 )
 """Variables a WorkspaceConfig may not set: the controller does."""
 
-BRANCH_PREFIX: Final = "kubetask/"
-"""Branches of agents are ``kubetask/<run>-<index>`` and ``kubetask/<task>-<suffix>``."""
+BRANCH_TEMPLATE_RUN: Final = "kubetask/{run}-{index}-{id}"
+BRANCH_TEMPLATE_TASK: Final = "kubetask/{task}-{id}"
+"""Branches of agents where no template is set."""
 
 # Limits ------------------------------------------------------------------------------------------
 

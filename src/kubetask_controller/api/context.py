@@ -91,6 +91,13 @@ class File(KubeModel):
     """Where the content comes from."""
 
 
+HostName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=40, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+]
+"""Name of an entry of a WorkspaceConfig's ``git.hosts``."""
+
+
 class Repository(KubeModel):
     """A git repository, cloned into the task's working directory."""
 
@@ -126,8 +133,11 @@ class Repository(KubeModel):
         ]
         | None
     ) = None
-    """Branch to start from. Default: the repository's default branch. The agent works on a branch
-    of its own."""
+    """Branch, tag or commit to start from. Default: the repository's default branch. The agent
+    works on a branch of its own."""
+    host: HostName | None = None
+    """Entry of git.hosts in the WorkspaceConfig that the repository comes from. Default: the host
+    of git.urlTemplate."""
 
 
 class Context(KubeModel):

@@ -6,9 +6,11 @@ it, as JSON, to the file that ``KUBETASK_MANIFEST`` names. It holds names, paths
 file's content, never a secret. Version 1 is added to and never changed.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, NamedTuple
+from urllib.parse import quote, unquote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
@@ -66,9 +68,14 @@ class ManifestRepository(ManifestModel):
     """A repository of the task.
 
     Attributes:
-        branch: where to start from; empty for the repository's default branch.
+        branch: branch, tag or commit to start from; empty for the repository's default branch.
         url: where to clone from, without credentials.
         path: folder below the task's folder.
+        host: name of the entry of `hosts`; empty for the first.
+        base: branch that the work is for; the init container finds it out, as all that follows.
+        base_commit: newest commit of the base when the task began.
+        existing: tip of the task's branch at the server when the task began; empty where there
+            was none.
     """
 
     org: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=ORG_PATTERN)]
@@ -76,6 +83,66 @@ class ManifestRepository(ManifestModel):
     branch: Annotated[str, StringConstraints(max_length=244, pattern=f"^$|{BRANCH_PATTERN}")] = ""
     url: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=URL_PATTERN)]
     path: Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_inside)]
+    host: str = ""
+    base: str = ""
+    base_commit: str = ""
+    existing: str = ""
+
+
+class ManifestHost(ManifestModel):
+    """A git host.
+
+    Attributes:
+        name: as repositories call it; empty for that of ``git.urlTemplate``.
+        url_template: what the URLs of its repositories are made from.
+        provider: kind of the host, for its API; empty where the name of the host tells.
+        api_url: of its API; empty for the provider's own.
+        credentials: folder of the credentials in the container; None where there are none.
+    """
+
+    name: str = ""
+    url_template: str
+    provider: str = ""
+    api_url: Annotated[str, Field(alias="apiURL")] = ""
+    credentials: str | None = None
+
+
+class Checkout(ManifestModel):
+    """What of a repository is brought into the workspace, and what becomes of the work.
+
+    Attributes:
+        depth: commits to fetch; 0 for all.
+        sparse: folders to check out; none for all.
+        on_branch_exists: what to do where the server has the task's branch already.
+        commit_message: template; empty for the default.
+        signing: folder of the key to sign with, in the agent's container.
+        run_hooks: let the repository's hooks run.
+        timeout_seconds: of a git command.
+    """
+
+    depth: int = 0
+    sparse: tuple[str, ...] = ()
+    submodules: bool = False
+    lfs: bool = False
+    on_branch_exists: Literal["Fail", "Replace", "Continue"] = "Fail"
+    commit_message: str = ""
+    sign_off: bool = False
+    signing: str | None = None
+    run_hooks: bool = False
+    timeout_seconds: int = c.DEFAULT_GIT_TIMEOUT_SECONDS
+
+
+class ManifestPullRequest(ManifestModel):
+    """The pull request that is wanted; the fields are those of ``spec.pullRequest``."""
+
+    title: str = ""
+    body: str = ""
+    base: str = ""
+    draft: bool = False
+    labels: tuple[str, ...] = ()
+    reviewers: tuple[str, ...] = ()
+    assignees: tuple[str, ...] = ()
+    auto_merge: Literal["", "Merge", "Squash", "Rebase"] = ""
 
 
 class Author(ManifestModel):
@@ -96,6 +163,9 @@ class TaskManifest(ManifestModel):
         ca_bundle: path of a PEM file in the container, None for the image's own authorities.
         credentials: folder of the git credentials in the container, None where there are none.
         partial: leave out the contents of earlier commits where the server can; git fetches one when it is asked for it.
+        hosts: where repositories come from, the one of ``git.urlTemplate`` first.
+        checkout: how they are checked out.
+        pull_request: the pull requests that are wanted; None for none.
         secret_paths: files and folders in the agent's container that hold secrets, so that a log can mask them.
     """
 
@@ -112,6 +182,9 @@ class TaskManifest(ManifestModel):
     ca_bundle: str | None = None
     credentials: str | None = None
     partial: bool = False
+    hosts: tuple[ManifestHost, ...] = ()
+    checkout: Checkout = Checkout()
+    pull_request: ManifestPullRequest | None = None
     secret_paths: tuple[str, ...] = ()
 
 
@@ -121,23 +194,29 @@ class RepositoryName(NamedTuple):
     org: str
     repo: str
     branch: str
+    host: str = ""
 
 
 def repository_url(template: str, *, org: str, repo: str) -> str:
-    """The URL that a WorkspaceConfig's ``urlTemplate`` gives for a repository."""
-    return template.replace("{org}", org).replace("{repo}", repo)
+    """The URL that a ``urlTemplate`` gives for a repository, with spaces percent-encoded."""
+    names = {"{org}": _encoded(org), "{repo}": _encoded(repo)}
+    return re.sub(r"\{(org|repo)\}", lambda x: names[x[0]], template)
+
+
+def _encoded(name: str) -> str:
+    return quote(name, safe="/~%!()'+,&")
 
 
 def repository_paths(names: Sequence[RepositoryName]) -> list[str]:
     """The folder of each repository below the task's folder.
 
     ``<repo>`` where that is clear, else ``<org>/<repo>`` for all of them, else with the branch
-    too. All have the same form, so that no folder lies inside another.
+    too, else with the host before. All have the same form, so that no folder lies inside another.
 
     Raises:
         ValueError: two of them are the same repository and branch.
     """
-    for form in (_short, _with_org, _with_branch):
+    for form in (_short, _with_org, _with_branch, _with_host):
         paths = [form(name) for name in names]
         if len({path.lower() for path in paths}) == len(paths):
             return paths
@@ -146,13 +225,17 @@ def repository_paths(names: Sequence[RepositoryName]) -> list[str]:
 
 
 def _short(name: RepositoryName) -> str:
-    return name.repo
+    return unquote(name.repo)
 
 
 def _with_org(name: RepositoryName) -> str:
-    return f"{name.org.replace('/', '-')}/{name.repo}"
+    return f"{unquote(name.org).replace('/', '-')}/{unquote(name.repo)}"
 
 
 def _with_branch(name: RepositoryName) -> str:
     branch = name.branch.replace("/", "-")
     return f"{_with_org(name)}@{branch}" if branch else _with_org(name)
+
+
+def _with_host(name: RepositoryName) -> str:
+    return f"{name.host}/{_with_branch(name)}" if name.host else _with_branch(name)

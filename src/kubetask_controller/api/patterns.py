@@ -11,8 +11,15 @@ BRANCH_PATTERN = (
 )
 """git's rules for a ref name (git-check-ref-format), and no leading dash, so that none is an
 option."""
-ORG_PATTERN = r"^~?[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
-REPO_PATTERN = r"^\.?[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+_ESCAPED = r"%(20|[89A-Fa-f][0-9A-Fa-f])"
+"""A space or a byte of UTF-8, as a browser's address line shows it."""
+_NAME_FIRST = rf"([A-Za-z0-9_]|{_ESCAPED})"
+_NAME_LAST = rf"([A-Za-z0-9_.+)!'-]|{_ESCAPED})"
+_NAME = rf"{_NAME_FIRST}(([A-Za-z0-9_ .+&()!',-]|{_ESCAPED})*{_NAME_LAST})?"
+ORG_PATTERN = rf"^~?{_NAME}(/{_NAME})*$"
+REPO_PATTERN = rf"^\.?{_NAME}$"
+"""Spaces and some marks are in names at Azure DevOps. A URL gets them percent-encoded, and what is
+percent-encoded already stays as it is."""
 _PART = r"\.?[^./\x00-\x1f\x7f\\]+(\.[^./\x00-\x1f\x7f\\]+)*\.?"
 FILE_NAME_PATTERN = rf"^{_PART}(/{_PART})*$"
 """A relative path without ``..``, of which no part is empty or ``.``."""
@@ -43,3 +50,15 @@ send the credentials elsewhere. A file's path begins with a literal folder and h
 an empty part nor ``%``, by which it would come to lie in a folder that is refused."""
 URL_PATTERN = rf"^({_remote(f'{_URL_CHAR}+')}|file:///{_URL_CHAR}+)$"
 """What a template becomes."""
+
+API_URL_PATTERN = rf"^https?://[A-Za-z0-9.-]+(:{PORT_PATTERN})?(/[A-Za-z0-9._~%/-]*)?$"
+"""A URL without user, query and fragment."""
+_PLACEHOLDER = r"\{(run|index|task|namespace|id)\}"
+_TEMPLATE_CHARS = rf"({_BRANCH_CHARS}|{_PLACEHOLDER})"
+BRANCH_TEMPLATE_PATTERN = (
+    rf"^({_BRANCH_FIRST}|{_PLACEHOLDER}){_TEMPLATE_CHARS}*(\.{_TEMPLATE_CHARS}+)*"
+    rf"(/{_TEMPLATE_CHARS}+(\.{_TEMPLATE_CHARS}+)*)*$"
+)
+"""A branch with placeholders."""
+SPARSE_PATTERN = r"^[^/\x00-\x1f\x7f\\!*?\[\]-][^\x00-\x1f\x7f\\*?\[\]]*$"
+"""A folder below a repository; no pattern, and nothing that could be an option."""

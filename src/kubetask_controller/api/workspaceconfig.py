@@ -15,7 +15,7 @@ from kubetask_controller.api.common import (
     PositiveCount,
     ShortText,
 )
-from kubetask_controller.api.git import GitSettings
+from kubetask_controller.api.git import GitSettings, PullRequest
 from kubetask_controller.api.pod import (
     EnvFromSource,
     EnvName,
@@ -222,6 +222,10 @@ class WorkspaceConfigSpec(KubeModel):
     """The volume for repositories and the tasks' folders. Default: an emptyDir."""
     git: GitSettings | None = None
     """Where repositories come from and who commits."""
+    pull_request: PullRequest | None = None
+    """Open a pull request for what the agent has pushed. Implies --commit and --push of
+    kubetask-agent, and needs git credentials that are shared with the agent. Default: a branch is
+    pushed where the agent is asked to, and nothing more."""
     max_concurrent_tasks: PositiveCount | None = None
     """How many tasks that use this WorkspaceConfig may run at once, over all BatchRuns and Tasks.
     The others wait with reason Queued. Choose it by what the agent's API key allows. Default: no

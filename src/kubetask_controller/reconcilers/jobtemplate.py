@@ -1,13 +1,16 @@
 """The desired Job of a task: a pure function of the owner, the snapshot and the WorkspaceConfig."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.manifest import (
     Author,
+    Checkout,
     ManifestFile,
+    ManifestHost,
+    ManifestPullRequest,
     ManifestRepository,
     RepositoryName,
     TaskManifest,
@@ -33,6 +36,7 @@ class Template:
         config_name: its name.
         images: images from the controller's flags.
         inline: where inline texts are found: content key → ConfigMap.
+        batch: the spec of the Batch, or the batchSpec, whose pullRequest overrides that of `config`.
     """
 
     owner: Owner
@@ -42,18 +46,18 @@ class Template:
     config_name: str
     images: Images
     inline: Mapping[str, str]
+    batch: JSON = field(default_factory=dict)
 
     def job(self, task_contexts: list[JSON], index: int | None) -> JSON:
         """The Job of task ``index`` of a run, or of a Task where the index is None."""
         owner = self.owner
         if index is None:
             job_name = names.task_job_name(owner.name, owner.uid)
-            task_name, branch = owner.name, f"{owner.name}-{names.task_suffix(owner.uid)}"
+            task_name = owner.name
         else:
             job_name = names.run_job_name(owner.name, owner.uid, index)
-            task_name, branch = names.run_task_name(owner.name, index), f"{owner.name}-{index}"
-        branch = c.BRANCH_PREFIX + names.shortened(branch, owner.uid, limit=names.MAX_BRANCH)
-        task = _Task(index, task_name, branch, task_contexts)
+            task_name = names.run_task_name(owner.name, index)
+        task = _Task(index, task_name, self._branch(task_name, index), task_contexts)
         labels, annotations = self._labels(task), self._annotations(task)
         return {
             "apiVersion": "batch/v1",
@@ -87,6 +91,24 @@ class Template:
                 },
             },
         }
+
+    def _branch_template(self, index: int | None) -> str:
+        default = c.BRANCH_TEMPLATE_TASK if index is None else c.BRANCH_TEMPLATE_RUN
+        return (self.config.get("git") or {}).get("branchTemplate") or default
+
+    def _branch(self, task_name: str, index: int | None) -> str:
+        owner = self.owner
+        values = {
+            "{run}": owner.name,
+            "{index}": "0" if index is None else str(index),
+            "{task}": task_name,
+            "{namespace}": owner.namespace,
+            "{id}": names.task_suffix(owner.uid),
+        }
+        branch = self._branch_template(index)
+        for name, value in values.items():
+            branch = branch.replace(name, value)
+        return names.shortened(branch, owner.uid, limit=names.MAX_BRANCH)
 
     def _labels(self, task: "_Task") -> dict[str, str]:
         labels = {
@@ -136,10 +158,20 @@ class Template:
     def _manifest(self, task: "_Task", task_id: str) -> TaskManifest:
         git = self.config.get("git") or {}
         credentials = git.get("credentials") or {}
-        template = git.get("urlTemplate") or c.DEFAULT_URL_TEMPLATE
+        hosts = _hosts(git)
+        templates = {x.name: x.url_template for x in hosts}
         found = contexts.repositories(task.contexts)
+        for x in found:
+            if x.get("host", "") not in templates:
+                raise ValueError(
+                    f"repository {x['org']}/{x['repo']}: host {x['host']} is no entry of git.hosts"
+                    " in the WorkspaceConfig: add it there, or correct repository.host"
+                )
         paths = repository_paths(
-            [RepositoryName(x["org"], x["repo"], x.get("branch", "")) for x in found]
+            [
+                RepositoryName(x["org"], x["repo"], x.get("branch", ""), x.get("host", ""))
+                for x in found
+            ]
         )
         # The API server has validated what these are made of, so they are not validated again for each task.
         return TaskManifest.model_construct(
@@ -155,8 +187,9 @@ class Template:
                     org=x["org"],
                     repo=x["repo"],
                     branch=x.get("branch", ""),
-                    url=repository_url(template, org=x["org"], repo=x["repo"]),
+                    url=repository_url(templates[x.get("host", "")], org=x["org"], repo=x["repo"]),
                     path=path,
+                    host=x.get("host", ""),
                 )
                 for x, path in zip(found, paths, strict=True)
             ),
@@ -167,10 +200,45 @@ class Template:
             partial=git.get(
                 "partialClone", not credentials or bool(credentials.get("shareWithAgent"))
             ),
-            secret_paths=tuple(
-                x["mountPath"] for x in self.config.get("credentials") or () if x.get("mountPath")
+            hosts=hosts,
+            checkout=self._checkout(git, task),
+            pull_request=self._pull_request(),
+            secret_paths=(
+                *(
+                    x["mountPath"]
+                    for x in self.config.get("credentials") or ()
+                    if x.get("mountPath")
+                ),
+                *((c.MOUNT_GIT_SIGNING,) if git.get("signing") else ()),
             ),
         )
+
+    def _checkout(self, git: JSON, task: "_Task") -> Checkout:
+        unique = "{id}" in self._branch_template(task.index)
+        repeated = bool(self.spec.get("backoffLimit") or self.spec.get("maxDisruptions"))
+        return Checkout.model_construct(
+            depth=git.get("depth", 0),
+            sparse=tuple(git.get("sparsePaths") or ()),
+            submodules=git.get("submodules", False),
+            lfs=git.get("lfs", False),
+            # A branch of that name can only be of an earlier attempt of this task.
+            on_branch_exists=git.get("onBranchExists")
+            or ("Continue" if unique and repeated else "Fail"),
+            commit_message=git.get("commitMessage", ""),
+            sign_off=git.get("signOff", False),
+            signing=c.MOUNT_GIT_SIGNING if git.get("signing") else None,
+            run_hooks=git.get("runHooks", False),
+            timeout_seconds=git.get("timeoutSeconds", c.DEFAULT_GIT_TIMEOUT_SECONDS),
+        )
+
+    def _pull_request(self) -> ManifestPullRequest | None:
+        given = [self.config.get("pullRequest"), self.batch.get("pullRequest")]
+        if all(x is None for x in given):
+            return None
+        merged: JSON = {}
+        for x in given:
+            merged |= x or {}
+        return ManifestPullRequest.model_validate(merged)
 
     def _sources(self, task_contexts: list[JSON]) -> list[JSON]:
         """The sources of the projected volume: one a file, in order."""
@@ -198,6 +266,27 @@ class _Task:
     name: str
     branch: str
     contexts: list[JSON]
+
+
+def _hosts(git: JSON) -> tuple[ManifestHost, ...]:
+    """The host of ``git.urlTemplate``, and those of ``git.hosts``."""
+    first = ManifestHost.model_construct(
+        url_template=git.get("urlTemplate") or c.DEFAULT_URL_TEMPLATE,
+        provider=git.get("provider", ""),
+        api_url=git.get("apiURL", ""),
+        credentials=c.MOUNT_GIT_CREDENTIALS if git.get("credentials") else None,
+    )
+    others = (
+        ManifestHost.model_construct(
+            name=x["name"],
+            url_template=x["urlTemplate"],
+            provider=x.get("provider", ""),
+            api_url=x.get("apiURL", ""),
+            credentials=f"{c.MOUNT_GIT_HOSTS}/{x['name']}" if x.get("credentials") else None,
+        )
+        for x in git.get("hosts") or ()
+    )
+    return first, *others
 
 
 def _manifest_file(file: JSON) -> ManifestFile:

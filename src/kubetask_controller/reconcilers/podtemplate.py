@@ -103,6 +103,7 @@ def _workspace_container(git: JSON, images: Images, work: Work) -> JSON:
     if git.get("credentials"):
         mounts.append(_mount(c.VOLUME_GIT_CREDENTIALS, c.MOUNT_GIT_CREDENTIALS, read_only=True))
         env.append({"name": c.ENV_GIT_CREDENTIALS, "value": c.MOUNT_GIT_CREDENTIALS})
+    mounts += _host_mounts(git, shared_only=False)
     if git.get("caBundle"):
         mounts.append(_mount(c.VOLUME_CA_BUNDLE, c.MOUNT_CA_BUNDLE, read_only=True))
     container: JSON = {
@@ -126,6 +127,9 @@ def _agent_container(config: JSON, images: Images, work: Work) -> JSON:
     if (git.get("credentials") or {}).get("shareWithAgent"):
         mounts.append(_mount(c.VOLUME_GIT_CREDENTIALS, c.MOUNT_GIT_CREDENTIALS, read_only=True))
         env.append({"name": c.ENV_GIT_CREDENTIALS, "value": c.MOUNT_GIT_CREDENTIALS})
+    mounts += _host_mounts(git, shared_only=True)
+    if git.get("signing"):
+        mounts.append(_mount(c.VOLUME_GIT_SIGNING, c.MOUNT_GIT_SIGNING, read_only=True))
     if git.get("caBundle"):
         mounts.append(_mount(c.VOLUME_CA_BUNDLE, c.MOUNT_CA_BUNDLE, read_only=True))
         given = {x["name"] for x in config.get("env") or ()}
@@ -146,6 +150,20 @@ def _agent_container(config: JSON, images: Images, work: Work) -> JSON:
         if config.get(key):
             container[key] = config[key]
     return container
+
+
+def _host_mounts(git: JSON, *, shared_only: bool) -> list[JSON]:
+    """The credentials of further git hosts: all of them, or those that the agent gets too."""
+    return [
+        _mount(
+            f"{c.VOLUME_GIT_HOST_PREFIX}{position}",
+            f"{c.MOUNT_GIT_HOSTS}/{host['name']}",
+            read_only=True,
+        )
+        for position, host in enumerate(git.get("hosts") or ())
+        if (credentials := host.get("credentials"))
+        and (credentials.get("shareWithAgent") or not shared_only)
+    ]
 
 
 def _give_credential(credential: JSON, position: int, env: list[JSON], mounts: list[JSON]) -> None:
@@ -173,6 +191,13 @@ def _volumes(config: JSON, work: Work) -> list[JSON]:
     if git.get("credentials"):
         secret = {"secretName": git["credentials"]["secretRef"]["name"], "defaultMode": mode}
         volumes.append({"name": c.VOLUME_GIT_CREDENTIALS, "secret": secret})
+    for position, host in enumerate(git.get("hosts") or ()):
+        if host.get("credentials"):
+            secret = {"secretName": host["credentials"]["secretRef"]["name"], "defaultMode": mode}
+            volumes.append({"name": f"{c.VOLUME_GIT_HOST_PREFIX}{position}", "secret": secret})
+    if git.get("signing"):
+        secret = {"secretName": git["signing"]["secretRef"]["name"], "defaultMode": mode}
+        volumes.append({"name": c.VOLUME_GIT_SIGNING, "secret": secret})
     if git.get("caBundle"):
         volumes.append(
             {"name": c.VOLUME_CA_BUNDLE, "projected": {"sources": [_ca_source(git["caBundle"])]}}
