@@ -146,6 +146,7 @@ class Reason(StrEnum):
     WORKSPACE_ERROR = "WorkspaceError"  # the workspace could not be prepared for another reason
     NAME_CONFLICT = "NameConflict"  # an object of another owner bears the name that ours would have
     INVALID_SPEC = "InvalidSpec"  # what admission let pass and still cannot be run
+    SECRET_NOT_ALLOWED = "SecretNotAllowed"  # a file's Secret is not in allowedSecrets
     TOO_LARGE = "TooLarge"  # more than an object or a ConfigMap can hold
 
     # Failed, a run

@@ -187,6 +187,16 @@ class WorkspaceConfigSpec(KubeModel):
         Annotated[list[Credential], Field(max_length=64, json_schema_extra=list_map("name"))] | None
     ) = None
     """Secrets that the agent is given as variables or files. The controller never reads them."""
+    allowed_secrets: (
+        Annotated[
+            list[ObjectName],
+            Field(max_length=256, json_schema_extra={"x-kubernetes-list-type": "set"}),
+        ]
+        | None
+    ) = None
+    """Secrets that files of tasks may come from (secretKeyRef). A task that names another one
+    fails with reason SecretNotAllowed. An empty list allows none. Default: every Secret of the
+    namespace, so that whoever may create Tasks can read them all through an agent."""
     resources: ResourceRequirements | None = None
     """What the agent's container asks for and may use."""
     node_selector: Labels | None = None
