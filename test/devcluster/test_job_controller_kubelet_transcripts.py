@@ -8,18 +8,28 @@ from typing import Any
 import pytest
 from controllers_lab import JOBS, PODS, Lab, follow, job, load, open_lab, timeless
 from devcluster.apiserver.errors import StatusError
-from devcluster.apiserver.local import RESOURCEQUOTAS, SERVICEACCOUNTS
+from devcluster.apiserver.local import GVR, RESOURCEQUOTAS, SERVICEACCOUNTS
 from devcluster.storage import Event
 
 Object = dict[str, Any]
-CASES = load("pods.jsonl")
+CASES = [*load("pods.jsonl"), *load("pods-with-init.jsonl")]
 NAMESPACE = "case"
+LIMITRANGES = GVR("", "v1", "limitranges")
+QUOTAS = {
+    "quota of zero Pods": {"pods": "0"},
+    "quota on cpu and memory: init container without resources, agent with": dict.fromkeys(
+        ("limits.cpu", "limits.memory", "requests.cpu", "requests.memory"), "2Gi"
+    ),
+    "quota on cpu is used up, later there is room": {"limits.cpu": "50m"},
+}
 # Recorded times are rounded to a tenth; where a Pod's change and a sync fall together, the change came first.
 EARLY = 0.04
 TICK = 0.001
 # A kubelet removes a Pod so long after it wrote its end; a finalizer may keep it for longer.
-KUBELET_REMOVES = 0.8
+KUBELET_REMOVES = 0.75
 AFTER_THE_LAST = 0.5
+# From a change of a Pod to the look at its Job.
+SYNC = 1.0
 
 
 def unix(stamp: str) -> float:
@@ -66,10 +76,15 @@ class Replay:
         events = [each for each in self.case["pod_watch"] if each["name"] == recorded]
         status: Object = {}
         changed = self.lab.elapsed
+        deletion = None
         for index, event in enumerate(events[1:]):
             delay = max(event["at"] - events[0]["at"] - EARLY, 0.01) + index * TICK
             when = self.lab.elapsed + delay
-            if event["type"] == "DELETED":
+            deleted, before = event.get("deletionTimestamp"), deletion
+            deletion = deleted
+            if deleted and not before and self._deleted_by_people():
+                self.lab.at(when, self._do(new, self._delete))
+            if event["type"] == "DELETED" or (before and deleted != before):
                 self.lab.at(
                     min(when, changed + KUBELET_REMOVES), self._do(new, self.lab.remove_pod)
                 )
@@ -91,6 +106,14 @@ class Replay:
 
         return write
 
+    def _deleted_by_people(self) -> bool:
+        return self.case["note"].startswith(("agent evicted", "evicted, ", "running agent's Pod"))
+
+    def _delete(self, pod: Object) -> None:
+        grace = 0 if "by force" in self.case["note"] else None
+        name = pod["metadata"]["name"]
+        self.lab.client.delete(PODS, NAMESPACE, name, grace_period_seconds=grace)
+
     def _do(self, made: Object, act: Callable[[Object], None]) -> Callable[[], None]:
         def run() -> None:
             pod = self.lab.get(PODS, NAMESPACE, made["metadata"]["name"])
@@ -101,15 +124,19 @@ class Replay:
 
     def normal(self, status: Object) -> Object:
         """A status of ours as the recording would have it: its uids by the order of Pods, without lastProbeTime."""
-        return normalised(status, self.uids)
+        return normalised(status, self.uids, self.made)
 
 
-def normalised(status: Object, uids: list[str]) -> Object:
+def normalised(status: Object, uids: list[str], names: dict[str, str] | None = None) -> Object:
+    """`names` are ours and those that the recording has in their place."""
     status = dict(status)
     status["conditions"] = [
         {key: value for key, value in each.items() if key != "lastProbeTime"}
         for each in status.get("conditions") or ()
     ]
+    for ours, recorded in (names or {}).items():
+        for each in status["conditions"]:
+            each["message"] = each["message"].replace(f"/{ours} ", f"/{recorded} ")
     waiting = status.get("uncountedTerminatedPods") or {}
     status["uncountedTerminatedPods"] = {
         key: [uids.index(uid) if uid in uids else uid for uid in each]
@@ -172,6 +199,14 @@ def people(lab: Lab, case: Object) -> None:
         lab.at(9.8, suspend(False))
     elif note == "Job deleted in the background while its Pod runs":
         lab.at(0.8, lambda: lab.client.delete(JOBS, NAMESPACE, "run-task-0"))
+    elif note == "Job suspended before it has a Pod, then resumed":
+        lab.at(4.0 - EARLY, suspend(False))
+    elif note.startswith("Job suspended while the agent runs after its init container"):
+        lab.at(2.8 - EARLY, suspend(True))
+    elif note == "quota on cpu is used up, later there is room":
+        lab.at(10.0, lambda: limit_cpu(lab, "500m"))
+    elif note.startswith(("agent evicted", "evicted, ")):
+        pass  # Replay deletes each Pod at its time
     elif "deleted by hand" in note or "evicted" in note:
         lab.at(0.8, delete_pod)
     elif note == "ServiceAccount appears after 5 s":
@@ -192,14 +227,29 @@ def prepare(lab: Lab, case: Object) -> None:
     if "restricted Pod Security Standard" in case["note"]:
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     lab.namespace(NAMESPACE, labels)
-    if case["note"] == "quota of zero Pods":
+    hard = QUOTAS.get(case["note"])
+    if hard is not None:
         body = {
             "apiVersion": "v1",
             "kind": "ResourceQuota",
             "metadata": {"name": "q"},
-            "spec": {"hard": {"pods": "0"}},
+            "spec": {"hard": hard},
         }
         lab.client.create(RESOURCEQUOTAS, NAMESPACE, body)
+    if case["note"] == "LimitRange with a maximum below what is asked for":
+        limit = {"type": "Container", "max": {"memory": "256Mi"}}
+        body = {
+            "apiVersion": "v1",
+            "kind": "LimitRange",
+            "metadata": {"name": "l"},
+            "spec": {"limits": [limit]},
+        }
+        lab.client.create(LIMITRANGES, NAMESPACE, body)
+
+
+def limit_cpu(lab: Lab, limit: str) -> None:
+    change = {"spec": {"hard": {"limits.cpu": limit}}}
+    lab.client.patch(RESOURCEQUOTAS, NAMESPACE, "q", change)
 
 
 def length(case: Object) -> float:
@@ -207,7 +257,10 @@ def length(case: Object) -> float:
     last = max(each["at"] for each in (*case["job_watch"], *case["pod_watch"]))
     failed = [each for each in case["events"] if each["reason"] == "FailedCreate"]
     tries = sum(each["count"] for each in failed)
-    return max(last + AFTER_THE_LAST, 2.0 ** (tries - 1) - 1 + AFTER_THE_LAST if tries else 0)
+    return max(
+        last + SYNC + AFTER_THE_LAST if last else 0,
+        2.0 ** (tries - 1) - 1 + AFTER_THE_LAST if tries else 0,
+    )
 
 
 def job_events(case: Object) -> list[tuple[str, str, str, int]]:

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from controllers_lab import JOBS, job, open_lab
-from devcluster.apiserver.local import NAMESPACES
+from devcluster.apiserver.local import NAMESPACES, PODS
 from devcluster.controllers.job import backoff, indexes, policy
 from devcluster.controllers.job import pods as podlib
 from devcluster.controllers.workqueue import WorkQueue
+from devcluster.node.podsubresources import PodSubresources
 
 Object = dict[str, Any]
 
@@ -32,6 +33,47 @@ def ended(*codes: int, init: bool = False, name: str = "p") -> Object:
         "metadata": {"name": name, "namespace": "team"},
         "status": {"phase": "Failed", field: containers},
     }
+
+
+async def test_a_pod_elsewhere_that_names_a_job_as_its_owner_counts_for_nothing() -> None:
+    async with open_lab("team-a", "team-b") as lab:
+        lab.client.create(JOBS, "team-a", job("j"))
+        await lab.pass_time(2)
+        real = lab.pod("team-a", "j")
+        references = real["metadata"]["ownerReferences"]
+        forged = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "forged", "labels": {}, "ownerReferences": references},
+            "spec": {"containers": [{"name": "agent", "image": "x"}]},
+        }
+        lab.end_pod(lab.client.create(PODS, "team-b", forged))
+        lab.run_pod(real)
+        await lab.pass_time(3)
+        status = lab.client.get(JOBS, "team-a", "j")["status"]
+        assert (status["active"], status.get("succeeded"), status.get("conditions")) == (
+            1,
+            None,
+            None,
+        )
+
+
+async def test_a_pod_that_is_deleted_before_it_has_a_node_fails_at_last() -> None:
+    async with open_lab("team") as lab:
+        rule = {
+            "action": "FailJob",
+            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+        }
+        made = job("j")
+        made["spec"]["podFailurePolicy"] = {"rules": [rule]}
+        lab.client.create(JOBS, "team", made)
+        await lab.pass_time(2)
+        PodSubresources(lab.registry).evict("team", lab.pod("team", "j")["metadata"]["name"])
+        await lab.pass_time(10)
+        assert lab.client.get(JOBS, "team", "j")["status"]["terminating"] == 1
+        await lab.pass_time(15)
+        conditions = lab.client.get(JOBS, "team", "j")["status"]["conditions"]
+        assert [each["reason"] for each in conditions] == ["PodFailurePolicy"] * 2
 
 
 def with_rules(*rules: Object) -> Object:

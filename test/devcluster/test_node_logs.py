@@ -71,7 +71,7 @@ async def test_a_container_must_be_named_where_there_are_several(lab: Lab) -> No
     await lab.ended("p")
     assert await lab.get_log("p") == (
         400,
-        "a container name must be specified for pod p, choose one of: [one two] or one of the init containers: [init]",
+        "a container name must be specified for pod p, choose one of: [init one two]",
     )
     assert await lab.get_log("p", container="none") == (
         400,

@@ -290,10 +290,22 @@ def _repeated(items: list[Any]) -> bool:
     return any(item in items[:index] for index, item in enumerate(items))
 
 
+_PATTERN_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
+
+
 @lru_cache(maxsize=1024)
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    r"""A Go (RE2) pattern in Python's syntax: `\z` and named groups differ."""
-    return re.compile(pattern.replace(r"\z", r"\Z"), re.ASCII)
+    r"""A Go (RE2) pattern in Python's syntax.
+
+    In RE2 `$` is the end of the text, in Python also the place before a line feed at the end; RE2 writes `\z`, Python `\Z`.
+    With the flag `m` both mean the end of a line.
+    """
+    end = "$" if pattern.startswith(("(?m", "(?im", "(?sm")) else r"\Z"
+
+    def translate(token: re.Match[str]) -> str:
+        return {"$": end, r"\z": r"\Z"}.get(token.group(), token.group())
+
+    return re.compile(_PATTERN_TOKEN.sub(translate, pattern), re.ASCII)
 
 
 def _has_format(form: str, value: str) -> bool:
@@ -311,8 +323,8 @@ def _bytes(value: str) -> bool:
     return True
 
 
-_DURATION = re.compile(r"^-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$|^0$")
-_DATE = re.compile(r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")
+_DURATION = re.compile(r"^-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+\Z|^0\Z")
+_DATE = re.compile(r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])\Z")
 _FORMATS: dict[str, Any] = {
     "date-time": parse_time,
     "date": _DATE.match,
@@ -324,9 +336,9 @@ _FORMATS: dict[str, Any] = {
     "ip": ipaddress.ip_address,
     "cidr": ipaddress.ip_network,
     "uri": lambda value: urlsplit(value).scheme,
-    "email": lambda value: re.match(r"^[^@\s]+@[^@\s]+$", value),
+    "email": lambda value: re.match(r"^[^@\s]+@[^@\s]+\Z", value),
     "hostname": lambda value: re.match(
-        r"^[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*\.?$",
+        r"^[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*\.?\Z",
         value,
     ),
 }

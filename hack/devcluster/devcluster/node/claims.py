@@ -78,6 +78,15 @@ class Claims:
     def _bind(self, claim: Object) -> None:
         metadata, spec = claim["metadata"], claim["spec"]
         named = spec.get("volumeName")
+        if not named and spec.get("storageClassName") == "":
+            self._client.record_event(
+                claim,
+                type="Normal",
+                reason="FailedBinding",
+                message="no persistent volumes available for this claim and no storage class is set",
+                component="persistentvolume-controller",
+            )
+            return
         volume = (
             self._client.find(PERSISTENTVOLUMES, None, named) if named else self._provision(claim)
         )

@@ -14,7 +14,7 @@ from devcluster.apiserver import quantity
 
 Object = dict[str, Any]
 
-_SUBSCRIPT = re.compile(r"^metadata\.(annotations|labels)\['(.*)'\]$")
+_SUBSCRIPT = re.compile(r"^metadata\.(annotations|labels)\['(.*)'\]\Z")
 _REFERENCE = re.compile(r"\$\$|\$\(([^()]*)\)")
 
 

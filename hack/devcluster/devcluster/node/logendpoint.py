@@ -145,9 +145,8 @@ def choose_container(pod: Object, wanted: str) -> str:
         return wanted
     if len(mains) == 1:
         return str(mains[0])
-    more = f" or one of the init containers: [{' '.join(inits)}]" if inits else ""
     raise bad_request(
-        f"a container name must be specified for pod {name}, choose one of: [{' '.join(mains)}]{more}"
+        f"a container name must be specified for pod {name}, choose one of: [{' '.join([*inits, *mains])}]"
     )
 
 

@@ -71,6 +71,7 @@ class PodState:
     inits: list[ContainerState]
     mains: list[ContainerState]
     sandbox: bool = False
+    sandbox_stopped: bool = False
     final: bool = False
     terminating: bool = False
     failure: tuple[str, str] | None = None

@@ -80,7 +80,8 @@ def phase(state: PodState) -> str:
             waiting += 1
     if (pending or waiting) and not state.final:
         return "Pending"
-    if running:
+    sidecars = any(each.running for each in state.inits if each.kind is Kind.SIDECAR)
+    if running or (sidecars and not state.final):
         return "Running"
     return _ended_phase(state, stopped == succeeded and not waiting)
 
@@ -124,8 +125,9 @@ def _shown_phase(state: PodState, computed: str, old: Object) -> str:
 
 def _conditions(state: PodState, computed: str) -> list[Object]:
     readiness = _readiness(state, computed)
+    sandbox = state.sandbox and not (state.final or state.sandbox_stopped)
     conditions: list[Object] = [
-        {"type": "PodReadyToStartContainers", "status": _flag(state.sandbox and not state.final)},
+        {"type": "PodReadyToStartContainers", "status": _flag(sandbox)},
         _initialized(state, computed),
         {"type": "Ready", **readiness},
         {"type": "ContainersReady", **readiness},
@@ -150,11 +152,7 @@ def _readiness(state: PodState, computed: str) -> Object:
 def _initialized(state: PodState, computed: str) -> Object:
     if computed == "Succeeded":
         return {"type": "Initialized", "status": "True", "reason": "PodCompleted"}
-    incomplete = [
-        each.name
-        for each in state.inits
-        if not (each.ready or (each.kind is Kind.SIDECAR and (each.terminated or each.last_state)))
-    ]
+    incomplete = [each.name for each in state.inits if not each.ready]
     if not incomplete or any(each.container_id for each in state.mains):
         return {"type": "Initialized", "status": "True"}
     message = f"containers with incomplete status: {_names(incomplete)}"
@@ -210,16 +208,36 @@ def _container_status(each: ContainerState) -> Object:
 
 
 def _allocated(spec: Object) -> Object:
-    """What the Pod's containers request in sum; limits count where nothing is requested."""
-    total: dict[str, Decimal] = {}
-    texts: dict[str, str] = {}
-    for each in spec["containers"]:
+    """What the Pod requests: containers and sidecars in sum, or what one init container needs where that is more.
+
+    Limits count where nothing is requested.
+    """
+    inits = spec.get("initContainers") or ()
+    sidecars = [each for each in inits if each.get("restartPolicy") == "Always"]
+    together = _sum_of([*spec["containers"], *sidecars])
+    for position, each in enumerate(inits):
+        if each in sidecars:
+            continue
+        before = [other for other in inits[:position] if other in sidecars]
+        for name, (amount, text) in _sum_of([*before, each]).items():
+            if name not in together or amount > together[name][0]:
+                together[name] = (amount, text)
+    return {
+        name: text or quantity.canonical(f"{amount:f}") for name, (amount, text) in together.items()
+    }
+
+
+def _sum_of(containers: Sequence[Object]) -> dict[str, tuple[Decimal, str]]:
+    """By resource the sum, and its text where one container alone requests it."""
+    total: dict[str, tuple[Decimal, str]] = {}
+    for each in containers:
         resources = each.get("resources") or {}
         wanted = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
         for name, text in wanted.items():
-            texts[name] = text if name not in total else ""
-            total[name] = total.get(name, Decimal(0)) + quantity.parse(text)
-    return {name: texts[name] or quantity.canonical(f"{total[name]:f}") for name in total}
+            before = total.get(name)
+            amount = quantity.parse(text) + (before[0] if before else 0)
+            total[name] = (amount, "" if before else text)
+    return total
 
 
 def qos_class(spec: Object) -> str:

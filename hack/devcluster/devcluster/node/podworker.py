@@ -74,6 +74,9 @@ class PodWorker:
         self._ending: Ending | None = None
         self._asked = asyncio.Event()
         self._deadline: asyncio.TimerHandle | None = None
+        self._silent = False
+        self._all_tried = asyncio.Event()
+        self._failed_once: set[str] = set()
 
     # --- what happens to it from outside
 
@@ -181,13 +184,24 @@ class PodWorker:
                 await self._run_mains()
             for task in sidecars:
                 task.cancel()
-        await self._stop_sidecars()
+        if sidecars:
+            await self._end_with_sidecars()
         self.close()
 
     async def _run_mains(self) -> None:
+        """Start one after the other; the status is written when each of them was tried."""
+        mains = self.state.mains
         async with asyncio.TaskGroup() as group:
-            for each in self.state.mains:
-                group.create_task(self._run(each, asyncio.Event()))
+            self._silent = len(mains) > 1
+            for each in mains:
+                tried = asyncio.Event()
+                group.create_task(self._run(each, tried))
+                await tried.wait()
+            if self._silent:
+                await asyncio.sleep(timing.SETTLE_SECONDS)
+                self._silent = False
+                self.write()
+            self._all_tried.set()
 
     async def _mount(self) -> None:
         """Set up the volumes, each failure told and tried again later."""
@@ -212,20 +226,30 @@ class PodWorker:
     # --- one container
 
     async def _run(self, container: ContainerState, started: asyncio.Event) -> None:
-        """Run a container until it has ended for good."""
-        while True:
-            begun = self._context.clock.monotonic()
-            if await self._start(container):
+        """Run a container until it has ended for good. `started`: it runs, or, of an ordinary container, it was tried."""
+        try:
+            while True:
+                begun = self._context.clock.monotonic()
+                if await self._start(container, started):
+                    started.set()
+                    assert container.process is not None
+                    end = await asyncio.shield(container.process.exited)
+                    if end.seconds > timing.SEEN_SECONDS:
+                        await self._seen(container)
+                    self._ended(container, end)
+                if not self._restarts(container):
+                    return
                 started.set()
-                assert container.process is not None
-                end = await asyncio.shield(container.process.exited)
-                self._ended(container, end)
-            if not self._restarts(container):
-                return
+                await self._wait_to_restart(container, self._context.clock.monotonic() - begun)
+        finally:
             started.set()
-            await self._wait_to_restart(container, self._context.clock.monotonic() - begun)
 
-    async def _start(self, container: ContainerState) -> bool:
+    async def _seen(self, container: ContainerState) -> None:
+        """A container that ran for a while is shown as running, also where the next one takes long to start."""
+        if container.kind is Kind.MAIN:
+            await self._all_tried.wait()
+
+    async def _start(self, container: ContainerState, tried: asyncio.Event) -> bool:
         """Start it, however often that has to be tried. False when its program cannot be run."""
         context = self._context
         while True:
@@ -234,6 +258,8 @@ class PodWorker:
                 config = context.containers.configure(self.state, container, image, self._folders)
                 break
             except WaitingError as error:
+                if container.kind is Kind.MAIN:
+                    tried.set()
                 await self._wait_for(container, error)
         if container.attempt >= 0:
             container.last_state = container.state if container.terminated else container.last_state
@@ -255,10 +281,14 @@ class PodWorker:
     async def _wait_for(self, container: ContainerState, error: WaitingError) -> None:
         """Tell why a container is not made, and wait until it is to be tried again."""
         image = error.reason != "CreateContainerConfigError"
-        self._show_waiting(
-            container, error.reason, error.message, error.reason if image else error.message
-        )
+        told = f"Error: {error.reason if image else error.message}"
+        self._context.tell(self.state, "Warning", "Failed", told, container)
         clock = self._context.clock
+        if self._shows_later(container):
+            await clock.pause(timing.RESYNC_SECONDS)
+            self._show_waiting(container, error.reason, error.message)
+            return
+        self._show_waiting(container, error.reason, error.message)
         if error.reason != "ErrImagePull":
             await clock.pause(timing.RESYNC_SECONDS)
             return
@@ -267,13 +297,21 @@ class PodWorker:
         message = f'Back-off pulling image "{container.spec["image"]}"'
         self._context.tell(self.state, "Normal", "BackOff", message, container)
         why = f"{message}: ErrImagePull: {error.message}"
-        self._show_waiting(container, "ImagePullBackOff", why, "ImagePullBackOff")
+        self._context.tell(self.state, "Warning", "Failed", "Error: ImagePullBackOff", container)
+        self._show_waiting(container, "ImagePullBackOff", why)
         await clock.pause(delay - timing.RESYNC_SECONDS)
 
-    def _show_waiting(
-        self, container: ContainerState, reason: str, message: str, told: str
-    ) -> None:
-        self._context.tell(self.state, "Warning", "Failed", f"Error: {told}", container)
+    def _shows_later(self, container: ContainerState) -> bool:
+        """Whether the status shows a failure only when it is tried again: the first one after init containers.
+
+        A kubelet writes why a container waits when it next looks at the Pod. Without init containers the new sandbox
+        makes it look at once; after them nothing does, and until then only an Event has the reason.
+        """
+        first = container.name not in self._failed_once
+        self._failed_once.add(container.name)
+        return first and container.kind is Kind.MAIN and bool(self.state.inits)
+
+    def _show_waiting(self, container: ContainerState, reason: str, message: str) -> None:
         if container.terminated:
             container.last_state = container.state
         container.state = {"waiting": {"reason": reason, "message": message}}
@@ -329,20 +367,31 @@ class PodWorker:
         """End it with its grace period, from wherever it is."""
         state = self.state
         state.terminating = True
+        self._silent = False
+        initialized = all(each.ready for each in state.inits)
         self._tell_deadline(times=2)
         self.write()
         self._stopper.begin(self._grace())
         first = [each for each in state.containers if each.kind is not Kind.SIDECAR]
         await asyncio.gather(*(self._stop(each) for each in first))
         await self._stop_sidecars()
-        self._mark_lost()
+        if initialized:
+            self._mark_lost()
         self.close()
         self._tell_deadline(times=2)
 
+    async def _end_with_sidecars(self) -> None:
+        """All others have ended: stop the sidecars, and tell their end at once."""
+        self._stopper.begin(self._grace())
+        self._silent = True
+        await self._stop_sidecars()
+        self._silent = False
+        if all(each.terminated for each in self.state.mains):
+            self.state.sandbox_stopped = True
+            self.write()
+
     async def _stop_sidecars(self) -> None:
         """Restartable init containers end last, in the reverse of their order."""
-        if not self.state.terminating:
-            self._stopper.begin(self._grace())
         for each in reversed(self.state.inits):
             if each.kind is Kind.SIDECAR:
                 await self._stop(each)
@@ -357,11 +406,10 @@ class PodWorker:
         self._ended(container, end)
 
     def _mark_lost(self) -> None:
-        """What never ran counts as failed once the Pod's initialization was over (status_manager.go, TerminatePod)."""
-        if all(each.ready or each.terminated for each in self.state.inits):
-            for each in self.state.mains:
-                if each.terminated is None:
-                    each.state = termination.lost()
+        """What never ran counts as failed where the Pod's initialization was over (status_manager.go, TerminatePod)."""
+        for each in self.state.mains:
+            if each.terminated is None:
+                each.state = termination.lost()
 
     def close(self) -> None:
         """Nothing of the Pod runs any more: write its last status."""
@@ -376,6 +424,8 @@ class PodWorker:
 
     def write(self) -> None:
         """Write the Pod's status if it changed and the Pod is still there."""
+        if self._silent:
+            return
         context, uid = self._context, self.state.pod["metadata"]["uid"]
 
         def change(current: Object) -> Object | None:

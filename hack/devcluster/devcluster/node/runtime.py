@@ -28,10 +28,14 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a container ended. `code` is 128 + the signal if one killed it; `oom`: it went over its memory limit."""
+    """How a container ended, after `seconds`.
+
+    `code` is 128 + the signal if one killed it; `oom`: it went over its memory limit.
+    """
 
     code: int
     oom: bool = False
+    seconds: float = 0.0
 
 
 class Launcher:
@@ -142,7 +146,9 @@ class Process:
                 elif "failed" in message:
                     failure = message["failed"]
                 elif "exited" in message:
-                    self.exited.set_result(Exit(message["exited"], message["oom"]))
+                    self.exited.set_result(
+                        Exit(message["exited"], message["oom"], message["seconds"])
+                    )
                 self._wake()
         writer.close()
         with suppress(ConnectionError):

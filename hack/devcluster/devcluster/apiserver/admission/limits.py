@@ -51,7 +51,7 @@ def _fill(pod: Object, limit: Object) -> None:
     spec = pod["spec"]
     defaults = (
         ("request", "requests", _default_requests(limit)),
-        ("limit", "limits", limit.get("default") or {}),
+        ("limit", "limits", _default_limits(limit)),
     )
     for title, containers in (
         ("container", spec["containers"]),
@@ -72,9 +72,15 @@ def _fill(pod: Object, limit: Object) -> None:
         annotations[ANNOTATION] = "LimitRanger plugin set: " + "; ".join(said)
 
 
+def _default_limits(limit: Object) -> dict[str, str]:
+    """What a LimitRange gives a container as limits: its maximum where it names no default (SetDefaults_LimitRangeItem)."""
+    return {**(limit.get("max") or {}), **(limit.get("default") or {})}
+
+
 def _default_requests(limit: Object) -> dict[str, str]:
-    """A LimitRange's own default: limits stand in for requests that it does not name."""
-    return {**(limit.get("default") or {}), **(limit.get("defaultRequest") or {})}
+    """Its defaults for requests: the limits, else the minimum, stand in for what it does not name."""
+    own = limit.get("defaultRequest") or {}
+    return {**(limit.get("min") or {}), **_default_limits(limit), **own}
 
 
 def _problems(pod: Object, limit: Object) -> list[str]:

@@ -159,7 +159,9 @@ class JobController(QueueController):
             raise result.error
 
     def _pods_of(self, job: Object) -> list[Object]:
-        keys = sorted(self._pods.get(job["metadata"]["uid"], ()))
+        """The Pods of its own namespace: a reference to an owner elsewhere counts for nothing."""
+        namespace, known = job["metadata"]["namespace"], self._pods.get(job["metadata"]["uid"], ())
+        keys = sorted(each for each in known if each[0] == namespace)
         found = (self.client.find(PODS, *key) for key in keys)
         return [pod for pod in found if pod is not None]
 

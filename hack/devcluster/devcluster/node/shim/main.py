@@ -3,7 +3,7 @@
 Standard input: a line of JSON, the `Config`, then one line of JSON per order: {"signal": number}. Its end
 means that the node is gone: the container is killed. Standard output, a line of JSON each: {"started": pid}
 or {"failed": why}, {"log": true} when the log has grown (may be left out), and last {"exited": code, "oom":
-bool}. The code is 128 + the signal for a container that was killed.
+bool, "seconds": from its start to its end}. The code is 128 + the signal for a container that was killed.
 
 The container's first process is number 1 of its own process namespace: when it ends, the kernel kills all
 that it has left.
@@ -15,6 +15,7 @@ import json
 import os
 import select
 import signal
+import time
 from typing import Any, TypedDict
 
 from . import linux
@@ -61,13 +62,17 @@ class _Shim:
             os.waitpid(self._pid, 0)
             _tell(failed=failure)
             return
+        started = time.monotonic()
         _tell(started=self._pid)
         limit = MemoryLimit(self._pid, self._config["memory"]) if self._config["memory"] else None
         status = self._keep(limit)
+        seconds = time.monotonic() - started
         self._drain()
         code = os.waitstatus_to_exitcode(status)
         _tell(
-            exited=code if code >= 0 else SIGNALED - code, oom=limit is not None and limit.exceeded
+            exited=code if code >= 0 else SIGNALED - code,
+            oom=limit is not None and limit.exceeded,
+            seconds=seconds,
         )
 
     def _start(self) -> str:
