@@ -69,14 +69,27 @@ class Namespace:
         prefix = Path(sys.base_prefix)
         if not prefix.is_relative_to("/usr"):
             lines.append(f"ro\t{prefix}\t{prefix}")
-        lines += [f"{'rw' if rw else 'ro'}\t{source}\t{target}" for source, target, rw in self.binds]
+        lines += [
+            f"{'rw' if rw else 'ro'}\t{source}\t{target}" for source, target, rw in self.binds
+        ]
         (self.room / "binds").write_text("\n".join(lines) + "\n")
         unshare = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
         own = {"BINDS": str(self.room / "binds"), "READ_ONLY": str(int(self.read_only))}
         own |= {"RUN_AS": str(self.uid), "PATH": SYSTEM_PATH}
         inner = ["env", "-i", f"--chdir={cwd}", *(f"{k}={v}" for k, v in environ.items())]
         return subprocess.Popen(
-            [*unshare, "--propagation", "private", "sh", "-c", _ENTER, "sh", str(root), *inner, *command],
+            [
+                *unshare,
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                _ENTER,
+                "sh",
+                str(root),
+                *inner,
+                *command,
+            ],
             env=own,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

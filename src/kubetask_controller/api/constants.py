@@ -134,6 +134,8 @@ class Reason(StrEnum):
     RATE_LIMITED = "RateLimited"  # the agent's model, or a git host, took no more requests
     NO_CHANGES = "NoChanges"  # the agent says there was nothing to do, and that it should fail
     REFUSED = "Refused"  # the agent says that its model declined the work
+    IDLE_TIMEOUT = "IdleTimeout"  # the agent printed nothing for agent.idleTimeoutSeconds
+    MAX_TURNS_EXCEEDED = "MaxTurnsExceeded"  # the agent needed more turns than agent.maxTurns
     OOM_KILLED = "OOMKilled"  # a container used more memory than its limit
     TIMED_OUT = "TimedOut"  # activeDeadlineSeconds passed
     PENDING_TIMEOUT = "PendingTimeout"  # pendingDeadlineSeconds passed before a container ran
@@ -152,6 +154,7 @@ class Reason(StrEnum):
     # Failed, a run
     TASKS_FAILED = "TasksFailed"  # all tasks ended, at least one of them failed
     MAX_FAILURES_EXCEEDED = "MaxFailuresExceeded"  # more tasks failed than maxFailures allows
+    BUDGET_EXCEEDED = "BudgetExceeded"  # the reported costs reached maxCostUSD
 
 
 PENDING_REASONS: Final = frozenset(
@@ -197,6 +200,10 @@ AGENT_REASONS: Final = (
     Reason.RATE_LIMITED,
     Reason.NO_CHANGES,
     Reason.REFUSED,
+    Reason.IDLE_TIMEOUT,
+    Reason.MAX_TURNS_EXCEEDED,
+    Reason.BUDGET_EXCEEDED,
+    Reason.INVALID_SPEC,
     Reason.BRANCH_EXISTS,
     Reason.PUSH_REJECTED,
 )
@@ -240,6 +247,8 @@ DEFAULT_AGENT_IMAGE: Final = "quay.io/zhaoxue/kubetask-agent:latest"
 DEFAULT_SERVICE_ACCOUNT: Final = "kubetask-agent"
 DEFAULT_BACKOFF_LIMIT: Final = 0
 """Agents are not idempotent: a second start may open a second pull request."""
+DEFAULT_MAX_RETRY_WAIT_SECONDS: Final = 300
+"""How long an agent may wait for a model that takes no requests."""
 DEFAULT_URL_TEMPLATE: Final = "https://github.com/{org}/{repo}.git"
 DEFAULT_GIT_TIMEOUT_SECONDS: Final = 1800
 """How long one git command may take."""

@@ -145,6 +145,27 @@ class ManifestPullRequest(ManifestModel):
     auto_merge: Literal["", "Merge", "Squash", "Rebase"] = ""
 
 
+class ManifestAgent(ManifestModel):
+    """How kubetask-agent runs a tool; the fields are those of ``spec.agent``. 0 and empty are unset.
+
+    Attributes:
+        max_cost_usd: a decimal number.
+        secret_env: variables of the agent's container that come from Secrets.
+        secret_env_prefixes: of variables that come from whole Secrets; an empty one stands for
+            every variable that is not in `plain_env`.
+        plain_env: variables of the agent's container that come from elsewhere.
+    """
+
+    model: str = ""
+    max_turns: int = 0
+    max_cost_usd: Annotated[str, Field(alias="maxCostUSD")] = ""
+    idle_timeout_seconds: int = 0
+    max_retry_wait_seconds: int = c.DEFAULT_MAX_RETRY_WAIT_SECONDS
+    secret_env: tuple[str, ...] = ()
+    secret_env_prefixes: tuple[str, ...] = ()
+    plain_env: tuple[str, ...] = ()
+
+
 class Author(ManifestModel):
     """Who commits."""
 
@@ -166,6 +187,7 @@ class TaskManifest(ManifestModel):
         hosts: where repositories come from, the one of ``git.urlTemplate`` first.
         checkout: how they are checked out.
         pull_request: the pull requests that are wanted; None for none.
+        agent: how the tool is run, and which of its variables are secret.
         secret_paths: files and folders in the agent's container that hold secrets, so that a log can mask them.
     """
 
@@ -185,6 +207,7 @@ class TaskManifest(ManifestModel):
     hosts: tuple[ManifestHost, ...] = ()
     checkout: Checkout = Checkout()
     pull_request: ManifestPullRequest | None = None
+    agent: ManifestAgent = ManifestAgent()
     secret_paths: tuple[str, ...] = ()
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.affinity import Affinity, Labels
@@ -146,6 +146,51 @@ class WorkspaceVolume(KubeModel):
     """A fresh volume for each task. This is the default."""
 
 
+class AgentSettings(KubeModel):
+    """How the entry point of the agent images, kubetask-agent, runs its tool."""
+
+    model: (
+        Annotated[
+            str,
+            StringConstraints(
+                min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][^\s\x00-\x1f]*$"
+            ),
+        ]
+        | None
+    ) = None
+    """Model, as the tool spells it: sonnet, gemini-3-pro, gpt-5, openai/gpt-5. Default: the tool's
+    own."""
+    max_turns: PositiveCount | None = None
+    """How many times the agent may call its model; for codex, how many tools it may use. A task
+    that needs more fails with reason MaxTurnsExceeded. Default: no limit."""
+    max_cost_usd: Annotated[
+        Annotated[
+            int | str,
+            WithJsonSchema(
+                {
+                    "anyOf": [{"type": "integer"}, {"type": "string"}],
+                    "maxLength": 16,
+                    "pattern": r"^[0-9]{1,7}(\.[0-9]{1,6})?$",
+                    "x-kubernetes-int-or-string": True,
+                }
+            ),
+        ]
+        | None,
+        Field(alias="maxCostUSD"),
+    ] = None
+    """What a task may cost, in US dollars, such as 5 or "7.50". One that costs more fails with reason
+    BudgetExceeded. Only claude and opencode tell their cost while they run; with another tool a
+    task that has this limit fails with reason InvalidSpec before its agent starts. Default: no
+    limit."""
+    idle_timeout_seconds: PositiveCount | None = None
+    """How long the agent may print nothing. Then the task fails with reason IdleTimeout. A tool
+    prints nothing while a command of its runs. Default: no limit."""
+    max_retry_wait_seconds: PositiveCount | None = None
+    """How long the agent may wait for a model that takes no requests, in all of its tries. Then the
+    task fails with reason RateLimited, at once where the server asks for a longer wait. Default:
+    300"""
+
+
 class WorkspaceConfigSpec(KubeModel):
     """The environment of tasks."""
 
@@ -167,6 +212,9 @@ class WorkspaceConfigSpec(KubeModel):
     """Entrypoint of the agent's container. Default: that of the image."""
     args: Annotated[list[LongText], Field(max_length=256, json_schema_extra=ATOMIC)] | None = None
     """Arguments of the entrypoint. Default: those of the image."""
+    agent: AgentSettings | None = None
+    """Model, limits and timeouts of the tool that kubetask-agent runs. Other entry points do not
+    read it."""
     env: (
         Annotated[
             list[EnvVar],

@@ -8,6 +8,7 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.manifest import (
     Author,
     Checkout,
+    ManifestAgent,
     ManifestFile,
     ManifestHost,
     ManifestPullRequest,
@@ -203,6 +204,7 @@ class Template:
             hosts=hosts,
             checkout=self._checkout(git, task),
             pull_request=self._pull_request(),
+            agent=self._agent(),
             secret_paths=(
                 *(
                     x["mountPath"]
@@ -211,6 +213,25 @@ class Template:
                 ),
                 *((c.MOUNT_GIT_SIGNING,) if git.get("signing") else ()),
             ),
+        )
+
+    def _agent(self) -> ManifestAgent:
+        given, env = self.config.get("agent") or {}, self.config.get("env") or ()
+        secret = {x["name"] for x in env if "secretKeyRef" in (x.get("valueFrom") or {})}
+        credentials = {x["env"] for x in self.config.get("credentials") or () if x.get("env")}
+        return ManifestAgent.model_construct(
+            model=given.get("model", ""),
+            max_turns=given.get("maxTurns", 0),
+            max_cost_usd=str(given.get("maxCostUSD", "")),
+            idle_timeout_seconds=given.get("idleTimeoutSeconds", 0),
+            max_retry_wait_seconds=given.get(
+                "maxRetryWaitSeconds", c.DEFAULT_MAX_RETRY_WAIT_SECONDS
+            ),
+            secret_env=tuple(sorted(secret | credentials)),
+            secret_env_prefixes=tuple(
+                x.get("prefix", "") for x in self.config.get("envFrom") or () if "secretRef" in x
+            ),
+            plain_env=tuple(sorted({x["name"] for x in env} - secret)),
         )
 
     def _checkout(self, git: JSON, task: "_Task") -> Checkout:

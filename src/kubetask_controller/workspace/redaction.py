@@ -1,27 +1,50 @@
-"""Keeps secrets out of what is shown: logs, messages, results."""
+"""Keeps secrets out of everything that leaves a task: log, transcript, messages, results, commits.
 
+A secret is masked whole and in pieces. Agents stream an answer as events of a few characters each, so no single line may
+hold the secret: ``Pieces`` follows a text over the lines that carry it. Of a secret that is cut into pieces at most
+``MIN_PIECE - 1`` characters at its start remain.
+"""
+
+import base64
 import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 MASK = "***"
 MIN_LENGTH = 6
 """Shorter values are not masked: they would blacken half of every log, and are no secrets worth the name."""
+MIN_PIECE = 4
+"""Characters of a secret's start at the end of a text from which on they are masked, whatever follows."""
+MAX_ENCODED = 4096
+"""Characters of a secret whose encodings are masked too."""
+MAX_FILE_BYTES = 1 << 20
+"""The most that a Secret holds."""
+_MAX_PATHS = 4096
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|(^|_)PAT$", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+_ASSIGNED = re.compile(r"^\s*(?:export\s+)?[\w./:@-]+\s*(?:=|:\s)\s*(\S.*?)\s*$")
+_SPACE = re.compile(r"\s+")
 
 
 class Redactor:
     """Masks known values, and user information in URLs."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        plain = {x.strip() for text in secrets for x in (text, *text.splitlines())}
-        # Agents that print JSON print what is escaped in it.
-        values = plain | {json.dumps(x)[1:-1] for x in plain}
-        wanted = sorted((x for x in values if len(x) >= MIN_LENGTH), key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, wanted))) if wanted else None
+        whole = {x.strip() for x in secrets}
+        lines = {y.strip() for x in whole for y in x.splitlines()}
+        found = {x for x in whole | lines if len(x) >= MIN_LENGTH}
+        # Programs print them as they encode them: in JSON, in URLs, as the base64 of "user:password".
+        encoded = {y for x in found for y in _escaped(x)}
+        encoded |= {y for x in found if "\n" not in x and len(x) <= MAX_ENCODED for y in _base64(x)}
+        self._values = sorted(found | encoded, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, self._values))) if self._values else None
+        squeezed = {_SPACE.sub("", x) for x in found}
+        wanted = sorted((x for x in squeezed if len(x) >= 2 * MIN_LENGTH), key=len, reverse=True)
+        self._squeezed = re.compile("|".join(map(re.escape, wanted))) if wanted else None
 
     def __call__(self, text: str) -> str:
         """The text without secrets."""
@@ -29,33 +52,189 @@ class Redactor:
             text = self._pattern.sub(MASK, text)
         return _USERINFO.sub("", text) if "://" in text else text
 
+    def prose(self, text: str) -> str:
+        """The text without secrets, also where white space was put between their characters."""
+        text = self(text)
+        if self._squeezed is None:
+            return text
+        places = [i for i, x in enumerate(text) if not x.isspace()]
+        together = "".join(text[i] for i in places)
+        for match in reversed(list(self._squeezed.finditer(together))):
+            text = text[: places[match.start()]] + MASK + text[places[match.end() - 1] + 1 :]
+        return text
+
+    def tree(self, value: Any) -> Any:
+        """A JSON value without secrets in its texts and names."""
+        if isinstance(value, str):
+            return self.prose(value)
+        if isinstance(value, Mapping):
+            return {self(str(k)): self.tree(v) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.tree(x) for x in value]
+        return value
+
+    def pieces(self) -> "Pieces":
+        """A reader of one stream of lines."""
+        return Pieces(self, self._values, self._pattern)
+
+
+class Pieces:
+    """Masks secrets in a stream of lines, also where a secret is spread over several of them.
+
+    Lines that are JSON objects carry texts by their path (``message.content[].text``); each path is one continuous text,
+    and so are the lines that are not JSON.
+    """
+
+    def __init__(
+        self, redact: Redactor, values: Sequence[str], pattern: re.Pattern[str] | None
+    ) -> None:
+        self._redact = redact
+        self._pattern = pattern
+        self._longest = max(map(len, values), default=0)
+        self._short = {x[:n] for x in values for n in range(1, MIN_PIECE)}
+        self._by_head: dict[str, list[str]] = {}
+        for value in values:
+            self._by_head.setdefault(value[:MIN_PIECE], []).append(value)
+        heads = "|".join(map(re.escape, self._by_head))
+        self._heads = re.compile(f"(?=({heads}))")
+        self._tails: dict[tuple[str, ...], str] = {}
+
+    def __call__(self, line: str) -> str:
+        """A line, with or without its line feed, without secrets."""
+        if self._pattern is None:
+            return self._redact(line)
+        body, end = (line[:-1], "\n") if line.endswith("\n") else (line, "")
+        value = _object(body)
+        if value is None:
+            return self._redact(self._mask((), body)) + end
+        masked = self._walk((), value)
+        if masked != value:
+            body = json.dumps(masked, ensure_ascii=False, separators=(",", ":"))
+        return self._redact(body) + end
+
+    def _walk(self, path: tuple[str, ...], value: Any) -> Any:
+        if isinstance(value, str):
+            return self._mask((*path, ""), value)
+        if isinstance(value, dict):
+            return {self._redact(k): self._walk((*path, k), v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self._walk((*path, "[]"), x) for x in value]
+        return value
+
+    def _mask(self, path: tuple[str, ...], text: str) -> str:
+        assert self._pattern is not None
+        before = self._tails.pop(path, "")
+        whole = before + text
+        spans = [x.span() for x in self._pattern.finditer(whole)]
+        start = self._open_end(whole, spans[-1][1] if spans else 0)
+        if start < len(whole):
+            if len(self._tails) >= _MAX_PATHS:
+                self._tails.clear()
+            self._tails[path] = whole[start:]
+            if len(whole) - start >= MIN_PIECE:
+                spans.append((start, len(whole)))
+        shown, at = [], len(before)
+        for first, last in spans:
+            if last > at:
+                shown += [whole[at : max(first, at)], MASK]
+                at = last
+        return "".join([*shown, whole[at:]])
+
+    def _open_end(self, text: str, after: int) -> int:
+        """Where the longest end of the text begins that a secret begins with; its length where there is none."""
+        low = max(after, len(text) - self._longest + 1)
+        for match in self._heads.finditer(text, low):
+            rest = text[match.start() :]
+            if any(x.startswith(rest) for x in self._by_head[match.group(1)]):
+                return match.start()
+        for length in range(min(MIN_PIECE - 1, len(text) - low), 0, -1):
+            if text[-length:] in self._short:
+                return len(text) - length
+        return len(text)
+
 
 def secrets_in(places: Sequence[Path]) -> list[str]:
-    """The contents of these files, and of the files in these folders, as far as they can be read and are text."""
-    found = []
+    """The contents of these files, and of the files in these folders, as far as they can be read and are text.
+
+    The values in a file of assignments or JSON are listed too, for a program may print one of them alone.
+    """
+    found: list[str] = []
     for folder in places:
-        if folder.is_file():
-            with contextlib.suppress(OSError, UnicodeDecodeError):
-                found.append(folder.read_text())
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+        for path in files if folder.exists() else ():
             # Kubernetes' own ..data folders hold the same files once more.
-            if path.is_file() and not any(
-                x.startswith("..") for x in path.relative_to(folder).parts
-            ):
-                try:
-                    found.append(path.read_text())
-                except (OSError, UnicodeDecodeError):
-                    continue
+            inner = path.relative_to(folder).parts if path != folder else ()
+            if any(x.startswith("..") for x in inner) or not path.is_file():
+                continue
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                with path.open("rb") as file:
+                    text = file.read(MAX_FILE_BYTES).decode()
+                found += [text, *_values_in(text)]
     return found
 
 
 def secrets_of(environ: Mapping[str, str]) -> list[str]:
     """The values of variables that hold secrets by their names; a path or a number is none."""
-    return [
-        value
-        for name, value in environ.items()
-        if _SECRET_NAME.search(name) and not value.isdigit() and not _is_path(value)
-    ]
+    named = {k: v for k, v in environ.items() if _SECRET_NAME.search(k) and not v.isdigit()}
+    return values_of(named)
+
+
+def values_of(environ: Mapping[str, str]) -> list[str]:
+    """The values of variables that hold secrets; the path of something that is there is none."""
+    values = [x for x in environ.values() if not _is_path(x)]
+    return [y for x in values for y in (x, *_values_in(x))]
+
+
+def _values_in(text: str) -> list[str]:
+    value = _object(text)
+    if value is not None:
+        return [x for x in _leaves(value) if _may_be_secret(x)]
+    assigned = (_ASSIGNED.match(x) for x in text.splitlines())
+    return [x for m in assigned if m and _may_be_secret(x := m[1].strip("\"',;"))]
+
+
+def _leaves(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [y for x in inner for y in _leaves(x)]
+
+
+def _may_be_secret(value: str) -> bool:
+    """Whether a value inside of a secret file is worth masking alone: no link, path or word."""
+    if len(value) < MIN_LENGTH + 2 or "://" in value or value.startswith("/"):
+        return False
+    return len(value) >= 2 * MIN_LENGTH or not value.isalpha()
+
+
+def _object(text: str) -> Any:
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _escaped(value: str) -> set[str]:
+    plain = json.dumps(value, ensure_ascii=False)[1:-1]
+    go = plain.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    twice = json.dumps(plain, ensure_ascii=False)[1:-1]
+    return {plain, json.dumps(value)[1:-1], go, plain.replace("/", "\\/"), twice, quote(value, "")}
+
+
+def _base64(value: str) -> set[str]:
+    """What of the value's base64 is the same whatever stands around the value, for each of the three alignments."""
+    data, found = value.encode(), set()
+    for offset in range(3):
+        text = base64.b64encode(b"\0" * offset + data).decode().rstrip("=")
+        # A character stands for six bits: those that share some with a neighbour are left out.
+        first, last = -(-offset * 8 // 6), (offset + len(data)) * 8 // 6
+        stable = text[first:last]
+        if len(stable) >= 2 * MIN_LENGTH:
+            found |= {stable, stable.translate(str.maketrans("+/", "-_"))}
+    return found
 
 
 def _is_path(value: str) -> bool:
