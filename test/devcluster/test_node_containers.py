@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,18 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="other uids can be had by
 async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
     async with open_lab(tmp_path, api=("127.0.0.1", 6443)) as lab:
         yield lab
+
+
+@pytest.fixture
+def foreign_mount(lab: Lab, tmp_path: Path) -> Iterator[None]:
+    """A mount of the machine below the test's folder, such as a kubelet makes."""
+    foreign = tmp_path / "kubelet"
+    foreign.mkdir()
+    mount = ["mount", "-t", "tmpfs", "none", str(foreign)]
+    if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("this machine does not let root mount")
+    yield
+    subprocess.run(["umount", "--lazy", str(foreign)], check=True)
 
 
 # --- program and image
@@ -196,6 +209,40 @@ async def test_a_volume_at_a_folder_of_a_read_only_root_takes_writes(lab: Lab) -
         securityContext={"readOnlyRootFilesystem": True},
     )
     assert text == "written\nread-only\n"
+
+
+@as_root
+@pytest.mark.usefixtures("foreign_mount")
+async def test_mounts_of_the_machine_that_a_volume_hides_do_not_stop_a_read_only_root(
+    lab: Lab, tmp_path: Path
+) -> None:
+    text = await lab.output(
+        "p",
+        f"touch {tmp_path}/x && echo written; touch /etc/x 2>&- || echo read-only",
+        pod={"volumes": [{"name": "tmp", "emptyDir": {}}]},
+        volumeMounts=[{"name": "tmp", "mountPath": str(tmp_path)}],
+        securityContext={"readOnlyRootFilesystem": True},
+    )
+    assert text == "written\nread-only\n"
+
+
+@as_root
+@pytest.mark.parametrize("read_only", [True, False])
+async def test_a_program_below_a_folder_of_mode_0700_is_run_by_every_user(
+    lab: Lab, tmp_path: Path, read_only: bool
+) -> None:
+    private = tmp_path / "private"
+    (private / "checkout" / "bin").mkdir(parents=True)
+    (private / "other").mkdir()
+    private.chmod(0o700)
+    program = private / "checkout" / "bin" / "agent"
+    program.write_text(f"#!/bin/sh\nls {private}; touch {private}/x 2>&- || echo refused\n")
+    program.chmod(0o755)
+    spec = ImageSpec(entrypoint=["agent"], path=[str(program.parent)], user="1000")
+    lab.images.register("quay.io/x/y:1", spec)
+    own = {"readOnlyRootFilesystem": read_only}
+    text = await lab.output("p", "", image="quay.io/x/y:1", securityContext=own)
+    assert text == "checkout\nrefused\n"
 
 
 @as_root

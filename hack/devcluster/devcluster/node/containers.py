@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,14 +244,35 @@ def with_folders_of_the_image(mounts: list[Object], image: ImageSpec) -> list[Ob
     """`mounts`, and on top of them what the image has below their targets.
 
     An image has the machine's own file system: in a checkout below /tmp, an emptyDir at /tmp would hide the very program
-    that is to run.
+    that is to run. Below a folder that only its owner may search (mode 0700), other users could not reach it: such a
+    folder is replaced by a new one.
     """
-    hidden = [
-        {"source": folder, "target": folder, "read_only": True}
-        for folder in image.folders()
-        if any(folder.startswith(each["target"].rstrip("/") + "/") for each in mounts)
+    folders = image.folders()
+    closed = dict.fromkeys(each for each in map(_closed_folder, folders) if each)
+    added: list[Object] = [
+        {"source": "", "target": each, "read_only": False}
+        for each in closed
+        if not any(_is_below(each, mount["target"]) for mount in mounts)
     ]
-    return [*mounts, *hidden]
+    placed = [*added, *mounts]
+    placed += [
+        {"source": folder, "target": folder, "read_only": True}
+        for folder in folders
+        if any(_is_below(folder, each["target"]) for each in placed)
+    ]
+    return placed
+
+
+def _closed_folder(path: str) -> str:
+    """The outermost folder above a path that others than its owner may not search, or ''."""
+    for folder in reversed(Path(path).parents):
+        if folder.exists() and not folder.stat().st_mode & stat.S_IXOTH:
+            return str(folder)
+    return ""
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip("/") + "/")
 
 
 def _sub_path(volume: Path, sub: str) -> Path:

@@ -40,7 +40,7 @@ _UNSEEN_TYPES = frozenset(
 
 
 class Mount(TypedDict):
-    """What is to be seen in the container: `source` (a path of the machine) at `target`."""
+    """What is to be seen in the container: `source` (a path of the machine, '' for a new folder) at `target`."""
 
     source: str
     target: str
@@ -57,6 +57,7 @@ class RootFilesystem:
         self._count = 0
         self._parts: list[str] = []
         self._covered: set[str] = set()
+        self._new: list[str] = []
 
     def enter(self, mounts: list[Mount]) -> None:
         """Build it and make it this process's root. Raises OSError."""
@@ -75,16 +76,24 @@ class RootFilesystem:
         self._mount_proc()
         for each in mounts:
             mount_into(each)
-            self._covered.add(os.path.normpath(each["target"]))
+            self._note(os.path.normpath(each["target"]), new=not each["source"])
         linux.unmount(OLD_ROOT)
         os.rmdir(OLD_ROOT)
+
+    def _note(self, target: str, *, new: bool) -> None:
+        self._new = [each for each in self._new if not _within(each, {target})]
+        if new:
+            self._new.append(target)
+        self._covered.add(target)
 
     def seal(self) -> None:
         """Make all but the volumes read-only. Raises OSError."""
         for part in ("/", *self._parts):
-            # Where a volume lies over a folder of the machine, it is the volume that the path names.
-            if part not in self._covered:
+            # At or below a volume's place it is the volume that the path names, and a mount of the machine is hidden.
+            if not _within(part, self._covered):
                 linux.make_read_only(part)
+        for new in self._new:
+            linux.make_read_only(new)
 
     # --- what the machine has
 
@@ -178,12 +187,21 @@ class RootFilesystem:
 def mount_into(each: Mount) -> None:
     """Show a file or folder of the machine in the container; its mount point is made. Raises OSError."""
     source, target = OLD_ROOT + each["source"], each["target"]
+    if not each["source"]:
+        os.makedirs(target, exist_ok=True)
+        linux.mount("tmpfs", target, "tmpfs", linux.MS_NOSUID, "mode=0755")
+        return
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     else:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         _touch(target)
     linux.bind(source, target, read_only=each["read_only"])
+
+
+def _within(path: str, folders: set[str]) -> bool:
+    """Whether a path is one of the folders, or below one."""
+    return any(path == each or path.startswith(each.rstrip("/") + "/") for each in folders)
 
 
 def _mount_points() -> list[str]:
