@@ -83,6 +83,19 @@ async def test_each_verb_is_what_the_api_server_expects(client, api):
     }
 
 
+async def test_a_write_may_be_answered_with_metadata_alone(client, api):
+    await client.create(JOBS, "ns", THING, metadata_only=True)
+    await client.update(JOBS, "ns", "a", THING, metadata_only=True)
+    await client.patch(JOBS, "ns", "a", {"x": 1}, metadata_only=True)
+    await client.create(JOBS, "ns", THING)
+    partial = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+    # A server that cannot do it answers with the object.
+    assert [x.headers["Accept"] for x in api.asked] == [
+        *[f"{partial},application/json"] * 3,
+        "application/json",
+    ]
+
+
 @pytest.mark.parametrize("kind", PatchType)
 async def test_a_patch_says_what_it_is(client, api, kind):
     await client.patch(JOBS, "ns", "a", {}, patch_type=kind)

@@ -55,6 +55,9 @@ class Client:
 
     All methods raise APIStatusError when the server refuses and TransportError when there is no
     answer; both are ClientErrors. `timeout` is in seconds and covers the retries.
+
+    A write with `metadata_only` is answered with a PartialObjectMetadata, which has apiVersion, kind
+    and metadata of the object: neither side makes or reads JSON that nobody looks at.
     """
 
     def __init__(
@@ -147,11 +150,16 @@ class Client:
         subresource: str | None = None,
         name: str | None = None,
         params: Params | None = None,
+        metadata_only: bool = False,
         timeout: float = TIMEOUT,
     ) -> JSON:
-        """The object as created; `name` is needed only to create a subresource, such as a token."""
+        """The object as created, or its metadata; see ``Client``.
+
+        `name` is needed only to create a subresource, such as a token.
+        """
         path = resource.path(namespace, name, subresource)
-        return await self._call(Call("POST", path, params or {}, to_json(body)), timeout=timeout)
+        call = Call("POST", path, params or {}, to_json(body), metadata_only=metadata_only)
+        return await self._call(call, timeout=timeout)
 
     async def update(
         self,
@@ -162,11 +170,16 @@ class Client:
         *,
         subresource: str | None = None,
         params: Params | None = None,
+        metadata_only: bool = False,
         timeout: float = TIMEOUT,
     ) -> JSON:
-        """The object as replaced; a resourceVersion in the body guards against lost updates."""
+        """The object as replaced, or its metadata; see ``Client``.
+
+        A resourceVersion in the body guards against lost updates.
+        """
         path = resource.path(namespace, name, subresource)
-        return await self._call(Call("PUT", path, params or {}, to_json(body)), timeout=timeout)
+        call = Call("PUT", path, params or {}, to_json(body), metadata_only=metadata_only)
+        return await self._call(call, timeout=timeout)
 
     async def patch(
         self,
@@ -178,11 +191,19 @@ class Client:
         patch_type: PatchType = PatchType.MERGE,
         subresource: str | None = None,
         params: Params | None = None,
+        metadata_only: bool = False,
         timeout: float = TIMEOUT,
     ) -> JSON:
-        """The object as patched; APPLY needs ``fieldManager`` among the params."""
+        """The object as patched, or its metadata; see ``Client``. APPLY needs ``fieldManager`` among the params."""
         path = resource.path(namespace, name, subresource)
-        call = Call("PATCH", path, params or {}, to_json(body), patch_type.value)
+        call = Call(
+            "PATCH",
+            path,
+            params or {},
+            to_json(body),
+            patch_type.value,
+            metadata_only=metadata_only,
+        )
         return await self._call(call, timeout=timeout)
 
     async def delete(

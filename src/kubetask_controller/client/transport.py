@@ -27,6 +27,7 @@ CONNECT_TIMEOUT = 10.0
 """Seconds for TCP and TLS; an address that swallows packets must not eat a call's whole time."""
 _PIECEWISE = 256 * 1024
 """Bytes from which a body is sent in pieces."""
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 _UNLIMITED = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
 
 
@@ -43,6 +44,7 @@ class Call:
         guard: called right before it is sent, when there is a connection; may raise to prevent it.
         user_agent: in place of the client's own, if not "".
         unlimited: does not wait for the client-side limit of requests.
+        metadata_only: the answer may be a PartialObjectMetadata.
     """
 
     method: str
@@ -53,6 +55,7 @@ class Call:
     guard: Callable[[], None] | None = None
     user_agent: str = ""
     unlimited: bool = False
+    metadata_only: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -167,7 +170,7 @@ class Transport:
     def _headers(self, call: Call, authorization: str | None) -> CIMultiDict[str]:
         headers = CIMultiDict(
             {
-                "Accept": "application/json",
+                "Accept": _METADATA if call.metadata_only else "application/json",
                 # Unpacking costs more than a cluster's network saves.
                 "Accept-Encoding": "identity",
                 "User-Agent": call.user_agent or self._user_agent,
