@@ -136,7 +136,7 @@ def test_what_a_scraper_speaks_follows_what_the_controller_serves(tmp_path: Path
     overlay = config / "overlays" / "both"
     overlay.mkdir()
     text = (CONFIG / "overlays" / "monitoring" / "kustomization.yaml").read_text()
-    text += "  - ../../components/network-policy\n  - ../../components/metrics-plain\n"
+    text += "  - ../../components/metrics-plain\n"
     (overlay / "kustomization.yaml").write_text(text)
     found = objects("overlays/both", config)
     (endpoint,) = by_kind(found, "ServiceMonitor")["kubetask-controller"]["spec"]["endpoints"]
@@ -145,16 +145,24 @@ def test_what_a_scraper_speaks_follows_what_the_controller_serves(tmp_path: Path
     assert policy["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 8080}]
 
 
-@pytest.mark.parametrize("folder", ["overlays/network-policy", "overlays/tenant-network-policy"])
-def test_a_network_policy_selects_the_pods_that_it_is_for(folder: str) -> None:
+@pytest.mark.parametrize(
+    ("folder", "directions"),
+    [("default", ["Ingress"]), ("overlays/network-policy", ["Egress", "Ingress"])],
+)
+def test_a_network_policy_selects_the_controllers_pods(folder: str, directions: list[str]) -> None:
     found = objects(folder)
-    (policy,) = by_kind(found, "NetworkPolicy").values()
-    selector = policy["spec"]["podSelector"]
-    if "tenant" in folder:
-        assert selector == {"matchExpressions": [{"key": "kubetask.io/task", "operator": "Exists"}]}
-        return
+    policies = by_kind(found, "NetworkPolicy").values()
     template = by_kind(found, "Deployment")["kubetask-controller"]["spec"]["template"]
-    assert selector["matchLabels"].items() <= template["metadata"]["labels"].items()
+    for policy in policies:
+        selector = policy["spec"]["podSelector"]["matchLabels"]
+        assert selector.items() <= template["metadata"]["labels"].items()
+    assert sorted(x for policy in policies for x in policy["spec"]["policyTypes"]) == directions
+
+
+def test_a_network_policy_of_tenants_selects_the_pods_of_tasks() -> None:
+    (policy,) = by_kind(objects("overlays/tenant-network-policy"), "NetworkPolicy").values()
+    selector = policy["spec"]["podSelector"]
+    assert selector == {"matchExpressions": [{"key": "kubetask.io/task", "operator": "Exists"}]}
 
 
 def test_the_rendered_file_is_the_default() -> None:

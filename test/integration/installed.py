@@ -23,6 +23,7 @@ def installed(cluster: Cluster) -> Kubectl:
     namespace = kubectl("create", "namespace", SYSTEM, "--dry-run=client", "-o", "yaml")
     kubectl("apply", "-f", "-", stdin=namespace)
     kubectl("apply", "-k", str(ROOT / "config" / "rbac"))
+    kubectl("apply", "-k", str(ROOT / "config" / "policy"))
     return kubectl
 
 

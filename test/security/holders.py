@@ -9,7 +9,7 @@ from objects import batch, config, run, task
 
 JSON = dict[str, Any]
 KUBETASK = "/apis/kubetask.io/v1alpha1"
-PATCH = "application/merge-patch+json"
+STRATEGIC, MERGE = "application/strategic-merge-patch+json", "application/merge-patch+json"
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,17 @@ class Holder:
         url = path.replace("{ns}", self.namespace)
         if method != "GET":
             url += "?dryRun=All"
-        kind = PATCH if method == "PATCH" else "application/json"
+        kind = _patch_type(path) if method == "PATCH" else "application/json"
         try:
             self.connection.call(method, url, body, content_type=kind)
         except ApiError as error:
             return error.code
         return 200
+
+
+def _patch_type(path: str) -> str:
+    """As kubectl patches: kinds of our own have no strategic merge patch."""
+    return MERGE if path.startswith(KUBETASK) else STRATEGIC
 
 
 def holder(cluster: Cluster, namespace: str, name: str, *cluster_roles: str) -> Holder:

@@ -11,6 +11,7 @@ from .lifecycle import OwnerReferencesPermission, protect_namespaces
 from .limits import LimitRanger
 from .pods import PriorityAdmission, ServiceAccountAdmission, default_tolerations
 from .podsecurity import PodSecurity
+from .policies import AdmissionPolicies
 from .quota import QuotaAdmission
 
 __all__ = ["install"]
@@ -37,6 +38,6 @@ def install(
     ]
     if owner_references_permission:
         plugins.append(OwnerReferencesPermission(authorizer, registry.catalog))
-    plugins.append(quota)
+    plugins += [AdmissionPolicies(storage), quota]
     registry.admission.extend(plugins)
     registry.after_write.append(quota.after_write)

@@ -9,6 +9,7 @@ from .core import Data, Namespaces, Revisions, Secrets
 from .crds import Definitions
 from .jobs import CronJobs, Jobs
 from .pods import Pods
+from .policies import Bindings, Policies
 
 
 class _PathNames(Strategy):
@@ -54,6 +55,8 @@ STRATEGIES: dict[str, Strategy] = {
     "statefulsets.apps": _Generation(),
     "daemonsets.apps": _Generation(),
     "replicasets.apps": _Generation(),
+    "validatingadmissionpolicies.admissionregistration.k8s.io": Policies(),
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io": Bindings(),
 } | {
     f"{plural}.{_RBAC}": _PathNames()
     for plural in ("roles", "clusterroles", "rolebindings", "clusterrolebindings")
