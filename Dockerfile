@@ -37,7 +37,7 @@ ENTRYPOINT ["kubetask-controller"]
 FROM base AS git
 USER 0:0
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates git libnss-wrapper openssh-client \
+    && apt-get install --yes --no-install-recommends ca-certificates git git-lfs gnupg libnss-wrapper openssh-client \
     && rm -rf /var/lib/apt/lists/*
 ENV HOME=/home/agent
 RUN mkdir --mode 1777 /home/agent /workspace

@@ -12,7 +12,8 @@ import signal
 import ssl
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,6 +31,19 @@ IDENTITY = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer in place of git's. A text is shown by git as the server's words."""
+
+    status: int
+    text: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Misbehaviour = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+"""Answers a request in place of git, or returns None."""
 
 
 class GitServer:
@@ -51,8 +65,9 @@ class GitServer:
         self._runner: web.AppRunner | None = None
         self.url = ""
         self.requests: list[str] = []
-        self.failures: list[int] = []
-        """Status codes with which the next requests are answered."""
+        self.failures: list[int | Refusal] = []
+        """Status codes, or more, with which the next requests are answered."""
+        self.misbehaviour: Misbehaviour | None = None
         self.broken_transfers = 0
         """How many of the next transfers break off."""
 
@@ -79,7 +94,11 @@ class GitServer:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.path_qs}")
         if self.failures:
-            return web.Response(status=self.failures.pop(0))
+            failure = self.failures.pop(0)
+            refusal = Refusal(failure) if isinstance(failure, int) else failure
+            return web.Response(status=refusal.status, text=refusal.text, headers=refusal.headers)
+        if self.misbehaviour and (answer := await self.misbehaviour(request)):
+            return answer
         if not self._allowed(request):
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
         backend = await asyncio.create_subprocess_exec(
@@ -143,6 +162,25 @@ class GitServer:
         if "Git-Protocol" in request.headers:
             environ["GIT_PROTOCOL"] = request.headers["Git-Protocol"]
         return environ
+
+
+def endless(chunk: bytes, *, pause: float = 0.0, banner: bytes = b"") -> Misbehaviour:
+    """A server that begins as git's does, and then sends a chunk again and again."""
+
+    async def answer(request: web.Request) -> web.StreamResponse | None:
+        service = request.query.get("service", "git-upload-pack")
+        kind = "advertisement" if "info/refs" in request.path else "result"
+        response = web.StreamResponse(headers={"Content-Type": f"application/x-{service}-{kind}"})
+        await response.prepare(request)
+        await response.write(banner)
+        try:
+            while True:
+                await response.write(chunk)
+                await asyncio.sleep(pause)
+        except ConnectionResetError:
+            return response
+
+    return answer
 
 
 async def _feed(request: web.Request, stdin: asyncio.StreamWriter) -> None:

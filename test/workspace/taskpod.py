@@ -48,6 +48,7 @@ class TaskPod:
         room: where its own volumes lie.
         contexts: what the task works with.
         config: the spec of its WorkspaceConfig.
+        spec: that of its BatchRun or Task.
         index: of the task in its run; None for a Task.
         secret: the files of the git credentials.
         contents: those of the files from ConfigMaps and Secrets, by name.
@@ -56,6 +57,7 @@ class TaskPod:
     room: Path
     contexts: Sequence[JSON]
     config: JSON = field(default_factory=dict)
+    spec: JSON = field(default_factory=dict)
     index: int | None = 0
     name: str = "run"
     uid: str = UID
@@ -66,7 +68,8 @@ class TaskPod:
     def __post_init__(self) -> None:
         self.volume = self.volume or self.room / "workspace"
         self.log = self.room / "termination-log"
-        for folder in ("kubetask/files", "kubetask/git", "kubetask/ca", "home/agent", "tmp"):
+        folders = ("files", "git", "git-hosts", "git-signing", "ca")
+        for folder in (*(f"kubetask/{x}" for x in folders), "home/agent", "tmp"):
             (self.room / folder).mkdir(parents=True, exist_ok=True)
             (self.room / folder).chmod(0o777)
         self.volume.mkdir(exist_ok=True)
@@ -87,13 +90,20 @@ class TaskPod:
         for name, value in secret.items():
             (self.room / "kubetask/git" / name).write_text(value)
 
+    def put(self, folder: str, files: Mapping[str, str]) -> None:
+        """Mount another Secret, at a folder below /kubetask."""
+        path = self.room / "kubetask" / folder
+        path.mkdir(exist_ok=True)
+        for name, value in files.items():
+            (path / name).write_text(value)
+
     @property
     def job(self) -> JSON:
         kind = "Task" if self.index is None else "BatchRun"
         owner = Owner(kind, "team", self.name, self.uid)
         inline = pack(owner, self.contexts).places
         images = Images("workspace", "agent")
-        template = Template(owner, {}, {}, self.config, "default", images, inline)
+        template = Template(owner, {}, self.spec, self.config, "default", images, inline)
         return template.job(list(self.contexts), self.index)
 
     @property
@@ -117,6 +127,11 @@ class TaskPod:
             for key in ("credentials", "caBundle"):
                 if key in spec:
                     spec[key] = self._here(spec[key])
+            for host in spec.get("hosts", ()):
+                if "credentials" in host:
+                    host["credentials"] = self._here(host["credentials"])
+            if "signing" in spec.get("checkout", {}):
+                spec["checkout"]["signing"] = self._here(spec["checkout"]["signing"])
             return json.dumps(spec)
         for mount in ("/workspace", "/kubetask", "/home/agent"):
             if value == mount or value.startswith(f"{mount}/"):

@@ -325,7 +325,7 @@ def test_one_that_waits_says_so(task: Make, capsys: pytest.CaptureFixture[str]) 
     held, free = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with lock(bare.parent / f"{bare.name.partition('-')[0]}.lock"):
+        with lock(first.volume / "locks" / f"{bare.name.partition('-')[0]}.lock"):
             held.set()
             free.wait(30)
 

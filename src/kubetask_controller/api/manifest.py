@@ -97,7 +97,9 @@ class ManifestHost(ManifestModel):
         url_template: what the URLs of its repositories are made from.
         provider: kind of the host, for its API; empty where the name of the host tells.
         api_url: of its API; empty for the provider's own.
-        credentials: folder of the credentials in the container; None where there are none.
+        credentials: folder of the credentials in the container; None where there are none. The
+            manifest itself has that of the first host.
+        shared: the agent is given them too.
     """
 
     name: str = ""
@@ -105,6 +107,7 @@ class ManifestHost(ManifestModel):
     provider: str = ""
     api_url: Annotated[str, Field(alias="apiURL")] = ""
     credentials: str | None = None
+    shared: bool = False
 
 
 class Checkout(ManifestModel):

@@ -295,7 +295,7 @@ def _hosts(git: JSON) -> tuple[ManifestHost, ...]:
         url_template=git.get("urlTemplate") or c.DEFAULT_URL_TEMPLATE,
         provider=git.get("provider", ""),
         api_url=git.get("apiURL", ""),
-        credentials=c.MOUNT_GIT_CREDENTIALS if git.get("credentials") else None,
+        shared=bool((git.get("credentials") or {}).get("shareWithAgent")),
     )
     others = (
         ManifestHost.model_construct(
@@ -304,6 +304,7 @@ def _hosts(git: JSON) -> tuple[ManifestHost, ...]:
             provider=x.get("provider", ""),
             api_url=x.get("apiURL", ""),
             credentials=f"{c.MOUNT_GIT_HOSTS}/{x['name']}" if x.get("credentials") else None,
+            shared=bool((x.get("credentials") or {}).get("shareWithAgent")),
         )
         for x in git.get("hosts") or ()
     )

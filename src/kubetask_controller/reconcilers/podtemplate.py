@@ -104,6 +104,8 @@ def _workspace_container(git: JSON, images: Images, work: Work) -> JSON:
         mounts.append(_mount(c.VOLUME_GIT_CREDENTIALS, c.MOUNT_GIT_CREDENTIALS, read_only=True))
         env.append({"name": c.ENV_GIT_CREDENTIALS, "value": c.MOUNT_GIT_CREDENTIALS})
     mounts += _host_mounts(git, shared_only=False)
+    if git.get("signing"):
+        mounts.append(_mount(c.VOLUME_GIT_SIGNING, c.MOUNT_GIT_SIGNING, read_only=True))
     if git.get("caBundle"):
         mounts.append(_mount(c.VOLUME_CA_BUNDLE, c.MOUNT_CA_BUNDLE, read_only=True))
     container: JSON = {

@@ -9,23 +9,46 @@ Agents never write here: each works in a repository of its own that borrows the 
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from kubetask_controller.api.constants import Reason
+from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.git import Git, say
 from kubetask_controller.workspace.gitconfig import quoted
 
 MAX_PACKS = 40
 MAX_LOOSE = 6000
 """More packs or loose objects than this make git slow, and are gathered into few packs."""
+UNPACK_LIMIT = 20
+"""Objects below which what was fetched does not stay a pack."""
 BARE_KEEP_SECONDS = 30 * 86400.0
 """Age after which a bare repository that no task has used is removed."""
 FILTER = "blob:none"
+LOCKS_DIR = "locks"
+"""Below the workspace: what tasks hold while they work on something that they share. Agents do not see it: whoever may
+open a file, even to read it, may lock it."""
+LOCK_SECONDS = 1800.0
+"""How long a lock is waited for."""
+LOCK_ANSWER_SECONDS = 60.0
+"""How long a file system may take to say whether a lock is free."""
+LOCK_HINT = (
+    "mount the volume so that it has locks: NFSv4, or NFSv3 with local_lock=flock where one node uses it;"
+    " SMB with nobrl"
+)
+_FSCK_HARMLESS = (
+    *("zeroPaddedFilemode", "missingSpaceBeforeDate", "missingSpaceBeforeEmail", "badTimezone"),
+    *("missingTaggerEntry", "missingNameBeforeEmail", "zeroPaddedDate", "badEmail", "missingEmail"),
+    *("badDate", "badDateOverflow", "multipleAuthors", "badTagName", "duplicateEntries"),
+)
+"""What objects of old and honest repositories have."""
 _READY = "kubetask-ready"
 """In a bare repository whose making was finished; its time is that of the last use."""
 
@@ -36,14 +59,23 @@ class Cache:
     def __init__(self, root: Path, git: Git) -> None:
         self._root = root
         self._git = git
-        root.mkdir(parents=True, exist_ok=True)
+        self._locks = root.with_name(LOCKS_DIR)
+        for folder in (root, self._locks):
+            folder.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
-    def locked(self, url: str, *, partial: bool) -> Iterator["Bare"]:
-        """The bare repository of an origin, for us alone."""
-        key = hashlib.sha256(f"{url}\n{FILTER if partial else ''}".encode()).hexdigest()[:32]
-        with lock(self._root / f"{key}.lock"):
-            bare = Bare(self._root, key, self._git, url=url, partial=partial)
+    def locked(self, url: str, *, partial: bool, depth: int = 0) -> Iterator["Bare"]:
+        """The bare repository of an origin, for us alone.
+
+        Args:
+            url: of the origin.
+            partial: without the contents of earlier commits.
+            depth: commits to fetch; 0 for all.
+        """
+        what = f"{url}\n{FILTER if partial else ''}" + (f"\n{depth}" if depth else "")
+        key = hashlib.sha256(what.encode()).hexdigest()[:32]
+        with lock(self._locks / f"{key}.lock"):
+            bare = Bare(self._root, key, self._git, url=url, partial=partial, depth=depth)
             bare.ensure()
             yield bare
 
@@ -59,7 +91,7 @@ class Cache:
                 continue
             with contextlib.suppress(BlockingIOError):
                 key = path.name.partition("-")[0]
-                with lock(self._root / f"{key}.lock", wait=False):
+                with lock(self._locks / f"{key}.lock", wait=False):
                     shutil.rmtree(path, ignore_errors=True)
                     say(f"removed a bare repository that was not used for long, {path.name}")
 
@@ -67,9 +99,11 @@ class Cache:
 class Bare:
     """One bare repository, under its lock. `path` is where it is."""
 
-    def __init__(self, root: Path, key: str, git: Git, *, url: str, partial: bool) -> None:
+    def __init__(
+        self, root: Path, key: str, git: Git, *, url: str, partial: bool, depth: int
+    ) -> None:
         self._root, self._key, self._git = root, key, git
-        self._url, self._partial = url, partial
+        self._url, self._partial, self._depth = url, partial, depth
         self._generation = max(
             (int(x.stem.rpartition("-")[2]) for x in root.glob(f"{key}-*.git")), default=0
         )
@@ -79,7 +113,7 @@ class Bare:
         """Its folder."""
         return self._root / f"{self._key}-{self._generation}.git"
 
-    def __call__(self, *arguments: str, stdin: str = "") -> str:
+    def __call__(self, *arguments: str, stdin: str | Path = "") -> str:
         """git in this repository."""
         return self._git("--git-dir", str(self.path), *arguments, stdin=stdin)
 
@@ -102,18 +136,97 @@ class Bare:
         """Begin anew beside the broken one, from which tasks that run may still borrow; unless another task did that."""
         if self.path != broken:
             return
-        say("the bare repository is broken and is made anew")
+        say("bare repository is corrupt; recreating it")
         self._generation += 1
         self.ensure()
 
-    def fetch(self, refspec: str) -> None:
-        """Bring what is new."""
-        more = [f"--filter={FILTER}"] if self._partial else []
-        self("fetch", "--progress", "--no-tags", "--no-write-fetch-head", *more, "origin", refspec)
+    def fetch(self, *refspecs: str, deepen: bool = True) -> None:
+        """Bring what is new.
 
-    def fetch_contents(self, commit: str) -> None:
-        """In a partial clone: the contents of one commit, in one go."""
-        listed = self("rev-list", "--objects", "--no-walk", "--missing=print", f"{commit}^{{tree}}")
+        Args:
+            refspecs: what, and the ref of this repository that it gets.
+            deepen: keep to the depth; else whatever is asked for is fetched whole.
+        """
+        more = [f"--filter={FILTER}"] if self._partial else []
+        if self._depth and deepen:
+            more.append(f"--depth={self._depth}")
+        for refspec in refspecs:
+            self._make_room(refspec.rpartition(":")[2])
+        packs = self._packs()
+        self(
+            *(
+                "fetch",
+                "--progress",
+                "--no-tags",
+                "--no-write-fetch-head",
+                *more,
+                "--stdin",
+                "origin",
+            ),
+            stdin="".join(f"{x}\n" for x in refspecs),
+        )
+        for pack in self._packs() - packs:
+            self._unpack(pack)
+
+    def _packs(self) -> set[Path]:
+        return set((self.path / "objects" / "pack").glob("*.pack"))
+
+    def _unpack(self, pack: Path) -> None:
+        """Turn a small pack that nobody uses yet into objects: where they are checked, git keeps every pack."""
+        with pack.open("rb") as file:
+            count = int.from_bytes(file.read(12)[8:], "big")
+        if count >= UNPACK_LIMIT or pack.with_suffix(".promisor").exists():
+            return
+        # Objects that a repository has are not written once more.
+        aside = self.path / "tmp_unpack"
+        pack.rename(aside)
+        for suffix in (".idx", ".rev"):
+            pack.with_suffix(suffix).unlink(missing_ok=True)
+        self("unpack-objects", "-q", stdin=aside)
+        aside.unlink()
+
+    def _make_room(self, ref: str) -> None:
+        """Remove refs beside which this one cannot be: git keeps `release` and `release/1` in one place."""
+        if not ref.startswith("refs/remotes/origin/"):
+            return
+        parts = ref.split("/")
+        above = ["/".join(parts[:x]) for x in range(4, len(parts))]
+        for found in self("for-each-ref", "--format=%(refname)", f"{ref}/", *above).split():
+            if found != ref and (found.startswith(f"{ref}/") or found in above):
+                self("update-ref", "-d", found)
+
+    def tip(self, ref: str) -> str:
+        """The commit of a ref whose commits are here; empty for none."""
+        # Which also lists what lies below the ref.
+        listed = self("for-each-ref", "--format=%(refname) %(objectname)", ref).split()
+        return listed[1] if listed and listed[0] == ref else ""
+
+    def listed(self) -> dict[str, str]:
+        """Branches and tags of the origin: full ref, with ^{} where a tag is peeled, to object."""
+        refs = {}
+        for line in self("ls-remote", "--heads", "--tags", "origin").splitlines():
+            name, _, ref = line.partition("\t")
+            refs[ref] = name
+        return refs
+
+    def present(self, commits: Iterable[str]) -> set[str]:
+        """Those of the commits that are here. Asks no server."""
+        out = self(
+            *("rev-list", "--no-walk", "--ignore-missing", "--missing=print", "--stdin"),
+            stdin="".join(f"{x}\n" for x in commits),
+        )
+        return {x for x in out.split() if not x.startswith("?")}
+
+    def fetch_contents(self, commit: str, folders: Sequence[str] = ()) -> None:
+        """In a partial clone: the contents of one commit, or of some of its folders, in one go."""
+        listed = self(
+            *("rev-list", "--objects", "--no-walk", "--missing=print"),
+            *(
+                (commit, "--", *(f":(literal){x}" for x in folders))
+                if folders
+                else (f"{commit}^{{tree}}",)
+            ),
+        )
         missing = [x[1:] for x in listed.splitlines() if x.startswith("?")]
         if missing:
             self(
@@ -151,7 +264,9 @@ class Bare:
             "[maintenance]",
             "\tauto = false",
             "[fetch]",
-            "\tunpackLimit = 20",
+            "\tfsckObjects = true",
+            '[fetch "fsck"]',
+            *(f"\t{x} = ignore" for x in _FSCK_HARMLESS),
         ]
         return "\n".join(lines) + "\n"
 
@@ -173,21 +288,86 @@ def promisor(*, partial: bool, remote: bool) -> list[str]:
 
 
 @contextlib.contextmanager
-def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+def lock(path: Path, *, wait: bool = True, limit: float = LOCK_SECONDS) -> Iterator[None]:
     """An exclusive lock between processes; the kernel lets go of it when its holder dies.
+
+    Args:
+        path: of the file, which is made.
+        wait: for another holder.
+        limit: seconds to wait.
 
     Raises:
         BlockingIOError: another process holds it, and we were not to wait.
+        PreparationError: it cannot be had within the limit, or the file system has no locks.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    attempt = _Attempt(descriptor)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not attempt.make(fcntl.LOCK_NB, min(limit, LOCK_ANSWER_SECONDS)):
+                raise _no_lock(f"did not answer for {LOCK_ANSWER_SECONDS:.0f} s")
         except BlockingIOError:
             if not wait:
                 raise
             say("waiting for another task that uses the same repository")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not attempt.make(0, limit):
+                raise PreparationError(
+                    Reason.WORKSPACE_ERROR,
+                    f"another task has held the lock of a repository for {limit:.0f} s. Where none runs, the volume"
+                    f" keeps locks of nodes that are gone: {LOCK_HINT}",
+                ) from None
+        except OSError as error:
+            raise _no_lock(f"answers {errno.errorcode.get(error.errno or 0, error)}") from error
         yield
     finally:
-        os.close(descriptor)
+        attempt.close()
+
+
+def _no_lock(what: str) -> PreparationError:
+    return PreparationError(
+        Reason.WORKSPACE_ERROR,
+        f"the workspace cannot be used: the file system of the volume cannot lock files (flock {what}): {LOCK_HINT}",
+    )
+
+
+class _Attempt:
+    """flock with a limit: it is called in a thread, as nothing else ends one that blocks in the kernel."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._owner = threading.Lock()
+        self._pending = False
+        self._closed = False
+
+    def make(self, flags: int, limit: float) -> bool:
+        """Lock; False where that takes longer than the limit, in seconds.
+
+        Raises:
+            OSError: as flock does.
+        """
+        errors: list[OSError] = []
+        self._pending = True
+
+        def attempt() -> None:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | flags)
+            except OSError as error:
+                errors.append(error)
+            with self._owner:
+                self._pending = False
+                if self._closed:
+                    os.close(self._descriptor)
+
+        thread = threading.Thread(target=attempt, daemon=True)
+        thread.start()
+        thread.join(limit)
+        if errors:
+            raise errors[0]
+        return not thread.is_alive()
+
+    def close(self) -> None:
+        """Let go of the lock, now or as soon as it is had."""
+        with self._owner:
+            self._closed = True
+            if not self._pending:
+                os.close(self._descriptor)

@@ -1,49 +1,122 @@
-"""Runs git: never with a terminal, never with a scheme that was not allowed, and with its errors made readable.
+"""Runs git: without a terminal, with the allowed schemes alone, within bounds, and with readable errors.
 
 Arguments are given as a list, names that come from users always as full refs or behind ``--``, so that none of them can
-become an option. A git that is running is ended with us.
+become an option. A git that is running is ended with us. Whatever a server does, a command ends: memory, output, lines of
+the log and time have limits.
 """
 
+import contextlib
 import os
+import random
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import IO
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import IO, TypeVar
 
+from kubetask_controller.api.constants import DEFAULT_GIT_TIMEOUT_SECONDS, Reason
 from kubetask_controller.workspace.redaction import Redactor
 
+T = TypeVar("T")
+
 ALLOWED_PROTOCOLS = "https:http:ssh:file"
-TAIL_LINES = 40
+TAIL_LINES = 80
 STALL_SECONDS = 60
 """A transfer that brings less than a kilobyte a second for so long is given up, and tried again."""
 PROGRESS_SECONDS = 5.0
 """How often a percentage is worth a line of the log."""
+MAX_LINE = 2048
+"""Bytes of a line of git's, or of its server's, messages; the rest of it is dropped."""
+MAX_SHOWN_LINES = 2000
+"""Lines that one command adds to the log."""
+MAX_OUTPUT = 64 * 1024 * 1024
+"""Bytes that a command may print on stdout."""
+END_SECONDS = 5.0
+"""How long a git that is ended may take until it is killed."""
+
+DEFAULT_MEMORY = 2 * 1024**3
+"""Bytes of private memory for a git process, where the container has no limit."""
+_CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds before each further try where a host cannot be reached, each with up to half as much again."""
+BUSY_SECONDS = 900.0
+"""How long a server is waited for that answers 429, 502, 503 or 504."""
+ERROR_SECONDS = 120.0
+"""How long a server is waited for that answers with another 5xx."""
+MAX_DELAY = 60.0
+"""Longest wait between two tries where the server does not name one."""
 
 _TRANSIENT = re.compile(
     r"could not resolve host|connection (refused|reset|timed out|closed)|timed out|early eof"
     r"|rpc failed|unexpected disconnect|returned error: (5\d\d|429|408)|remote end hung up"
     r"|temporary failure|connection was (aborted|reset)|ssl_error_syscall|gnutls_handshake"
     r"|operation too slow|empty reply from server|kex_exchange_identification|no route to host"
-    r"|network is unreachable|failed to connect|couldn't connect|transfer closed",
+    r"|network is unreachable|failed to connect|couldn't connect|transfer closed|too many requests",
     re.IGNORECASE,
 )
 _FINAL = re.compile(
     r"authentication failed|could not read (username|password)|returned error: 40[0-7]"
     r"|permission denied|host key verification failed|does not exist|couldn't find remote ref"
-    r"|repository .*not found",
+    r"|repository .*not found|remote rejected|\[rejected\]",
     re.IGNORECASE,
 )
+_LIMITED = re.compile(
+    r"returned error: 429|too many requests|rate.?limit(ed| exceeded|s? reached)?\b|abuse detection",
+    re.IGNORECASE,
+)
+_SERVER_ERROR = re.compile(r"returned error: (5\d\d|429)")
 _CORRUPT = re.compile(
     r"is corrupt|bad object|object file .* is empty|invalid sha1 pointer|missing (blob|tree|commit)"
     r"|unable to read (tree|sha1|commit)|unable to parse|not a git repository: |bad (tree|signature)"
+    r"|unable to unpack|did not receive expected object|inflate: data stream error"
     r"|index file .* (small|corrupt)|packfile .* (cannot|not)|failed to read object|bad config",
     re.IGNORECASE,
 )
+_NO_MEMORY = re.compile(
+    r"out of memory|cannot allocate memory|malloc failed|mmap failed|unable to create thread"
+    r"|died of signal 9",
+    re.IGNORECASE,
+)
 _PERCENT = re.compile(r"\b\d+%")
+_REMOTE_PROGRESS = re.compile(
+    r"^(enumerating|counting|compressing|resolving|processing|finding|receiving|writing|total"
+    r"|updating files|create a pull request|to create a merge request)\b.*",
+    re.IGNORECASE,
+)
+_DECORATION = re.compile(r"^[\W_]*$")
+_TELLING = re.compile(
+    r"\b(error|fatal|denied|rejected|refus\w*|declin\w*|forbidden|not (allowed|permitted|authori[sz]ed|found)"
+    r"|cannot|must|violat\w*|protected|blocked|requires?|required|invalid|disabled|enforced|exceed\w*|limit"
+    r"|missing|unauthori[sz]ed|expired|archived|secrets?)\b|\bGH\d{3}\b|\bTF\d{4,}\b|GitLab:|Gitea:|Forgejo:",
+    re.IGNORECASE,
+)
+_GENERAL = (
+    "fatal: Could not read from remote repository",
+    "fatal: the remote end hung up",
+    "error: failed to push some refs",
+    "fatal: early EOF",
+    "fatal: fsck error in packed object",
+    "fatal: clone of '",
+    "Failed to clone",
+    "fatal: index-pack failed",
+    "fatal: fetch-pack: invalid index-pack output",
+)
+"""Lines of git that say less than what stands before them."""
+_REJECTED = re.compile(r"! \[(?:remote )?rejected\].*\((?P<why>.*)\)\s*$")
+_HOOK_DECLINED = ("pre-receive hook declined", "hook declined", "update hook declined")
+MAX_WORDS = 600
+"""Characters of a server's words in a message."""
 
 
 class GitError(Exception):
@@ -53,27 +126,96 @@ class GitError(Exception):
         output: the end of what it said, without secrets.
         transient: trying again may help.
         corrupt: the repository that git worked in is broken.
+        rate_limited: the server takes no more requests for now.
+        server_error: the server answered with this kind of status: 429 or 5xx.
+        retry_after: seconds that the server asks to wait; None where it does not.
+        no_memory: git had less memory than it wanted.
     """
 
-    def __init__(self, arguments: tuple[str, ...], output: str) -> None:
+    def __init__(
+        self, arguments: tuple[str, ...], output: str, *, retry_after: float | None = None
+    ) -> None:
         self.output = output
-        self.transient = bool(_TRANSIENT.search(output)) and not _FINAL.search(output)
-        self.corrupt = bool(_CORRUPT.search(output)) and not self.transient
+        self.rate_limited = bool(_LIMITED.search(output))
+        self.transient = self.rate_limited or (
+            bool(_TRANSIENT.search(output)) and not _FINAL.search(output)
+        )
+        self.no_memory = bool(_NO_MEMORY.search(output))
+        self.corrupt = bool(_CORRUPT.search(output)) and not self.transient and not self.no_memory
+        self.server_error = bool(_SERVER_ERROR.search(output))
+        self.retry_after = retry_after
         super().__init__(last_word(output) or f"git {arguments[0]} failed")
+
+    @property
+    def reason(self) -> Reason:
+        """The task's reason where this ends its preparation."""
+        if self.no_memory:
+            return Reason.OOM_KILLED
+        return Reason.RATE_LIMITED if self.rate_limited else Reason.CLONE_FAILED
 
 
 def last_word(output: str) -> str:
-    """The line of git's output that says what is wrong, without its prefix."""
+    """What is wrong, in git's words or, where the server says more, in those of the server."""
     lines = [x.strip() for x in re.split(r"[\r\n]+", output) if x.strip()]
-    told = [x for x in lines if x.startswith(("fatal:", "error:"))]
-    # ssh's own words say more than git's "Could not read from remote repository".
-    general = ("fatal: Could not read from remote repository", "fatal: the remote end hung up")
-    if told and told[-1].startswith(general) and lines.index(told[-1]) > 0:
-        before = lines[lines.index(told[-1]) - 1]
-        if not _PERCENT.search(before):
-            told = [before]
-    chosen = (told or lines or [""])[-1]
-    return re.sub(r"^(fatal|error): ", "", chosen)
+    own = [x for x in lines if x.startswith(("fatal:", "error:"))]
+    words = server_words(lines)
+    rejected = [x["why"] for line in lines if (x := _REJECTED.search(line))]
+    chosen = next((x for x in reversed(own) if not x.startswith(_GENERAL)), "")
+    if not chosen and own and not rejected:
+        # ssh's own words say more than git's "Could not read from remote repository".
+        before = lines[lines.index(own[-1]) - 1] if lines.index(own[-1]) > 0 else ""
+        useful = before and not _PERCENT.search(before) and not before.startswith("remote:")
+        chosen = before if useful else own[-1]
+    if not chosen and rejected:
+        chosen = "" if words and rejected[-1] in _HOOK_DECLINED else rejected[-1]
+    chosen = re.sub(r"^(fatal|error): ", "", chosen or ("" if words or not lines else lines[-1]))
+    if not words:
+        return chosen
+    return f"{words} ({chosen})" if chosen else words
+
+
+def server_words(lines: list[str]) -> str:
+    """What the server says, as far as it says something: its telling lines and its last one."""
+    said = []
+    for line in lines:
+        if not line.startswith("remote:"):
+            continue
+        text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line.removeprefix("remote:")).strip(
+            " \t*=-—─#>|"
+        )
+        if text and not _DECORATION.match(text) and not _REMOTE_PROGRESS.match(text):
+            said.append(text)
+    if not said:
+        return ""
+    telling = [x for x in said if _TELLING.search(x)]
+    chosen = list(dict.fromkeys([*telling, said[-1]]))
+    while len(chosen) > 1 and sum(map(len, chosen)) + len(chosen) > MAX_WORDS:
+        chosen.pop(len(chosen) - 2)
+    return "; ".join(chosen)[:MAX_WORDS]
+
+
+def memory_for_git() -> int:
+    """Bytes of private memory that one git process may have: most of what the container has."""
+    for path in _CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            limit = int(path.read_text())
+            if limit < 2**50:
+                return max(limit * 3 // 4, 64 * 1024**2)
+    return DEFAULT_MEMORY
+
+
+def memory_options(memory: int) -> list[str]:
+    """Settings with which git's own caches stay well below `memory` bytes."""
+    unit = max(memory // 16, 8 * 1024**2)
+    return [
+        f"core.packedGitLimit={unit * 2}",
+        f"core.packedGitWindowSize={min(unit, 32 * 1024**2)}",
+        f"core.deltaBaseCacheLimit={min(unit, 96 * 1024**2)}",
+        f"core.bigFileThreshold={min(unit * 2, 512 * 1024**2)}",
+        f"pack.windowMemory={unit}",
+        f"pack.deltaCacheSize={unit}",
+        "pack.threads=2",
+    ]
 
 
 class Git:
@@ -83,13 +225,26 @@ class Git:
         self,
         *,
         environ: Mapping[str, str] | None = None,
-        redact: Redactor | None = None,
+        redact: Callable[[str], str] | None = None,
         show: Callable[[str], None] | None = None,
+        timeout: float = DEFAULT_GIT_TIMEOUT_SECONDS,
+        fresh: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
-        """`show` gets lines of progress, without secrets, and a percentage only now and then."""
+        """`show` gets lines of progress, without secrets, and a percentage only now and then.
+
+        Args:
+            environ: variables of git; this process's own by default.
+            redact: masks what is shown and raised.
+            show: gets lines for the log.
+            timeout: seconds that a command may take.
+            fresh: variables that are made anew for each command.
+        """
         self._redact = redact or Redactor()
         self._show = show
         self._shown = 0.0
+        self._timeout = timeout
+        self._fresh = fresh
+        self._memory = memory_for_git()
         self._environ = {
             **(os.environ if environ is None else environ),
             "GIT_TERMINAL_PROMPT": "0",
@@ -98,56 +253,115 @@ class Git:
             "GIT_ALLOW_PROTOCOL": ALLOWED_PROTOCOLS,
             "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
             "GIT_HTTP_LOW_SPEED_TIME": str(STALL_SECONDS),
+            "GIT_TRACE_CURL_NO_DATA": "1",
+            "GIT_TRACE_REDACT": "1",
             "LC_ALL": "C",
         }
 
-    def __call__(self, *arguments: str, stdin: str = "") -> str:
+    def __call__(
+        self,
+        *arguments: str,
+        stdin: str | Path = "",
+        environ: Mapping[str, str] | None = None,
+        strip: bool = True,
+    ) -> str:
         """What git prints on stdout.
 
+        Args:
+            arguments: of git.
+            stdin: a text, or a file, that git reads.
+            environ: further variables.
+            strip: the output's ends.
+
         Raises:
-            GitError: it failed.
+            GitError: it failed, took too long or printed too much.
         """
+        with tempfile.TemporaryDirectory(
+            prefix="kubetask-git-", dir=self._environ.get("TMPDIR") or None
+        ) as folder:
+            # git tells nobody what the server said of waiting, but in this trace.
+            trace = Path(folder) / "http"
+            return self._run(arguments, stdin, environ or {}, trace, strip=strip)
+
+    def _run(
+        self,
+        arguments: tuple[str, ...],
+        stdin: str | Path,
+        environ: Mapping[str, str],
+        trace: Path,
+        *,
+        strip: bool,
+    ) -> str:
+        options = [y for x in memory_options(self._memory) for y in ("-c", x)]
         process = subprocess.Popen(
-            ["git", *arguments],
-            env=self._environ,
+            [
+                *("sh", "-c", f'ulimit -d {self._memory // 1024}; exec git "$@"', "git"),
+                *options,
+                *arguments,
+            ],
+            env={
+                **self._environ,
+                "GIT_TRACE_CURL": str(trace),
+                **(self._fresh() if self._fresh else {}),
+                **environ,
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
         )
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         tail: deque[str] = deque(maxlen=TAIL_LINES)
+        over: list[str] = []
         workers = (
             threading.Thread(target=self._follow, args=(process.stderr, tail), daemon=True),
             threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True),
         )
         for worker in workers:
             worker.start()
+        name = _command(arguments)
+        timer = threading.Timer(
+            self._timeout,
+            lambda: _end(process, over, f"git {name} took longer than {self._timeout:g} s"),
+        )
+        timer.daemon = True
+        timer.start()
         try:
             with process.stdout:
-                out = process.stdout.read()
+                out = process.stdout.read(MAX_OUTPUT + 1)
+                if len(out) > MAX_OUTPUT:
+                    _end(process, over, f"git {name} printed more than {MAX_OUTPUT >> 20} MiB")
             code = process.wait()
         except BaseException:
-            process.terminate()
-            process.wait()
+            _end(process, over, "")
             raise
         finally:
+            timer.cancel()
             for worker in workers:
-                worker.join()
+                worker.join(END_SECONDS)
+        if over:
+            raise GitError((name,), f"fatal: {over[0]}")
         if code:
-            raise GitError(arguments, "\n".join(tail))
-        return out.strip()
+            if code in (-9, 137):
+                tail.append(f"fatal: git {name} died of signal 9: out of memory")
+            raise GitError((name,), "\n".join(tail), retry_after=_retry_after(trace))
+        text = out.decode(errors="replace")
+        return text.strip() if strip else text
 
-    def _follow(self, stream: IO[str], tail: deque[str]) -> None:
+    def _follow(self, stream: IO[bytes], tail: deque[str]) -> None:
+        shown = 0
         with stream:
-            for line in stream:
-                text = self._redact(line.rstrip("\n"))
+            for line in _lines(stream):
+                text = self._redact(line)
                 tail.append(text)
-                if self._show is not None and self._worth_showing(text):
+                if self._show is None or not self._worth_showing(text):
+                    continue
+                shown += 1
+                if shown <= MAX_SHOWN_LINES:
                     self._show(text)
+                elif shown == MAX_SHOWN_LINES + 1:
+                    self._show("(further messages of this git command are not shown)")
 
     def _worth_showing(self, text: str) -> bool:
         if not _PERCENT.search(text) or "done." in text:
@@ -159,14 +373,128 @@ class Git:
         return True
 
 
-def _feed(stream: IO[str], text: str) -> None:
-    try:
-        with stream:
-            stream.write(text)
-    except BrokenPipeError:
-        pass  # git ended early, and its exit code says why
+class Patience:
+    """How long a failing server is waited for: one for each piece of work.
+
+    Args:
+        chance: a number from 0 to 1, so that tasks which fail at once do not come back at once.
+    """
+
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        self._chance = chance
+        self._tries = 0
+        self._waited = 0.0
+
+    def delay(self, error: GitError) -> float | None:
+        """Seconds to wait before the next try; None where there is none."""
+        if not error.transient:
+            return None
+        self._tries += 1
+        if error.rate_limited or error.server_error:
+            busy = error.rate_limited or re.search(r"returned error: 50[234]", error.output)
+            limit = BUSY_SECONDS if busy or error.retry_after is not None else ERROR_SECONDS
+            wait = min(2.0 ** min(self._tries - 1, 10), MAX_DELAY) * (0.5 + self._chance())
+            if error.retry_after is not None:
+                wait = error.retry_after + wait
+        elif self._tries <= len(RETRY_DELAYS):
+            limit = float("inf")
+            wait = RETRY_DELAYS[self._tries - 1] * (1 + 0.5 * self._chance())
+        else:
+            return None
+        self._waited += wait
+        return wait if self._waited <= limit else None
+
+
+def persist(step: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep) -> T:
+    """Repeat a step while what it fails with is transient.
+
+    Raises:
+        GitError: the last one.
+    """
+    patience = Patience()
+    while True:
+        try:
+            return step()
+        except GitError as error:
+            delay = patience.delay(error)
+            if delay is None:
+                raise
+            say(f"{error}; trying again in {delay:.0f} s")
+            sleep(delay)
 
 
 def say(text: str) -> None:
     """A line of the container's log."""
     print(text, flush=True, file=sys.stdout)
+
+
+def _lines(stream: IO[bytes]) -> Iterator[str]:
+    """Lines of a stream, of bounded length, whether they end in a line feed or a carriage return."""
+    rest, skipping = b"", False
+    while chunk := os.read(stream.fileno(), 65536):
+        *whole, rest = re.split(rb"[\r\n]+", rest + chunk)
+        for line in whole:
+            if line and not skipping:
+                yield line[:MAX_LINE].decode(errors="replace").rstrip()
+            skipping = False
+        if len(rest) > MAX_LINE:
+            if not skipping:
+                yield rest[:MAX_LINE].decode(errors="replace")
+            rest, skipping = b"", True
+    if rest and not skipping:
+        yield rest[:MAX_LINE].decode(errors="replace").rstrip()
+
+
+def _feed(stream: IO[bytes], source: str | Path) -> None:
+    try:
+        with stream:
+            if isinstance(source, Path):
+                with source.open("rb") as file:
+                    shutil.copyfileobj(file, stream)
+            else:
+                stream.write(source.encode())
+    except BrokenPipeError:
+        pass  # git ended early, and its exit code says why
+
+
+def _end(process: "subprocess.Popen[bytes]", over: list[str], why: str) -> None:
+    """End git, whose children it ends itself, by force where it does not."""
+    if why:
+        over.append(why)
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _command(arguments: tuple[str, ...]) -> str:
+    """The subcommand among git's arguments."""
+    rest = list(arguments)
+    while rest and rest[0].startswith("-"):
+        rest = rest[2:] if rest[0] in ("-C", "-c", "--git-dir") else rest[1:]
+    return rest[0] if rest else ""
+
+
+def _retry_after(trace: Path) -> float | None:
+    """What the last answer said of waiting, in seconds."""
+    try:
+        with trace.open("rb") as file:
+            file.seek(max(0, trace.stat().st_size - 64 * 1024))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return None
+    found = re.findall(r"<= recv header: retry-after: *([^\r\n]+)", text, re.IGNORECASE)
+    return parse_retry_after(found[-1]) if found else None
+
+
+def parse_retry_after(value: str, now: Callable[[], float] = time.time) -> float | None:
+    """Seconds of a Retry-After header (RFC 9110, 10.2.3); None for what is neither a number nor a date."""
+    value = value.strip()
+    if value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now())
+    except (TypeError, ValueError):
+        return None

@@ -1,16 +1,19 @@
-"""git's settings that init container and agent share: who commits, how git signs in, whom it trusts.
+"""git's settings that init container and agent share: who commits, how git signs in and signs, whom it trusts.
 
 An agent's image needs nothing of ours: signing in is a few lines of shell that read the mounted Secret anew each time. For
 HTTP they are bound to the hosts that the task's repositories come from, so a repository cannot make git show the
 credentials to another one. Where the Secret is not mounted (an agent is not given it unless asked for) they do nothing.
 """
 
+import re
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.manifest import TaskManifest
+from kubetask_controller.api.manifest import ManifestHost, ManifestRepository, TaskManifest
 
 SYSTEM_BUNDLES = (
     Path("/etc/ssl/certs/ca-certificates.crt"),
@@ -19,33 +22,31 @@ SYSTEM_BUNDLES = (
 )
 BUNDLE = Path(c.CA_COMBINED_FILE).name
 SSH = ".kubetask-ssh"
+SIGN = ".kubetask-sign"
+APP_TOKEN = ".kubetask-app-token"
+"""In HOME, followed by the host's name: until when, in seconds, an App's token is good, and the token."""
+ENV_APP_TOKEN = "KUBETASK_APP_TOKEN_"
+"""Of the init container's git, followed by the position of the host: an App's token."""
+APP_KEY = "githubAppPrivateKey"
+SSH_KEY = "ssh-privatekey"
+GPG_KEY = "gpg-privatekey"
 
 _BASIC = """!f() { test "$1" = get || exit 0; d={folder}; \
 if test -r "$d/password"; then p=password; elif test -r "$d/token"; then p=token; else exit 0; fi; \
 if test -r "$d/username"; then echo "username=$(cat "$d/username")"; else echo username=git; fi; \
 echo "password=$(cat "$d/$p")"; }; f"""
 
-# ssh takes a key only from a file that nobody else can read, and a mounted Secret may be readable by all of the Pod. It also
-# insists on a name for the user, which an arbitrary uid does not have: where libnss_wrapper is there, it gets one.
-_SSH = """\
-#!/bin/sh
-# Signs in with the mounted Secret, which is read anew each time.
-d={folder}
-set -- -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=4 "$@"
-umask 077
-t=$(mktemp -d) || exit 1
-trap 'rm -rf "$t"' EXIT
-trap 'exit 143' TERM INT HUP
-if test -r "$d/ssh-privatekey"; then
-    cat "$d/ssh-privatekey" > "$t/key"
-    echo >> "$t/key"
-    set -- -i "$t/key" -o IdentitiesOnly=yes "$@"
-    if test -r "$d/known_hosts"; then
-        set -- -o "UserKnownHostsFile=$d/known_hosts" -o StrictHostKeyChecking=yes "$@"
-    else
-        set -- -o "UserKnownHostsFile=$HOME/.kubetask-known-hosts" -o StrictHostKeyChecking=accept-new "$@"
-    fi
-fi
+# The token of a GitHub App lasts an hour: the init container makes the first one, our agent image the next ones.
+_APP = """!f() { test "$1" = get || exit 0; t=${variable}; \
+if test -z "$t" && test -r {cache}; then { read -r e && read -r x; } < {cache}; \
+test "${e:-0}" -gt "$(($(date +%s) + 120))" && t=$x; fi; \
+if test -z "$t" && test -r {folder}/githubAppPrivateKey && command -v kubetask-workspace > /dev/null; then \
+t=$(kubetask-workspace app-token {folder} {cache} {api} {url} {names}) || exit 0; fi; \
+test -n "$t" || exit 0; echo username=x-access-token; echo "password=$t"; }; f"""
+
+# ssh and ssh-keygen insist on a name for the user, which an arbitrary uid does not have: where libnss_wrapper is there, it
+# gets one.
+_USER_NAME = """\
 if ! id -un > /dev/null 2>&1; then
     for l in /usr/lib/*/libnss_wrapper.so /usr/lib64/libnss_wrapper.so /usr/lib/libnss_wrapper.so; do
         test -r "$l" || continue
@@ -55,8 +56,114 @@ if ! id -un > /dev/null 2>&1; then
         break
     done
 fi
+"""
+
+# ssh takes a key only from a file that nobody else can read, and a mounted Secret may be readable by all of the Pod. An
+# ssh-agent holds it in memory, so that it lies in no folder that containers share; where there is none, a file does.
+_SSH = """\
+#!/bin/sh
+# Signs in with the mounted Secret, which is read anew each time.
+d=
+case " $* " in
+{cases}
+esac
+set -- -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=4 "$@"
+umask 077
+t=$(mktemp -d) || exit 1
+trap 'test -z "$SSH_AGENT_PID" || kill "$SSH_AGENT_PID"; rm -rf "$t"' EXIT
+trap 'exit 143' TERM INT HUP
+{user}
+if test -n "$d" && test -r "$d/ssh-privatekey"; then
+    unset SSH_AGENT_PID SSH_AUTH_SOCK
+    eval "$(ssh-agent -s -a "$t/agent" 2> /dev/null)" > /dev/null
+    if test -n "$SSH_AGENT_PID" && { cat "$d/ssh-privatekey"; echo; } | ssh-add -q - 2> /dev/null; then
+        set -- -o "IdentityAgent=$t/agent" -o IdentityFile=none "$@"
+    else
+        { cat "$d/ssh-privatekey"; echo; } > "$t/key"
+        set -- -i "$t/key" -o IdentitiesOnly=yes "$@"
+    fi
+    if test -r "$d/known_hosts"; then
+        set -- -o "UserKnownHostsFile=$d/known_hosts" -o StrictHostKeyChecking=yes "$@"
+    else
+        set -- -o "UserKnownHostsFile=$HOME/.kubetask-known-hosts" -o StrictHostKeyChecking=accept-new "$@"
+    fi
+fi
 ssh "$@"
 """
+
+_SIGN_SSH = """\
+#!/bin/sh
+# ssh-keygen, as git runs it to sign a commit, with a copy of the mounted key that nobody else can read.
+umask 077
+t=$(mktemp -d) || exit 1
+trap 'rm -rf "$t"' EXIT
+trap 'exit 143' TERM INT HUP
+{user}
+{ cat {folder}/ssh-privatekey; echo; } > "$t/key"
+for a do
+    shift
+    test "$a" = {folder}/ssh-privatekey && a=$t/key
+    set -- "$@" "$a"
+done
+ssh-keygen "$@"
+"""
+
+_SIGN_GPG = """\
+#!/bin/sh
+# gpg, as git runs it to sign a commit, with the mounted key alone.
+umask 077
+t=$(mktemp -d) || exit 1
+export GNUPGHOME="$t"
+trap 'gpgconf --kill all > /dev/null 2>&1; rm -rf "$t"' EXIT
+trap 'exit 143' TERM INT HUP
+gpg --batch --quiet --import {folder}/gpg-privatekey 2> "$t/import" < /dev/null || { cat "$t/import" >&2; exit 1; }
+k=$(gpg --batch --list-secret-keys --with-colons 2> /dev/null | awk -F: '$1 == "fpr" { print $10; exit }')
+for a do
+    shift
+    test "$a" = kubetask && a=$k
+    set -- "$@" "$a"
+done
+if test -r {folder}/passphrase; then
+    set -- --pinentry-mode loopback --passphrase-file {folder}/passphrase "$@"
+fi
+gpg --batch "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A git host of a task, and what of it is used.
+
+    Attributes:
+        position: in the manifest.
+        host: as the controller gave it.
+        folder: of its credentials in this container; empty where there are none.
+        repositories: of the task that come from it.
+    """
+
+    position: int
+    host: ManifestHost
+    folder: str
+    repositories: Sequence[ManifestRepository]
+
+    @property
+    def is_app(self) -> bool:
+        """Whether a GitHub App signs in."""
+        return bool(self.folder) and (Path(self.folder) / APP_KEY).exists()
+
+
+def hosts_of(manifest: TaskManifest) -> list[Host]:
+    """The hosts of a task, whether or not repositories come from them."""
+    hosts = manifest.hosts or (ManifestHost(url_template=""),)
+    return [
+        Host(
+            position,
+            host,
+            (host.credentials if host.name else manifest.credentials) or "",
+            [x for x in manifest.repositories if x.host == host.name],
+        )
+        for position, host in enumerate(hosts)
+    ]
 
 
 def gitconfig(manifest: TaskManifest, *, home: Path, bundle: Path | None) -> str:
@@ -78,24 +185,20 @@ def gitconfig(manifest: TaskManifest, *, home: Path, bundle: Path | None) -> str
     ]
     if bundle is not None:
         lines += ["[http]", f"\tsslCAInfo = {quoted(str(bundle))}"]
-    if manifest.credentials:
-        folder = manifest.credentials
-        for origin in sorted({o for x in manifest.repositories if (o := _origin(x.url))}):
-            helper = _BASIC.replace("{folder}", shlex.quote(folder))
-            lines += [
-                f"[credential {quoted(origin)}]",
-                "\thelper =",
-                f"\thelper = {quoted(helper)}",
-            ]
+    hosts = [x for x in hosts_of(manifest) if x.folder]
+    lines += _credentials(hosts, home)
+    if hosts:
         lines += [
-            *("[core]", f"\tsshCommand = {quoted(f'sh {home / SSH}')}"),
+            *("[core]", f"\tsshCommand = {quoted(f'sh {shlex.quote(str(home / SSH))}')}"),
             *("[ssh]", "\tvariant = ssh"),
         ]
+    if manifest.checkout.signing:
+        lines += _signing(Path(manifest.checkout.signing), home)
     return "\n".join(lines) + "\n"
 
 
 def install(manifest: TaskManifest, home: Path) -> None:
-    """Write the file, and the bundle of authorities where there is one.
+    """Write the file, the programs that it names, and the bundle of authorities where there is one.
 
     Raises:
         OSError: the home folder cannot be written.
@@ -106,10 +209,13 @@ def install(manifest: TaskManifest, home: Path) -> None:
         system = next((x.read_bytes() for x in SYSTEM_BUNDLES if x.is_file()), b"")
         bundle.write_bytes(system + b"\n" + Path(manifest.ca_bundle).read_bytes())
         bundle.chmod(0o644)
-    if manifest.credentials:
-        script = home / SSH
-        script.write_text(_SSH.replace("{folder}", shlex.quote(manifest.credentials)))
-        script.chmod(0o444)
+    hosts = [x for x in hosts_of(manifest) if x.folder]
+    if hosts:
+        _write(home / SSH, _SSH.replace("{cases}", _cases(hosts)).replace("{user}", _USER_NAME))
+    if folder := manifest.checkout.signing:
+        text = _SIGN_GPG if (Path(folder) / GPG_KEY).exists() else _SIGN_SSH
+        text = text.replace("{folder}", shlex.quote(folder)).replace("{user}", _USER_NAME)
+        _write(home / SIGN, text)
     path = home / ".gitconfig"
     path.write_text(gitconfig(manifest, home=home, bundle=bundle))
     # Whoever the agent runs as must be able to read it, and to add to it.
@@ -124,10 +230,91 @@ def quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
-def _origin(url: str) -> str:
-    """Scheme and host of an HTTP URL, with its port; empty for other schemes."""
+def origin(url: str) -> str:
+    """Scheme and host of an HTTP URL, with its port; empty for other schemes.
+
+    Raises:
+        ValueError: the port is none.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return ""
     port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{port}"
+
+
+def ssh_host(url: str) -> str:
+    """The host of an SSH URL, as git hands it to ssh; empty for other schemes."""
+    parts = urlsplit(url)
+    if parts.scheme == "ssh":
+        return parts.netloc.partition("@")[2].partition(":")[0] or parts.netloc.partition(":")[0]
+    found = re.match(r"^[^/:@]+@([^/:]+):", url)
+    return found[1] if found and not parts.netloc else ""
+
+
+def _write(path: Path, text: str) -> None:
+    # A container that is restarted writes it again.
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+    path.chmod(0o555)
+
+
+def _credentials(hosts: Sequence[Host], home: Path) -> list[str]:
+    """Who signs in where: by host, and by repository where two entries have the same host."""
+    lines: list[str] = []
+    taken: dict[str, int] = {}
+    for host in hosts:
+        for url in sorted({o for x in host.repositories if (o := origin(x.url))}):
+            first = taken.setdefault(url, host.position)
+            places = [url] if first == host.position else [x.url for x in host.repositories]
+            for place in places:
+                lines += [
+                    f"[credential {quoted(place)}]",
+                    "\thelper =",
+                    f"\thelper = {quoted(_helper(host, home))}",
+                ]
+    return lines
+
+
+def _helper(host: Host, home: Path) -> str:
+    if not host.is_app:
+        return _BASIC.replace("{folder}", shlex.quote(host.folder))
+    values = {
+        "{variable}": f"{ENV_APP_TOKEN}{host.position}",
+        "{cache}": shlex.quote(str(home / f"{APP_TOKEN}-{host.host.name or 'default'}")),
+        "{folder}": shlex.quote(host.folder),
+        "{api}": shlex.quote(host.host.api_url),
+        "{url}": shlex.quote(host.repositories[0].url),
+        "{names}": shlex.join(f"{x.org}/{x.repo}" for x in host.repositories),
+    }
+    text = _APP
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
+
+
+def _cases(hosts: Sequence[Host]) -> str:
+    """Lines that choose the folder of the host that ssh is to reach."""
+    lines = []
+    for host in hosts:
+        for name in sorted({x for y in host.repositories if (x := ssh_host(y.url))}):
+            lines.append(
+                f"*@{shlex.quote(name)}' '*|*' '{shlex.quote(name)}' '*) d={shlex.quote(host.folder)};;"
+            )
+    # Submodules and remotes of the agent's own, at other hosts, are those of the first entry.
+    lines.append(f"*) d={shlex.quote(hosts[0].folder)};;")
+    return "\n".join(lines)
+
+
+def _signing(folder: Path, home: Path) -> list[str]:
+    if (folder / GPG_KEY).exists():
+        key = "kubetask"
+        how = ["[gpg]", "\tformat = openpgp", f"\tprogram = {quoted(str(home / SIGN))}"]
+    else:
+        key = str(folder / SSH_KEY)
+        how = [
+            *("[gpg]", "\tformat = ssh"),
+            *('[gpg "ssh"]', f"\tprogram = {quoted(str(home / SIGN))}"),
+        ]
+    return ["[user]", f"\tsigningKey = {quoted(key)}", *how, "[commit]", "\tgpgSign = true"]

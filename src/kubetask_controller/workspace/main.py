@@ -1,13 +1,16 @@
 """The console script ``kubetask-workspace``."""
 
 import argparse
+import contextlib
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.version import __version__
+from kubetask_controller.workspace.credentials import make_app_token
 from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.prepare import prepare
 from kubetask_controller.workspace.termination import leave
@@ -21,7 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--version", action="version", version=f"kubetask {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("prepare", help="prepare the task that KUBETASK_TASK_SPEC describes")
-    parser.parse_args(arguments)
+    token = commands.add_parser("app-token", help="print a token of a GitHub App, for git")
+    token.add_argument("folder", type=Path, help="of the App's key")
+    token.add_argument("cache", type=Path, help="file that keeps the token")
+    token.add_argument("api", help="URL of the host's API; empty for that of the repository's host")
+    token.add_argument("url", help="of a repository")
+    token.add_argument("names", nargs="+", help="repositories, org/repo")
+    options = parser.parse_args(arguments)
+    if options.command == "app-token":
+        _print_token(options)
+        return
     # The first process of a container is not ended by a signal that it does not handle.
     signal.signal(signal.SIGTERM, _end)
     try:
@@ -30,6 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error.reason, str(error))
     except OSError as error:
         _fail(Reason.WORKSPACE_ERROR, str(error))
+
+
+def _print_token(options: argparse.Namespace) -> None:
+    try:
+        until, made = make_app_token(options.folder, options.api, options.url, options.names)
+    except ValueError as error:
+        sys.exit(str(error))
+    with contextlib.suppress(OSError):
+        options.cache.write_text(f"{int(until)}\n{made}\n")
+    print(made)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -14,11 +14,12 @@ from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import TaskManifest
 from kubetask_controller.workspace import gitconfig
 from kubetask_controller.workspace.cache import Cache
+from kubetask_controller.workspace.credentials import AppTokens, check_hosts, masked
 from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.files import place_files
 from kubetask_controller.workspace.git import Git, say
 from kubetask_controller.workspace.housekeeping import clear, remove_old_tasks
-from kubetask_controller.workspace.redaction import Redactor, secrets_in
+from kubetask_controller.workspace.redaction import Redactor
 from kubetask_controller.workspace.repositories import Repositories
 
 
@@ -33,7 +34,9 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
     workspace = Path(environ.get(c.ENV_WORKSPACE, c.MOUNT_WORKSPACE))
     task_dir = Path(environ.get(c.ENV_TASK_DIR) or workspace / c.TASKS_DIR / manifest.task_id)
     home = Path(environ.get(c.ENV_HOME, c.MOUNT_HOME))
-    secrets = secrets_in([Path(manifest.credentials)]) if manifest.credentials else []
+    hosts = gitconfig.hosts_of(manifest)
+    mask = _Mask([y for x in hosts if x.folder for y in masked(Path(x.folder))])
+    tokens = AppTokens(hosts, mask.add)
     # The agent's image may run as any user, and must be able to work on what is made here.
     os.umask(0)
     try:
@@ -42,8 +45,10 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
         gitconfig.install(manifest, home)
         git = Git(
             environ={**environ, "HOME": str(home), c.ENV_GIT_CONFIG: str(home / ".gitconfig")},
-            redact=Redactor(secrets),
+            redact=mask,
             show=say,
+            timeout=manifest.checkout.timeout_seconds,
+            fresh=tokens,
         )
         cache = Cache(workspace / c.REPOS_DIR, git)
         cache.remove_unused()
@@ -51,15 +56,20 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
         raise PreparationError(
             Reason.WORKSPACE_ERROR, f"the workspace cannot be used: {error}"
         ) from error
+    check_hosts(hosts, workspace)
     place_files(
         manifest.files,
         task_dir=task_dir,
         mounted=Path(environ.get(c.ENV_FILES_DIR, c.MOUNT_FILES)),
         repositories=[x.path for x in manifest.repositories],
     )
-    repositories = Repositories(cache, git, partial=manifest.partial)
-    for repository in manifest.repositories:
-        repositories.prepare(repository, branch=manifest.branch, target=task_dir / repository.path)
+    repositories = Repositories(cache, git, partial=manifest.partial, checkout=manifest.checkout)
+    prepared = tuple(
+        repositories.prepare(x, branch=manifest.branch, target=task_dir / x.path)
+        for x in manifest.repositories
+    )
+    manifest = manifest.model_copy(update={"repositories": prepared})
+    _leave_tokens(hosts, tokens, home)
     path = Path(environ.get(c.ENV_MANIFEST) or task_dir / c.MANIFEST_FILE)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(manifest.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
@@ -67,6 +77,32 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
     say(
         f"ready: {len(manifest.files)} files, {len(manifest.repositories)} repositories in {task_dir}"
     )
+
+
+class _Mask:
+    """A Redactor that gets to know secrets while it is used."""
+
+    def __init__(self, secrets: list[str]) -> None:
+        self._secrets = secrets
+        self._redact = Redactor(secrets)
+
+    def __call__(self, text: str) -> str:
+        return self._redact(text)
+
+    def add(self, secret: str) -> None:
+        self._secrets.append(secret)
+        self._redact = Redactor(self._secrets)
+
+
+def _leave_tokens(hosts: list[gitconfig.Host], tokens: AppTokens, home: Path) -> None:
+    """Where an App's Secret is shared with the agent, its first token is too: its image may be unable to make one."""
+    for host in hosts:
+        shared = host.is_app and host.repositories and host.host.shared
+        if shared:
+            until, token = tokens.get(host)
+            path = home / f"{gitconfig.APP_TOKEN}-{host.host.name or 'default'}"
+            path.write_text(f"{int(until)}\n{token}\n")
+            path.chmod(0o666)
 
 
 def read_manifest(environ: Mapping[str, str]) -> TaskManifest:

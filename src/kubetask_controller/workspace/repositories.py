@@ -1,30 +1,31 @@
 """Repositories of a task: for each a worktree on a fresh branch, which borrows its objects from the origin's bare repository.
 
-Guarantees: a worktree is always on a fresh branch at the tip of its base; its refs, configuration and stash are the task's
-own, so tasks of one repository do not see each other's branches, and nothing that an agent does reaches another task.
+Guarantees: a worktree is always on the task's branch, at the tip of its base or where the task asked it to begin; its refs,
+configuration and stash are the task's own, so tasks of one repository do not see each other's branches, and nothing that an
+agent does reaches another task. A branch that could not be pushed is known before the agent starts.
 """
 
 import contextlib
+import hashlib
+import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from kubetask_controller.api.constants import Reason
-from kubetask_controller.api.manifest import ManifestRepository
-from kubetask_controller.workspace.cache import Bare, Cache, promisor
+from kubetask_controller.api.manifest import Checkout, ManifestRepository
+from kubetask_controller.workspace.cache import Bare, Cache
 from kubetask_controller.workspace.errors import PreparationError
-from kubetask_controller.workspace.git import Git, GitError, say
-from kubetask_controller.workspace.gitconfig import quoted
+from kubetask_controller.workspace.git import RETRY_DELAYS, Git, GitError, persist, say
+from kubetask_controller.workspace.worktree import Source, make_worktree
 
-T = TypeVar("T")
+__all__ = ["RETRY_DELAYS", "Repositories", "Start", "find_start", "same_place"]
 
-RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds before each further try of what is transient."""
-
-
-_PACKED_REFS = "# pack-refs with: peeled fully-peeled sorted"
+HEADS = "refs/heads/"
+TAGS = "refs/tags/"
+_HEX = re.compile(r"^[0-9a-f]{7,64}$", re.IGNORECASE)
 
 
 class BrokenError(Exception):
@@ -35,6 +36,51 @@ class BrokenError(Exception):
         self.path = path
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a task begins.
+
+    Attributes:
+        base: branch that the work is for.
+        ref: full ref or commit to begin with; empty for the base itself.
+    """
+
+    base: str
+    ref: str = ""
+
+
+def find_start(wanted: str, refs: Mapping[str, str], default: Callable[[], str]) -> Start:
+    """What a repository's ``branch`` names: a branch, else a tag, else a commit.
+
+    Args:
+        wanted: the field; empty for the default branch.
+        refs: the origin's, as `Bare.listed` gives them.
+        default: finds the default branch.
+
+    Raises:
+        GitError: there is no such thing.
+    """
+    if not wanted:
+        return Start(default())
+    if HEADS + wanted in refs:
+        return Start(wanted)
+    if TAGS + wanted in refs:
+        return Start(default(), TAGS + wanted)
+    if _HEX.match(wanted):
+        return Start(default(), wanted.lower())
+    raise GitError(("fetch",), f"fatal: couldn't find remote ref {HEADS}{wanted}")
+
+
+def same_place(branch: str, refs: Mapping[str, str]) -> str:
+    """The branch of the origin beside which `branch` cannot be: of that name, above or below it; empty for none."""
+    parts = branch.split("/")
+    for above in ("/".join(parts[:x]) for x in range(1, len(parts) + 1)):
+        if HEADS + above in refs:
+            return above
+    below = f"{HEADS}{branch}/"
+    return next((x.removeprefix(HEADS) for x in refs if x.startswith(below)), "")
+
+
 class Repositories:
     """Makes the worktrees of a task.
 
@@ -42,6 +88,7 @@ class Repositories:
         cache: of the volume.
         git: as the task signs in.
         partial: leave out the contents of earlier commits where the server can.
+        checkout: what is brought into the workspace.
         sleep: waits between tries.
     """
 
@@ -51,30 +98,37 @@ class Repositories:
         git: Git,
         *,
         partial: bool = False,
+        checkout: Checkout | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._cache = cache
         self._git = git
         self._partial = partial
+        self._checkout = checkout or Checkout()
         self._sleep = sleep
 
-    def prepare(self, repository: ManifestRepository, *, branch: str, target: Path) -> str:
-        """Make a worktree of the repository at `target`, on the fresh `branch`; returns the commit it begins at.
+    def prepare(
+        self, repository: ManifestRepository, *, branch: str, target: Path
+    ) -> ManifestRepository:
+        """Make a worktree of the repository at `target`, on `branch`; what is known of the repository then.
 
         Raises:
-            PreparationError: CloneFailed, with what git says.
+            PreparationError: CloneFailed, RateLimited, BranchExists or OOMKilled, with what the server or git says.
         """
         shown = f"{repository.org}/{repository.repo}"
         started = time.monotonic()
         try:
             try:
-                commit = self._prepare(repository, branch, target)
+                done, at = self._prepare(repository, branch, target)
             except BrokenError as error:
-                commit = self._prepare(repository, branch, target, broken=error.path)
+                done, at = self._prepare(repository, branch, target, broken=error.path)
         except GitError as error:
-            raise PreparationError(Reason.CLONE_FAILED, f"{shown}: {error}") from error
-        say(f"{shown} at {commit[:12]} on {branch}, {time.monotonic() - started:.1f} s")
-        return commit
+            hint = ""
+            if error.no_memory:
+                hint = ": give the preparation more memory, in workspace.resources of the WorkspaceConfig"
+            raise PreparationError(error.reason, f"{shown}: {error}{hint}") from error
+        say(f"{shown} at {at[:12]} on {branch}, {time.monotonic() - started:.1f} s")
+        return done
 
     def _prepare(
         self,
@@ -83,75 +137,92 @@ class Repositories:
         target: Path,
         *,
         broken: Path | None = None,
-    ) -> str:
+    ) -> tuple[ManifestRepository, str]:
         """As `prepare`; raises BrokenError once, and GitError when a bare repository that was just made is no better."""
-        with self._cache.locked(repository.url, partial=self._partial) as bare:
+        # Nobody waits for us while we wait for a server.
+        source, existing = persist(
+            lambda: self._fetch_locked(repository, branch, broken), sleep=self._sleep
+        )
+        # Writing the files needs no lock, and takes longest.
+        try:
+            persist(
+                lambda: make_worktree(self._git, source, target, self._checkout), sleep=self._sleep
+            )
+        except GitError as error:
+            shutil.rmtree(target, ignore_errors=True)
+            raise _broken(error, source.bare, broken) from error
+        known = {"base": source.base, "base_commit": source.base_commit, "existing": existing}
+        return repository.model_copy(update=known), source.at
+
+    def _fetch_locked(
+        self, repository: ManifestRepository, branch: str, broken: Path | None
+    ) -> tuple[Source, str]:
+        depth = self._checkout.depth
+        with self._cache.locked(repository.url, partial=self._partial, depth=depth) as bare:
             if broken is not None:
                 bare.renew(broken)
-            path = bare.path
             try:
-                base, commit = self._fetched(bare, repository)
+                found = self._fetch(bare, repository, branch)
                 with contextlib.suppress(GitError):
                     bare.tidy()
             except GitError as error:
-                raise _broken(error, path, broken) from error
-        # Writing the files needs no lock, and takes longest.
-        try:
-            self._make_worktree(path, repository, target, branch=branch, base=base, at=commit)
-        except GitError as error:
-            raise _broken(error, path, broken) from error
-        return commit
+                raise _broken(error, bare.path, broken) from error
+            return found
 
-    def _fetched(self, bare: Bare, repository: ManifestRepository) -> tuple[str, str]:
-        """The branch to start from, and its newest commit, which is in the bare repository now."""
-        base = repository.branch or self._retried(lambda: _default_branch(bare))
-        ref = f"refs/remotes/origin/{base}"
-        say(f"fetching {repository.org}/{repository.repo}, branch {base}")
-        self._retried(lambda: bare.fetch(f"+refs/heads/{base}:{ref}"))
-        commit = bare("rev-parse", "--verify", f"{ref}^{{commit}}")
+    def _fetch(self, bare: Bare, repository: ManifestRepository, branch: str) -> tuple[Source, str]:
+        """Bring what the task needs into the bare repository; and the tip of the task's branch, where it exists."""
+        shown = f"{repository.org}/{repository.repo}"
+        refs = bare.listed()
+        start = find_start(repository.branch, refs, lambda: _default_branch(bare))
+        existing = self._existing(shown, branch, refs)
+        say(f"fetching {shown}, branch {start.base}")
+        ref = f"refs/remotes/origin/{start.base}"
+        if bare.tip(ref) != refs.get(HEADS + start.base, "?"):
+            bare.fetch(f"+{HEADS}{start.base}:{ref}")
+        base_commit = bare("rev-parse", "--verify", f"{ref}^{{commit}}")
+        at = _brought(bare, start.ref, refs) if start.ref else base_commit
+        if existing and self._checkout.on_branch_exists == "Continue":
+            theirs = f"refs/remotes/origin/{branch}"
+            bare.fetch(f"+{HEADS}{branch}:{theirs}")
+            at = existing = bare("rev-parse", "--verify", f"{theirs}^{{commit}}")
         if self._partial:
-            self._retried(lambda: bare.fetch_contents(commit))
-        return base, commit
+            bare.fetch_contents(at, self._checkout.sparse)
+        source = Source(
+            bare=bare.path,
+            url=repository.url,
+            partial=self._partial,
+            branch=branch,
+            base=start.base,
+            base_commit=base_commit,
+            at=at,
+            default=not repository.branch or bool(start.ref),
+            tags=_tags(bare, refs),
+            shallow=_read(bare.path / "shallow"),
+        )
+        return source, existing
 
-    def _make_worktree(
-        self,
-        bare: Path,
-        repository: ManifestRepository,
-        target: Path,
-        *,
-        branch: str,
-        base: str,
-        at: str,
-    ) -> None:
-        if target.exists():
-            shutil.rmtree(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        init = ("--quiet", "--template=", f"--initial-branch={branch}", "--", str(target))
-        self._git("init", *init)
-        folder = target / ".git"
-        (folder / "objects" / "info").mkdir(exist_ok=True)
-        (folder / "objects" / "info" / "alternates").write_text(f"{bare / 'objects'}\n")
-        (folder / "info").mkdir(exist_ok=True)
-        (folder / "config").write_text(_config(repository.url, partial=self._partial))
-        refs = [f"{at} refs/remotes/origin/{base}"]
-        (folder / "packed-refs").write_text("\n".join([_PACKED_REFS, *refs]) + "\n")
-        run = ("-C", str(target))
-        if not repository.branch:
-            head = ("refs/remotes/origin/HEAD", f"refs/remotes/origin/{base}")
-            self._git(*run, "symbolic-ref", *head)
-        # The branch is born with it.
-        self._git(*run, "-c", "checkout.workers=0", "reset", "--quiet", "--hard", at)
+    def _existing(self, shown: str, branch: str, refs: Mapping[str, str]) -> str:
+        """The tip of the task's branch at the server; empty where there is none.
 
-    def _retried(self, step: Callable[[], T]) -> T:
-        for delay in RETRY_DELAYS:
-            try:
-                return step()
-            except GitError as error:
-                if not error.transient:
-                    raise
-                say(f"{error}; trying again in {delay:g} s")
-                self._sleep(delay)
-        return step()
+        Raises:
+            PreparationError: BranchExists.
+        """
+        other = same_place(branch, refs)
+        if other == branch and self._checkout.on_branch_exists != "Fail":
+            return refs[HEADS + branch]
+        if other == branch:
+            raise PreparationError(
+                Reason.BRANCH_EXISTS,
+                f"{shown}: the server has a branch {branch} already: remove it, choose another"
+                " git.branchTemplate, or set git.onBranchExists to Replace or Continue",
+            )
+        if other:
+            raise PreparationError(
+                Reason.BRANCH_EXISTS,
+                f"{shown}: the server has a branch {other}, beside which git cannot have {branch}:"
+                " choose another git.branchTemplate, or remove it",
+            )
+        return ""
 
 
 def _broken(error: GitError, path: Path, before: Path | None) -> Exception:
@@ -165,17 +236,60 @@ def _default_branch(bare: Bare) -> str:
     raise GitError(("ls-remote",), "fatal: the repository has no default branch")
 
 
-def _config(url: str, *, partial: bool) -> str:
-    """The configuration of a worktree's repository."""
-    lines = [
-        "[core]",
-        f"\trepositoryformatversion = {int(partial)}",
-        "\tbare = false",
-        "\tlogAllRefUpdates = true",
-        '[remote "origin"]',
-        f"\turl = {quoted(url)}",
-        "\tfetch = +refs/heads/*:refs/remotes/origin/*",
-        *promisor(partial=partial, remote=True),
-        *promisor(partial=partial, remote=False),
-    ]
-    return "\n".join(lines) + "\n"
+def _brought(bare: Bare, wanted: str, refs: Mapping[str, str]) -> str:
+    """Fetch a tag or a commit; the commit that it is."""
+    if wanted in refs:
+        bare.fetch(f"+{wanted}:{_tag_ref(wanted)}")
+        return bare("rev-parse", "--verify", f"{_tag_ref(wanted)}^{{commit}}")
+    if len(wanted) in (40, 64):
+        with contextlib.suppress(GitError):
+            bare.fetch(f"+{wanted}:refs/kubetask/commits/{wanted}")
+            return wanted
+    # Part of a name, or a server that gives out what its branches and tags have and nothing else.
+    names = [x for x in refs if not x.endswith("^{}")]
+    bare.fetch(*(f"+{x}:{_tag_ref(x)}" for x in names))
+    try:
+        return bare("rev-parse", "--verify", "--quiet", f"{wanted}^{{commit}}")
+    except GitError:
+        raise GitError(
+            ("fetch",),
+            f"fatal: {wanted} is no branch and no tag, and no commit of one",
+        ) from None
+
+
+def _tag_ref(ref: str) -> str:
+    """Where the bare repository keeps another's tag: no two of these names are in each other's way."""
+    return f"refs/kubetask/refs/{hashlib.sha256(ref.encode()).hexdigest()[:40]}"
+
+
+def _tags(bare: Bare, refs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The origin's tags of commits that are here, with their objects, which are fetched where they are not."""
+    tagged = {
+        x: (name, refs.get(f"{x}^{{}}", ""))
+        for x, name in refs.items()
+        if x.startswith(TAGS) and not x.endswith("^{}")
+    }
+    if not tagged:
+        return {}
+    here = bare.present({peeled or name for name, peeled in tagged.values()})
+    wanted = {x: (name, peeled) for x, (name, peeled) in tagged.items() if (peeled or name) in here}
+    annotated = [x for x, (_, peeled) in wanted.items() if peeled]
+    if missing := _missing(bare, {x: wanted[x][0] for x in annotated}):
+        bare.fetch(*(f"+{x}:{_tag_ref(x)}" for x in missing), deepen=False)
+    return wanted
+
+
+def _missing(bare: Bare, tags: Mapping[str, str]) -> Sequence[str]:
+    """Tags whose objects were not fetched yet."""
+    if not tags:
+        return []
+    out = bare("for-each-ref", "--format=%(refname) %(objectname)", "refs/kubetask/refs/")
+    have = dict(x.split() for x in out.splitlines())
+    return [x for x, name in tags.items() if have.get(_tag_ref(x)) != name]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""

@@ -19,10 +19,10 @@ from kubetask_controller.version import __version__
 from kubetask_controller.workspace.agent.presets import PRESETS
 from kubetask_controller.workspace.agent.process import Runner, Surroundings
 from kubetask_controller.workspace.agent.prompt import make_prompt
-from kubetask_controller.workspace.agent.publish import Published, publish
+from kubetask_controller.workspace.agent.publish import Published, PublishError, publish
 from kubetask_controller.workspace.agent.result import Outcome, make_result
 from kubetask_controller.workspace.agent.told import Reader, Told
-from kubetask_controller.workspace.git import Git, GitError, say
+from kubetask_controller.workspace.git import Git, say
 from kubetask_controller.workspace.redaction import Redactor, secrets_in, secrets_of
 from kubetask_controller.workspace.termination import leave, termination_log
 
@@ -57,18 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(_failed(f"cannot run the agent: {error}"))
     code = code or int(told.failed)
     published: list[Published] = []
-    problem = ""
+    problem, reason = "", None
     if code == 0:
         try:
             published = _publish(options, task, told)
-        except GitError as error:
-            problem = str(error)
+        except PublishError as error:
+            published, problem, reason = error.published, str(error), error.reason
+            say(f"{reason.value}: {problem}")
     unchanged = not any(x.commits for x in published)
     outcome = Outcome(
         told,
         published,
         failed=bool(code or problem),
         problem=problem,
+        reason=reason,
         nothing_done=options.fail_on_no_changes and unchanged and not code and not problem,
     )
     if _mark() == written:
@@ -133,14 +135,22 @@ def _run_script(options: argparse.Namespace, task: Task, runner: Runner) -> tupl
 def _publish(options: argparse.Namespace, task: Task, told: Told) -> list[Published]:
     first = next(iter(told.summary.splitlines()), "")
     message = options.message or first[:72] or f"Changes of task {task.manifest.task}"
-    git = Git(environ=task.environ, redact=task.redact, show=say)
+    wanted = task.manifest.pull_request is not None
+    git = Git(
+        environ=task.environ,
+        redact=task.redact,
+        show=say,
+        timeout=task.manifest.checkout.timeout_seconds,
+    )
     return publish(
         task.manifest,
         task.directory,
         git,
         message=message,
-        commit=options.commit,
-        push=options.push,
+        commit=options.commit or wanted,
+        push=options.push or wanted,
+        description=told.summary,
+        redact=task.redact,
     )
 
 

@@ -1,14 +1,25 @@
-"""What an agent did to the repositories of its task: looked at, committed, pushed."""
+"""What an agent did to the repositories of its task: looked at, committed, pushed; kept as a patch where that fails."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import ManifestRepository, TaskManifest
-from kubetask_controller.workspace.git import Git, GitError, say
+from kubetask_controller.workspace.git import Git, GitError, persist, say
 
+PATCHES_DIR = f"{c.RESERVED_DIR}/patches"
+MAX_SHOWN_PATCH = 256 * 1024
+"""Bytes of a patch that the log shows; a longer one is in the task's folder alone."""
+MAX_SUBJECT = 72
+"""Characters of a commit's first line that is made of an agent's words."""
 _URL = re.compile(r"https?://[^\s\"'<>()\[\]{}\\`]+")
 _REQUEST = re.compile(r"/(pull|pulls|merge_requests|pull-requests|pullrequest)/\d+")
+_LFS = re.compile(r"^[^'\"]* is kept by Git LFS: ")
+_NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
+_PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,33 +30,81 @@ class Published:
         repository: which.
         commits: those that its branch has beyond its base, the newest first.
         pushed: its branch is at the server.
+        request: URL of its pull request; empty for none.
+        patch: file with the commits, where they could not be pushed; empty where they were.
     """
 
     repository: ManifestRepository
     commits: tuple[str, ...]
     pushed: bool
+    request: str = ""
+    patch: str = ""
+
+
+class PublishError(Exception):
+    """Something of the work did not get out.
+
+    Attributes:
+        reason: the task's reason.
+        published: all repositories, those that did get out included.
+    """
+
+    def __init__(self, reason: Reason, message: str, published: list[Published]) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.published = published
 
 
 def publish(
-    manifest: TaskManifest, task_dir: Path, git: Git, *, message: str, commit: bool, push: bool
+    manifest: TaskManifest,
+    task_dir: Path,
+    git: Git,
+    *,
+    message: str,
+    commit: bool,
+    push: bool,
+    description: str = "",
+    redact: Callable[[str], str] = str,
 ) -> list[Published]:
-    """Commit what has changed and push what is new, as asked.
+    """Commit what has changed and push what is new, as asked. What cannot be pushed is kept as a patch.
+
+    Args:
+        manifest: of the task.
+        task_dir: its folder.
+        git: as the agent signs in.
+        message: of the commits, where the manifest has no template.
+        commit: commit what has changed.
+        push: push what was committed.
+        description: all of what the agent says at its end.
+        redact: masks what the log shows.
 
     Raises:
-        GitError: git refused; its message names the repository.
+        PublishError: a repository could not be committed or pushed; its message names it. The others were.
     """
-    published = []
+    published: list[Published] = []
+    problems: list[tuple[Reason, str]] = []
     for repository in manifest.repositories:
-        folder = task_dir / repository.path
+        work = _Work(manifest, task_dir, repository, git)
         shown = f"{repository.org}/{repository.repo}"
         try:
-            commits = _commits(git, folder, repository, message=message if commit else "")
-            if push and commits:
-                _push(git, folder, manifest.branch)
-                say(f"{shown}: pushed {manifest.branch} with {len(commits)} commits")
+            if commit:
+                work.commit(message, description)
+            done = Published(repository, tuple(work.commits()), pushed=False)
         except GitError as error:
-            raise GitError(("push",), f"fatal: {shown}: {error}") from error
-        published.append(Published(repository, tuple(commits), bool(push and commits)))
+            problems.append((Reason.WORKSPACE_ERROR, f"{shown}: {error}"))
+            continue
+        if push and done.commits:
+            try:
+                work.push()
+                say(f"{shown}: pushed {manifest.branch} with {len(done.commits)} commits")
+                done = replace(done, pushed=True)
+            except GitError as error:
+                reason, text = _refusal(error, manifest.branch)
+                done = replace(done, patch=work.keep(redact))
+                problems.append((reason, f"{shown}: {text}"))
+        published.append(done)
+    if problems:
+        raise PublishError(problems[0][0], "; ".join(x for _, x in problems), published)
     return published
 
 
@@ -59,23 +118,146 @@ def pull_request(manifest: TaskManifest, text: str) -> str:
     return ""
 
 
-def _push(git: Git, folder: Path, branch: str) -> None:
-    try:
-        git("-C", str(folder), "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
-    except GitError as error:
-        if "[rejected]" in error.output:
-            raise GitError(
-                ("push",), f"fatal: the server has a branch {branch} with other commits already"
-            ) from error
-        raise
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """A template with its known placeholders replaced; what else stands in braces stays."""
+    return _PLACEHOLDER.sub(lambda x: values.get(x[1], x[0]), template)
 
 
-def _commits(git: Git, folder: Path, repository: ManifestRepository, *, message: str) -> list[str]:
-    at = ("-C", str(folder))
-    if message:
-        git(*at, "add", "--all")
-        if git(*at, "status", "--porcelain"):
-            git(*at, "commit", "--quiet", "--message", message)
-    # Whatever the remote had is not the agent's. Where it pushed by itself, the remote has the agent's commits too.
-    known = f"refs/remotes/origin/{repository.branch or 'HEAD'}"
-    return git(*at, "rev-list", "HEAD", "--not", known).split()
+def values_of(
+    manifest: TaskManifest, repository: ManifestRepository, description: str, fallback: str = ""
+) -> dict[str, str]:
+    """What placeholders of commit messages and pull requests stand for."""
+    first = next((x.strip() for x in description.splitlines() if x.strip()), "")
+    summary = first if len(first) <= MAX_SUBJECT else f"{first[: MAX_SUBJECT - 1].rstrip()}…"
+    return {
+        "summary": summary or fallback or f"Changes of task {manifest.task}",
+        "description": description.strip(),
+        "task": manifest.task,
+        "run": manifest.run or "",
+        "index": "" if manifest.index is None else str(manifest.index),
+        "namespace": manifest.namespace,
+        "org": repository.org,
+        "repo": repository.repo,
+        "branch": manifest.branch,
+        "base": repository.base or repository.branch,
+    }
+
+
+def _refusal(error: GitError, branch: str) -> tuple[Reason, str]:
+    if "[rejected]" in error.output:
+        return (
+            Reason.BRANCH_EXISTS,
+            f"the server has a branch {branch} with other commits already",
+        )
+    if error.rate_limited:
+        return Reason.RATE_LIMITED, str(error)
+    return Reason.PUSH_REJECTED, str(error)
+
+
+class _Work:
+    """One repository of a task."""
+
+    def __init__(
+        self, manifest: TaskManifest, task_dir: Path, repository: ManifestRepository, git: Git
+    ) -> None:
+        self._manifest, self._task_dir, self._repository = manifest, task_dir, repository
+        self._checkout = manifest.checkout
+        self._git = git
+        hooks = () if self._checkout.run_hooks else _NO_HOOKS
+        self._at = ("-C", str(task_dir / repository.path), *hooks)
+
+    def commit(self, message: str, description: str) -> None:
+        """Commit what has changed, as far as it is the agent's."""
+        embedded = [
+            x
+            for x in self._run("ls-files", "--others", "--exclude-standard", "-z").split("\0")
+            if x.endswith("/")
+        ]
+        for name in embedded:
+            say(f"{self._repository.path}: not committed: {name}, which is a repository of its own")
+        paths = [".", *(f":(exclude,literal){x.rstrip('/')}" for x in embedded)]
+        more = ["--sparse"] if self._checkout.sparse else []
+        try:
+            self._run(
+                *("add", "--all", *more, "--pathspec-from-file=-", "--pathspec-file-nul"),
+                stdin="\0".join(paths) + "\0",
+            )
+        except GitError as error:
+            # Said by the filter that stands in for Git LFS.
+            said = [x for x in error.output.splitlines() if _LFS.match(x)]
+            if said:
+                raise GitError(("add",), f"fatal: {said[0]}") from error
+            raise
+        if not self._run("diff", "--cached", "--name-only", "-z", "--ignore-submodules=dirty"):
+            return
+        template = self._checkout.commit_message
+        values = values_of(self._manifest, self._repository, description, fallback=message)
+        text = filled(template, values) if template else message
+        sign_off = ["--signoff"] if self._checkout.sign_off else []
+        self._run("commit", "--quiet", "--cleanup=whitespace", *sign_off, "--file=-", stdin=text)
+
+    def commits(self) -> list[str]:
+        """Commits that are not of the base, the newest first."""
+        known = [
+            f"refs/remotes/origin/{self._repository.base or self._repository.branch or 'HEAD'}"
+        ]
+        if self._repository.base_commit:
+            # Whatever the agent has done to its refs.
+            known = [*self._existing(known), self._repository.base_commit]
+        # Where the agent pushed by itself, the remote has its commits too.
+        return self._run("rev-list", "HEAD", "--not", *known).split()
+
+    def push(self) -> None:
+        """Push the branch; one that is there already is replaced only where that was asked for, and as it was then."""
+        branch = self._manifest.branch
+        if self._checkout.lfs or self._has_lfs_objects():
+            persist(lambda: self._run("lfs", "push", "origin", "HEAD"))
+        what = ("--quiet", "origin", f"HEAD:refs/heads/{branch}")
+        try:
+            persist(lambda: self._run("push", *what))
+            return
+        except GitError as error:
+            if "[rejected]" not in error.output or self._at_server(branch):
+                if "[rejected]" in error.output:
+                    return
+                raise
+            if self._checkout.on_branch_exists != "Replace" or not self._repository.existing:
+                raise
+        lease = f"--force-with-lease=refs/heads/{branch}:{self._repository.existing}"
+        persist(lambda: self._run("push", lease, *what))
+
+    def keep(self, redact: Callable[[str], str]) -> str:
+        """Keep the commits as a patch, in the task's folder and in the log; the file, empty where that fails."""
+        folder = self._task_dir / PATCHES_DIR
+        path = folder / f"{self._repository.path.replace('/', '-')}.patch"
+        base = self._repository.base_commit
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            span = f"{base}..HEAD" if base else "@{upstream}..HEAD"
+            self._run("format-patch", "--quiet", "--binary", f"--output={path}", span)
+            size = path.stat().st_size
+        except (GitError, OSError) as error:
+            say(f"{self._repository.path}: the commits could not be kept as a patch: {error}")
+            return ""
+        say(f"{self._repository.path}: the commits are kept in {path}")
+        if size <= MAX_SHOWN_PATCH:
+            say(f"----- BEGIN PATCH {self._repository.path} -----")
+            for line in path.read_text(errors="replace").splitlines():
+                say(redact(line))
+            say(f"----- END PATCH {self._repository.path} -----")
+        return str(path)
+
+    def _has_lfs_objects(self) -> bool:
+        folder = self._task_dir / self._repository.path / ".git" / "lfs" / "objects"
+        return folder.is_dir() and any(folder.iterdir())
+
+    def _at_server(self, branch: str) -> bool:
+        """Whether the server has our newest commit, as after a push whose answer was lost."""
+        out = self._run("ls-remote", "origin", f"refs/heads/{branch}")
+        return out.partition("\t")[0] == self._run("rev-parse", "HEAD")
+
+    def _existing(self, refs: list[str]) -> list[str]:
+        return [x for x in refs if self._run("for-each-ref", "--count=1", x)]
+
+    def _run(self, *arguments: str, stdin: str = "") -> str:
+        return self._git(*self._at, *arguments, stdin=stdin)

@@ -24,6 +24,7 @@ class Outcome:
         published: what its repositories have.
         failed: the task fails.
         problem: why a push failed; empty where none did.
+        reason: of the task, where something did not get out.
         nothing_done: nothing was done, and that is to be a failure.
     """
 
@@ -31,6 +32,7 @@ class Outcome:
     published: Sequence[Published]
     failed: bool = False
     problem: str = ""
+    reason: Reason | None = None
     nothing_done: bool = False
 
 
@@ -45,12 +47,19 @@ def make_result(manifest: TaskManifest, outcome: Outcome) -> dict[str, Any]:
         result["outcome"] = NO_CHANGES
     if any(x.pushed for x in outcome.published):
         result["branch"] = manifest.branch
-    if url := pull_request(manifest, told.summary):
+    requests = [x.request for x in outcome.published if x.request]
+    if url := next(iter(requests), "") or pull_request(manifest, told.summary):
         result["pullRequest"] = url
+    if len(requests) > 1:
+        result["pullRequests"] = requests
+    if patch := next((x.patch for x in outcome.published if x.patch), ""):
+        result["patch"] = patch
     if told.usage:
         result["usage"] = dict(told.usage)
     if outcome.nothing_done:
         result["reason"] = Reason.NO_CHANGES.value
+    elif outcome.reason is not None:
+        result["reason"] = outcome.reason.value
     elif outcome.failed and not outcome.problem and told.reason is not None:
         result["reason"] = told.reason.value
     return result

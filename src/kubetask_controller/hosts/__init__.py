@@ -1,0 +1,1 @@
+"""APIs of git hosts. The controller never loads it."""

@@ -1,0 +1,98 @@
+"""Tokens of a GitHub App: made from its key, for some repositories, good for an hour.
+
+https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app
+"""
+
+import asyncio
+import base64
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from kubetask_controller.hosts.detect import api_url
+from kubetask_controller.hosts.http import HostError, HostSession, Limits, part
+
+_VERSION = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+_LIMITS = Limits(timeout=30, patience=300)
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A GitHub App: its number or client ID, its key in PEM, and the number of its installation, empty to look it up."""
+
+    id: str
+    key: str
+    installation: str = ""
+
+
+def installation_token(app: App, api: str, url: str, names: Sequence[str]) -> tuple[float, str]:
+    """A token for some repositories of one owner: until when it is good, in seconds since the epoch, and the token.
+
+    Args:
+        app: the App.
+        api: URL of the API; empty for that of the repository's host.
+        url: of a repository.
+        names: ``org/repo``.
+
+    Raises:
+        ValueError: the key is none, or the host refuses.
+    """
+    try:
+        return asyncio.run(_token(app, api or api_url("GitHub", url), names))
+    except HostError as error:
+        raise ValueError(str(error)) from error
+
+
+def signed(app: App, now: float) -> str:
+    """A JSON Web Token (RFC 7519) with which the App itself signs in, good for nine minutes.
+
+    Raises:
+        ValueError: the key is no RSA key in PEM.
+    """
+    try:
+        key = serialization.load_pem_private_key(app.key.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"githubAppPrivateKey is no key in PEM: {error}") from error
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError("githubAppPrivateKey is no RSA key")
+    # Clocks differ: GitHub recommends a minute.
+    claims = {"iat": int(now) - 60, "exp": int(now) + 540, "iss": app.id}
+    head = ".".join(
+        _encoded(json.dumps(x).encode()) for x in ({"alg": "RS256", "typ": "JWT"}, claims)
+    )
+    signature = key.sign(head.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return f"{head}.{_encoded(signature)}"
+
+
+async def _token(app: App, api: str, names: Sequence[str]) -> tuple[float, str]:
+    headers = {**_VERSION, "Authorization": f"Bearer {signed(app, time.time())}"}
+    ca_file = os.environ.get("GIT_SSL_CAINFO", "")
+    owners = {x.rpartition("/")[0] for x in names}
+    try:
+        async with HostSession(api, headers, limits=_LIMITS, ca_file=ca_file) as session:
+            number = app.installation
+            if not number:
+                org, _, repo = names[0].rpartition("/")
+                found = await session.get(f"repos/{part(org)}/{part(repo)}/installation")
+                number = str(found["id"])
+            body = (
+                {"repositories": sorted(x.rpartition("/")[2] for x in names)}
+                if len(owners) == 1
+                else {}
+            )
+            made = await session.post(f"app/installations/{part(number)}/access_tokens", body)
+    except HostError as error:
+        raise ValueError(f"no token of the GitHub App {app.id}: {error}") from error
+    until = datetime.fromisoformat(made["expires_at"]).timestamp()
+    return until, str(made["token"])
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,353 @@
+"""Requests to a git host's API: who signs in, what is tried again, how long a rate limit is waited for.
+
+Guarantees: credentials are sent to the API's own origin alone, never along a redirect or a link to another one; answers
+have a size and a time limit; a write is repeated only where it cannot have happened (429, or a refusal by a rate limit).
+"""
+
+import asyncio
+import json
+import os
+import random
+import re
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urljoin, urlsplit
+
+import aiohttp
+
+JSON = dict[str, Any]
+
+MAX_ANSWER = 16 * 1024 * 1024
+"""Bytes of an answer."""
+MAX_PAGES = 1000
+"""Pages of a list, after which a server is taken for broken."""
+TRIES = 6
+_NEXT = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
+_LIMIT = re.compile(r"rate limit|abuse detection|secondary rate|too many requests", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long requests may take.
+
+    Attributes:
+        timeout: seconds of one request.
+        patience: seconds that rate limits and failing servers are waited for, over all tries of one request.
+        parallel: requests at once.
+    """
+
+    timeout: float = 60.0
+    patience: float = 900.0
+    parallel: int = 4
+
+
+class HostError(Exception):
+    """A git host refuses, or cannot be reached.
+
+    Attributes:
+        status: of the answer; 0 where there was none.
+        rate_limited: the host takes no more requests for now.
+    """
+
+    def __init__(self, message: str, status: int = 0, *, rate_limited: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.rate_limited = rate_limited
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: status, headers in lower case, body as JSON where it is that."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+class HostSession:
+    """A session with the API at one base URL. Use as an async context manager.
+
+    Args:
+        url: of the API, to which paths are added.
+        headers: of every request, those that sign in included.
+        limits: of time and number.
+        ca_file: PEM file of authorities, in addition to the system's.
+        waiting: is called with a sentence where a limit is waited for.
+        sleep: waits.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        limits: Limits | None = None,
+        ca_file: str = "",
+        waiting: Callable[[str], None] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._headers = {"Accept": "application/json", "User-Agent": "kubetask", **headers}
+        self._limits = limits or Limits()
+        self._ca_file = ca_file
+        self._waiting = waiting or (lambda _: None)
+        self._sleep = sleep
+        self._slots = asyncio.Semaphore(self._limits.parallel)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        context = ssl.create_default_context()
+        for path in (self._ca_file, os.environ.get("SSL_CERT_FILE", "")):
+            if path:
+                context.load_verify_locations(path)
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=self._limits.timeout),
+            connector=aiohttp.TCPConnector(ssl=context, limit=self._limits.parallel),
+            # The proxy of HTTPS_PROXY and NO_PROXY.
+            trust_env=True,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """The body of an answer.
+
+        Raises:
+            HostError: as all methods do.
+        """
+        return (await self.send("GET", path, query=query)).body
+
+    async def post(self, path: str, body: Any = None, **query: Any) -> Any:
+        """Create something; the body of the answer."""
+        return (await self.send("POST", path, body, query=query)).body
+
+    async def put(self, path: str, body: Any = None, **query: Any) -> Any:
+        """Replace something; the body of the answer."""
+        return (await self.send("PUT", path, body, query=query)).body
+
+    async def patch(self, path: str, body: Any = None, **query: Any) -> Any:
+        """Change something; the body of the answer."""
+        return (await self.send("PATCH", path, body, query=query)).body
+
+    async def delete(self, path: str, body: Any = None, **query: Any) -> Any:
+        """Remove something; the body of the answer."""
+        return (await self.send("DELETE", path, body, query=query)).body
+
+    async def pages(self, path: str, **query: Any) -> AsyncIterator[Any]:
+        """The bodies of all pages, by the Link header (RFC 8288)."""
+        url, left = path, query
+        for _ in range(MAX_PAGES):
+            answer = await self.send("GET", url, query=left)
+            yield answer.body
+            found = _NEXT.search(answer.headers.get("link", ""))
+            if not found:
+                return
+            url, left = urljoin(self._full(url), found[1]), {}
+        raise HostError(f"{self.url}: a list of more than {MAX_PAGES} pages")
+
+    async def items(self, path: str, **query: Any) -> AsyncIterator[JSON]:
+        """The entries of all pages of a list."""
+        async for page in self.pages(path, **query):
+            if not isinstance(page, list):
+                raise HostError(f"{self.url}: {path} is no list")
+            for item in page:
+                yield item
+
+    async def send(
+        self, method: str, path: str, body: Any = None, *, query: Mapping[str, Any] | None = None
+    ) -> Answer:
+        """A request, tried again where that can help.
+
+        Args:
+            method: of HTTP.
+            path: below the session's URL, or a URL of the same origin.
+            body: sent as JSON, None for none.
+            query: parameters; None is left out.
+
+        Raises:
+            HostError: with the host's own words.
+        """
+        url = self._full(path)
+        if _origin(url) != _origin(self.url):
+            raise HostError(f"{self.url}: the API points to another host, {_origin(url)}")
+        params = {k: _text(v) for k, v in (query or {}).items() if v is not None}
+        waited = 0.0
+        for attempt in range(TRIES):
+            try:
+                answer = await self._once(method, url, body, params)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                wait = self._backoff(attempt)
+                if method != "GET" or attempt == TRIES - 1 or waited + wait > self._limits.patience:
+                    what = str(error) or type(error).__name__
+                    raise HostError(f"{self.url} cannot be reached: {what}") from error
+                waited += wait
+                await self._sleep(wait)
+                continue
+            if answer.status < 400:
+                return answer
+            failure = _failure(method, url, answer)
+            repeat = failure.rate_limited or (method == "GET" and answer.status >= 500)
+            asked = _asked(answer.headers)
+            wait = self._backoff(attempt) if asked is None else asked + self._backoff(0)
+            if not repeat or attempt == TRIES - 1 or waited + wait > self._limits.patience:
+                raise failure
+            self._waiting(
+                f"{urlsplit(self.url).hostname} answers {answer.status}; trying again in {wait:.0f} s"
+            )
+            waited += wait
+            await self._sleep(wait)
+        raise AssertionError("the last try returns or raises")
+
+    async def _once(self, method: str, url: str, body: Any, params: Mapping[str, str]) -> Answer:
+        assert self._session is not None
+        async with (
+            self._slots,
+            self._session.request(
+                method,
+                url,
+                params=params,
+                json=body,
+                headers=self._headers,
+                # A redirect to another host would get the credentials.
+                allow_redirects=False,
+            ) as response,
+        ):
+            raw = b""
+            async for chunk in response.content.iter_chunked(65536):
+                raw += chunk
+                if len(raw) > MAX_ANSWER:
+                    raise HostError(f"{self.url}: an answer of more than {MAX_ANSWER >> 20} MiB")
+            headers = {k.lower(): v for k, v in response.headers.items()}
+            if 300 <= response.status < 400:
+                raise HostError(
+                    f"{self.url} answers with a redirect to {headers.get('location', 'nowhere')}: the repository was"
+                    " moved or renamed, or the API has another URL",
+                    response.status,
+                )
+            return Answer(response.status, headers, _parsed(raw))
+
+    def _full(self, path: str) -> str:
+        return path if "://" in path else f"{self.url}/{path.lstrip('/')}"
+
+    def _backoff(self, attempt: int) -> float:
+        return float(min(2.0**attempt, 30.0) * (0.5 + random.random()))
+
+
+def part(value: object) -> str:
+    """A part of a path, which may have any character."""
+    return quote(str(value), safe="")
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return json.loads(raw) if raw else None
+    except ValueError:
+        return raw[:2000].decode(errors="replace")
+
+
+def _asked(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the host asks to wait: Retry-After, or the end of a limit that is used up."""
+    value = headers.get("retry-after", "").strip()
+    if value.isdigit():
+        return float(value)
+    if value:
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        except (TypeError, ValueError):
+            return None
+    if headers.get("x-ratelimit-remaining", headers.get("ratelimit-remaining")) == "0":
+        reset = headers.get("x-ratelimit-reset", headers.get("ratelimit-reset", ""))
+        if reset.isdigit():
+            return max(0.0, int(reset) - time.time()) if int(reset) > 1e9 else float(reset)
+    return None
+
+
+def _failure(method: str, url: str, answer: Answer) -> HostError:
+    """An answer as an error, in the host's words."""
+    words = words_of(answer.body) or {
+        401: "the token is not valid, or none was sent",
+        403: "the token may not do that",
+        404: "not found, or the token may not see it",
+    }.get(answer.status, "")
+    limited = answer.status == 429 or (
+        answer.status == 403
+        and (
+            bool(_LIMIT.search(words))
+            or answer.headers.get("x-ratelimit-remaining") == "0"
+            or "retry-after" in answer.headers
+        )
+    )
+    parts = urlsplit(url)
+    sso = answer.headers.get("x-github-sso", "")
+    if sso.startswith("required"):
+        words = f"{words} (single sign-on: {sso.partition('url=')[2]})"
+    return HostError(
+        f"{method} {parts.scheme}://{parts.netloc}{parts.path} answers {answer.status}: {words}",
+        answer.status,
+        rate_limited=limited,
+    )
+
+
+def words_of(body: Any) -> str:
+    """What a host's error says, whatever it calls it, in one line."""
+    found: list[str] = []
+
+    def collect(value: Any, depth: int = 0) -> None:
+        if depth > 4 or len(found) > 5:
+            return
+        if isinstance(value, str):
+            found.append(value)
+        elif isinstance(value, list):
+            for each in value:
+                collect(each, depth + 1)
+        elif isinstance(value, dict):
+            if "field" in value and "code" in value and "message" not in value:
+                found.append(f"{value['field']} {value['code']}")
+                return
+            keys = ("message", "error", "error_description", "errors", "detail", "fields")
+            known = [value[x] for x in keys if value.get(x)]
+            for each in known or (list(value.values()) if depth else []):
+                collect(each, depth + 1)
+
+    if isinstance(body, str):
+        text = re.sub(r"<[^>]*>", " ", body)
+    else:
+        collect(body)
+        text = "; ".join(dict.fromkeys(found))
+    return re.sub(r"\s+", " ", text).strip()[:500]
+
+
+@dataclass(slots=True)
+class Credentials:
+    """How a person or an agent signs in at a host.
+
+    Attributes:
+        token: or password.
+        username: where the host wants one beside a password; empty for a token alone.
+    """
+
+    token: str = ""
+    username: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)

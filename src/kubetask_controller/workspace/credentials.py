@@ -1,0 +1,183 @@
+"""What a task may sign in with: whether a mounted Secret has what its hosts need, what of it is masked, tokens of Apps."""
+
+import base64
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from kubetask_controller.api.constants import Reason
+from kubetask_controller.workspace.errors import PreparationError
+from kubetask_controller.workspace.gitconfig import (
+    APP_KEY,
+    ENV_APP_TOKEN,
+    SSH_KEY,
+    Host,
+    origin,
+    ssh_host,
+)
+from kubetask_controller.workspace.redaction import secrets_in
+
+APP_ID = "githubAppID"
+APP_INSTALLATION = "githubAppInstallationID"
+RENEW_SECONDS = 600.0
+"""How long before its end a token is made anew."""
+_HTTPS_KEYS = f"password or token (and username), or {APP_ID}, {APP_INSTALLATION} and {APP_KEY}"
+
+
+def check_hosts(hosts: Sequence[Host], workspace: Path) -> None:
+    """Refuse repositories of hosts that no template names, and Secrets without the keys that are needed.
+
+    Raises:
+        PreparationError: with the field to change.
+    """
+    for host in hosts:
+        for repository in host.repositories:
+            _check_url(repository.url, host.host.url_template, workspace)
+        _check_keys(host)
+
+
+def masked(folder: Path) -> list[str]:
+    """What of a Secret must not be shown: its values, and what HTTP makes of a user and a password."""
+    values = secrets_in([folder])
+    user = _read(folder / "username") or "git"
+    for key in ("password", "token"):
+        if secret := _read(folder / key):
+            values += _encoded(user, secret)
+    return values
+
+
+class AppTokens:
+    """Tokens of GitHub Apps for the git of this process, made anew before they end.
+
+    Args:
+        hosts: of the task.
+        seen: gets every token, so that it is masked.
+        cached: folder in which others find them, None for nowhere.
+    """
+
+    def __init__(self, hosts: Sequence[Host], seen: Callable[[str], None]) -> None:
+        self._hosts = [x for x in hosts if x.is_app and x.repositories]
+        self._seen = seen
+        self._tokens: dict[int, tuple[float, str]] = {}
+
+    def __call__(self) -> Mapping[str, str]:
+        """Variables for git.
+
+        Raises:
+            PreparationError: the host refuses.
+        """
+        return {f"{ENV_APP_TOKEN}{x.position}": self.get(x)[1] for x in self._hosts}
+
+    def get(self, host: Host) -> tuple[float, str]:
+        """Until when it is good, and the token.
+
+        Raises:
+            PreparationError: the host refuses.
+        """
+        until, token = self._tokens.get(host.position, (0.0, ""))
+        if until - time.time() < RENEW_SECONDS:
+            names = [f"{x.org}/{x.repo}" for x in host.repositories]
+            try:
+                until, token = make_app_token(
+                    Path(host.folder), host.host.api_url, host.repositories[0].url, names
+                )
+            except ValueError as error:
+                raise PreparationError(Reason.CLONE_FAILED, str(error)) from error
+            self._tokens[host.position] = until, token
+            for value in (token, *_encoded("x-access-token", token)):
+                self._seen(value)
+        return until, token
+
+
+def make_app_token(folder: Path, api: str, url: str, names: Sequence[str]) -> tuple[float, str]:
+    """A token of a GitHub App for some repositories: until when it is good, and the token.
+
+    Args:
+        folder: with the App's key and numbers.
+        api: URL of the host's API; empty for that of the repository's host.
+        url: of a repository.
+        names: ``org/repo``.
+
+    Raises:
+        ValueError: it cannot be had, and why.
+    """
+    # It takes time to load, and few tasks need it.
+    from kubetask_controller.hosts.githubapp import App, installation_token
+
+    app = App(_read(folder / APP_ID), _read(folder / APP_KEY), _read(folder / APP_INSTALLATION))
+    return installation_token(app, api, url, names)
+
+
+def _check_url(url: str, template: str, workspace: Path) -> None:
+    try:
+        origin(url)
+        if urlsplit(url).scheme == "ssh":
+            _ = urlsplit(url).port
+    except ValueError as error:
+        raise PreparationError(
+            Reason.INVALID_SPEC, f"git.urlTemplate makes the URL {url}, which is none: {error}"
+        ) from None
+    if template:
+        named = _authority(template)
+        if "{" in named or named != _authority(url):
+            raise PreparationError(
+                Reason.INVALID_SPEC,
+                f"git.urlTemplate makes the URL {url}, whose host the template does not name:"
+                " {org} and {repo} may stand in the path alone",
+            )
+    if urlsplit(url).scheme == "file":
+        path = Path(unquote(urlsplit(url).path))
+        if _within(path, workspace):
+            raise PreparationError(
+                Reason.INVALID_SPEC,
+                f"git.urlTemplate makes the URL {url}, which lies in the folder of the tasks:"
+                " choose a folder outside of the workspace",
+            )
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve()) or ".." in path.parts
+
+
+def _authority(url: str) -> str:
+    """Scheme, user, host and port."""
+    if "://" in url:
+        scheme, _, rest = url.partition("://")
+        return f"{scheme}://{rest.partition('/')[0]}"
+    return url.partition(":")[0]
+
+
+def _check_keys(host: Host) -> None:
+    folder = Path(host.folder)
+    if not host.folder or not folder.is_dir():
+        return
+    keys = sorted(x.name for x in folder.iterdir() if not x.name.startswith(".."))
+    urls = [x.url for x in host.repositories]
+    wanted = []
+    if any(origin(x) for x in urls) and not (
+        {"password", "token"} & set(keys) or {APP_ID, APP_KEY} <= set(keys)
+    ):
+        wanted.append(f"HTTPS needs {_HTTPS_KEYS}")
+    if any(ssh_host(x) for x in urls) and SSH_KEY not in keys:
+        wanted.append(f"SSH needs {SSH_KEY} (and known_hosts)")
+    if wanted:
+        which = f"git.hosts[{host.host.name}].credentials" if host.host.name else "git.credentials"
+        have = ", ".join(keys) or "none"
+        raise PreparationError(
+            Reason.CLONE_FAILED,
+            f"the Secret of {which} has the keys {have}; {'; '.join(wanted)}",
+        )
+
+
+def _encoded(user: str, secret: str) -> list[str]:
+    """What stands in the header of a request, with the mark at its end and without."""
+    value = base64.b64encode(f"{user}:{secret}".encode()).decode()
+    return [value, value.rstrip("=")]
+
+
+def _read(path: Path) -> str:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return path.read_text().strip()
+    return ""
