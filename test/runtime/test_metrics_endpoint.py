@@ -270,8 +270,12 @@ async def test_when_nobody_can_be_asked_nothing_is_told(routes, reviews, elapsed
 async def test_what_is_kept_of_scrapers_is_bounded(routes, reviews, elapsed):
     authorizer = MetricsAuthorizer(reviews, elapsed)
     for number in range(3000):
-        assert await authorizer._user(f"token-{number}") is None
-    assert len(authorizer._users) <= 1024
+        elapsed.seconds += 0.01
+        address = f"10.0.{number % 12}.{number % 250}"
+        with contextlib.suppress(Exception):
+            assert await authorizer._user(f"token-{number}", address) is None
+    kept = (authorizer._users, authorizer._strangers, authorizer._addresses)
+    assert all(len(x) <= 1024 for x in kept)
 
 
 def make_certificate(folder, name):
