@@ -9,6 +9,7 @@ import yaml
 from kubectl import Kubectl
 
 from kubetask_controller.api import constants as c
+from kubetask_controller.api.manifest import ManifestAgent
 from kubetask_controller.workspace.agent.presets import PRESETS
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "workspace.md").read_text()
@@ -33,4 +34,4 @@ def test_the_guide_names_every_variable_that_a_task_is_given() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_guide_shows_how_an_agent_is_run(name: str) -> None:
-    assert f"`{' '.join(PRESETS[name].command([]))}`" in GUIDE
+    assert f"`{' '.join(PRESETS[name].command(ManifestAgent(), []))}`" in GUIDE

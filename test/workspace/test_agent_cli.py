@@ -61,6 +61,11 @@ def run(pod: TaskPod, *arguments: str, fake: str = "good", **environ: str) -> Ra
     return Ran(pod, process.returncode, out)
 
 
+def branches(origins: Path, repo: str = "billing") -> list[str]:
+    path = origins / f"acme/{repo}.git"
+    return git("for-each-ref", "--format=%(refname:short)", "refs/heads", cwd=path).split()
+
+
 @pytest.fixture
 def pod(task: Make) -> TaskPod:
     """A task that is prepared."""
@@ -88,10 +93,9 @@ def test_a_known_agent_works_commits_and_pushes(pod: TaskPod, origins: Path, age
         "branch": BRANCH,
         "pullRequest": "https://git.example/acme/billing/pull/12",
     }
-    assert usage["inputTokens"] in (2400, 2450)
-    if agent != "goose":  # which tells one number
-        assert usage["outputTokens"] == 50
-    if agent in ("claude", "opencode"):
+    assert usage["inputTokens"] == 2400
+    assert usage["outputTokens"] == 50
+    if agent in ("claude", "opencode", "goose"):
         assert usage["costUSD"] == "0.0123"
     path = origins / "acme/billing.git"
     assert git("rev-parse", BRANCH, cwd=path) == made
@@ -111,11 +115,12 @@ def test_the_log_can_be_read_and_the_transcript_is_whole(pod: TaskPod, agent: st
 @pytest.mark.parametrize("agent", AGENTS)
 def test_the_prompt_is_made_of_the_files(pod: TaskPod, agent: str) -> None:
     run(pod, "--agent", agent)
-    prompt = (pod.directory / "prompt.seen").read_text()
+    cwd, _, prompt = (pod.directory / "prompt.seen").read_text().partition("\n")
+    assert cwd == str(pod.directory / "billing")
     assert prompt.startswith("- Make the readme better.")
     assert f"billing: acme/billing, on branch {BRANCH}" in prompt
-    assert "settings.json" in prompt
-    assert "key.txt" in prompt
+    assert f"- {pod.directory}/settings.json\n" in prompt
+    assert f"- {pod.directory}/key.txt" in prompt
     assert "hidden-in-a-file" not in prompt
 
 
@@ -135,7 +140,8 @@ def test_an_agent_that_says_it_failed_has_failed_whatever_its_exit_code(
 ) -> None:
     ran = run(pod, "--agent", agent, "--commit", "--push", fake="error-exit-0")
     assert ran.code == 1
-    assert "reason" not in ran.result
+    limited = agent in ("claude", "gemini")
+    assert ran.result.get("reason") == ("MaxTurnsExceeded" if limited else None)
     assert ran.result["summary"]
 
 
@@ -163,18 +169,23 @@ def test_a_flood_of_output_ends_well(pod: TaskPod, agent: str) -> None:
     assert "line 999 " in ran.transcript
 
 
-@pytest.mark.parametrize(("environ", "code"), [({}, 130), ({"FAKE_EXIT_0": "1"}, 0)])
-def test_a_signal_is_handed_on_and_the_agent_may_end_in_peace(
-    pod: TaskPod, environ: dict[str, str], code: int
+@pytest.mark.parametrize("environ", [{}, {"FAKE_EXIT_0": "1"}])
+def test_an_agent_that_was_signalled_has_not_succeeded_and_pushes_nothing(
+    pod: TaskPod, origins: Path, environ: dict[str, str]
 ) -> None:
-    with start(pod, "--agent", "claude", fake="hang", **environ) as process:
+    arguments = ("--agent", "claude", "--commit", "--push")
+    with start(pod, *arguments, fake="hang", **environ) as process:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         assert next(x for x in lines if "thinking" in x)
         process.send_signal(signal.SIGTERM)
         rest, _ = process.communicate(timeout=20)
     assert "cleaning up" in rest
-    assert process.returncode == code
+    assert process.returncode == 128 + signal.SIGTERM
+    result = json.loads(pod.log.read_text())
+    assert result["summary"].startswith("the agent was ended by SIGTERM")
+    assert "outcome" not in result
+    assert branches(origins) == ["main"]
 
 
 def test_a_server_that_an_agent_leaves_behind_holds_nobody_up(pod: TaskPod) -> None:
@@ -234,7 +245,7 @@ def test_flags_of_the_user_are_handed_on(pod: TaskPod) -> None:
 
 
 def test_the_image_may_name_the_agent(pod: TaskPod) -> None:
-    assert run(pod, KUBETASK_AGENT="goose").result["usage"] == {"inputTokens": 2450}
+    assert "[developer__shell]" in run(pod, KUBETASK_AGENT="goose").log
 
 
 def test_the_agent_that_is_installed_is_taken(pod: TaskPod, room: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-REPO = Path("billing")
+TASK = Path(os.environ["KUBETASK_TASK_DIR"])
 MODE = os.environ.get("FAKE", "good")
 
 
@@ -31,14 +31,14 @@ def prompt():
     text = sys.stdin.read()
     if not text.strip():
         sys.exit("no prompt")
-    Path("prompt.seen").write_text(text)
+    (TASK / "prompt.seen").write_text(f"{os.getcwd()}\n{text}")
     return text
 
 
 def work():
     """Change what the task wants changed."""
-    if REPO.is_dir() and MODE != "nothing":
-        (REPO / "README.md").write_text("# better\n")
+    if Path(".git").is_dir() and MODE != "nothing":
+        Path("README.md").write_text("# better\n")
 
 
 def misbehave():
@@ -73,4 +73,4 @@ def misbehave():
         )
     if MODE == "leak":
         print("the key is", os.environ["API_KEY"], json.dumps(os.environ["API_KEY"]))
-        print(Path("key.txt").read_text())
+        print((TASK / "key.txt").read_text())

@@ -1,29 +1,38 @@
 """The console script ``kubetask-agent``: one agent over one task, from its prompt to its result.
 
-Exit codes: that of the agent; 0 where it did well; 1 where it says that it failed, where a push failed, or where the agent
-cannot be run; 2 for flags that are not understood. The result is in the termination message in every case, unless the agent
-wrote it itself.
+Exit codes: that of the agent; 0 where it did well; 1 where it does not report success, where it was ended for a limit, where
+a push failed, or where it cannot be run; 128 and the number of a signal that ended it; 2 for flags that are not understood.
+The result is in the termination message in every case, unless the agent wrote it itself. Nothing leaves that was not masked.
 """
 
 import argparse
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.manifest import TaskManifest
+from kubetask_controller.api.constants import Reason
+from kubetask_controller.api.manifest import ManifestAgent, TaskManifest
 from kubetask_controller.version import __version__
-from kubetask_controller.workspace.agent.presets import PRESETS
-from kubetask_controller.workspace.agent.process import Runner, Surroundings
-from kubetask_controller.workspace.agent.prompt import make_prompt
+from kubetask_controller.workspace.agent.presets import PRESETS, Preset, git_variables
+from kubetask_controller.workspace.agent.process import Ended, Limits, Runner, Surroundings
+from kubetask_controller.workspace.agent.prompt import make_prompt, without_at_paths
 from kubetask_controller.workspace.agent.publish import Published, PublishError, publish
+from kubetask_controller.workspace.agent.report import AgentReport, Reader
 from kubetask_controller.workspace.agent.result import Outcome, make_result
-from kubetask_controller.workspace.agent.told import Reader, Told
+from kubetask_controller.workspace.agent.supervisor import supervised
 from kubetask_controller.workspace.git import Git, say
-from kubetask_controller.workspace.redaction import Redactor, secrets_in, secrets_of
+from kubetask_controller.workspace.redaction import (
+    Redactor,
+    secrets_in,
+    secrets_of,
+    values_of,
+)
 from kubetask_controller.workspace.termination import leave, termination_log
 
 TRANSCRIPT = f"{c.RESERVED_DIR}/agent.log"
@@ -31,42 +40,77 @@ SCRIPT = "script"
 COMMAND = "command"
 ENV_REPOSITORY = "KUBETASK_REPOSITORY"
 """For a script: the repository it is run in, ``org/repo``."""
+_PLAIN_ENV = frozenset(
+    (
+        *c.RESERVED_ENV,
+        *c.CA_ENV,
+        *("PATH", "HOME", "HOSTNAME", "PWD", "OLDPWD", "SHLVL", "TERM", "LANG", "LANGUAGE", "TZ"),
+        *("SHELL", "USER", "LOGNAME", "TMPDIR", "EDITOR", "PAGER", "NO_COLOR", "COLORTERM"),
+        *("GPG_KEY", "NODE_VERSION", "YARN_VERSION", "GOPATH", "JAVA_HOME", "TERMINATION_LOG"),
+        *(c.ENV_GIT_CONFIG, c.ENV_GIT_CREDENTIALS, c.ENV_AGENT),
+    )
+)
+_PLAIN_PREFIXES = ("LC_", "KUBERNETES_", "PYTHON", "KUBETASK_", "NPM_CONFIG_", "XDG_")
+"""Variables that images and Kubernetes set: no whole Secret holds them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the workspace prepared."""
+    """What the workspace prepared.
+
+    Attributes:
+        manifest: of the task.
+        directory: its folder.
+        environ: of this process.
+        redact: knows every secret that the agent can see.
+        settings: how its tool is run, flags included.
+    """
 
     manifest: TaskManifest
     directory: Path
     environ: Mapping[str, str]
     redact: Redactor
+    settings: ManifestAgent
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the agent and exit."""
+    supervised(lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     options = _parse(arguments)
     try:
-        task = read_task(os.environ)
+        task = read_task(os.environ, options)
     except (KeyError, OSError, ValueError) as error:
         sys.exit(_failed(f"the workspace is not prepared: {error}"))
+    if problem := _impossible(options, task):
+        sys.exit(_failed(problem, Reason.INVALID_SPEC))
     written = _mark()
-    try:
-        code, told = _run(options, task)
-    except (FileNotFoundError, PermissionError) as error:
-        sys.exit(_failed(f"cannot run the agent: {error}"))
-    code = code or int(told.failed)
     published: list[Published] = []
-    problem, reason = "", None
-    if code == 0:
+    report, problem, reason = AgentReport(), "", None
+    try:
         try:
-            published = _publish(options, task, told)
-        except PublishError as error:
-            published, problem, reason = error.published, str(error), error.reason
-            say(f"{reason.value}: {problem}")
+            ended, report = _run(options, task)
+        except (FileNotFoundError, PermissionError) as error:
+            sys.exit(_failed(task.redact(f"cannot run the agent: {error}")))
+        report = _judged(ended, report.masked(task.redact))
+        code = ended.code or int(report.failed)
+        if code == 0:
+            try:
+                published = _publish(options, task, report)
+            except PublishError as error:
+                published, problem, reason = error.published, str(error), error.reason
+                say(f"{reason.value}: {problem}")
+    except SystemExit as end:
+        # A signal, while no agent runs: what it did stays where it is.
+        code = end.code if isinstance(end.code, int) else 1
+        if code <= 128:
+            raise
+        report = replace(report, summary=f"{_ended_by(code - 128)}; nothing was pushed")
     unchanged = not any(x.commits for x in published)
     outcome = Outcome(
-        told,
+        report,
         published,
         failed=bool(code or problem),
         problem=problem,
@@ -74,11 +118,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         nothing_done=options.fail_on_no_changes and unchanged and not code and not problem,
     )
     if _mark() == written:
-        leave(make_result(task.manifest, outcome))
+        leave(task.redact.tree(make_result(task.manifest, outcome)))
+    else:
+        _mask_own_result(task.redact)
     sys.exit(code or int(bool(problem) or outcome.nothing_done))
 
 
-def read_task(environ: Mapping[str, str]) -> Task:
+def read_task(environ: Mapping[str, str], options: argparse.Namespace | None = None) -> Task:
     """The task from the environment.
 
     Raises:
@@ -87,54 +133,142 @@ def read_task(environ: Mapping[str, str]) -> Task:
     manifest = TaskManifest.model_validate_json(Path(environ[c.ENV_MANIFEST]).read_bytes())
     directory = Path(environ[c.ENV_TASK_DIR])
     places = [environ.get(c.ENV_GIT_CREDENTIALS), manifest.credentials, *manifest.secret_paths]
+    places += [x.credentials for x in manifest.hosts]
     secrets = secrets_in([Path(x) for x in places if x])
     secrets += secrets_in([directory / x.name for x in manifest.files if x.secret])
     secrets += secrets_of({k: v for k, v in environ.items() if k not in c.RESERVED_ENV})
-    return Task(manifest, directory, environ, Redactor(secrets))
+    secrets += values_of({k: v for k, v in environ.items() if _is_secret(manifest.agent, k)})
+    settings = _settings(manifest.agent, options) if options else manifest.agent
+    return Task(manifest, directory, environ, Redactor(secrets), settings)
 
 
-def _run(options: argparse.Namespace, task: Task) -> tuple[int, Told]:
+def _is_secret(agent: ManifestAgent, name: str) -> bool:
+    """Whether a variable comes from a Secret, as far as the controller can know that."""
+    if name in agent.secret_env:
+        return True
+    if name in agent.plain_env or name in _PLAIN_ENV or name.startswith(_PLAIN_PREFIXES):
+        return False
+    return any(name.startswith(x) for x in agent.secret_env_prefixes)
+
+
+def _settings(agent: ManifestAgent, options: argparse.Namespace) -> ManifestAgent:
+    flags = {
+        "model": options.model,
+        "max_turns": options.max_turns,
+        "max_cost_usd": options.max_cost_usd,
+        "idle_timeout_seconds": options.idle_timeout,
+        "max_retry_wait_seconds": options.max_retry_wait,
+    }
+    return agent.model_copy(update={k: v for k, v in flags.items() if v is not None})
+
+
+def _impossible(options: argparse.Namespace, task: Task) -> str:
+    """Why the agent cannot be run as it is asked for; empty where it can."""
+    cost, preset = task.settings.max_cost_usd, PRESETS.get(options.agent)
+    try:
+        Decimal(cost or 0)
+    except InvalidOperation:
+        return f"agent.maxCostUSD: {cost} is no number"
+    if cost and (preset is None or not preset.tells_cost):
+        able = " and ".join(x.name for x in PRESETS.values() if x.tells_cost)
+        return (
+            f"agent.maxCostUSD cannot be kept: {options.agent} does not tell its cost while it runs,"
+            f" {able} do; remove the field from the WorkspaceConfig, or limit agent.maxTurns"
+        )
+    return ""
+
+
+def _run(options: argparse.Namespace, task: Task) -> tuple[Ended, AgentReport]:
     folder = task.directory / c.RESERVED_DIR
     folder.mkdir(exist_ok=True)
-    runner = Runner(Surroundings(task.environ, task.directory / TRANSCRIPT, task.redact))
+    settings = task.settings
+    limits = Limits(
+        idle_seconds=settings.idle_timeout_seconds,
+        retry_wait_seconds=settings.max_retry_wait_seconds,
+        turns=settings.max_turns,
+        cost=Decimal(settings.max_cost_usd) if settings.max_cost_usd else None,
+    )
+    runner = Runner(Surroundings(task.environ, task.directory / TRANSCRIPT, task.redact, limits))
     if options.agent == SCRIPT:
         return _run_script(options, task, runner)
     if options.agent == COMMAND:
-        one = task.manifest.repositories if len(task.manifest.repositories) == 1 else ()
-        cwd = task.directory / one[0].path if one else task.directory
         reader = Reader()
-        return runner.run(options.extra, reader, cwd=cwd), reader.told()
-    preset = PRESETS[options.agent]
+        return runner.run(options.extra, reader, cwd=_place(task)), reader.report()
+    return _run_preset(PRESETS[options.agent], options, task, runner)
+
+
+def _run_preset(
+    preset: Preset, options: argparse.Namespace, task: Task, runner: Runner
+) -> tuple[Ended, AgentReport]:
+    cwd, home = _place(task), Path(task.environ.get(c.ENV_HOME) or c.MOUNT_HOME)
+    prompt = make_prompt(task.manifest, task.directory, cwd=cwd, reads=preset.instructions)
+    if preset.at_paths:
+        prompt = without_at_paths(prompt, cwd)
+    try:
+        preset.install(task.settings, home)
+    except OSError as error:
+        say(f"the settings of {preset.name} cannot be written: {error}")
+    defaults = {**preset.environ, "NO_COLOR": "1"}
+    if preset.git_in_environ:
+        defaults |= git_variables(Git(environ=task.environ, redact=task.redact), task.environ)
     reader = preset.reader()
-    code = runner.run(
-        preset.command(options.extra),
+    ended = runner.run(
+        preset.command(task.settings, options.extra),
         reader,
-        cwd=task.directory,
-        stdin=make_prompt(task.manifest, task.directory),
-        environ={k: v for k, v in preset.environ.items() if k not in task.environ},
+        cwd=cwd,
+        stdin=prompt,
+        environ={k: v for k, v in defaults.items() if k not in task.environ},
+        logs=(home, preset.logs) if preset.logs else None,
     )
-    return code, reader.told()
+    return ended, reader.report()
 
 
-def _run_script(options: argparse.Namespace, task: Task, runner: Runner) -> tuple[int, Told]:
+def _place(task: Task) -> Path:
+    """Where the agent starts: in its repository, or above several."""
+    one = task.manifest.repositories if len(task.manifest.repositories) == 1 else ()
+    return task.directory / one[0].path if one else task.directory
+
+
+def _run_script(
+    options: argparse.Namespace, task: Task, runner: Runner
+) -> tuple[Ended, AgentReport]:
     """The script in each repository, in order, or in the task's folder; the first failure ends it."""
     command = ["sh", str(task.directory / options.script), *options.extra]
     places = [(x.path, f"{x.org}/{x.repo}") for x in task.manifest.repositories] or [(".", "")]
-    code, told = 0, Told()
+    ended, report = Ended(0), AgentReport()
     for path, name in places:
         say(f"running {options.script} in {path}")
         reader = Reader()
         environ = {ENV_REPOSITORY: name} if name else {}
-        code = runner.run(command, reader, cwd=task.directory / path, environ=environ)
-        told = reader.told()
-        if code:
+        ended = runner.run(command, reader, cwd=task.directory / path, environ=environ)
+        report = reader.report()
+        if ended.code:
             break
-    return code, told
+    return ended, report
 
 
-def _publish(options: argparse.Namespace, task: Task, told: Told) -> list[Published]:
-    first = next(iter(told.summary.splitlines()), "")
-    message = options.message or first[:72] or f"Changes of task {task.manifest.task}"
+def _judged(ended: Ended, report: AgentReport) -> AgentReport:
+    """The report, with what is known of the end from outside."""
+    if ended.stop is not None:
+        return replace(report, summary=ended.stop.message, reason=ended.stop.reason, failed=True)
+    if ended.signalled:
+        words = f"{_ended_by(ended.signalled)}; what it did so far is not pushed"
+        return replace(report, summary=words, reason=None, failed=True)
+    return report
+
+
+def _ended_by(number: int) -> str:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    return f"the agent was ended by {name}"
+
+
+def _publish(options: argparse.Namespace, task: Task, report: AgentReport) -> list[Published]:
+    first = next(iter(report.summary.splitlines()), "")
+    message = task.redact.prose(options.message or first)
+    message = message if options.message else message[:72]
     wanted = task.manifest.pull_request is not None
     git = Git(
         environ=task.environ,
@@ -146,17 +280,28 @@ def _publish(options: argparse.Namespace, task: Task, told: Told) -> list[Publis
         task.manifest,
         task.directory,
         git,
-        message=message,
+        message=message or f"Changes of task {task.manifest.task}",
         commit=options.commit or wanted,
         push=options.push or wanted,
-        description=told.summary,
+        description=report.summary,
         redact=task.redact,
     )
 
 
-def _failed(text: str) -> int:
+def _mask_own_result(redact: Redactor) -> None:
+    """An agent that leaves a result itself may have written what it should not."""
+    try:
+        text = termination_log().read_text(errors="replace")
+        masked = redact.prose(text)
+        if masked != text:
+            termination_log().write_text(masked)
+    except OSError as error:
+        say(f"the agent's own result cannot be masked: {error}")
+
+
+def _failed(text: str, reason: Reason | None = None) -> int:
     print(text, file=sys.stderr, flush=True)
-    leave({"summary": text})
+    leave({"summary": text} | ({"reason": reason.value} if reason else {}))
     return 1
 
 
@@ -192,6 +337,23 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--fail-on-no-changes",
         action="store_true",
         help="fail, with reason NoChanges, without commits",
+    )
+    parser.add_argument("--model", help="the tool's model; default: agent.model")
+    parser.add_argument("--max-turns", type=int, help="default: agent.maxTurns")
+    parser.add_argument("--max-cost-usd", help="default: agent.maxCostUSD")
+    parser.add_argument(
+        "--idle-timeout",
+        type=int,
+        metavar="SECONDS",
+        help="fail, with reason IdleTimeout, without output for that long;"
+        " default: agent.idleTimeoutSeconds",
+    )
+    parser.add_argument(
+        "--max-retry-wait",
+        type=int,
+        metavar="SECONDS",
+        help="fail, with reason RateLimited, where the model takes no requests for longer;"
+        " default: agent.maxRetryWaitSeconds",
     )
     parser.add_argument(
         "extra", nargs="*", help="after --: arguments for the agent, or the command"

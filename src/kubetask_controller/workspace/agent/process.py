@@ -1,4 +1,8 @@
-"""Runs the agent: a readable log on stdout, all of its output in the workspace, both masked; signals passed on."""
+"""Runs the agent: a readable log on stdout, all of its output in the workspace, both masked; signals and limits kept.
+
+A signal that this process gets goes to the agent's whole process group, for some tools have a parent that ignores it. An
+agent that was signalled has not succeeded, whatever it says or exits with.
+"""
 
 import contextlib
 import os
@@ -6,41 +10,105 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from kubetask_controller.workspace.agent.told import Reader
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.constants import Reason
+from kubetask_controller.api.text import clean_text
+from kubetask_controller.workspace.agent.report import MAX_SHOWN, Reader, Wait
+from kubetask_controller.workspace.agent.supervisor import end_everything_else
 from kubetask_controller.workspace.redaction import Redactor
 
 MAX_LINE = 8 * 1024 * 1024
 """Characters after which a line is taken for two."""
-LEFT_BEHIND_SECONDS = 2.0
-"""How long output is awaited of processes that an agent leaves behind."""
+LEFT_BEHIND_SECONDS = 0.3
+"""How long processes that an agent leaves behind may still print; then they are ended."""
+DRAIN_SECONDS = 5.0
+"""How long what was printed is read after that."""
+GRACE_SECONDS = 15.0
+"""How long an agent may take to end after SIGTERM; half of Kubernetes' default for a Pod."""
+QUIET_SECONDS = (10.0, 60.0, 300.0)
+"""Silence after which the log says what is waited for; then again for each further last one."""
+TICK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What ends an agent before its time. 0 and None are no limit.
+
+    Attributes:
+        idle_seconds: without output.
+        retry_wait_seconds: of waiting for a model that takes no requests.
+        turns: calls of the model.
+        cost: in US dollars.
+    """
+
+    idle_seconds: float = 0
+    retry_wait_seconds: float = c.DEFAULT_MAX_RETRY_WAIT_SECONDS
+    turns: int = 0
+    cost: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where agents run, and where their output goes."""
+    """Where agents run, and where their output goes.
+
+    Attributes:
+        environ: their variables.
+        transcript: the file for all of their output.
+        redact: masks it.
+        limits: of each of them.
+    """
 
     environ: Mapping[str, str]
     transcript: Path
     redact: Redactor
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why an agent was ended."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an agent ended.
+
+    Attributes:
+        code: its exit code, 128 and the signal's number where one ended it; never 0 after a signal or a stop.
+        signalled: number of the signal that this process got; 0 for none.
+        stop: why it was ended from here.
+    """
+
+    code: int
+    signalled: int = 0
+    stop: Stop | None = None
 
 
 class Runner:
     """Runs agents, one after another, and hands on to them the signals that this process gets.
 
-    A signal that comes while none of them runs ends this process, as does a second one that comes after the first agent's
-    end.
+    A signal that comes while none of them runs raises SystemExit in the main thread.
     """
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._here = surroundings
         self._process: subprocess.Popen[str] | None = None
-        self._signalled = 0
+        self._shown = surroundings.redact.pieces()
+        self._transcribed = surroundings.redact.pieces()
+        self._output = threading.Lock()
+        self._last = time.monotonic()
+        self.signalled = 0
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._forward)
 
@@ -52,26 +120,37 @@ class Runner:
         cwd: Path,
         stdin: str = "",
         environ: Mapping[str, str] | None = None,
-    ) -> int:
-        """Run a command to its end; its exit code, 128 and the signal's number where one ended it.
+        logs: tuple[Path, str] | None = None,
+    ) -> Ended:
+        """Run a command to its end.
+
+        Args:
+            command: program and arguments.
+            reader: of its output.
+            cwd: its working directory.
+            stdin: its standard input.
+            environ: variables beside those of all agents.
+            logs: a folder, and a pattern of log files below it that the reader is given too.
 
         Raises:
             FileNotFoundError: there is no such program.
             PermissionError: it may not be executed.
         """
+        follow_logs = _LogFiles(*logs) if logs else None
+        self._last = time.monotonic()
         process = self._process = subprocess.Popen(
             list(command),
             cwd=cwd,
-            env={**self._here.environ, **(environ or {})},
+            env={**self._here.environ, "PWD": str(cwd), **(environ or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             start_new_session=True,
         )
-        if self._signalled:
-            process.send_signal(self._signalled)
+        if self.signalled:
+            self._signal(signal.SIGTERM)
         assert process.stdin is not None
         assert process.stdout is not None
         workers = [
@@ -80,31 +159,156 @@ class Runner:
         ]
         for worker in workers:
             worker.start()
+        stop = self._watch(process, reader, follow_logs)
         code = process.wait()
         # Servers and watchers that it started hold its output open, and nobody ends them.
         workers[0].join(LEFT_BEHIND_SECONDS)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        workers[0].join(LEFT_BEHIND_SECONDS)
+        self._signal(signal.SIGKILL)
+        end_everything_else()
+        workers[0].join(DRAIN_SECONDS)
         self._process = None
-        return code if code >= 0 else 128 - code
+        self._show(reader.flush(), reader.max_shown)
+        code = code if code >= 0 else 128 - code
+        if self.signalled:
+            code = 128 + self.signalled
+        return Ended(code or int(stop is not None), self.signalled, stop)
+
+    def _watch(
+        self, process: "subprocess.Popen[str]", reader: Reader, logs: "_LogFiles | None"
+    ) -> Stop | None:
+        """Until the agent's end: say what is waited for, keep the limits; why it was ended from here."""
+        stop: Stop | None = None
+        notices = _quiet_times()
+        notice, deadline = next(notices), None
+        waiting: tuple[float, Wait | None] = (0.0, None)
+        last = self._last
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(TICK_SECONDS)
+                return stop
+            now = time.monotonic()
+            if logs is not None:
+                with self._output:
+                    for line in logs.lines():
+                        self._write(reader.log(line), reader.max_shown)
+            if self._last != last:
+                last, notices = self._last, _quiet_times()
+                notice = next(notices)
+            quiet = now - last
+            if quiet >= notice:
+                what = reader.wait.text if reader.wait else reader.activity or "the command"
+                self._show([f"no output for {notice:.0f} s; waiting for {what}"], reader.max_shown)
+                notice = next(notices)
+            if reader.wait is None or waiting[1] is None:
+                waiting = (now, reader.wait)
+            if stop is None and not self.signalled:
+                waited = now - waiting[0] if reader.wait else 0.0
+                stop = self._limit(reader, quiet=quiet, waited=waited)
+                if stop is not None:
+                    self._show([f"{stop.reason.value}: {stop.message}"])
+                    self._signal(signal.SIGTERM)
+            if stop is not None or self.signalled:
+                deadline = deadline or now + GRACE_SECONDS
+                if now >= deadline:
+                    self._signal(signal.SIGKILL)
+
+    def _limit(self, reader: Reader, *, quiet: float, waited: float) -> Stop | None:
+        limits, wait = self._here.limits, reader.wait
+        if limits.turns and reader.turns > limits.turns:
+            return Stop(
+                Reason.MAX_TURNS_EXCEEDED,
+                f"the agent needed more than {limits.turns} turns (agent.maxTurns)",
+            )
+        if limits.cost is not None and reader.cost is not None and reader.cost > limits.cost:
+            return Stop(
+                Reason.BUDGET_EXCEEDED,
+                f"the agent cost more than {limits.cost} USD (agent.maxCostUSD)",
+            )
+        longest = limits.retry_wait_seconds
+        if wait is not None and longest and max(wait.seconds or 0.0, waited) > longest:
+            reason = Reason.RATE_LIMITED if wait.limited else Reason.AGENT_ERROR
+            asked = (
+                f"it waits {wait.seconds:.0f} s" if (wait.seconds or 0) > longest else "it waits"
+            )
+            return Stop(
+                reason,
+                f"{wait.text}; {asked}, longer than {longest:.0f} s (agent.maxRetryWaitSeconds)",
+            )
+        if limits.idle_seconds and quiet >= limits.idle_seconds:
+            what = wait.text if wait else reader.activity or "the command"
+            return Stop(
+                Reason.IDLE_TIMEOUT,
+                f"no output for {limits.idle_seconds:.0f} s (agent.idleTimeoutSeconds), waiting for {what}",
+            )
+        return None
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
-        self._signalled = number
+        again, self.signalled = self.signalled, self.signalled or number
         if self._process is None:
             sys.exit(128 + number)
-        if self._process.poll() is None:
-            self._process.send_signal(number)
+        self._signal(signal.SIGKILL if again else signal.SIGTERM)
+
+    def _signal(self, number: int) -> None:
+        """Signal the agent's process group, which may outlive its first process."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
 
     def _follow(self, stream: IO[str], reader: Reader) -> None:
         with stream, self._here.transcript.open("a") as file:
             while line := stream.readline(MAX_LINE):
-                text = self._here.redact(line)
-                file.write(text)
+                self._last = time.monotonic()
+                file.write(self._transcribed(line))
                 file.flush()
-                for shown in reader.feed(text.rstrip("\n")):
-                    sys.stdout.write(f"{shown}\n")
-                sys.stdout.flush()
+                with self._output:
+                    self._write(reader.feed(line.rstrip("\r\n")), reader.max_shown)
+
+    def _show(self, lines: Sequence[str], limit: int = MAX_SHOWN) -> None:
+        with self._output:
+            self._write(lines, limit)
+
+    def _write(self, lines: Sequence[str], limit: int) -> None:
+        for line in lines:
+            for text in self._shown(clean_text(line)).splitlines() or [""]:
+                cut = text.rstrip()
+                shown = cut if len(cut) <= limit else f"{cut[: limit - 1]}…"
+                sys.stdout.write(f"{shown}\n")
+        sys.stdout.flush()
+
+
+class _LogFiles:
+    """New lines of log files that a tool makes while it runs."""
+
+    def __init__(self, folder: Path, pattern: str) -> None:
+        self._folder, self._pattern = folder, pattern
+        self._read = {path: self._size(path) for path in folder.glob(pattern)}
+
+    def lines(self) -> Iterator[str]:
+        for path in sorted(self._folder.glob(self._pattern)):
+            start, end = self._read.get(path, 0), self._size(path)
+            if end <= start:
+                continue
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                file.seek(max(start, end - MAX_LINE))
+                data = file.read(MAX_LINE)
+                whole = data[: data.rfind(b"\n") + 1]
+                self._read[path] = file.tell() - len(data) + len(whole)
+                yield from whole.decode(errors="replace").splitlines()
+
+    @staticmethod
+    def _size(path: Path) -> int:
+        try:
+            return path.stat().st_size
+        except OSError:
+            return 0
+
+
+def _quiet_times() -> Iterator[float]:
+    yield from QUIET_SECONDS
+    total = QUIET_SECONDS[-1]
+    while True:
+        total += QUIET_SECONDS[-1]
+        yield total
 
 
 def _feed(stream: IO[str], text: str) -> None:

@@ -1,70 +1,221 @@
-"""How the known agents print their events: text for the log, tokens, cost and errors out of them."""
+"""How the known agents print their events: text for the log, tokens, cost, errors and the event of a success.
 
+Written against the versions in hack/agents and older ones; docs/agents.md has what each prints in which case.
+"""
+
+import re
+from decimal import Decimal
 from typing import Any
 
-from pydantic_core import to_json
+from kubetask_controller.api.constants import Reason
+from kubetask_controller.workspace.agent.report import (
+    JSON,
+    Events,
+    Wait,
+    count,
+    known_reason,
+    message_of,
+    money,
+)
 
-from kubetask_controller.workspace.agent.told import JSON, Events, count
+_SECONDS = re.compile(r"\b(?:in|for|after) (\d+(?:\.\d+)?) ?(ms|s)\b")
 
 
 class ClaudeReader(Events):
-    """``claude -p --output-format stream-json --verbose``."""
+    """``claude -p --output-format stream-json --verbose``. Work in the background makes several results; all must be good."""
+
+    tool = "claude"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._results: list[bool] = []
+        self._reason: Reason | None = None
+        self._running: dict[str, str] = {}
+        self._unfinished: dict[str, str] = {}
+        self._messages: dict[str, JSON] = {}
 
     def event(self, event: JSON) -> list[str]:
-        """assistant (text, tool_use), result (usage, total_cost_usd, is_error); the rest is not shown."""
+        """assistant (text, tool_use), system (init, api_retry, tasks in the background), result."""
         kind = event.get("type")
-        if kind == "assistant":
-            return [y for x in event["message"].get("content") or () for y in self._part(x)]
+        if kind == "system":
+            return self._system(str(event.get("subtype")), event)
         if kind == "result" or "result" in event:
             return self._result(event)
+        self.wait = None
+        if kind == "assistant":
+            return self._assistant(event)
+        if kind == "user":
+            self.activity = "the model"
+            return []
+        if kind == "error":
+            return self.error(message_of(event.get("error") or event))
         return []
 
-    def _part(self, part: JSON) -> list[str]:
-        if part.get("type") == "text":
-            self.summary = part["text"]
-            return [part["text"]]
-        if part.get("type") == "tool_use":
-            return [called(part.get("name"), part.get("input"))]
+    def _assistant(self, event: JSON) -> list[str]:
+        message = event["message"]
+        name = str(message.get("id"))
+        if name not in self._messages and not event.get("parent_tool_use_id"):
+            self.turns += 1
+        self._messages[name] = message.get("usage") or {}
+        own = not event.get("parent_tool_use_id")
+        shown: list[str] = []
+        for part in message.get("content") or ():
+            if part.get("type") == "text":
+                text, before = str(part.get("text") or ""), self.summary
+                shown += self.say(text)
+                if not own:
+                    self.summary = before
+            elif part.get("type") == "tool_use":
+                shown += self.call(part.get("name"), part.get("input"))
+        return shown
+
+    def _system(self, subtype: str, event: JSON) -> list[str]:
+        if subtype == "init":
+            servers = event.get("mcp_servers") or ()
+            bad = [x for x in servers if x.get("status") not in ("connected", "pending")]
+            return [f"MCP server {x.get('name')} is not there: {x.get('status')}" for x in bad]
+        if subtype == "api_retry":
+            status, error = event.get("error_status"), event.get("error")
+            delay = count(event.get("retry_delay_ms")) / 1000
+            tries = f"retry {event.get('attempt')} of {event.get('max_retries')}"
+            limited = status in (402, 429, 503, 529) or known_reason(str(error)) is not None
+            text = f"the model answers {status} {error}; {tries} in {delay:.0f} s"
+            return self.waits(Wait(text, limited, delay))
+        task = str(event.get("task_id"))
+        name = str(event.get("description") or event.get("summary") or task)
+        if subtype == "task_started" and event.get("is_backgrounded"):
+            self._running[task] = name
+        if subtype == "background_tasks_changed":
+            tasks = event.get("tasks") or ()
+            self._running |= {str(x.get("task_id")): str(x.get("description")) for x in tasks}
+        status = event.get("status") or (event.get("patch") or {}).get("status")
+        if subtype in ("task_updated", "task_notification") and status not in (None, "running"):
+            name = self._running.pop(task, name)
+            if status != "completed":
+                self._unfinished.setdefault(task, f"{name} ({status})")
         return []
 
     def _result(self, event: JSON) -> list[str]:
+        self.wait, self.activity = None, "work in the background"
+        self._count(event)
+        text, subtype = str(event.get("result") or ""), str(event.get("subtype"))
+        stop, end = event.get("stop_reason"), event.get("terminal_reason")
+        good = (
+            subtype == "success"
+            and event.get("is_error") is False
+            and stop not in ("refusal", "max_tokens", "model_context_window_exceeded")
+            and end in (None, "completed")
+        )
+        self._results.append(good)
+        if good:
+            shown = self.say(text) if text and text != self.summary else []
+            self.summary = text or self.summary
+            return shown
+        status = event.get("api_error_status")
+        if subtype == "error_max_turns" or end == "max_turns":
+            self._reason = Reason.MAX_TURNS_EXCEEDED
+        elif subtype == "error_max_budget_usd" or end == "budget_exhausted":
+            self._reason = Reason.BUDGET_EXCEEDED
+        elif stop == "refusal":
+            self._reason = Reason.REFUSED
+        elif status in (402, 429, 503, 529):
+            self._reason = Reason.RATE_LIMITED
+        told = [text, *map(str, event.get("errors") or ())]
+        words = ": ".join(x for x in told if x)
+        return self.error(words or f"claude ended with {subtype}: {stop or end or 'no reason'}")
+
+    def _count(self, event: JSON) -> None:
+        models = [x for x in (event.get("modelUsage") or {}).values() if isinstance(x, dict)]
         usage = event.get("usage") or {}
-        kinds = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-        self.read = sum(count(usage.get(x)) for x in kinds)
-        self.written = count(usage.get("output_tokens"))
-        self.cost = number(event.get("total_cost_usd"))
-        text = str(event.get("result") or "")
-        refused = event.get("stop_reason") == "refusal"
-        if event.get("is_error") or event.get("subtype", "success") != "success" or refused:
-            self.failed = True
-            told = [text, *map(str, event.get("errors") or ()), "refusal" if refused else ""]
-            return self.error(": ".join(x for x in told if x) or str(event.get("subtype")))
-        shown = [text] if text != self.summary else []
-        self.summary = text or self.summary
-        return shown
+        # Those of other agents that this one starts are in modelUsage alone, for all turns together.
+        read = ("inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
+        if models:
+            self.read = sum(count(x.get(k)) for x in models for k in read)
+            self.written = sum(count(x.get("outputTokens")) for x in models)
+        else:
+            self.read += _claude_read(usage)
+            self.written += count(usage.get("output_tokens"))
+        cost = money(event.get("total_cost_usd"))
+        self.cost = cost if cost is not None else self.cost
+
+    def succeeded(self) -> bool:
+        """Every result is a success, and no work in the background was cut off."""
+        said = bool(self.summary or self._messages)
+        return bool(self._results) and all(self._results) and said and not self._lost()
+
+    def report(self) -> Any:
+        """What is known at the end."""
+        if lost := self._lost():
+            self.error(f"claude ended before its work in the background: {', '.join(lost)}")
+        if self._results and all(self._results) and not (self.summary or self._messages):
+            self.error("claude ended without an answer")
+        if not self._results and self._messages:
+            self.read = sum(map(_claude_read, self._messages.values()))
+            self.written = sum(count(x.get("output_tokens")) for x in self._messages.values())
+        return super().report()
+
+    def reason(self) -> Reason | None:
+        """The cause that the last bad result names."""
+        return self._reason
+
+    def _lost(self) -> list[str]:
+        return [*self._running.values(), *self._unfinished.values()]
+
+
+def _claude_read(usage: JSON) -> int:
+    kinds = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    return sum(count(usage.get(x)) for x in kinds)
 
 
 class GeminiReader(Events):
     """``gemini --output-format stream-json``, and the one object of ``json``."""
 
+    tool = "gemini"
+    _RETRY = re.compile(r"^Attempt \d+ failed|Retrying (after|with backoff)")
+    _NOISE = re.compile(
+        r"^(Warning: 256-color|YOLO mode is enabled|Ripgrep is not available|\[STARTUP\]"
+        r"|\s+at |Loaded cached credentials)"
+    )
+
     def __init__(self) -> None:
         super().__init__()
-        self._speaking = False
+        self._good = False
+        self._stopped = ""
+
+    def plain(self, line: str) -> list[str]:
+        """Attempts that failed are announced outside of the events."""
+        if self._NOISE.match(line):
+            return []
+        shown = super().plain(line)
+        if self._RETRY.search(line):
+            wait = Wait(line.strip(), _limited(line, default=True), _seconds(line))
+            return self.waits(wait)
+        return shown
 
     def event(self, event: JSON) -> list[str]:
-        """message (in pieces), tool_use, error, result (stats)."""
+        """message (in pieces), tool_use, tool_result, error, result (stats)."""
         kind = event.get("type")
-        speaking, self._speaking = self._speaking, False
         if kind == "message":
             if event.get("role") != "assistant":
                 return []
-            text, self._speaking = str(event.get("content") or ""), bool(event.get("delta"))
-            self.summary = self.summary + text if speaking else text
-            return [text]
+            self.wait, self._stopped = None, ""
+            text = str(event.get("content") or "")
+            return self.stream(text, "answer") if event.get("delta") else self.say(text)
         if kind == "tool_use":
-            return [called(event.get("tool_name"), event.get("parameters"))]
+            self.wait, self._stopped = None, ""
+            self.turns += 1
+            return self.call(event.get("tool_name"), event.get("parameters"))
+        if kind == "tool_result":
+            self.activity = "the model"
+            return self.flush()
         if kind == "error":
-            return self.error(str(event.get("message") or ""))
+            text = message_of(event)
+            if event.get("severity") != "warning" or re.search(
+                r"loop|stopp|exceed|limit", text, re.IGNORECASE
+            ):
+                self._stopped = text
+                return self.error(text)
+            return [*self.flush(), f"warning: {text}"]
         if kind == "result" or "stats" in event or "response" in event:
             return self._result(event)
         return []
@@ -78,129 +229,301 @@ class GeminiReader(Events):
         for model in (stats.get("models") or {}).values() if not self.read else ():
             tokens = model.get("tokens") or {}
             self.read += count(tokens.get("prompt"))
-            self.written += count(tokens.get("candidates"))
+            self.written += count(tokens.get("candidates")) + count(tokens.get("thoughts"))
+        self.wait = None
+        shown = self.flush()
         self.summary = str(event.get("response") or self.summary)
-        if event.get("status") == "error" or event.get("error"):
-            self.failed = True
-            error = event.get("error") or {}
-            return self.error(str(error.get("message") or error.get("type") or "error"))
-        return []
+        error = event.get("error")
+        status = event.get("status") or ("success" if "response" in event else "")
+        self._good = status == "success" and not error and not self._stopped
+        if error:
+            text = message_of(error) or "gemini ended with an error"
+            text = re.sub(r"^\[API Error: (.*?)\](?=\s|$)", r"\1", text, flags=re.DOTALL)
+            return [*shown, *self.error(text)]
+        if not self._good and not self.errors:
+            return [*shown, *self.error(f"gemini ended with status {status or 'unknown'}")]
+        return shown
+
+    def succeeded(self) -> bool:
+        """The result says so, and nothing stopped the agent before."""
+        return self._good
 
 
 class CodexReader(Events):
-    """``codex exec --json``."""
+    """``codex exec --json``. A model that refuses, or says nothing, leaves a turn without a last message."""
+
+    tool = "codex"
+    _RETRY = re.compile(r"^Reconnecting|retrying sampling request|stream disconnected - retrying")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._completed = False
+        self._answered = False
+
+    def plain(self, line: str) -> list[str]:
+        """The log names the time of the next try; see RUST_LOG in the preset."""
+        shown = super().plain(line)
+        if "retrying sampling request" in line:
+            text = re.sub(r"^.*retrying sampling request", "retrying", line).strip()
+            return self.waits(Wait(text, _limited(line), _seconds(line)))
+        return shown
 
     def event(self, event: JSON) -> list[str]:
-        """item.started and item.completed, turn.completed (usage), turn.failed, error."""
-        kind, item = event.get("type"), event.get("item") or {}
-        if kind == "item.started" and item.get("type") == "command_execution":
-            return [f"$ {item.get('command')}"]
+        """item.started, item.updated and item.completed, turn.completed (usage), turn.failed, error."""
+        kind, item = str(event.get("type")), event.get("item") or {}
+        if kind == "error":
+            text = message_of(event)
+            if self._RETRY.match(text):
+                seconds = self.wait.seconds if self.wait else None
+                return self.waits(Wait(text, _limited(text), seconds))
+            return self.error(text)
+        if kind.startswith("item.") and item.get("type") != "error":
+            self.wait = None
+        if kind == "item.started":
+            self._answered = False
+            return self._started(item)
         if kind == "item.completed":
             return self._item(item)
         if kind == "turn.completed":
             usage = event.get("usage") or {}
             self.read += count(usage.get("input_tokens"))
             self.written += count(usage.get("output_tokens"))
-            self.failed = False
+            self._completed = True
+        if kind == "turn.started":
+            self._completed, self._answered = False, False
         if kind == "turn.failed":
-            self.failed = True
-            return self.error(str((event.get("error") or {}).get("message") or ""))
-        if kind == "error":
-            return self.error(str(event.get("message") or ""))
+            self._completed = False
+            return self.error(message_of(event.get("error")) or "codex ended with turn.failed")
+        return []
+
+    def _started(self, item: JSON) -> list[str]:
+        kind = item.get("type")
+        if kind == "command_execution":
+            return self.call("shell", {"command": str(item.get("command"))})
+        if kind == "mcp_tool_call":
+            return self.call(f"{item.get('server')}.{item.get('tool')}", item.get("arguments"))
+        if kind == "web_search":
+            return self.call("web_search", {"url": str(item.get("query"))})
         return []
 
     def _item(self, item: JSON) -> list[str]:
-        if item.get("type") == "agent_message":
-            self.summary = str(item.get("text") or "")
-            return [self.summary]
-        if item.get("type") == "file_change":
+        kind = item.get("type")
+        if kind == "agent_message":
+            self._answered = True
+            return self.say(str(item.get("text") or ""))
+        if kind == "error":
+            # Also what is no more than a warning; turn.failed says whether it was the end.
+            return [f"warning: {message_of(item)}"]
+        if kind in ("reasoning", "todo_list"):
+            return []
+        self._answered, self.activity = False, "the model"
+        self.turns += 1
+        if kind == "file_change":
             return [f"{x.get('kind')} {x.get('path')}" for x in item.get("changes") or ()]
-        if item.get("type") == "error":
-            return self.error(str(item.get("message") or ""))
         return []
+
+    def succeeded(self) -> bool:
+        """The turn is completed, and the agent's message is the last of its work."""
+        return self._completed and self._answered
+
+    def report(self) -> Any:
+        """What is known at the end."""
+        if self._completed and not self._answered and not self.errors:
+            self.error("codex ended its turn without an answer; the model may have refused")
+        return super().report()
 
 
 class OpenCodeReader(Events):
-    """``opencode run --format json``."""
+    """``opencode run --format json``. It ends with exit code 0 after most failures."""
 
-    def event(self, event: JSON) -> list[str]:
-        """text, tool_use, step_finish (tokens, cost), error."""
-        kind, part = event.get("type"), event.get("part") or {}
-        if kind == "text":
-            self.summary = str(part.get("text") or "")
-            return [self.summary]
-        if kind == "tool_use":
-            return [called(part.get("tool"), (part.get("state") or {}).get("input"))]
-        if kind == "step_finish":
-            tokens = part.get("tokens") or {}
-            cache = tokens.get("cache") or {}
-            self.read += sum(
-                map(count, (tokens.get("input"), cache.get("read"), cache.get("write")))
-            )
-            self.written += count(tokens.get("output")) + count(tokens.get("reasoning"))
-            cost = number(part.get("cost"))
-            self.cost = self.cost if cost is None else round((self.cost or 0.0) + cost, 9)
-        if kind == "error":
-            # It ends with exit code 0 all the same.
-            self.failed = True
-            error = event.get("error") or {}
-            data = error.get("data") or {}
-            return self.error(
-                str(data.get("message") or error.get("message") or error.get("name") or error)
-            )
-        return []
-
-
-class GooseReader(Events):
-    """``goose run --output-format stream-json``."""
+    tool = "opencode"
 
     def __init__(self) -> None:
         super().__init__()
-        self._last = ""
+        self._end = ""
+        self._answered = False
+        self._failed = False
+
+    def plain(self, line: str) -> list[str]:
+        """Errors of the model that are tried again stand in the log; see OPENCODE_PRINT_LOGS in the preset."""
+        shown = super().plain(line)
+        if 'message="stream error"' in line:
+            if "small=true" in line:
+                return []
+            found = re.search(r'error\.error="(.*?)"(?: \w+=|$)', line)
+            text = found[1] if found else line.strip()
+            return self.waits(Wait(text, _limited(text), _seconds(line)))
+        return [] if re.match(r"timestamp=\S+ level=", line) else shown
 
     def event(self, event: JSON) -> list[str]:
-        """message (text in pieces, toolRequest), error, complete (total_tokens, in and out in one)."""
+        """step_start, text, tool_use, step_finish (reason, tokens, cost), error."""
+        kind, part = event.get("type"), event.get("part") or {}
+        if kind == "error":
+            self._failed = True
+            error = event.get("error") or {}
+            return self.error(message_of(error) or "opencode ended with an error")
+        self.wait = None
+        if kind == "step_start":
+            self.turns += 1
+            self._end, self._answered = "", False
+        if kind == "text":
+            self._answered = True
+            return self.say(str(part.get("text") or ""))
+        if kind == "tool_use":
+            state = part.get("state") or {}
+            shown = self.call(part.get("tool"), state.get("input"))
+            self.activity = "the model"
+            if state.get("status") == "error":
+                shown += [f"[{part.get('tool')}] failed: {message_of(state.get('error'))}"]
+            return shown
+        if kind == "step_finish":
+            return self._finish(part)
+        return []
+
+    def _finish(self, part: JSON) -> list[str]:
+        tokens = part.get("tokens") or {}
+        cache = tokens.get("cache") or {}
+        self.read += sum(map(count, (tokens.get("input"), cache.get("read"), cache.get("write"))))
+        self.written += count(tokens.get("output")) + count(tokens.get("reasoning"))
+        cost = money(part.get("cost"))
+        if cost is not None:
+            self.cost = (self.cost or Decimal(0)) + cost
+        self._end = str(part.get("reason") or "")
+        return self.flush()
+
+    def succeeded(self) -> bool:
+        """The last step is the end of the work, with an answer, and no error came."""
+        return self._end == "stop" and self._answered and not self._failed
+
+    def report(self) -> Any:
+        """What is known at the end."""
+        if not self.succeeded() and not self.errors:
+            if self._end == "stop":
+                self.error("opencode ended without an answer; the model may have refused")
+            elif self._end == "length":
+                self.error("opencode ended in the middle of an answer: the model's output limit")
+            elif self._end == "tool-calls":
+                self.error("opencode ended in the middle of its work, after a tool was not allowed")
+        return super().report()
+
+
+class GooseReader(Events):
+    """``goose run --output-format stream-json``.
+
+    It ends with exit code 0 after most failures, and tells them in ordinary messages. What the model says carries
+    `inference` in its metadata; versions without it are told by the words of goose's own messages.
+    """
+
+    tool = "goose"
+    _OWN = re.compile(
+        r"^(Ran into this error|The model returned an empty response|I've reached the maximum"
+        r"|The provider refused|Context limit|Tool calls? (limit|repetition)|.{0,40}(insufficient"
+        r"|out of) credits|Please retry if you think|Request failed|Error:)",
+        re.IGNORECASE,
+    )
+    _GENERATED = re.compile(r"^msg_[0-9a-f]{8}-[0-9a-f]{4}-")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._complete = False
+        self._inferred = False
+        self._own = ""
+        """The last message, where it is goose's own."""
+        self._answered = False
+        self._silent = False
+
+    def plain(self, line: str) -> list[str]:
+        """Extensions that do not start are announced outside of the events; the banner is not shown."""
+        return [] if re.match(r"^\s*(__\( O\)>|\\____\)|L L\b)", line) else super().plain(line)
+
+    def log(self, line: str) -> list[str]:
+        """The retries of a provider stand in goose's log file alone."""
+        if "goose_provider_types::retry" not in line and "Backing off for" not in line:
+            return []
+        found = re.search(
+            r'"message":"(Request failed, retrying.*?|Backing off for .*?)"[},]', line
+        )
+        text = found[1].replace('\\"', "") if found else line
+        limited = _limited(text) or bool(self.wait and self.wait.limited)
+        if not text.startswith("Backing off"):
+            self.wait = Wait(text, limited, _seconds(text))
+            return []
+        before = self.wait.text if self.wait else ""
+        return self.waits(Wait(f"{text}: {before}" if before else text, limited, _seconds(text)))
+
+    def event(self, event: JSON) -> list[str]:
+        """message (text in pieces, toolRequest, error, systemNotification), error, complete (tokens, cost)."""
         kind = event.get("type")
         if kind == "message":
             message = event.get("message") or {}
+            self.wait = None
             if message.get("role") != "assistant":
-                self._last = ""
-                return []
+                self.activity = "the model"
+                return self.flush()
             return [y for x in message.get("content") or () for y in self._part(x, message)]
         if kind == "error":
-            self.failed = True
-            return self.error(str(event.get("error") or ""))
+            self._own = message_of(event.get("error") or event)
+            return self.error(self._own)
         if kind == "complete":
-            self.read = count(event.get("total_tokens"))
+            self._complete = True
+            self.read = count(event.get("input_tokens"))
+            self.written = count(event.get("output_tokens"))
+            total = event.get("total_tokens")
+            self.read = self.read or max(0, count(total) - self.written)
+            self._silent = total == 0
+            self.cost = money(event.get("cost_usd"))
+            return self.flush()
         return []
 
     def _part(self, part: JSON, message: JSON) -> list[str]:
-        if part.get("type") == "text":
-            text, name = str(part.get("text") or ""), str(message.get("id") or "")
-            self.summary = self.summary + text if name and name == self._last else text
-            self._last = name
-            return [text]
-        if part.get("type") == "toolRequest":
-            value = (part.get("toolCall") or {}).get("value") or {}
-            return [called(value.get("name"), value.get("arguments"))]
+        kind, name = part.get("type"), str(message.get("id") or "")
+        inferred = bool((message.get("metadata") or {}).get("inference"))
+        self._inferred = self._inferred or inferred
+        if kind == "text":
+            text = str(part.get("text") or "")
+            own = not inferred and (
+                bool(self._OWN.match(text))
+                or (self._inferred and bool(self._GENERATED.match(name)))
+                or (self._inferred and not name)
+            )
+            if own:
+                self._own, self._answered = text, False
+                return self.error(_goose_words(text))
+            self._own, self._answered = "", True
+            return self.stream(text, name or message.get("created"))
+        if kind == "toolRequest":
+            call = part.get("toolCall") or {}
+            value = call.get("value") or {}
+            self._own, self._answered = "", False
+            self.turns += 1
+            return self.call(value.get("name"), value.get("arguments"))
+        if kind == "error":
+            self._own = message_of(part)
+            return self.error(_goose_words(self._own))
+        if kind == "systemNotification":
+            text, sort = message_of(part), str(part.get("notificationType"))
+            if sort in ("inlineMessage", "progressMessage", "thinkingMessage"):
+                return [*self.flush(), text]
+            self._own = text or sort
+            return self.error(f"{text or sort} ({sort})")
         return []
 
-
-def called(name: Any, parameters: Any) -> str:
-    """A line for the use of a tool."""
-    shown = ""
-    if isinstance(parameters, dict):
-        for key in ("command", "file_path", "path", "filePath", "pattern", "url"):
-            if isinstance(parameters.get(key), str):
-                shown = parameters[key]
-                break
-        else:
-            shown = to_json(parameters).decode()
-    return f"[{name}] {shown}"
+    def succeeded(self) -> bool:
+        """It is complete, and the model's words are the last of its work."""
+        return self._complete and self._answered and not self._own and not self._silent
 
 
-def number(value: Any) -> float | None:
-    """A cost, None for anything else."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
-        return float(value)
-    return None
+def _goose_words(text: str) -> str:
+    return text.split("\n\nPlease retry if you think", 1)[0].split("\n\nPlease start a new", 1)[0]
+
+
+def _limited(text: str, *, default: bool = False) -> bool:
+    if re.search(r"status 5(00|02|04)|\b500\b", text):
+        return False
+    found = known_reason(text)
+    return default if found is None else found is Reason.RATE_LIMITED
+
+
+def _seconds(text: str) -> float | None:
+    found = _SECONDS.findall(text)
+    return max((float(x) / (1000 if unit == "ms" else 1) for x, unit in found), default=None)

@@ -1,4 +1,4 @@
-"""The result of a task, made of what its agent told and of what is in its repositories."""
+"""The result of a task, made of what its agent reports and of what is in its repositories."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import TaskManifest
 from kubetask_controller.workspace.agent.publish import Published, pull_request
-from kubetask_controller.workspace.agent.told import Told
+from kubetask_controller.workspace.agent.report import AgentReport
 
 CHANGED = "Changed"
 NO_CHANGES = "NoChanges"
@@ -20,7 +20,7 @@ class Outcome:
     """How an agent's work ended.
 
     Attributes:
-        told: what the agent said.
+        report: what the agent reports.
         published: what its repositories have.
         failed: the task fails.
         problem: why a push failed; empty where none did.
@@ -28,7 +28,7 @@ class Outcome:
         nothing_done: nothing was done, and that is to be a failure.
     """
 
-    told: Told
+    report: AgentReport
     published: Sequence[Published]
     failed: bool = False
     problem: str = ""
@@ -38,9 +38,9 @@ class Outcome:
 
 def make_result(manifest: TaskManifest, outcome: Outcome) -> dict[str, Any]:
     """The result for the status."""
-    told = outcome.told
+    report = outcome.report
     commits = [commit for x in outcome.published for commit in x.commits]
-    result: dict[str, Any] = {"summary": outcome.problem or told.summary}
+    result: dict[str, Any] = {"summary": outcome.problem or report.summary}
     if commits:
         result |= {"outcome": CHANGED, "commits": commits[:MAX_COMMITS]}
     elif not outcome.failed:
@@ -48,18 +48,18 @@ def make_result(manifest: TaskManifest, outcome: Outcome) -> dict[str, Any]:
     if any(x.pushed for x in outcome.published):
         result["branch"] = manifest.branch
     requests = [x.request for x in outcome.published if x.request]
-    if url := next(iter(requests), "") or pull_request(manifest, told.summary):
+    if url := next(iter(requests), "") or pull_request(manifest, report.summary):
         result["pullRequest"] = url
     if len(requests) > 1:
         result["pullRequests"] = requests
     if patch := next((x.patch for x in outcome.published if x.patch), ""):
         result["patch"] = patch
-    if told.usage:
-        result["usage"] = dict(told.usage)
+    if report.usage:
+        result["usage"] = dict(report.usage)
     if outcome.nothing_done:
         result["reason"] = Reason.NO_CHANGES.value
     elif outcome.reason is not None:
         result["reason"] = outcome.reason.value
-    elif outcome.failed and not outcome.problem and told.reason is not None:
-        result["reason"] = told.reason.value
+    elif outcome.failed and not outcome.problem and report.reason is not None:
+        result["reason"] = report.reason.value
     return result

@@ -1,0 +1,342 @@
+"""What is known of an agent while it runs and at its end, and the base of what reads its output.
+
+An agent has succeeded where its tool says so in the event that the tool ends with, and nowhere else: an exit code of 0, a
+stream that breaks off, an event that is not understood are no success. Readers see the output as it is; everything that they
+hand on is masked by the caller, after pieces were joined.
+"""
+
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from kubetask_controller.api.constants import Reason
+from kubetask_controller.workspace.redaction import Redactor
+
+JSON = dict[str, Any]
+
+KEPT_LINES = 200
+"""Plain lines at each end of the output that the last words are looked for in."""
+MAX_COST_DIGITS = 6
+MAX_SHOWN = 500
+"""Characters of a line of the log that is made of an event; the transcript has all of it."""
+MAX_PLAIN = 16 * 1024
+"""Characters of a line of plain output in the log, which a container runtime cuts there."""
+
+_LIMITED = re.compile(
+    r"rate.?limit|too many requests|\b429\b|quota|usage limit|overloaded|resource.?exhausted"
+    r"|\b529\b|limit (will )?reset|hit your limit|insufficient.?(credit|balance|fund)|credit balance"
+    r"|at capacity|high demand|payment.?required|\b402\b|credits?.?(exhausted|ran out)|out of credits"
+    r"|\b503\b|service unavailable",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(
+    r"refusal|refused (to|this request)|usage polic|content.?(filter|polic|management)"
+    r"|prohibited.?content|blocked .*safety|safety (filter|setting|reason|classifier)"
+    r"|safeguards flagged|flagged as|finish.?reason.{1,4}safety|cannot assist with",
+    re.IGNORECASE,
+)
+_TURNS = re.compile(
+    r"max(imum)?( number of|_| session)* ?(turns|actions|steps)|turn.?limit|max_turns|MaxSessionTurns",
+    re.IGNORECASE,
+)
+_BUDGET = re.compile(r"max(imum)?[ _]budget|budget[ _](exhausted|exceeded)", re.IGNORECASE)
+_ERROR_LINE = re.compile(
+    r"^\W*(error|fatal|failed)\b|^\w*(error|exception):|unknown (argument|option|flag)"
+    r"|unexpected argument|unrecognized|invalid (argument|option|auth|value)|no provider",
+    re.IGNORECASE,
+)
+_HELP_LINE = re.compile(r"^(usage|options|commands|positionals|arguments):?", re.IGNORECASE)
+_OPTION_LINE = re.compile(r"^-{1,2}\w")
+_TRY_HELP = re.compile(r"^(for more information|see|try)\b.*help", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReport:
+    """What an agent reports until its end.
+
+    Attributes:
+        summary: its last words.
+        usage: inputTokens, outputTokens, costUSD; as far as it reports them.
+        reason: a known cause, None for none; it counts only where the agent failed.
+        failed: it does not report success, whatever its exit code.
+    """
+
+    summary: str = ""
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    reason: Reason | None = None
+    failed: bool = False
+
+    def masked(self, redact: Redactor) -> "AgentReport":
+        """The report without secrets."""
+        return replace(self, summary=redact.prose(self.summary), usage=redact.tree(self.usage))
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a tool waits for before it calls its model again.
+
+    Attributes:
+        text: for the log.
+        limited: the model takes no requests; else it is broken.
+        seconds: until the next try, None where the tool does not say.
+    """
+
+    text: str
+    limited: bool
+    seconds: float | None = None
+
+
+class Reader:
+    """Reads plain output: every line is shown, the last one is the summary, the exit code decides.
+
+    Attributes:
+        wait: what the tool waits for; None while it works.
+        activity: what runs at the moment, for the log.
+        turns: calls of the model.
+        cost: so far, in US dollars; None where the tool does not say.
+        max_shown: characters of a line in the log.
+    """
+
+    max_shown = MAX_PLAIN
+
+    def __init__(self) -> None:
+        self.wait: Wait | None = None
+        self.activity = ""
+        self.turns = 0
+        self.cost: Decimal | None = None
+        self._head: list[str] = []
+        self._tail: deque[str] = deque(maxlen=KEPT_LINES)
+
+    def feed(self, line: str) -> list[str]:
+        """Take a line; what of it the log shows, line by line."""
+        if text := line.strip():
+            if len(self._head) < KEPT_LINES:
+                self._head.append(text)
+            self._tail.append(text)
+        return [line]
+
+    def log(self, line: str) -> list[str]:
+        """Take a line of the tool's own log file; what of it the log shows."""
+        return []
+
+    def flush(self) -> list[str]:
+        """What is left to show at the end of the output."""
+        return []
+
+    def report(self) -> AgentReport:
+        """What is known at the end."""
+        lines = list(self._tail)
+        return AgentReport(lines[-1] if lines else "", reason=known_reason(*lines[-5:]))
+
+    def plain_words(self) -> str:
+        """The line of the plain output that says most about its end."""
+        lines = list(self._tail)
+        if not lines:
+            return ""
+        seen = self._head if len(self._head) < KEPT_LINES else [*self._head, *lines]
+        helped = any(map(_HELP_LINE.match, seen)) and any(map(_OPTION_LINE.match, seen))
+        wrong = [x for x in seen if _ERROR_LINE.search(x)]
+        if helped or _TRY_HELP.match(lines[-1]):
+            return wrong[0] if wrong else "the tool printed its help: it does not understand a flag"
+        prefixed = [x for x in wrong if re.match(r"^(error|fatal)\b", x, re.IGNORECASE)]
+        return (prefixed or lines)[-1]
+
+
+class Events(Reader):
+    """Reads JSON, an event a line, and shows what a person wants of it. What is no JSON is read as plain output.
+
+    Subclasses have `event` and `succeeded`, and set what they find.
+    """
+
+    tool = ""
+    max_shown = MAX_SHOWN
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activity = "the model"
+        self.summary = ""
+        self.errors: list[str] = []
+        self.read = 0
+        self.written = 0
+        self._text = ""
+        """Of a line whose end has not come yet."""
+        self._stream: object = None
+        self._answer = ""
+
+    def feed(self, line: str) -> list[str]:
+        """Take a line; what of it the log shows."""
+        value: Any = None
+        if line.lstrip().startswith("{"):
+            try:
+                value = from_json(line)
+            except ValueError:
+                value = None
+        if not isinstance(value, dict):
+            # It may come in the middle of an answer, whose pieces stay together.
+            return self.plain(line)
+        try:
+            shown = self.event(value)
+        except (AttributeError, TypeError, ValueError, KeyError, RecursionError):
+            shown = []  # another version of the tool says it in another way
+        return [x for x in shown if x.strip()]
+
+    def plain(self, line: str) -> list[str]:
+        """Take a line that is no event; what the log shows."""
+        return super().feed(line)
+
+    def event(self, event: JSON) -> list[str]:
+        """Take an event; what of it the log shows."""
+        raise NotImplementedError
+
+    def succeeded(self) -> bool:
+        """The tool ended with the event of a success."""
+        raise NotImplementedError
+
+    def stream(self, text: str, source: object) -> list[str]:
+        """Take a piece of text of the answer `source`; the lines that are whole now."""
+        before = []
+        if source != self._stream:
+            before = self.flush()
+            self._stream, self._answer = source, ""
+        self._answer += text
+        self.summary = self._answer
+        *whole, self._text = (self._text + text).split("\n")
+        return [*before, *whole]
+
+    def say(self, text: str) -> list[str]:
+        """Take a whole answer; its lines."""
+        before = self.flush()
+        self.summary = text
+        return [*before, *text.splitlines()]
+
+    def flush(self) -> list[str]:
+        """The line whose end did not come; the next piece begins another answer."""
+        text, self._text, self._stream = self._text, "", None
+        return [text] if text.strip() else []
+
+    def call(self, name: object, parameters: object) -> list[str]:
+        """Take the use of a tool; what the log shows."""
+        shown = called(name, parameters)
+        self.activity = shown
+        return [*self.flush(), shown]
+
+    def error(self, text: str) -> list[str]:
+        """Take note of an error; what the log shows."""
+        before = self.flush()
+        if not text:
+            return before
+        if not self.errors or self.errors[-1] != text:
+            self.errors.append(text)
+        return [*before, *f"error: {text}".splitlines()]
+
+    def waits(self, wait: Wait) -> list[str]:
+        """Take note of what the tool waits for; what the log shows."""
+        self.wait = wait
+        return [*self.flush(), f"waiting: {wait.text}"]
+
+    def report(self) -> AgentReport:
+        """What is known at the end."""
+        if self.succeeded():
+            summary = self.summary or self.plain_words()
+            return AgentReport(summary.strip(), self._usage())
+        if self.errors:
+            summary = self.errors[-1]
+        elif self.wait is not None:
+            summary = self.wait.text
+        elif self.summary:
+            words = self.plain_words() if _ERROR_LINE.search(self.plain_words()) else self.summary
+            summary = f"{self.tool} ended without the event of a success after: {words}"
+        else:
+            summary = self.plain_words() or f"{self.tool} ended without an answer"
+        found = self.reason() or known_reason(*(self.errors[-3:] or [summary]))
+        # A status shows one line of it.
+        return AgentReport(" ".join(summary.split()), self._usage(), found, failed=True)
+
+    def reason(self) -> Reason | None:
+        """The cause of a failure, where an event names it."""
+        return None
+
+    def _usage(self) -> JSON:
+        usage: JSON = {}
+        if self.read:
+            usage["inputTokens"] = self.read
+        if self.written:
+            usage["outputTokens"] = self.written
+        if self.cost is not None:
+            usage["costUSD"] = decimal_text(self.cost)
+        return usage
+
+
+def known_reason(*texts: str) -> Reason | None:
+    """The reason of the closed list that an error stands for; the last text that names one decides."""
+    for text in reversed(texts):
+        for pattern, reason in (
+            (_BUDGET, Reason.BUDGET_EXCEEDED),
+            (_TURNS, Reason.MAX_TURNS_EXCEEDED),
+            (_REFUSED, Reason.REFUSED),
+            (_LIMITED, Reason.RATE_LIMITED),
+        ):
+            if pattern.search(text):
+                return reason
+    return None
+
+
+def called(name: object, parameters: object) -> str:
+    """A line for the use of a tool."""
+    shown = ""
+    if isinstance(parameters, dict):
+        keys = ("command", "cmd", "file_path", "path", "filePath", "pattern", "url", "description")
+        texts = (parameters[x] for x in keys if isinstance(parameters.get(x), str))
+        shown = next(texts, "") or to_json(parameters, serialize_unknown=True).decode()
+    return f"[{name}] {' '.join(shown.split())}"
+
+
+def message_of(value: Any, depth: int = 6) -> str:
+    """What an error says, whatever its shape: a text, an object with a message, or such an object as text."""
+    if depth == 0 or value is None:
+        return ""
+    if isinstance(value, str):
+        text = value.strip()
+        start = text.find("{")
+        if start >= 0 and text.rstrip("]").endswith("}"):
+            try:
+                inner = from_json(text[start : text.rindex("}") + 1])
+            except ValueError:
+                return text
+            return message_of(inner, depth - 1) or text
+        return text
+    if isinstance(value, Mapping):
+        keys = ("message", "error", "data", "msg", "text", "detail", "details", "reason", "name")
+        return next((x for k in keys if (x := message_of(value.get(k), depth - 1))), "")
+    if isinstance(value, list):
+        return next((x for y in value if (x := message_of(y, depth - 1))), "")
+    return ""
+
+
+def count(value: Any) -> int:
+    """A number of tokens, 0 for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def money(value: Any) -> Decimal | None:
+    """A cost, rounded to what a status takes; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = Decimal(str(value))
+        if not number.is_finite() or not 0 <= number < 10**9:
+            return None
+        return number.quantize(Decimal(1).scaleb(-MAX_COST_DIGITS))
+    except InvalidOperation:
+        return None
+
+
+def decimal_text(value: Decimal) -> str:
+    """A cost as the status has it: no exponent, no needless digit."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
