@@ -132,7 +132,7 @@ async def _cluster(directory: Path, kubeconfig: Path) -> Program:
 
 def _images() -> dict[str, object]:
     """The images' programs, as processes find them here: the ones that the Dockerfile would put into the images."""
-    programs = {"path": [str(BIN)]}
+    programs = {"path": [str(BIN)], "user": "65532:65532"}
     return {
         "quay.io/kubetask/kubetask-workspace:v0.1.0": {
             "entrypoint": ["kubetask-workspace"],

@@ -217,7 +217,7 @@ def test_without_a_claim_there_is_nothing_of_other_tasks(task: Make) -> None:
     assert (second.prepare() / "billing/README.md").exists()
     fsck(second.directory / "billing")
     volumes = {x["name"]: x for x in second.pod["volumes"]}
-    assert volumes["workspace"] == {"name": "workspace", "emptyDir": {}}
+    assert volumes["workspace"] == {"name": "workspace", "emptyDir": {"sizeLimit": "20Gi"}}
 
 
 def test_a_warm_volume_fetches_only_what_is_new(

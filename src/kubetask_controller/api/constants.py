@@ -264,6 +264,11 @@ AGENT_COMMAND: Final = "kubetask-agent"
 VOLUME_WORKSPACE: Final = "workspace"
 VOLUME_FILES: Final = "files"
 VOLUME_TMP: Final = "tmp"
+VOLUME_WORKSPACE_TMP: Final = "workspace-tmp"
+"""The init container's own ``/tmp``: the agent sees nothing of what the preparation leaves there."""
+VOLUME_VAR_TMP: Final = "var-tmp"
+VOLUME_HOME_FILE_PREFIX: Final = "home-file-"
+"""Followed by the position of the entry in ``spec.homeFiles`` of the WorkspaceConfig."""
 VOLUME_HOME: Final = "home"
 VOLUME_GIT_CREDENTIALS: Final = "git-credentials"
 VOLUME_GIT_HOST_PREFIX: Final = "git-host-"
@@ -282,6 +287,10 @@ MOUNT_GIT_SIGNING: Final = "/kubetask/git-signing"
 MOUNT_CA_BUNDLE: Final = "/kubetask/ca"
 CA_BUNDLE_FILE: Final = f"{MOUNT_CA_BUNDLE}/ca.crt"
 MOUNT_TMP: Final = "/tmp"
+MOUNT_VAR_TMP: Final = "/var/tmp"
+"""A volume where the agent's root file system is read-only."""
+MOUNT_HOME_FILES: Final = "/kubetask/home"
+"""In the init container, below it by position: what ``spec.homeFiles`` takes from objects."""
 MOUNT_HOME: Final = "/home/agent"
 GIT_CONFIG_FILE: Final = f"{MOUNT_HOME}/.gitconfig"
 CA_COMBINED_FILE: Final = f"{MOUNT_HOME}/.kubetask-ca.crt"
@@ -310,6 +319,11 @@ ENV_TASK_SPEC: Final = "KUBETASK_TASK_SPEC"
 """On the init container alone: the TaskManifest as JSON."""
 ENV_GIT_CREDENTIALS: Final = "KUBETASK_GIT_CREDENTIALS"
 """The folder of the git credentials, where the container is given them."""
+ENV_HOME_FILES: Final = "KUBETASK_HOME_FILES"
+"""On the init container alone: the files to make below HOME, as JSON."""
+PROXY_ENV: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+"""Variables by which programs find a proxy; each is set in lower case too."""
+DEFAULT_NO_PROXY: Final = "localhost,127.0.0.1,::1,.svc,.cluster.local"
 ENV_HOME: Final = "HOME"
 ENV_GIT_CONFIG: Final = "GIT_CONFIG_GLOBAL"
 """git's settings, wherever HOME is."""
@@ -326,6 +340,8 @@ RESERVED_ENV: Final = (
     ENV_MANIFEST,
     ENV_BRANCH,
     ENV_TASK_SPEC,
+    ENV_GIT_CREDENTIALS,
+    ENV_HOME_FILES,
 )
 """Variables a WorkspaceConfig may not set: the controller does."""
 

@@ -150,7 +150,7 @@ class EnvFromSource(KubeModel):
 
 
 class ResourceRequirements(KubeModel):
-    """What the agent's container asks for and may use."""
+    """What a container asks for and may use."""
 
     limits: Quantities | None = None
     """The most it may use."""
@@ -232,12 +232,24 @@ class PodSecurityContext(KubeModel):
     """Security settings of a task's Pod, as core/v1 PodSecurityContext. What is not set is chosen
     so that the restricted Pod Security Standard admits the Pod."""
 
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "!has(self.runAsUser) || self.runAsUser != 0"
+                " || (has(self.runAsNonRoot) && !self.runAsNonRoot)",
+                "runAsUser 0 is root: set runAsNonRoot to false beside it, or choose another user",
+                field_path=".runAsUser",
+            )
+        )
+    )
+
     run_as_user: NonNegativeInt64 | None = None
     """User id of all containers. Default: that of the image, or what the cluster assigns."""
     run_as_group: NonNegativeInt64 | None = None
     """Group id of all containers."""
     run_as_non_root: bool | None = None
-    """Refuse to run as root. Default: true."""
+    """Refuse to run as root. An image that needs root runs with false, in a namespace that admits
+    that. Default: true"""
     fs_group: NonNegativeInt64 | None = None
     """Group that owns the volumes."""
     fs_group_change_policy: Annotated[str, choice("OnRootMismatch", "Always")] | None = None

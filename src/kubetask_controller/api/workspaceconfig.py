@@ -27,9 +27,23 @@ from kubetask_controller.api.pod import (
     TolerationList,
     choice,
 )
+from kubetask_controller.api.podparts import (
+    AgentMounts,
+    AgentPath,
+    ContainerSecurityContext,
+    HomeFiles,
+    Proxy,
+    Sidecars,
+    Volumes,
+)
 from kubetask_controller.api.rules import ATOMIC, Rule, list_map, validations
 
 _RESERVED_ENV = ", ".join(f"'{name}'" for name in c.RESERVED_ENV)
+_NOT_RESERVED = Rule(
+    f"!(self in [{_RESERVED_ENV}])",
+    "env must not be a variable that KubeTask sets itself (TASK_NAME, KUBETASK_TASK_DIR …): choose"
+    " another name",
+)
 _NO_RESERVED_ENV = Rule(
     f"self.all(e, !(e.name in [{_RESERVED_ENV}]))",
     "env must not set a variable that KubeTask sets itself (TASK_NAME, KUBETASK_TASK_DIR …):"
@@ -82,29 +96,9 @@ class Credential(KubeModel):
     """Name of this entry, unique in the list."""
     secret_ref: SecretKeys
     """The Secret, or one key of it."""
-    env: EnvName | None = None
+    env: Annotated[EnvName, Field(json_schema_extra=validations(_NOT_RESERVED))] | None = None
     """Environment variable that holds the key's value."""
-    mount_path: (
-        Annotated[
-            str,
-            StringConstraints(min_length=2, max_length=1024, pattern=r"^/[^:\x00-\x1f]+$"),
-            Field(
-                json_schema_extra=validations(
-                    Rule(
-                        "!self.contains('..')",
-                        "mountPath must not contain '..': give the path itself",
-                    ),
-                    Rule(
-                        "!(self in ['/workspace', '/kubetask', '/tmp'])"
-                        " && !self.startsWith('/kubetask/')",
-                        "mountPath must not be /workspace, /tmp or below /kubetask, which are"
-                        " in use: choose another path",
-                    ),
-                )
-            ),
-        ]
-        | None
-    ) = None
+    mount_path: AgentPath | None = None
     """Where the Secret is mounted: a file where secretRef.key is set, else a folder with a file
     for each key."""
     file_mode: Annotated[int, Field(ge=0, le=0o777)] | None = None
@@ -123,11 +117,12 @@ class EmptyDirSource(KubeModel):
     """A volume that lives as long as the task's Pod."""
 
     size_limit: Quantity | None = None
-    """The most it may hold, such as 10Gi. Default: what the node has."""
+    """The most it may hold, such as 10Gi. A task that goes beyond it is evicted. Default: 20Gi"""
 
 
-class WorkspaceVolume(KubeModel):
-    """The volume that is mounted at /workspace. At most one field may be set."""
+class Workspace(KubeModel):
+    """The volume that is mounted at /workspace, and what its preparation may use. At most one of
+    persistentVolumeClaim and emptyDir may be set."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -144,6 +139,9 @@ class WorkspaceVolume(KubeModel):
     new. Tasks that run at once on several nodes need a claim of access mode ReadWriteMany."""
     empty_dir: EmptyDirSource | None = None
     """A fresh volume for each task. This is the default."""
+    resources: ResourceRequirements | None = None
+    """What the init container asks for and may use, which clones the repositories. What is not set
+    is chosen: requests of 100m cpu and 128Mi memory, limits of 1 cpu and 1Gi memory."""
 
 
 class AgentSettings(KubeModel):
@@ -193,6 +191,33 @@ class AgentSettings(KubeModel):
 
 class WorkspaceConfigSpec(KubeModel):
     """The environment of tasks."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "!has(self.volumeMounts) || self.volumeMounts.all(m,"
+                " has(self.volumes) && self.volumes.exists(v, v.name == m.name))",
+                "each volumeMounts[].name must be the name of an entry of volumes: add the volume,"
+                " or correct the name",
+                field_path=".volumeMounts",
+            ),
+            Rule(
+                "!has(self.sidecars) || self.sidecars.all(s, !has(s.volumeMounts)"
+                " || s.volumeMounts.all(m, has(self.volumes)"
+                " && self.volumes.exists(v, v.name == m.name)))",
+                "each sidecars[].volumeMounts[].name must be the name of an entry of volumes: add"
+                " the volume, or correct the name",
+                field_path=".sidecars",
+            ),
+            Rule(
+                "!has(self.volumeMounts) || !has(self.credentials) || self.credentials.all(c,"
+                " !has(c.mountPath) || !self.volumeMounts.exists(m, m.mountPath == c.mountPath))",
+                "a mountPath stands both in credentials and in volumeMounts: give each a path of"
+                " its own",
+                field_path=".volumeMounts",
+            ),
+        )
+    )
 
     agent_image: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
     """Container image of the agent. Default: quay.io/zhaoxue/kubetask-agent:latest"""
@@ -257,6 +282,8 @@ class WorkspaceConfigSpec(KubeModel):
     """ServiceAccount of a task's Pod. Its token is not mounted. Default: kubetask-agent"""
     security_context: PodSecurityContext | None = None
     """Security settings of a task's Pod."""
+    container_security_context: ContainerSecurityContext | None = None
+    """Security settings of the agent's container. They go before those of the Pod."""
     runtime_class_name: ObjectName | None = None
     """RuntimeClass of a task's Pod, for a sandbox such as gVisor or Kata."""
     priority_class_name: ObjectName | None = None
@@ -276,8 +303,21 @@ class WorkspaceConfigSpec(KubeModel):
         | None
     ) = None
     """Annotations that a task's Pod gets in addition."""
-    workspace: WorkspaceVolume | None = None
-    """The volume for repositories and the tasks' folders. Default: an emptyDir."""
+    volumes: Volumes | None = None
+    """Further volumes of a task's Pod: caches, settings, secrets of a store. Kinds are those that
+    the restricted Pod Security Standard admits; hostPath is refused."""
+    volume_mounts: AgentMounts | None = None
+    """Where volumes appear in the agent's container."""
+    sidecars: Sidecars | None = None
+    """Containers that run beside the agent, such as a database for its tests. They need Kubernetes
+    1.29."""
+    home_files: HomeFiles | None = None
+    """Files below the agent's home folder: settings, MCP servers, skills."""
+    proxy: Proxy | None = None
+    """The proxy by which tasks reach other hosts."""
+    workspace: Workspace | None = None
+    """The volume for repositories and the tasks' folders, by default an emptyDir, and the resources
+    of its preparation."""
     git: GitSettings | None = None
     """Where repositories come from and who commits."""
     pull_request: PullRequest | None = None

@@ -20,7 +20,13 @@ from kubetask_controller.api.manifest import (
 )
 from kubetask_controller.reconcilers import contexts, names
 from kubetask_controller.reconcilers.files import Owner, content_digest, content_key, inline_text
-from kubetask_controller.reconcilers.podtemplate import Images, Work, pod_spec, secret_mode
+from kubetask_controller.reconcilers.podtemplate import (
+    Images,
+    Work,
+    literal,
+    pod_spec,
+    secret_mode,
+)
 
 JSON = dict[str, Any]
 
@@ -49,8 +55,14 @@ class Template:
     inline: Mapping[str, str]
     batch: JSON = field(default_factory=dict)
 
-    def job(self, task_contexts: list[JSON], index: int | None) -> JSON:
-        """The Job of task ``index`` of a run, or of a Task where the index is None."""
+    def job(
+        self, task_contexts: list[JSON], index: int | None, *, backoff_limit: int | None = None
+    ) -> JSON:
+        """The Job of task ``index`` of a run, or of a Task where the index is None.
+
+        ``backoff_limit`` replaces that of the spec: a Job that is created in place of a disrupted one has only the
+        tries that are left.
+        """
         owner = self.owner
         if index is None:
             job_name = names.task_job_name(owner.name, owner.uid)
@@ -60,6 +72,8 @@ class Template:
             task_name = names.run_task_name(owner.name, index)
         task = _Task(index, task_name, self._branch(task_name, index), task_contexts)
         labels, annotations = self._labels(task), self._annotations(task)
+        if backoff_limit is None:
+            backoff_limit = self.spec.get("backoffLimit", c.DEFAULT_BACKOFF_LIMIT)
         return {
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -72,15 +86,8 @@ class Template:
                 "ownerReferences": [owner.reference()],
             },
             "spec": {
-                "backoffLimit": self.spec.get("backoffLimit", c.DEFAULT_BACKOFF_LIMIT),
-                "podFailurePolicy": {
-                    "rules": [
-                        {
-                            "action": "Ignore",
-                            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-                        }
-                    ]
-                },
+                "backoffLimit": backoff_limit,
+                "podFailurePolicy": {"rules": _failure_rules(backoff_limit)},
                 "template": {
                     "metadata": {
                         "labels": (self.config.get("podLabels") or {}) | labels,
@@ -149,8 +156,8 @@ class Template:
             env |= {c.ENV_BATCH_RUN_NAME: self.owner.name, c.ENV_TASK_INDEX: str(task.index)}
         manifest = self._manifest(task, task_id)
         return Work(
-            env=[{"name": key, "value": _literal(value)} for key, value in env.items()],
-            manifest=_literal(manifest.model_dump_json(by_alias=True, exclude_none=True)),
+            env=[{"name": key, "value": literal(value)} for key, value in env.items()],
+            manifest=literal(manifest.model_dump_json(by_alias=True, exclude_none=True)),
             files=self._sources(task.contexts),
             task_dir=task_dir,
             active_deadline_seconds=self.spec.get("activeDeadlineSeconds"),
@@ -281,6 +288,22 @@ class Template:
         return sources
 
 
+def _failure_rules(backoff_limit: int) -> list[JSON]:
+    """When the Job ends before its tries are used up; the first rule that matches a failed Pod decides.
+
+    A disruption ends it: whether the task goes on in a new Job is for the controller to decide, which knows whether the
+    agent had started. So does a sidecar that failed where the agent did not: a second agent would repeat the work.
+    """
+    disrupted: JSON = {"type": "DisruptionTarget", "status": "True"}
+    rules: list[JSON] = [{"action": "FailJob", "onPodConditions": [disrupted]}]
+    if backoff_limit:
+        failed: JSON = {"operator": "NotIn", "values": [0]}
+        ours = (c.CONTAINER_AGENT, c.CONTAINER_WORKSPACE)
+        rules += [{"action": "Count", "onExitCodes": {"containerName": x, **failed}} for x in ours]
+        rules.append({"action": "FailJob", "onExitCodes": failed})
+    return rules
+
+
 @dataclass(frozen=True, slots=True)
 class _Task:
     index: int | None
@@ -323,8 +346,3 @@ def _manifest_file(file: JSON) -> ManifestFile:
 
 def _source(kind: str, name: str, item: JSON) -> JSON:
     return {kind: {"name": name, "items": [item]}}
-
-
-def _literal(value: str) -> str:
-    """A variable's value that Kubernetes leaves as it is: it would expand ``$(NAME)``, and reads ``$$`` as ``$``."""
-    return value.replace("$", "$$")

@@ -1,10 +1,15 @@
 """The Pod of a task: what is the same for every task of a run, as a pure function of the WorkspaceConfig.
 
 The init container of this project's image prepares the workspace; the agent's image needs nothing of ours. No
-ServiceAccount token is mounted, the root file system need not be writable, and no uid is assumed.
+ServiceAccount token is mounted, the root file system need not be writable, and no uid is assumed. Unless the
+WorkspaceConfig says otherwise, the restricted Pod Security Standard admits the Pod, and a quota finds requests and
+limits on the init container.
 """
 
+import json
+import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from kubetask_controller.api import constants as c
@@ -16,6 +21,24 @@ _HARDENED: JSON = {
     "capabilities": {"drop": ["ALL"]},
 }
 """What the ``restricted`` Pod Security Standard asks of a container and no agent needs."""
+
+_PREPARATION_RESOURCES: JSON = {
+    "requests": {"cpu": "100m", "memory": "128Mi"},
+    "limits": {"cpu": "1", "memory": "1Gi"},
+}
+"""Of the init container, each amount unless ``workspace.resources`` has one for it."""
+
+_WORKSPACE_SIZE = "20Gi"
+_SCRATCH_SIZE = "10Gi"
+"""Of ``/tmp`` and of the home folder: a runaway task is evicted before the disk of its node is full."""
+
+_HOME_FILE_MODE = 0o666
+
+_QUANTITY = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([numkMGTPE]|[KMGTPE]i)?")
+_SUFFIXES = {
+    **{x: Decimal(1000) ** power for power, x in enumerate(("n", "u", "m", "", *"kMGTPE"), -3)},
+    **{f"{x}i": Decimal(1024) ** power for power, x in enumerate("KMGTPE", 1)},
+}
 
 _PASSED_ON = (
     "nodeSelector",
@@ -69,15 +92,20 @@ def pod_spec(config: JSON, images: Images, work: Work) -> JSON:
         images: images from the controller's flags.
         work: what is this task's own.
     """
-    git = config.get("git") or {}
     spec: JSON = {
         "restartPolicy": "Never",
         "serviceAccountName": config.get("serviceAccountName") or c.DEFAULT_SERVICE_ACCOUNT,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}
-        | (config.get("securityContext") or {}),
-        "initContainers": [_workspace_container(git, images, work)],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+            **(config.get("securityContext") or {}),
+        },
+        "initContainers": [
+            *(_sidecar(each) for each in config.get("sidecars") or ()),
+            _workspace_container(config, images, work),
+        ],
         "containers": [_agent_container(config, images, work)],
         "volumes": _volumes(config, work),
     }
@@ -97,9 +125,23 @@ def secret_mode(config: JSON) -> int:
     return 0o400 if "fsGroup" in context or context.get("runAsUser") == 0 else 0o444
 
 
-def _workspace_container(git: JSON, images: Images, work: Work) -> JSON:
-    mounts = _common_mounts()
+def _workspace_container(config: JSON, images: Images, work: Work) -> JSON:
+    git = config.get("git") or {}
+    mounts = _common_mounts(c.VOLUME_WORKSPACE_TMP)
     env = [*work.env, {"name": c.ENV_TASK_SPEC, "value": work.manifest}]
+    env += _proxy_env(config.get("proxy") or {})
+    if config.get("homeFiles"):
+        files = _home_files(config)
+        env.append({"name": c.ENV_HOME_FILES, "value": literal(json.dumps(files))})
+        mounts += [
+            _mount(
+                f"{c.VOLUME_HOME_FILE_PREFIX}{x['source']}",
+                f"{c.MOUNT_HOME_FILES}/{x['source']}",
+                read_only=True,
+            )
+            for x in files
+            if "source" in x
+        ]
     if git.get("credentials"):
         mounts.append(_mount(c.VOLUME_GIT_CREDENTIALS, c.MOUNT_GIT_CREDENTIALS, read_only=True))
         env.append({"name": c.ENV_GIT_CREDENTIALS, "value": c.MOUNT_GIT_CREDENTIALS})
@@ -114,6 +156,7 @@ def _workspace_container(git: JSON, images: Images, work: Work) -> JSON:
         "command": list(c.WORKSPACE_COMMAND),
         "env": env,
         "volumeMounts": mounts,
+        "resources": _preparation_resources(config.get("workspace") or {}),
         "securityContext": {**_HARDENED, "readOnlyRootFilesystem": True},
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -125,7 +168,10 @@ def _workspace_container(git: JSON, images: Images, work: Work) -> JSON:
 def _agent_container(config: JSON, images: Images, work: Work) -> JSON:
     git = config.get("git") or {}
     mounts = _agent_mounts(config, work)
-    env = list(work.env)
+    given = {x["name"] for x in config.get("env") or ()}
+    ignoring_case = {x.upper() for x in given}
+    proxies = _proxy_env(config.get("proxy") or {})
+    env = [*work.env, *(x for x in proxies if x["name"].upper() not in ignoring_case)]
     if (git.get("credentials") or {}).get("shareWithAgent"):
         mounts.append(_mount(c.VOLUME_GIT_CREDENTIALS, c.MOUNT_GIT_CREDENTIALS, read_only=True))
         env.append({"name": c.ENV_GIT_CREDENTIALS, "value": c.MOUNT_GIT_CREDENTIALS})
@@ -134,10 +180,12 @@ def _agent_container(config: JSON, images: Images, work: Work) -> JSON:
         mounts.append(_mount(c.VOLUME_GIT_SIGNING, c.MOUNT_GIT_SIGNING, read_only=True))
     if git.get("caBundle"):
         mounts.append(_mount(c.VOLUME_CA_BUNDLE, c.MOUNT_CA_BUNDLE, read_only=True))
-        given = {x["name"] for x in config.get("env") or ()}
         env += [{"name": x, "value": c.CA_COMBINED_FILE} for x in c.CA_ENV if x not in given]
     for position, credential in enumerate(config.get("credentials") or ()):
         _give_credential(credential, position, env, mounts)
+    mounts += config.get("volumeMounts") or ()
+    if _needs_var_tmp(config):
+        mounts.append(_mount(c.VOLUME_VAR_TMP, c.MOUNT_VAR_TMP))
     env += config.get("env") or ()
     container: JSON = {
         "name": c.CONTAINER_AGENT,
@@ -145,13 +193,118 @@ def _agent_container(config: JSON, images: Images, work: Work) -> JSON:
         "env": env,
         "workingDir": work.task_dir,
         "volumeMounts": mounts,
-        "securityContext": dict(_HARDENED),
+        "securityContext": _container_security(config.get("containerSecurityContext") or {}),
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     for key in ("command", "args", "envFrom", "resources", "imagePullPolicy"):
         if config.get(key):
             container[key] = config[key]
     return container
+
+
+def _sidecar(sidecar: JSON) -> JSON:
+    """A native sidecar: the kubelet starts it first, keeps it running, and stops it after the agent has ended."""
+    return {
+        **sidecar,
+        "restartPolicy": "Always",
+        "securityContext": _container_security(sidecar.get("securityContext") or {}),
+    }
+
+
+def _container_security(given: JSON) -> JSON:
+    """A container's SecurityContext: what is not given is as the restricted standard wants it."""
+    capabilities = {**_HARDENED["capabilities"], **(given.get("capabilities") or {})}
+    return {**_HARDENED, **given, "capabilities": capabilities}
+
+
+def _needs_var_tmp(config: JSON) -> bool:
+    """Whether programs would find ``/var/tmp`` read-only."""
+    context = config.get("containerSecurityContext") or {}
+    taken = {x["mountPath"] for x in config.get("volumeMounts") or ()}
+    taken |= {x["mountPath"] for x in config.get("credentials") or () if x.get("mountPath")}
+    return bool(context.get("readOnlyRootFilesystem")) and c.MOUNT_VAR_TMP not in taken
+
+
+def _preparation_resources(workspace: JSON) -> JSON:
+    """The defaults and what is given in their place; a default never contradicts what is given."""
+    given = workspace.get("resources") or {}
+    requests = {**_PREPARATION_RESOURCES["requests"], **(given.get("requests") or {})}
+    limits = {**_PREPARATION_RESOURCES["limits"], **(given.get("limits") or {})}
+    for name in requests.keys() & limits.keys():
+        if amount(requests[name]) > amount(limits[name]):
+            if name in (given.get("requests") or {}):
+                limits[name] = requests[name]
+            else:
+                requests[name] = limits[name]
+    return {"requests": requests, "limits": limits}
+
+
+def amount(quantity: int | str) -> Decimal:
+    """The number that a Kubernetes quantity such as 500m, 1Gi or 1e3 stands for."""
+    number, suffix = _QUANTITY.fullmatch(str(quantity)).groups()  # type: ignore[union-attr]
+    return Decimal(number) * _SUFFIXES[suffix or ""]
+
+
+def _proxy_env(proxy: JSON) -> list[JSON]:
+    """The variables by which programs find a proxy, in upper and lower case."""
+    if not proxy:
+        return []
+    secret = proxy.get("secretRef")
+    values: list[JSON] = []
+    for key in ("http", "https"):
+        if secret:
+            ref = {"name": secret["name"], "key": key, "optional": True}
+            values.append({"valueFrom": {"secretKeyRef": ref}})
+        else:
+            values.append({"value": literal(proxy[key])} if proxy.get(key) else {})
+    values.append({"value": literal(proxy.get("noProxy") or c.DEFAULT_NO_PROXY)})
+    return [
+        {"name": name, **value}
+        for upper, value in zip(c.PROXY_ENV, values, strict=True)
+        for name in (upper, upper.lower())
+        if value
+    ]
+
+
+def literal(value: str) -> str:
+    """A variable's value that Kubernetes leaves as it is: it would expand ``$(NAME)``, and reads ``$$`` as ``$``."""
+    return value.replace("$", "$$")
+
+
+def _home_files(config: JSON) -> list[JSON]:
+    """What the init container makes below HOME: paths, modes, and a content or where its volume is mounted."""
+    files: list[JSON] = []
+    for position, each in enumerate(config.get("homeFiles") or ()):
+        file: JSON = {"path": each["path"], "mode": each.get("mode", _HOME_FILE_MODE)}
+        if "inline" in each:
+            file["inline"] = each["inline"]
+        else:
+            file["source"] = position
+            ref = each.get("configMapKeyRef") or each.get("secretKeyRef")
+            if ref:
+                file["key"] = ref["key"]
+        files.append(file)
+    return files
+
+
+def _home_file_volumes(config: JSON) -> list[JSON]:
+    volumes: list[JSON] = []
+    for position, each in enumerate(config.get("homeFiles") or ()):
+        name = f"{c.VOLUME_HOME_FILE_PREFIX}{position}"
+        secret = each.get("secretKeyRef") or each.get("secretRef")
+        config_map = each.get("configMapKeyRef") or each.get("configMapRef")
+        if secret:
+            source: JSON = {"secretName": secret["name"], "defaultMode": secret_mode(config)}
+            volumes.append({"name": name, "secret": source | _only_key(secret)})
+        elif config_map:
+            volumes.append(
+                {"name": name, "configMap": {"name": config_map["name"]} | _only_key(config_map)}
+            )
+    return volumes
+
+
+def _only_key(ref: JSON) -> JSON:
+    return {"items": [{"key": ref["key"], "path": ref["key"]}]} if "key" in ref else {}
 
 
 def _host_mounts(git: JSON, *, shared_only: bool) -> list[JSON]:
@@ -187,9 +340,14 @@ def _volumes(config: JSON, work: Work) -> list[JSON]:
     volumes: list[JSON] = [
         {"name": c.VOLUME_WORKSPACE} | _workspace_source(config.get("workspace") or {}),
         {"name": c.VOLUME_FILES, "projected": {"defaultMode": 0o444, "sources": work.files}},
-        {"name": c.VOLUME_TMP, "emptyDir": {}},
-        {"name": c.VOLUME_HOME, "emptyDir": {}},
+        {"name": c.VOLUME_WORKSPACE_TMP, "emptyDir": {"sizeLimit": _SCRATCH_SIZE}},
+        {"name": c.VOLUME_TMP, "emptyDir": {"sizeLimit": _SCRATCH_SIZE}},
+        {"name": c.VOLUME_HOME, "emptyDir": {"sizeLimit": _SCRATCH_SIZE}},
+        *_home_file_volumes(config),
+        *(config.get("volumes") or ()),
     ]
+    if _needs_var_tmp(config):
+        volumes.append({"name": c.VOLUME_VAR_TMP, "emptyDir": {"sizeLimit": _SCRATCH_SIZE}})
     if git.get("credentials"):
         secret = {"secretName": git["credentials"]["secretRef"]["name"], "defaultMode": mode}
         volumes.append({"name": c.VOLUME_GIT_CREDENTIALS, "secret": secret})
@@ -222,7 +380,7 @@ def _workspace_source(workspace: JSON) -> JSON:
     if claim:
         return {"persistentVolumeClaim": {"claimName": claim["claimName"]}}
     limit = (workspace.get("emptyDir") or {}).get("sizeLimit")
-    return {"emptyDir": {"sizeLimit": limit} if limit else {}}
+    return {"emptyDir": {"sizeLimit": limit or _WORKSPACE_SIZE}}
 
 
 def _ca_source(bundle: JSON) -> JSON:
@@ -235,11 +393,12 @@ def _ca_source(bundle: JSON) -> JSON:
     return {kind: {"name": ref["name"], "items": [{"key": ref["key"], "path": path}]}}
 
 
-def _common_mounts() -> list[JSON]:
+def _common_mounts(tmp: str = c.VOLUME_TMP) -> list[JSON]:
+    """What both containers see; ``tmp`` is the volume at ``/tmp``, of which each has its own."""
     return [
         _mount(c.VOLUME_WORKSPACE, c.MOUNT_WORKSPACE),
         _mount(c.VOLUME_FILES, c.MOUNT_FILES, read_only=True),
-        _mount(c.VOLUME_TMP, c.MOUNT_TMP),
+        _mount(tmp, c.MOUNT_TMP),
         _mount(c.VOLUME_HOME, c.MOUNT_HOME),
     ]
 

@@ -18,6 +18,7 @@ from kubetask_controller.workspace.credentials import AppTokens, check_hosts, ma
 from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.files import place_files
 from kubetask_controller.workspace.git import Git, say
+from kubetask_controller.workspace.homefiles import place_home_files
 from kubetask_controller.workspace.housekeeping import clear, remove_old_tasks
 from kubetask_controller.workspace.redaction import Redactor
 from kubetask_controller.workspace.repositories import Repositories
@@ -43,6 +44,7 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
         remove_old_tasks(task_dir.parent, keep=task_dir.name)
         clear(task_dir)
         gitconfig.install(manifest, home)
+        place_home_files(environ, home)
         git = Git(
             environ={**environ, "HOME": str(home), c.ENV_GIT_CONFIG: str(home / ".gitconfig")},
             redact=mask,

@@ -1,0 +1,686 @@
+"""What a WorkspaceConfig adds to a task's Pod: volumes, sidecars, files below HOME, a proxy.
+
+Shaped as in core/v1 where that has a like field. Kinds of volumes are those that the ``restricted`` Pod
+Security Standard admits, so no WorkspaceConfig gives a task the files or the devices of its node. Tokens of
+ServiceAccounts cannot be projected: what a task may do in the cluster is nothing.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.common import (
+    DataKey,
+    KubeModel,
+    LongText,
+    ObjectName,
+    ShortText,
+)
+from kubetask_controller.api.context import KeyRef
+from kubetask_controller.api.patterns import FILE_NAME_PATTERN
+from kubetask_controller.api.pod import (
+    EnvFromSource,
+    EnvVar,
+    FieldRef,
+    LocalObjectReference,
+    NonNegativeInt64,
+    Quantity,
+    ResourceFieldRef,
+    ResourceRequirements,
+    SeccompProfile,
+    SELinuxOptions,
+    choice,
+)
+from kubetask_controller.api.rules import ATOMIC, Rule, list_map, validations
+
+FileMode = Annotated[int, Field(ge=0, le=0o777)]
+DnsLabel = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+]
+RelativePath = Annotated[
+    str, StringConstraints(min_length=1, max_length=1024, pattern=FILE_NAME_PATTERN)
+]
+_PATH = Annotated[
+    str, StringConstraints(min_length=2, max_length=1024, pattern=r"^(/[^/:\x00-\x1f\x7f]+)+$")
+]
+_PLAIN = Rule(
+    "!self.matches('/[.]{1,2}(/|$)')",
+    "mountPath must not have a part . or ..: give the path itself",
+)
+ContainerPath = Annotated[_PATH, Field(json_schema_extra=validations(_PLAIN))]
+"""Where a volume appears in a sidecar."""
+AgentPath = Annotated[
+    _PATH,
+    Field(
+        json_schema_extra=validations(
+            _PLAIN,
+            Rule(
+                "!self.matches('^/(tmp|home|home/agent)$|^/(workspace|kubetask|proc|sys|dev)(/|$)')",
+                "mountPath must not be a folder of KubeTask or of the system (/workspace, /kubetask,"
+                " /tmp, /home/agent, /proc, /sys, /dev): choose another path",
+            ),
+        )
+    ),
+]
+"""Where a volume appears in the agent's container."""
+
+
+class Capabilities(KubeModel):
+    """Linux capabilities."""
+
+    add: Annotated[list[ShortText], Field(max_length=64, json_schema_extra=ATOMIC)] | None = None
+    """Capabilities to add. The restricted Pod Security Standard admits NET_BIND_SERVICE alone."""
+    drop: Annotated[list[ShortText], Field(max_length=64, json_schema_extra=ATOMIC)] | None = None
+    """Capabilities to drop. Default: ALL"""
+
+
+class ContainerSecurityContext(KubeModel):
+    """Security settings of one container, as core/v1 SecurityContext. What is not set is chosen so
+    that the restricted Pod Security Standard admits the Pod."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "!has(self.privileged) || !self.privileged",
+                "privileged must not be true: a privileged container owns its node; add the single"
+                " capabilities that it needs",
+                field_path=".privileged",
+            ),
+            Rule(
+                "!has(self.runAsUser) || self.runAsUser != 0"
+                " || (has(self.runAsNonRoot) && !self.runAsNonRoot)",
+                "runAsUser 0 is root: set runAsNonRoot to false beside it, or choose another user",
+                field_path=".runAsUser",
+            ),
+        )
+    )
+
+    read_only_root_filesystem: bool | None = None
+    """Let the container write to its volumes alone. /tmp, /var/tmp, the home folder and the
+    workspace stay writable. Default: false"""
+    run_as_user: NonNegativeInt64 | None = None
+    """User id of the container. Default: that of the Pod, else that of the image."""
+    run_as_group: NonNegativeInt64 | None = None
+    """Group id of the container."""
+    run_as_non_root: bool | None = None
+    """Refuse to run as root. Default: that of the Pod."""
+    allow_privilege_escalation: bool | None = None
+    """Whether a process may gain more rights than its parent has, as sudo does. Default: false"""
+    capabilities: Capabilities | None = None
+    """Linux capabilities. Default: none"""
+    seccomp_profile: SeccompProfile | None = None
+    """Default: that of the Pod."""
+    app_armor_profile: SeccompProfile | None = None
+    """AppArmor profile."""
+    se_linux_options: SELinuxOptions | None = None
+    """SELinux label."""
+    privileged: bool | None = None
+    """Refused: must not be true."""
+
+
+# Volumes -----------------------------------------------------------------------------------------
+
+
+class KeyToPath(KubeModel):
+    """A key that becomes a file."""
+
+    key: DataKey
+    """Key within the object."""
+    path: RelativePath
+    """Path of the file below the volume."""
+    mode: FileMode | None = None
+    """Permissions of the file, as a number."""
+
+
+KeysToPaths = Annotated[list[KeyToPath], Field(max_length=64, json_schema_extra=ATOMIC)]
+
+
+class ConfigMapVolume(KubeModel):
+    """The keys of a ConfigMap as files."""
+
+    name: ObjectName
+    """Name of the ConfigMap."""
+    items: KeysToPaths | None = None
+    """Keys to show. Default: all of them, each by its own name."""
+    default_mode: FileMode | None = None
+    """Permissions of the files, as a number. Default: 420, which is 0644"""
+    optional: bool | None = None
+    """Whether the Pod may start without it."""
+
+
+class SecretVolume(KubeModel):
+    """The keys of a Secret as files."""
+
+    secret_name: ObjectName
+    """Name of the Secret."""
+    items: KeysToPaths | None = None
+    """Keys to show. Default: all of them, each by its own name."""
+    default_mode: FileMode | None = None
+    """Permissions of the files, as a number. Default: 420, which is 0644"""
+    optional: bool | None = None
+    """Whether the Pod may start without it."""
+
+
+class EmptyDirVolume(KubeModel):
+    """A folder that lives as long as the Pod."""
+
+    medium: Annotated[str, choice("", "Memory")] | None = None
+    """Memory keeps it in the node's memory, which counts for the limits of the containers."""
+    size_limit: Quantity | None = None
+    """The most it may hold, such as 10Gi. A Pod that goes beyond it is evicted."""
+
+
+class ClaimVolume(KubeModel):
+    """A PersistentVolumeClaim of the same namespace."""
+
+    claim_name: ObjectName
+    """Name of the claim. Tasks that run at once on several nodes need one of access mode
+    ReadWriteMany or ReadOnlyMany."""
+    read_only: bool | None = None
+    """Mount it for reading alone."""
+
+
+class DownwardItem(KubeModel):
+    """A file with a field of the Pod. Exactly one source must be set."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "has(self.fieldRef) != has(self.resourceFieldRef)",
+                "exactly one of fieldRef and resourceFieldRef must be set",
+            )
+        )
+    )
+
+    path: RelativePath
+    """Path of the file below the volume."""
+    field_ref: FieldRef | None = None
+    """A field of the Pod."""
+    resource_field_ref: ResourceFieldRef | None = None
+    """A resource of a container, which must be named."""
+    mode: FileMode | None = None
+    """Permissions of the file, as a number."""
+
+
+DownwardItems = Annotated[list[DownwardItem], Field(max_length=32, json_schema_extra=ATOMIC)]
+
+
+class DownwardVolume(KubeModel):
+    """Fields of the Pod as files."""
+
+    items: DownwardItems | None = None
+    """The files."""
+    default_mode: FileMode | None = None
+    """Permissions of the files, as a number. Default: 420, which is 0644"""
+
+
+class DownwardProjection(KubeModel):
+    """Fields of the Pod as files."""
+
+    items: DownwardItems | None = None
+    """The files."""
+
+
+class ObjectProjection(KubeModel):
+    """The keys of a ConfigMap or Secret as files."""
+
+    name: ObjectName
+    """Name of the object."""
+    items: KeysToPaths | None = None
+    """Keys to show. Default: all of them, each by its own name."""
+    optional: bool | None = None
+    """Whether the Pod may start without it."""
+
+
+class VolumeProjection(KubeModel):
+    """One source of a projected volume. Exactly one field must be set."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "[has(self.configMap), has(self.secret), has(self.downwardAPI)].filter(x, x).size()"
+                " == 1",
+                "exactly one of configMap, secret and downwardAPI must be set",
+            )
+        )
+    )
+
+    config_map: ObjectProjection | None = None
+    """A ConfigMap."""
+    secret: ObjectProjection | None = None
+    """A Secret."""
+    downward_api: Annotated[DownwardProjection | None, Field(alias="downwardAPI")] = None
+    """Fields of the Pod."""
+
+
+class ProjectedVolume(KubeModel):
+    """Several sources in one folder."""
+
+    sources: Annotated[list[VolumeProjection], Field(max_length=32, json_schema_extra=ATOMIC)]
+    """The sources."""
+    default_mode: FileMode | None = None
+    """Permissions of the files, as a number. Default: 420, which is 0644"""
+
+
+class CSIVolume(KubeModel):
+    """A volume of a CSI driver, such as that of secrets stores."""
+
+    driver: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Name of the driver."""
+    fs_type: ShortText | None = None
+    """File system to mount."""
+    read_only: bool | None = None
+    """Mount it for reading alone."""
+    node_publish_secret_ref: LocalObjectReference | None = None
+    """A Secret for the driver."""
+    volume_attributes: Annotated[dict[str, LongText], Field(max_length=32)] | None = None
+    """Settings of the driver."""
+
+
+class ClaimTemplateSpec(KubeModel):
+    """A claim that is made for each Pod, and goes with it."""
+
+    access_modes: Annotated[
+        list[
+            Annotated[
+                str, choice("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
+            ]
+        ],
+        Field(max_length=4, json_schema_extra=ATOMIC),
+    ]
+    """Access modes."""
+    storage_class_name: ShortText | None = None
+    """StorageClass. Default: that of the cluster"""
+    resources: ResourceRequirements
+    """requests.storage says how large it is."""
+    volume_mode: Annotated[str, choice("Filesystem")] | None = None
+    """Default: Filesystem"""
+
+
+class ClaimTemplate(KubeModel):
+    """A claim that is made for each Pod, and goes with it."""
+
+    spec: ClaimTemplateSpec
+    """The claim."""
+
+
+class EphemeralVolume(KubeModel):
+    """A volume of a StorageClass that lives as long as the Pod."""
+
+    volume_claim_template: ClaimTemplate
+    """The claim that is made for each Pod."""
+
+
+_SOURCES = (
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+)
+_RESERVED_VOLUME = (
+    "^(workspace(-tmp)?|files|(var-)?tmp|home|ca-bundle)$|^(credential|git|home-file|kubetask)-"
+)
+
+
+class HostPath(KubeModel):
+    """A folder of the node. Refused."""
+
+    path: ShortText | None = None
+    """Path on the node."""
+
+
+class Volume(KubeModel):
+    """A volume of a task's Pod, as core/v1 Volume. Exactly one source must be set."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "!has(self.hostPath)",
+                "hostPath is not allowed: it gives a task the files of its node; use"
+                " persistentVolumeClaim, ephemeral or csi",
+                field_path=".hostPath",
+            ),
+            Rule(
+                f"has(self.hostPath) || [{', '.join(f'has(self.{x})' for x in _SOURCES)}]"
+                ".filter(x, x).size() == 1",
+                f"exactly one source must be set: {', '.join(_SOURCES[:-1])} or {_SOURCES[-1]}",
+            ),
+        )
+    )
+
+    name: Annotated[
+        DnsLabel,
+        Field(
+            json_schema_extra=validations(
+                Rule(
+                    f"!self.matches('{_RESERVED_VOLUME}')",
+                    "name must not be that of a volume of KubeTask (workspace, files, tmp, home,"
+                    " var-tmp, ca-bundle, credential-…, git-…, home-file-…, kubetask-…): choose"
+                    " another name",
+                )
+            )
+        ),
+    ]
+    """Name of the volume, unique in the list."""
+    config_map: ConfigMapVolume | None = None
+    """The keys of a ConfigMap as files."""
+    csi: CSIVolume | None = None
+    """A volume of a CSI driver."""
+    downward_api: Annotated[DownwardVolume | None, Field(alias="downwardAPI")] = None
+    """Fields of the Pod as files."""
+    empty_dir: EmptyDirVolume | None = None
+    """A folder that lives as long as the Pod."""
+    ephemeral: EphemeralVolume | None = None
+    """A volume of a StorageClass that lives as long as the Pod."""
+    persistent_volume_claim: ClaimVolume | None = None
+    """A claim of the same namespace, such as a cache that tasks share."""
+    projected: ProjectedVolume | None = None
+    """Several sources in one folder."""
+    secret: SecretVolume | None = None
+    """The keys of a Secret as files."""
+    host_path: HostPath | None = None
+    """Refused: a task must not see the files of its node."""
+
+
+class SidecarMount(KubeModel):
+    """Where a volume appears in a sidecar."""
+
+    name: DnsLabel
+    """Name of a volume of spec.volumes."""
+    mount_path: ContainerPath
+    """Where it appears."""
+    sub_path: RelativePath | None = None
+    """The part of the volume that appears there. Default: all of it"""
+    read_only: bool | None = None
+    """For reading alone. Default: false"""
+
+
+class AgentMount(KubeModel):
+    """Where a volume appears in the agent's container."""
+
+    name: DnsLabel
+    """Name of a volume of spec.volumes."""
+    mount_path: AgentPath
+    """Where it appears, unique in the list."""
+    sub_path: RelativePath | None = None
+    """The part of the volume that appears there. Default: all of it"""
+    read_only: bool | None = None
+    """For reading alone. Default: false"""
+
+
+Volumes = Annotated[list[Volume], Field(max_length=32, json_schema_extra=list_map("name"))]
+AgentMounts = Annotated[
+    list[AgentMount], Field(max_length=32, json_schema_extra=list_map("mountPath"))
+]
+
+
+# Sidecars ----------------------------------------------------------------------------------------
+
+PortOrName = Annotated[
+    int | str,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "maxLength": 15,
+            "x-kubernetes-int-or-string": True,
+        }
+    ),
+]
+
+
+class ExecAction(KubeModel):
+    """A command in the container; exit code 0 is success."""
+
+    command: Annotated[list[LongText], Field(max_length=64, json_schema_extra=ATOMIC)]
+    """The command and its arguments."""
+
+
+class HTTPGetAction(KubeModel):
+    """An HTTP request; a code from 200 to 399 is success."""
+
+    port: PortOrName
+    """Number or name of the port."""
+    path: ShortText | None = None
+    """Path of the URL."""
+    scheme: Annotated[str, choice("HTTP", "HTTPS")] | None = None
+    """Default: HTTP"""
+
+
+class TCPSocketAction(KubeModel):
+    """A connection; that it opens is success."""
+
+    port: PortOrName
+    """Number or name of the port."""
+
+
+_ProbeSeconds = Annotated[int, Field(ge=0, le=86400)]
+
+
+class Probe(KubeModel):
+    """How to find out whether a container is well. Exactly one action must be set."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "[has(self.exec), has(self.httpGet), has(self.tcpSocket)].filter(x, x).size() == 1",
+                "exactly one of exec, httpGet and tcpSocket must be set",
+            )
+        )
+    )
+
+    exec: ExecAction | None = None
+    """A command."""
+    http_get: HTTPGetAction | None = None
+    """An HTTP request."""
+    tcp_socket: TCPSocketAction | None = None
+    """A connection."""
+    initial_delay_seconds: _ProbeSeconds | None = None
+    """Seconds before the first try. Default: 0"""
+    period_seconds: _ProbeSeconds | None = None
+    """Seconds between tries. Default: 10"""
+    timeout_seconds: _ProbeSeconds | None = None
+    """Seconds that a try may take. Default: 1"""
+    failure_threshold: _ProbeSeconds | None = None
+    """Failures in sequence that count. Default: 3"""
+    success_threshold: _ProbeSeconds | None = None
+    """Successes in sequence that count. Default: 1"""
+
+
+class Protocol(StrEnum):
+    """Protocol of a port."""
+
+    TCP = "TCP"
+    UDP = "UDP"
+    SCTP = "SCTP"
+
+
+class ContainerPort(KubeModel):
+    """A port that a sidecar listens on. The agent reaches it at localhost."""
+
+    container_port: Annotated[int, Field(ge=1, le=65535)]
+    """Number of the port."""
+    name: ShortText | None = None
+    """Name of the port."""
+    protocol: Protocol | None = None
+    """Default: TCP"""
+
+
+class Sidecar(KubeModel):
+    """A container that runs beside the agent, such as a database for its tests: an init container
+    with restartPolicy Always. It starts before the workspace is prepared, the agent starts when its
+    startupProbe succeeds, and it is stopped when the agent has ended."""
+
+    name: Annotated[
+        DnsLabel,
+        Field(
+            json_schema_extra=validations(
+                Rule(
+                    f"!(self in ['{c.CONTAINER_AGENT}', '{c.CONTAINER_WORKSPACE}'])",
+                    "name must not be agent or workspace, which are containers of KubeTask: choose"
+                    " another name",
+                )
+            )
+        ),
+    ]
+    """Name of the container, unique in the list."""
+    image: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    """Container image."""
+    image_pull_policy: Annotated[str, choice("Always", "IfNotPresent", "Never")] | None = None
+    """When the image is pulled: Always, IfNotPresent or Never."""
+    command: Annotated[list[LongText], Field(max_length=64, json_schema_extra=ATOMIC)] | None = None
+    """Entrypoint. Default: that of the image."""
+    args: Annotated[list[LongText], Field(max_length=64, json_schema_extra=ATOMIC)] | None = None
+    """Arguments of the entrypoint. Default: those of the image."""
+    working_dir: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """Working directory. Default: that of the image."""
+    env: (
+        Annotated[list[EnvVar], Field(max_length=64, json_schema_extra=list_map("name"))] | None
+    ) = None
+    """Environment variables."""
+    env_from: (
+        Annotated[list[EnvFromSource], Field(max_length=16, json_schema_extra=ATOMIC)] | None
+    ) = None
+    """ConfigMaps and Secrets of which every key becomes a variable."""
+    ports: Annotated[list[ContainerPort], Field(max_length=16, json_schema_extra=ATOMIC)] | None = (
+        None
+    )
+    """Ports that it listens on, for people and for probes by name."""
+    resources: ResourceRequirements | None = None
+    """What it asks for and may use. A namespace with a quota on cpu or memory needs it."""
+    volume_mounts: (
+        Annotated[list[SidecarMount], Field(max_length=16, json_schema_extra=list_map("mountPath"))]
+        | None
+    ) = None
+    """Volumes that it sees."""
+    startup_probe: Probe | None = None
+    """Success means that it is ready for the agent, which starts only then."""
+    readiness_probe: Probe | None = None
+    """Whether it counts as ready."""
+    liveness_probe: Probe | None = None
+    """Failure restarts it."""
+    security_context: ContainerSecurityContext | None = None
+    """Security settings. An image that starts as root and changes its user, as many databases do,
+    needs the number of that user in runAsUser."""
+
+
+Sidecars = Annotated[list[Sidecar], Field(max_length=8, json_schema_extra=list_map("name"))]
+
+
+# Files below HOME --------------------------------------------------------------------------------
+
+_HOME_SOURCES = ("inline", "configMapKeyRef", "secretKeyRef", "configMapRef", "secretRef")
+
+
+class HomeFile(KubeModel):
+    """A file, or a folder of files, below the agent's home folder. Exactly one source must be set.
+    The agent gets a copy of its own, which it may change."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                f"[{', '.join(f'has(self.{x})' for x in _HOME_SOURCES)}].filter(x, x).size() == 1",
+                f"exactly one of {', '.join(_HOME_SOURCES[:-1])} and {_HOME_SOURCES[-1]} must be set",
+            )
+        )
+    )
+
+    path: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=253, pattern=FILE_NAME_PATTERN),
+        Field(
+            json_schema_extra=validations(
+                Rule(
+                    "!self.matches('^[.](gitconfig|kubetask-)')",
+                    "path must not be .gitconfig or begin with .kubetask-, which KubeTask writes"
+                    " itself: use spec.git, or choose another path",
+                )
+            )
+        ),
+    ]
+    """Path below the home folder, such as .claude/settings.json; that of a folder for configMapRef
+    and secretRef. Unique in the list."""
+    inline: Annotated[str, StringConstraints(max_length=8192)] | None = None
+    """The content itself. It becomes part of every Job: put what is long into a ConfigMap."""
+    config_map_key_ref: KeyRef | None = None
+    """A key of a ConfigMap."""
+    secret_key_ref: KeyRef | None = None
+    """A key of a Secret."""
+    config_map_ref: LocalObjectReference | None = None
+    """A ConfigMap: each of its keys becomes a file of the folder."""
+    secret_ref: LocalObjectReference | None = None
+    """A Secret: each of its keys becomes a file of the folder."""
+    mode: FileMode | None = None
+    """Permissions of the file or files, as a number: 493 is 0755. Default: 438, which is 0666,
+    because the agent may run as another user than the one who makes the copy"""
+
+
+HomeFiles = Annotated[
+    list[HomeFile],
+    Field(
+        max_length=32,
+        json_schema_extra={
+            **list_map("path"),
+            **validations(
+                Rule(
+                    "self.map(f, has(f.inline) ? f.inline.size() : 0).sum() <= 32768",
+                    "the inline contents of homeFiles must not have more than 32768 characters"
+                    " together: put some into a ConfigMap",
+                )
+            ),
+        },
+    ),
+]
+
+
+# Proxy -------------------------------------------------------------------------------------------
+
+ProxyURL = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=2048, pattern=r"^(https?|socks5h?)://[^\s\x00-\x1f]+$"
+    ),
+    Field(
+        json_schema_extra=validations(
+            Rule(
+                "!self.matches('^[a-z0-9]+://[^/]*@')",
+                "a proxy's URL must not hold a user or a password, which everybody could read: put"
+                " the URL into a Secret that secretRef names",
+            )
+        )
+    ),
+]
+
+
+class Proxy(KubeModel):
+    """The proxy by which tasks reach other hosts. Preparation and agent get it as HTTP_PROXY,
+    HTTPS_PROXY and NO_PROXY, in upper and lower case, and git uses it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "has(self.http) || has(self.https) || has(self.secretRef)",
+                "http, https or secretRef must be set: give the URL of the proxy",
+            ),
+            Rule(
+                "!has(self.secretRef) || !(has(self.http) || has(self.https))",
+                "http and https cannot be set where secretRef is: put the URLs into the Secret",
+            ),
+        )
+    )
+
+    http: ProxyURL | None = None
+    """URL of the proxy for http, such as http://proxy.example.com:3128"""
+    https: ProxyURL | None = None
+    """URL of the proxy for https."""
+    no_proxy: LongText | None = None
+    """Hosts that are reached directly, with commas between them. Default:
+    localhost,127.0.0.1,::1,.svc,.cluster.local"""
+    secret_ref: LocalObjectReference | None = None
+    """A Secret with the URLs in its keys http and https, for a proxy that asks for a password."""
