@@ -12,6 +12,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from hack.forge import ForgeServer
 from hack.gitserver import IDENTITY, GitServer, make_repository
 from taskpod import git
 
@@ -44,17 +45,31 @@ def commit(
 
 
 @contextmanager
+def forged(directory: Path, *, token: str = "") -> Iterator[ForgeServer]:
+    """A git server with the APIs of hosts, in a thread of its own."""
+    server = ForgeServer(directory, token=token)
+    with _running(server):
+        yield server
+
+
+@contextmanager
 def served(
     directory: Path, *, token: str = "", tls: ssl.SSLContext | None = None
 ) -> Iterator[GitServer]:
     """A git server in a thread of its own, so that a test may call git and wait for it."""
-    loop = asyncio.new_event_loop()
     server = GitServer(directory, token=token, tls=tls)
+    with _running(server):
+        yield server
+
+
+@contextmanager
+def _running(server: GitServer) -> Iterator[None]:
+    loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
         asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(10)
-        yield server
+        yield
     finally:
         end = server.__aexit__(None, None, None)
         asyncio.run_coroutine_threadsafe(end, loop).result(10)

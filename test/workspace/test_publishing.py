@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hack.gitserver import GitServer, Refusal
-from origin import commit, served
+from origin import commit, forged, served
 from taskpod import BRANCH, Make, TaskPod, git, repository, text
 
 from kubetask_controller.api.manifest import TaskManifest
@@ -347,3 +347,182 @@ def test_a_served_repository_is_pushed_to_with_the_token(task: Make, origins: Pa
         )
     assert code == 0, log
     assert result["branch"] == BRANCH
+
+
+HOST_TOKEN = "t0ken-of-the-host"
+WISH = {
+    "title": "chore({repo}): {summary}",
+    "body": "{description}\n\nTask {task} on {branch} into {base}. {unknown}",
+    "labels": ["bot"],
+    "reviewers": ["ada"],
+}
+
+
+class TestPullRequests:
+    def _pod(self, task: Make, url: str, more: dict[str, object], **git_: object) -> TaskPod:
+        settings = {"urlTemplate": f"{url}/{{org}}/{{repo}}.git", **SHARED, **git_}
+        pod = task(
+            text("work.sh", "date +%N > README.md; echo Bump requests"),
+            repository(),
+            git=settings,
+            config={"pullRequest": more},
+            spec={"backoffLimit": 1},
+            secret={"token": HOST_TOKEN},
+        )
+        pod.prepare()
+        return pod
+
+    def _run(self, pod: TaskPod) -> tuple[int, str, dict[str, object]]:
+        # Neither --commit nor --push: a pull request implies both.
+        return agent(pod, "--agent", "script", "--script", "work.sh")
+
+    @pytest.mark.parametrize(
+        ("provider", "api"),
+        [("GitHub", "/api/v3"), ("GitLab", "/api/v4"), ("Forgejo", "/api/v1")],
+    )
+    def test_one_is_opened_and_a_second_attempt_updates_it(
+        self, task: Make, origins: Path, provider: str, api: str
+    ) -> None:
+        with forged(origins, token=HOST_TOKEN) as server:
+            settings = {"provider": provider, "apiURL": f"{server.url}{api}"}
+            pod = self._pod(task, server.url, WISH, **settings)
+            code, log, result = self._run(pod)
+            assert code == 0, log
+            (pull,) = server.forge.pulls
+            assert pull.title == "chore(billing): Bump requests"
+            assert pull.body == (
+                f"Bump requests\n\nTask run-task-0 on {BRANCH} into main. {{unknown}}"
+            )
+            assert (pull.branch, pull.base, pull.labels) == (BRANCH, "main", ["bot"])
+            url = result["pullRequest"]
+            assert str(url).startswith(server.url)
+            pod.prepare()
+            code, log, result = self._run(pod)
+            assert code == 0, log
+            assert result["pullRequest"] == url
+            assert len(server.forge.pulls) == 1
+
+    def test_a_host_that_refuses_it_is_the_reason_and_the_branch_is_there(
+        self, task: Make, origins: Path
+    ) -> None:
+        with forged(origins, token=HOST_TOKEN) as server:
+            settings = {"provider": "GitHub", "apiURL": f"{server.url}/api/v3"}
+            pod = self._pod(task, server.url, {"base": "nope"}, **settings)
+            code, _, result = self._run(pod)
+        assert code == 1
+        assert result["reason"] == "PullRequestFailed"
+        assert "acme/billing: the branch is pushed, its pull request failed: " in str(
+            result["summary"]
+        )
+        assert result["branch"] == BRANCH
+
+    def test_a_reviewer_whom_nobody_knows_is_told_and_fails_nothing(
+        self, task: Make, origins: Path
+    ) -> None:
+        with forged(origins, token=HOST_TOKEN) as server:
+            settings = {"provider": "GitHub", "apiURL": f"{server.url}/api/v3"}
+            pod = self._pod(task, server.url, {"reviewers": ["nobody"]}, **settings)
+            code, log, result = self._run(pod)
+        assert code == 0, log
+        assert result["pullRequest"]
+        assert "acme/billing: reviewers: " in log
+
+    def test_without_changes_there_is_none(self, task: Make, origins: Path) -> None:
+        with forged(origins, token=HOST_TOKEN) as server:
+            settings = {"provider": "GitHub", "apiURL": f"{server.url}/api/v3"}
+            pod = self._pod(task, server.url, {}, **settings)
+            code, log, result = agent(pod, "--agent", "command", "--", "true")
+            assert code == 0, log
+            assert result["outcome"] == "NoChanges"
+            assert server.forge.pulls == []
+
+    def test_a_host_of_an_unknown_kind_says_which_field_to_set(
+        self, task: Make, origins: Path
+    ) -> None:
+        with forged(origins, token=HOST_TOKEN) as server:
+            code, _, result = self._run(self._pod(task, server.url, {}))
+        assert code == 1
+        assert "set provider to one of GitHub" in str(result["summary"])
+
+    def test_a_batch_overrides_single_fields(self, task: Make) -> None:
+        from dataclasses import replace
+
+        from kubetask_controller.reconcilers.files import Owner
+        from kubetask_controller.reconcilers.jobtemplate import Template
+        from kubetask_controller.reconcilers.podtemplate import Images
+
+        template = Template(
+            Owner("BatchRun", "team", "run", "u-1"), {}, {},
+            {"pullRequest": {"title": "A", "draft": True}}, "default", Images("w", "a"), {},
+        )  # fmt: skip
+        template = replace(template, batch={"pullRequest": {"title": "B", "labels": ["x"]}})
+        job = template.job([repository()], 0)
+        env = job["spec"]["template"]["spec"]["initContainers"][0]["env"]
+        spec = json.loads(next(x["value"] for x in env if x["name"] == "KUBETASK_TASK_SPEC"))
+        wanted = spec["pullRequest"]
+        assert (wanted["title"], wanted["draft"], wanted["labels"]) == ("B", True, ["x"])
+
+
+class TestGitHubApp:
+    def test_a_task_signs_in_as_an_app_and_its_agent_gets_the_next_token(
+        self, task: Make, origins: Path, room: Path
+    ) -> None:
+        from aiohttp import web
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import rsa
+
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        pem = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        ).decode()
+        asked: list[object] = []
+        with served(origins, token="ghs_1nstallation-token") as server:
+
+            async def answer(request: web.Request) -> web.StreamResponse | None:
+                if request.path == "/api/v3/app/installations/77/access_tokens":
+                    asked.append(await request.json())
+                    made = {"token": server.token, "expires_at": "2999-01-01T00:00:00Z"}
+                    return web.json_response(made, status=201)
+                return None
+
+            server.misbehaviour = answer
+            secret = {
+                "githubAppID": "123",
+                "githubAppInstallationID": "77",
+                "githubAppPrivateKey": pem,
+            }
+            settings = {
+                "urlTemplate": f"{server.url}/{{org}}/{{repo}}.git",
+                "apiURL": f"{server.url}/api/v3",
+                **SHARED,
+            }
+            pod = task(repository(), git=settings, secret=secret)
+            code, log = pod.run()
+            assert code == 0, log
+            assert asked == [{"repositories": ["billing"]}]
+            assert server.token not in log
+            pod.git("fetch", "origin")
+            # An hour later: our image makes the next one.
+            (pod.room / "home/agent/.kubetask-app-token-default").write_text("1000\nold-token\n")
+            scripts = pod.room / "bin"
+            scripts.mkdir()
+            program = scripts / "kubetask-workspace"
+            program.write_text(
+                f"#!/bin/sh\nPYTHONPATH={os.pathsep.join(sys.path)} exec {sys.executable} -c"
+                " 'from kubetask_controller.workspace.main import main; main()' \"$@\"\n"
+            )
+            program.chmod(0o755)
+            with pytest.raises(AssertionError, match="could not read Username"):
+                pod.git("fetch", "origin", PATH="/usr/bin:/bin", GIT_TERMINAL_PROMPT="0")
+            pod.git("fetch", "origin", PATH=f"{scripts}:{os.environ['PATH']}")
+            assert len(asked) == 2
+
+    def test_a_key_that_is_none_ends_clearly(self, task: Make, origins: Path) -> None:
+        with served(origins, token="x") as server:
+            secret = {"githubAppID": "123", "githubAppPrivateKey": "nonsense"}
+            settings = {"urlTemplate": f"{server.url}/{{org}}/{{repo}}.git", **SHARED}
+            reason, message = task(repository(), git=settings, secret=secret).fails()
+        assert reason == "CloneFailed"
+        assert "githubAppPrivateKey is no key in PEM" in message

@@ -144,6 +144,7 @@ class Reason(StrEnum):
     CANCELLED = "Cancelled"  # spec.cancel, for a run too
     BRANCH_EXISTS = "BranchExists"  # the server has the branch that the agent was to work on
     PUSH_REJECTED = "PushRejected"  # the server refuses what the agent did; its commits are kept
+    PULL_REQUEST_FAILED = "PullRequestFailed"  # the branch is pushed, its pull request was refused
     CLONE_FAILED = "CloneFailed"  # a repository or a branch could not be cloned
     WORKSPACE_ERROR = "WorkspaceError"  # the workspace could not be prepared for another reason
     NAME_CONFLICT = "NameConflict"  # an object of another owner bears the name that ours would have
@@ -206,6 +207,7 @@ AGENT_REASONS: Final = (
     Reason.INVALID_SPEC,
     Reason.BRANCH_EXISTS,
     Reason.PUSH_REJECTED,
+    Reason.PULL_REQUEST_FAILED,
 )
 """Reasons that an agent may give as the ``reason`` of its result, when it fails."""
 REASONS_BY_PHASE: Final = {

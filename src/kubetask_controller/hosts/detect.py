@@ -1,10 +1,12 @@
-"""Which API a git host has, by its URL."""
+"""Which API a git host has, by its URL, and how one signs in there."""
 
+import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from kubetask_controller.hosts.http import HostError
+from kubetask_controller.hosts.http import HostError, HostSession, Limits
+from kubetask_controller.hosts.model import Host
 
 ENTERPRISE_URLS: Mapping[str, str] = {
     "GitHub": "https://HOST/api/v3",
@@ -66,6 +68,101 @@ def api_url(provider: str, url: str) -> str:
     place = parts.netloc.rpartition("@")[2] if parts.scheme in ("http", "https") else host
     made = ENTERPRISE_URLS[provider].replace("HOST", place)
     return made.replace("https://", f"{parts.scheme}://", 1) if parts.scheme == "http" else made
+
+
+def connect(
+    provider: str,
+    url: str,
+    *,
+    token: str,
+    api: str = "",
+    username: str = "",
+    limits: Limits | None = None,
+    ca_file: str = "",
+    waiting: Callable[[str], None] | None = None,
+) -> tuple[HostSession, Host]:
+    """The API of a host, and a session for it, which the caller opens and closes.
+
+    Args:
+        provider: kind of the host; empty to tell it by the URL.
+        url: of a repository.
+        token: of whoever signs in.
+        api: URL of the API; empty for that of the repository's host.
+        username: beside a password, where the host wants one.
+        limits: of time and number.
+        ca_file: PEM file of further authorities.
+        waiting: is called with a sentence where a limit is waited for.
+
+    Raises:
+        HostError: nobody can tell what kind of host it is.
+    """
+    kind = provider or provider_of(api or url)
+    if kind not in ENTERPRISE_URLS:
+        raise HostError(
+            f"{_host(url) or url}: the name does not tell what kind of git host this is: set provider to one of"
+            f" {', '.join(ENTERPRISE_URLS)}"
+        )
+    session = HostSession(
+        api or api_url(kind, url),
+        _sign_in(kind, token, username),
+        limits=limits,
+        ca_file=ca_file,
+        waiting=waiting,
+    )
+    return session, _host_of(kind)(session)
+
+
+def _host_of(kind: str) -> Callable[[HostSession], Host]:
+    # Each is loaded where it is needed.
+    if kind == "GitHub":
+        from kubetask_controller.hosts.github import GitHub
+
+        return GitHub
+    if kind == "GitLab":
+        from kubetask_controller.hosts.gitlab import GitLab
+
+        return GitLab
+    if kind in ("Gitea", "Forgejo"):
+        from kubetask_controller.hosts.gitea import Gitea
+
+        return Gitea
+    if kind == "Bitbucket":
+        from kubetask_controller.hosts.bitbucket import BitbucketCloud
+
+        return BitbucketCloud
+    if kind == "BitbucketDataCenter":
+        from kubetask_controller.hosts.bitbucket import BitbucketDataCenter
+
+        return BitbucketDataCenter
+    from kubetask_controller.hosts.azure import AzureDevOps
+
+    return AzureDevOps
+
+
+def _sign_in(kind: str, token: str, username: str) -> dict[str, str]:
+    """Headers: https://docs.github.com/rest, docs.gitlab.com/api/rest, gitea.com/api/swagger and so on."""
+    if not token:
+        return {}
+    if kind == "GitHub":
+        return {
+            "Authorization": f"Bearer {token}",
+            "Accept": "application/vnd.github+json",
+            "X-GitHub-Api-Version": "2022-11-28",
+        }
+    if kind == "GitLab":
+        return {"PRIVATE-TOKEN": token}
+    if kind in ("Gitea", "Forgejo"):
+        return {"Authorization": f"token {token}"}
+    if kind == "AzureDevOps":
+        return {"Authorization": f"Basic {_basic('', token)}"}
+    # An app password or API token of Bitbucket goes with its user's name, an access token without.
+    if username and username not in ("x-token-auth", "git"):
+        return {"Authorization": f"Basic {_basic(username, token)}"}
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _basic(username: str, password: str) -> str:
+    return base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
 def _host(url: str) -> str:

@@ -12,7 +12,7 @@ import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
@@ -196,6 +196,9 @@ class HostSession:
                 waited += wait
                 await self._sleep(wait)
                 continue
+            if answer.status == 203:
+                # Azure DevOps answers a token that it does not know with a page to sign in.
+                raise HostError(f"{self.url} answers with a page: the token is not valid", 401)
             if answer.status < 400:
                 return answer
             failure = _failure(method, url, answer)
@@ -337,17 +340,3 @@ def words_of(body: Any) -> str:
         collect(body)
         text = "; ".join(dict.fromkeys(found))
     return re.sub(r"\s+", " ", text).strip()[:500]
-
-
-@dataclass(slots=True)
-class Credentials:
-    """How a person or an agent signs in at a host.
-
-    Attributes:
-        token: or password.
-        username: where the host wants one beside a password; empty for a token alone.
-    """
-
-    token: str = ""
-    username: str = ""
-    extra: Mapping[str, str] = field(default_factory=dict)

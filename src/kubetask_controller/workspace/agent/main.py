@@ -97,10 +97,8 @@ def _main(arguments: Sequence[str] | None) -> None:
         report = _judged(ended, report.masked(task.redact))
         code = ended.code or int(report.failed)
         if code == 0:
-            try:
-                published = _publish(options, task, report)
-            except PublishError as error:
-                published, problem, reason = error.published, str(error), error.reason
+            published, problem, reason = _get_out(options, task, report)
+            if reason is not None:
                 say(f"{reason.value}: {problem}")
     except SystemExit as end:
         # A signal, while no agent runs: what it did stays where it is.
@@ -263,6 +261,29 @@ def _ended_by(number: int) -> str:
     except ValueError:
         name = f"signal {number}"
     return f"the agent was ended by {name}"
+
+
+def _get_out(
+    options: argparse.Namespace, task: Task, report: AgentReport
+) -> tuple[list[Published], str, Reason | None]:
+    """Push the work and open its pull requests, as asked; what did not get out, and the task's reason then."""
+    problems: list[str] = []
+    reason = None
+    try:
+        published = _publish(options, task, report)
+    except PublishError as error:
+        published, reason = error.published, error.reason
+        problems.append(str(error))
+    if task.manifest.pull_request and any(x.pushed for x in published):
+        # It takes time to load.
+        from kubetask_controller.workspace.agent.requests import open_requests
+
+        published, refused = open_requests(
+            task.manifest, published, report.summary, task.environ, redact=task.redact
+        )
+        problems += [text for _, text in refused]
+        reason = reason or next((x for x, _ in refused), None)
+    return published, "; ".join(problems), reason
 
 
 def _publish(options: argparse.Namespace, task: Task, report: AgentReport) -> list[Published]:

@@ -1,0 +1,242 @@
+"""Azure DevOps: https://learn.microsoft.com/en-us/rest/api/azure/devops/git/
+
+`org` is ``organization/project``.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+from kubetask_controller.hosts.http import HostError, HostSession, part
+from kubetask_controller.hosts.model import (
+    Checks,
+    Merge,
+    RepositoryInfo,
+    Request,
+    RequestState,
+    Review,
+    Wanted,
+)
+
+JSON = dict[str, Any]
+
+_VERSION = "7.1"
+_MAX_TITLE = 400
+_MAX_BODY = 4000
+_STATES = {
+    "active": RequestState.OPEN,
+    "notSet": RequestState.OPEN,
+    "completed": RequestState.MERGED,
+    "abandoned": RequestState.CLOSED,
+}
+_MERGES = {Merge.MERGE: "noFastForward", Merge.SQUASH: "squash", Merge.REBASE: "rebase"}
+_ID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE)
+_FAILED = {"rejected", "broken", "failed", "error"}
+_PENDING = {"queued", "running", "pending", "notSet"}
+_PASSED = {"approved", "succeeded"}
+
+
+class AzureDevOps:
+    """The API of Azure DevOps, and of a server of one's own."""
+
+    def __init__(self, session: HostSession) -> None:
+        self._session = session
+
+    async def open(self, org: str, repo: str, wanted: Wanted) -> tuple[Request, list[str]]:
+        """See `Host`."""
+        path = _path(org, repo)
+        base = wanted.base
+        if not base:
+            found = await self._get(path)
+            base = found["defaultBranch"].removeprefix("refs/heads/")
+        problems = ["Azure DevOps has no assignees of pull requests"] if wanted.assignees else []
+        problems += [
+            f"reviewer {x}: Azure DevOps wants the id of a user or team"
+            for x in wanted.reviewers
+            if not _ID.match(x)
+        ]
+        body: JSON = {
+            "title": wanted.title[:_MAX_TITLE],
+            "description": wanted.body[:_MAX_BODY],
+            "targetRefName": f"refs/heads/{base}",
+            "isDraft": wanted.draft,
+        }
+        raw = await self._newest(path, wanted.branch, "active")
+        if raw is None:
+            more: JSON = {
+                "sourceRefName": f"refs/heads/{wanted.branch}",
+                "labels": [{"name": x} for x in wanted.labels],
+                "reviewers": [{"id": x} for x in wanted.reviewers if _ID.match(x)],
+            }
+            try:
+                raw = await self._post(f"{path}/pullrequests", {**body, **more})
+            except HostError as error:
+                raw = await self._newest(path, wanted.branch, "active")
+                if error.status != 409 or raw is None:
+                    raise
+        else:
+            raw = await self._patch(f"{path}/pullrequests/{raw['pullRequestId']}", body)
+            for label in wanted.labels:
+                where = f"{path}/pullrequests/{raw['pullRequestId']}/labels"
+                await self._post(where, {"name": label})
+        if wanted.auto_merge:
+            try:
+                me = await self._session.get(f"{part(org.partition('/')[0])}/_apis/connectionData")
+                await self._patch(
+                    f"{path}/pullrequests/{raw['pullRequestId']}",
+                    {
+                        "autoCompleteSetBy": {"id": me["authenticatedUser"]["id"]},
+                        "completionOptions": _completion(wanted.auto_merge),
+                    },
+                )
+            except (HostError, KeyError) as error:
+                problems.append(f"autoMerge: {error}")
+        return self._request(org, repo, raw), problems
+
+    async def find(self, org: str, repo: str, branch: str) -> Request | None:
+        """See `Host`."""
+        raw = await self._newest(_path(org, repo), branch, "all")
+        return self._request(org, repo, raw) if raw else None
+
+    async def look(self, org: str, repo: str, number: int) -> Request:
+        """See `Host`."""
+        path = f"{_path(org, repo)}/pullrequests/{number}"
+        raw = await self._get(path)
+        project = ((raw.get("repository") or {}).get("project") or {}).get("id", "")
+        states = {x.get("state", "") for x in (await self._get(f"{path}/statuses"))["value"]}
+        if project:
+            evaluations = await self._session.get(
+                f"{_project(org)}/_apis/policy/evaluations",
+                artifactId=f"vstfs:///CodeReview/CodeReviewId/{project}/{number}",
+                **{"api-version": "7.1-preview.1"},
+            )
+            states |= {
+                x.get("status", "")
+                for x in evaluations["value"]
+                if ((x.get("configuration") or {}).get("type") or {}).get("displayName")
+                in ("Build", "Status")
+            }
+        checks = Checks.NONE
+        if states & _FAILED:
+            checks = Checks.FAILED
+        elif states & _PENDING:
+            checks = Checks.PENDING
+        elif states & _PASSED:
+            checks = Checks.PASSED
+        votes = {x.get("vote", 0) for x in raw.get("reviewers") or ()}
+        review = Review.NONE
+        if min(votes, default=0) < 0:
+            review = Review.CHANGES
+        elif max(votes, default=0) > 0:
+            review = Review.APPROVED
+        return self._request(
+            org,
+            repo,
+            raw,
+            checks=checks,
+            review=review,
+            conflict=raw.get("mergeStatus") == "conflicts",
+        )
+
+    async def merge(self, org: str, repo: str, request: Request, how: Merge) -> None:
+        """See `Host`."""
+        body = {
+            "status": "completed",
+            "lastMergeSourceCommit": {"commitId": request.head},
+            "completionOptions": _completion(how),
+        }
+        await self._patch(f"{_path(org, repo)}/pullrequests/{request.number}", body)
+
+    async def close(self, org: str, repo: str, request: Request) -> None:
+        """See `Host`."""
+        path = f"{_path(org, repo)}/pullrequests/{request.number}"
+        await self._patch(path, {"status": "abandoned"})
+
+    async def comment(self, org: str, repo: str, request: Request, text: str) -> None:
+        """See `Host`."""
+        comment = {"parentCommentId": 0, "content": text, "commentType": 1}
+        path = f"{_path(org, repo)}/pullrequests/{request.number}/threads"
+        await self._post(path, {"comments": [comment], "status": "closed"})
+
+    async def update_branch(self, org: str, repo: str, request: Request) -> None:
+        """See `Host`."""
+        raise HostError("Azure DevOps has no API that updates the branch of a pull request")
+
+    async def repositories(
+        self, owner: str, *, search: str = "", topic: str = ""
+    ) -> AsyncIterator[RepositoryInfo]:
+        """See `Host`. The owner is an organization, or ``organization/project``."""
+        if topic:
+            raise HostError("Azure DevOps has no topics")
+        organization = owner.partition("/")[0]
+        found = await self._get(f"{_project(owner)}/_apis/git/repositories")
+        for raw in found["value"]:
+            if search and search.lower() not in raw["name"].lower():
+                continue
+            yield RepositoryInfo(
+                org=f"{organization}/{raw['project']['name']}",
+                repo=raw["name"],
+                default_branch=(raw.get("defaultBranch") or "").removeprefix("refs/heads/"),
+                fork=bool(raw.get("isFork")),
+                archived=bool(raw.get("isDisabled")),
+                empty=not raw.get("defaultBranch"),
+            )
+
+    async def _newest(self, path: str, branch: str, status: str) -> JSON | None:
+        found = await self._get(
+            f"{path}/pullrequests",
+            **{
+                "searchCriteria.sourceRefName": f"refs/heads/{branch}",
+                "searchCriteria.status": status,
+                "$top": 1,
+            },
+        )
+        return next(iter(found["value"]), None)
+
+    async def _get(self, path: str, **query: Any) -> Any:
+        return await self._session.get(path, **query, **{"api-version": _VERSION})
+
+    async def _post(self, path: str, body: Any) -> Any:
+        return await self._session.post(path, body, **{"api-version": _VERSION})
+
+    async def _patch(self, path: str, body: Any) -> Any:
+        return await self._session.patch(path, body, **{"api-version": _VERSION})
+
+    def _request(self, org: str, repo: str, raw: JSON, **more: Any) -> Request:
+        state = _STATES[raw["status"]]
+        if state is RequestState.OPEN and raw.get("isDraft"):
+            state = RequestState.DRAFT
+        web = (raw.get("repository") or {}).get("webUrl") or (
+            f"{self._session.url}/{_project(org)}/_git/{part(repo)}"
+        )
+        return Request(
+            number=raw["pullRequestId"],
+            url=f"{web}/pullrequest/{raw['pullRequestId']}",
+            state=state,
+            title=raw.get("title") or "",
+            branch=raw["sourceRefName"].removeprefix("refs/heads/"),
+            base=raw["targetRefName"].removeprefix("refs/heads/"),
+            head=(raw.get("lastMergeSourceCommit") or {}).get("commitId", ""),
+            author=(raw.get("createdBy") or {}).get("displayName", ""),
+            created=_time(raw.get("creationDate")),
+            closed=_time(raw.get("closedDate")),
+            **more,
+        )
+
+
+def _completion(how: Merge) -> JSON:
+    return {"mergeStrategy": _MERGES[how], "deleteSourceBranch": True}
+
+
+def _project(org: str) -> str:
+    return "/".join(part(x) for x in org.split("/"))
+
+
+def _path(org: str, repo: str) -> str:
+    return f"{_project(org)}/_apis/git/repositories/{part(repo)}"
+
+
+def _time(value: str | None) -> datetime | None:
+    """Its fractions have seven digits, which Python 3.11 takes and cuts."""
+    return datetime.fromisoformat(value) if value else None

@@ -1,0 +1,383 @@
+"""Bitbucket Cloud (https://developer.atlassian.com/cloud/bitbucket/rest/) and Data Center, which are two products.
+
+https://developer.atlassian.com/server/bitbucket/rest/ has the second one. Neither has labels nor assignees.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kubetask_controller.hosts.http import MAX_PAGES, HostError, HostSession, part
+from kubetask_controller.hosts.model import (
+    Checks,
+    Merge,
+    RepositoryInfo,
+    Request,
+    RequestState,
+    Review,
+    Wanted,
+)
+
+JSON = dict[str, Any]
+
+_CLOUD_STATES = {
+    "OPEN": RequestState.OPEN,
+    "MERGED": RequestState.MERGED,
+    "DECLINED": RequestState.CLOSED,
+    "SUPERSEDED": RequestState.CLOSED,
+}
+_CLOUD_MERGES = {
+    Merge.MERGE: "merge_commit",
+    Merge.SQUASH: "squash",
+    Merge.REBASE: "rebase_fast_forward",
+}
+_SERVER_MERGES = {Merge.MERGE: "no-ff", Merge.SQUASH: "squash", Merge.REBASE: "rebase-no-ff"}
+
+
+class BitbucketCloud:
+    """The API of bitbucket.org."""
+
+    def __init__(self, session: HostSession) -> None:
+        self._session = session
+
+    async def open(self, org: str, repo: str, wanted: Wanted) -> tuple[Request, list[str]]:
+        """See `Host`."""
+        path = f"repositories/{part(org)}/{part(repo)}"
+        base = wanted.base or (await self._session.get(path))["mainbranch"]["name"]
+        problems = _unknown(wanted, auto_merge=True)
+        body: JSON = {
+            "title": wanted.title,
+            "description": wanted.body,
+            "destination": {"branch": {"name": base}},
+            "draft": wanted.draft,
+        }
+        if wanted.reviewers:
+            body["reviewers"] = await self._reviewers(org, wanted, problems)
+        raw = await self._newest(path, wanted.branch, 'state="OPEN"')
+        if raw is None:
+            source = {"branch": {"name": wanted.branch}}
+            more = {"source": source, "close_source_branch": True}
+            raw = await self._session.post(f"{path}/pullrequests", {**body, **more})
+        else:
+            raw = await self._session.put(f"{path}/pullrequests/{raw['id']}", body)
+        return _cloud_request(raw), problems
+
+    async def find(self, org: str, repo: str, branch: str) -> Request | None:
+        """See `Host`."""
+        states = " OR ".join(f'state="{x}"' for x in _CLOUD_STATES)
+        path = f"repositories/{part(org)}/{part(repo)}"
+        raw = await self._newest(path, branch, f"({states})")
+        return _cloud_request(raw) if raw else None
+
+    async def look(self, org: str, repo: str, number: int) -> Request:
+        """See `Host`."""
+        path = f"repositories/{part(org)}/{part(repo)}/pullrequests/{number}"
+        raw = await self._session.get(path)
+        states = [x["state"] async for x in self._values(f"{path}/statuses", pagelen=100)]
+        opinions = {x.get("state") for x in raw.get("participants") or ()}
+        review = Review.NONE
+        if "changes_requested" in opinions:
+            review = Review.CHANGES
+        elif "approved" in opinions:
+            review = Review.APPROVED
+        return _cloud_request(
+            raw,
+            checks=_summed(
+                failed=any(x in ("FAILED", "STOPPED") for x in states),
+                pending="INPROGRESS" in states,
+                passed=bool(states),
+            ),
+            review=review,
+        )
+
+    async def merge(self, org: str, repo: str, request: Request, how: Merge) -> None:
+        """See `Host`."""
+        path = _cloud_path(org, repo, request)
+        newest = await self._session.get(path)
+        # It has no parameter for the commit that was looked at.
+        if not request.head.startswith(newest["source"]["commit"]["hash"]):
+            raise HostError(f"{request.url}: its branch has newer commits: look at it again")
+        body = {"type": "pullrequest_merge_parameters", "merge_strategy": _CLOUD_MERGES[how]}
+        await self._session.post(f"{path}/merge", {**body, "close_source_branch": True})
+
+    async def close(self, org: str, repo: str, request: Request) -> None:
+        """See `Host`."""
+        await self._session.post(f"{_cloud_path(org, repo, request)}/decline")
+
+    async def comment(self, org: str, repo: str, request: Request, text: str) -> None:
+        """See `Host`."""
+        path = f"{_cloud_path(org, repo, request)}/comments"
+        await self._session.post(path, {"content": {"raw": text}})
+
+    async def update_branch(self, org: str, repo: str, request: Request) -> None:
+        """See `Host`."""
+        raise HostError("Bitbucket Cloud has no API that updates the branch of a pull request")
+
+    async def repositories(
+        self, owner: str, *, search: str = "", topic: str = ""
+    ) -> AsyncIterator[RepositoryInfo]:
+        """See `Host`."""
+        if topic:
+            raise HostError("Bitbucket has no topics")
+        query = f'name ~ "{_escaped(search)}"' if search else None
+        async for raw in self._values(f"repositories/{part(owner)}", pagelen=100, q=query):
+            org, _, repo = raw["full_name"].partition("/")
+            branch = (raw.get("mainbranch") or {}).get("name") or ""
+            yield RepositoryInfo(org, repo, branch, fork=bool(raw.get("parent")), empty=not branch)
+
+    async def _newest(self, path: str, branch: str, states: str) -> JSON | None:
+        found = await self._session.get(
+            f"{path}/pullrequests",
+            q=f'source.branch.name="{_escaped(branch)}" AND {states}',
+            sort="-created_on",
+            pagelen=1,
+        )
+        return next(iter(found.get("values") or ()), None)
+
+    async def _values(self, path: str, **query: Any) -> AsyncIterator[JSON]:
+        page = await self._session.get(path, **query)
+        for _ in range(MAX_PAGES):
+            for raw in page.get("values") or ():
+                yield raw
+            if not page.get("next"):
+                return
+            page = await self._session.get(page["next"])
+
+    async def _reviewers(self, org: str, wanted: Wanted, problems: list[str]) -> list[JSON]:
+        """Users have ids, which the members of the workspace tell."""
+        members: dict[str, str] = {}
+        try:
+            async for raw in self._values(f"workspaces/{part(org)}/members", pagelen=100):
+                user = raw.get("user") or {}
+                for key in ("nickname", "display_name", "uuid", "account_id"):
+                    if user.get(key):
+                        members[user[key].lower()] = user["uuid"]
+        except HostError as error:
+            problems.append(f"reviewers: {error}")
+            return []
+        problems += [f"there is no user {x}" for x in wanted.reviewers if x.lower() not in members]
+        return [{"uuid": members[x.lower()]} for x in wanted.reviewers if x.lower() in members]
+
+
+class BitbucketDataCenter:
+    """The API of a Bitbucket of one's own."""
+
+    def __init__(self, session: HostSession) -> None:
+        self._session = session
+
+    async def open(self, org: str, repo: str, wanted: Wanted) -> tuple[Request, list[str]]:
+        """See `Host`."""
+        path = _server_path(org, repo)
+        base = wanted.base or (await self._session.get(f"{path}/default-branch"))["displayId"]
+        problems = _unknown(wanted, auto_merge=True)
+        body: JSON = {
+            "title": wanted.title[:255],
+            "description": wanted.body[:32768],
+            "toRef": {"id": f"refs/heads/{base}"},
+            "reviewers": [{"user": {"name": x}} for x in wanted.reviewers],
+            "draft": wanted.draft,
+        }
+        raw = await self._newest(path, wanted.branch, "OPEN")
+        if raw is None:
+            more = {"fromRef": {"id": f"refs/heads/{wanted.branch}"}}
+            raw = await self._with_known_reviewers(
+                "POST", f"{path}/pull-requests", {**body, **more}, problems
+            )
+        else:
+            raw = await self._with_known_reviewers(
+                "PUT",
+                f"{path}/pull-requests/{raw['id']}",
+                {**body, "version": raw["version"]},
+                problems,
+            )
+        return _server_request(raw), problems
+
+    async def find(self, org: str, repo: str, branch: str) -> Request | None:
+        """See `Host`."""
+        raw = await self._newest(_server_path(org, repo), branch, "ALL")
+        return _server_request(raw) if raw else None
+
+    async def look(self, org: str, repo: str, number: int) -> Request:
+        """See `Host`."""
+        path = f"{_server_path(org, repo)}/pull-requests/{number}"
+        raw = await self._session.get(path)
+        head = raw["fromRef"].get("latestCommit", "")
+        root = self._session.url.removesuffix("/api/1.0")
+        stats = await self._session.get(f"{root}/build-status/1.0/commits/stats/{part(head)}")
+        merge = await self._session.get(f"{path}/merge") if raw["state"] == "OPEN" else {}
+        opinions = {x.get("status") for x in raw.get("reviewers") or ()}
+        review = Review.NONE
+        if "NEEDS_WORK" in opinions:
+            review = Review.CHANGES
+        elif "APPROVED" in opinions:
+            review = Review.APPROVED
+        return _server_request(
+            raw,
+            checks=_summed(
+                failed=bool(stats.get("failed")),
+                pending=bool(stats.get("inProgress")),
+                passed=bool(stats.get("successful")),
+            ),
+            review=review,
+            conflict=bool(merge.get("conflicted")),
+        )
+
+    async def merge(self, org: str, repo: str, request: Request, how: Merge) -> None:
+        """See `Host`."""
+        at = await self._versioned(org, repo, request)
+        if at.head != request.head:
+            raise HostError(f"{request.url}: its branch has newer commits: look at it again")
+        body = {"strategyId": _SERVER_MERGES[how], "version": at.version}
+        await self._session.post(f"{at.path}/merge", body, version=at.version)
+
+    async def close(self, org: str, repo: str, request: Request) -> None:
+        """See `Host`."""
+        at = await self._versioned(org, repo, request)
+        await self._session.post(f"{at.path}/decline", {"version": at.version}, version=at.version)
+
+    async def comment(self, org: str, repo: str, request: Request, text: str) -> None:
+        """See `Host`."""
+        path = f"{_server_path(org, repo)}/pull-requests/{request.number}/comments"
+        await self._session.post(path, {"text": text})
+
+    async def update_branch(self, org: str, repo: str, request: Request) -> None:
+        """See `Host`. Bitbucket rebases the branch."""
+        at = await self._versioned(org, repo, request)
+        root = self._session.url.removesuffix("/api/1.0")
+        await self._session.post(f"{root}/git/1.0/{at.path}/rebase", {"version": at.version})
+
+    async def repositories(
+        self, owner: str, *, search: str = "", topic: str = ""
+    ) -> AsyncIterator[RepositoryInfo]:
+        """See `Host`."""
+        if topic:
+            raise HostError("Bitbucket has no topics")
+        path = f"projects/{part(owner)}/repos" if owner else "repos"
+        start: int | None = 0
+        for _ in range(MAX_PAGES):
+            page = await self._session.get(path, limit=100, start=start, name=search or None)
+            for raw in page["values"]:
+                if search and search.lower() not in raw["name"].lower():
+                    continue
+                yield RepositoryInfo(
+                    raw["project"]["key"],
+                    raw["slug"],
+                    fork="origin" in raw,
+                    archived=bool(raw.get("archived")),
+                    empty=raw.get("state") == "INITIALISING",
+                )
+            if page.get("isLastPage", True):
+                return
+            start = page["nextPageStart"]
+
+    async def _newest(self, path: str, branch: str, state: str) -> JSON | None:
+        found = await self._session.get(
+            f"{path}/pull-requests",
+            at=f"refs/heads/{branch}",
+            direction="OUTGOING",
+            order="NEWEST",
+            state=state,
+            limit=1,
+        )
+        return next(iter(found.get("values") or ()), None)
+
+    async def _with_known_reviewers(
+        self, method: str, path: str, body: JSON, problems: list[str]
+    ) -> JSON:
+        """One unknown reviewer makes Bitbucket refuse all of it."""
+        try:
+            answer: JSON = (await self._session.send(method, path, body)).body
+        except HostError as error:
+            if error.status != 409 or not body["reviewers"]:
+                raise
+            problems.append(f"reviewers: {error}")
+            answer = (await self._session.send(method, path, {**body, "reviewers": []})).body
+        return answer
+
+    async def _versioned(self, org: str, repo: str, request: Request) -> "_Versioned":
+        path = f"{_server_path(org, repo)}/pull-requests/{request.number}"
+        raw = await self._session.get(path)
+        return _Versioned(path, raw["version"], raw["fromRef"].get("latestCommit", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Versioned:
+    path: str
+    version: int
+    head: str
+
+
+def _unknown(wanted: Wanted, *, auto_merge: bool) -> list[str]:
+    """What of a wish Bitbucket does not have."""
+    problems = []
+    if wanted.labels:
+        problems.append("Bitbucket has no labels of pull requests")
+    if wanted.assignees:
+        problems.append("Bitbucket has no assignees of pull requests")
+    if wanted.auto_merge and auto_merge:
+        problems.append("autoMerge is not supported for Bitbucket")
+    return problems
+
+
+def _summed(*, failed: bool, pending: bool, passed: bool) -> Checks:
+    if failed:
+        return Checks.FAILED
+    if pending:
+        return Checks.PENDING
+    return Checks.PASSED if passed else Checks.NONE
+
+
+def _cloud_path(org: str, repo: str, request: Request) -> str:
+    return f"repositories/{part(org)}/{part(repo)}/pullrequests/{request.number}"
+
+
+def _server_path(org: str, repo: str) -> str:
+    return f"projects/{part(org)}/repos/{part(repo)}"
+
+
+def _cloud_request(raw: JSON, **more: Any) -> Request:
+    state = _CLOUD_STATES[raw["state"]]
+    if state is RequestState.OPEN and raw.get("draft"):
+        state = RequestState.DRAFT
+    return Request(
+        number=raw["id"],
+        url=raw["links"]["html"]["href"],
+        state=state,
+        title=raw.get("title") or "",
+        branch=raw["source"]["branch"]["name"],
+        base=raw["destination"]["branch"]["name"],
+        head=(raw["source"].get("commit") or {}).get("hash") or "",
+        author=(raw.get("author") or {}).get("nickname", ""),
+        created=datetime.fromisoformat(raw["created_on"]),
+        closed=None if state.is_open else datetime.fromisoformat(raw["updated_on"]),
+        **more,
+    )
+
+
+def _server_request(raw: JSON, **more: Any) -> Request:
+    states = {"OPEN": RequestState.OPEN, "MERGED": RequestState.MERGED}
+    state = states.get(raw["state"], RequestState.CLOSED)
+    if state is RequestState.OPEN and raw.get("draft"):
+        state = RequestState.DRAFT
+    return Request(
+        number=raw["id"],
+        url=raw["links"]["self"][0]["href"],
+        state=state,
+        title=raw.get("title") or "",
+        branch=raw["fromRef"]["displayId"],
+        base=raw["toRef"]["displayId"],
+        head=raw["fromRef"].get("latestCommit", ""),
+        author=((raw.get("author") or {}).get("user") or {}).get("name", ""),
+        created=_milliseconds(raw.get("createdDate")),
+        closed=_milliseconds(raw.get("closedDate")),
+        **more,
+    )
+
+
+def _milliseconds(value: int | None) -> datetime | None:
+    return datetime.fromtimestamp(value / 1000, UTC) if value else None
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,217 @@
+"""Gitea and Forgejo, which have the same API: https://docs.gitea.com/api, https://codeberg.org/api/swagger"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+from kubetask_controller.hosts.http import HostError, HostSession, part
+from kubetask_controller.hosts.model import (
+    Checks,
+    Merge,
+    RepositoryInfo,
+    Request,
+    RequestState,
+    Review,
+    Wanted,
+)
+
+JSON = dict[str, Any]
+
+_DRAFT = "WIP: "
+_STATUS = {
+    "success": Checks.PASSED,
+    "warning": Checks.PASSED,
+    "pending": Checks.PENDING,
+    "failure": Checks.FAILED,
+    "error": Checks.FAILED,
+}
+
+
+class Gitea:
+    """The API of Gitea and Forgejo."""
+
+    def __init__(self, session: HostSession) -> None:
+        self._session = session
+
+    async def open(self, org: str, repo: str, wanted: Wanted) -> tuple[Request, list[str]]:
+        """See `Host`."""
+        path = _path(org, repo)
+        base = wanted.base or (await self._session.get(path))["default_branch"]
+        title = f"{_DRAFT}{wanted.title}" if wanted.draft else wanted.title
+        problems: list[str] = []
+        labels = await self._labels(org, path, wanted, problems) if wanted.labels else []
+        raw = await self._existing(path, wanted.branch)
+        fields: JSON = {"title": title, "body": wanted.body}
+        if wanted.assignees:
+            fields["assignees"] = list(wanted.assignees)
+        if raw is None:
+            body = {**fields, "head": wanted.branch, "base": base, "labels": labels}
+            try:
+                raw = await self._session.post(f"{path}/pulls", body)
+            except HostError as error:
+                if error.status != 409 or not (raw := await self._existing(path, wanted.branch)):
+                    raise
+        else:
+            number = raw["number"]
+            raw = await self._session.patch(f"{path}/pulls/{number}", {**fields, "base": base})
+            if labels:
+                await self._session.post(f"{path}/issues/{number}/labels", {"labels": labels})
+        if wanted.reviewers:
+            author = (raw.get("user") or {}).get("login", "")
+            body = {
+                "reviewers": [x for x in wanted.reviewers if "/" not in x and x != author],
+                "team_reviewers": [x.rpartition("/")[2] for x in wanted.reviewers if "/" in x],
+            }
+            try:
+                await self._session.post(f"{path}/pulls/{raw['number']}/requested_reviewers", body)
+            except HostError as error:
+                problems.append(f"reviewers: {error}")
+        if wanted.auto_merge:
+            body = {"Do": wanted.auto_merge.value.lower(), "merge_when_checks_succeed": True}
+            try:
+                await self._session.post(f"{path}/pulls/{raw['number']}/merge", body)
+            except HostError as error:
+                problems.append(f"autoMerge: {error}")
+        return _request(raw), problems
+
+    async def find(self, org: str, repo: str, branch: str) -> Request | None:
+        """See `Host`."""
+        async for raw in self._session.items(
+            f"{_path(org, repo)}/pulls", state="all", sort="recentupdate", limit=50
+        ):
+            if raw["head"]["ref"] == branch:
+                return _request(raw)
+        return None
+
+    async def look(self, org: str, repo: str, number: int) -> Request:
+        """See `Host`."""
+        path = _path(org, repo)
+        raw = await self._session.get(f"{path}/pulls/{number}")
+        status = await self._session.get(f"{path}/commits/{part(raw['head']['sha'])}/status")
+        checks = Checks.NONE
+        if status and status.get("total_count", len(status.get("statuses") or ())):
+            checks = _STATUS.get(status.get("state") or "", Checks.PENDING)
+        latest: dict[str, str] = {}
+        async for each in self._session.items(f"{path}/pulls/{number}/reviews", limit=50):
+            if not each.get("dismissed") and each.get("state") in ("APPROVED", "REQUEST_CHANGES"):
+                latest[(each.get("user") or {}).get("login", "")] = each["state"]
+        review = Review.NONE
+        if "REQUEST_CHANGES" in latest.values():
+            review = Review.CHANGES
+        elif latest:
+            review = Review.APPROVED
+        behind = bool(raw.get("merge_base")) and raw["base"].get("sha") not in (
+            None,
+            raw["merge_base"],
+        )
+        return _request(
+            raw,
+            checks=checks,
+            review=review,
+            conflict=raw["state"] == "open" and raw.get("mergeable") is False,
+            behind=behind,
+        )
+
+    async def merge(self, org: str, repo: str, request: Request, how: Merge) -> None:
+        """See `Host`."""
+        body = {
+            "Do": how.value.lower(),
+            "head_commit_id": request.head,
+            "delete_branch_after_merge": True,
+        }
+        await self._session.post(f"{_path(org, repo)}/pulls/{request.number}/merge", body)
+
+    async def close(self, org: str, repo: str, request: Request) -> None:
+        """See `Host`."""
+        await self._session.patch(f"{_path(org, repo)}/pulls/{request.number}", {"state": "closed"})
+
+    async def comment(self, org: str, repo: str, request: Request, text: str) -> None:
+        """See `Host`."""
+        path = f"{_path(org, repo)}/issues/{request.number}/comments"
+        await self._session.post(path, {"body": text})
+
+    async def update_branch(self, org: str, repo: str, request: Request) -> None:
+        """See `Host`."""
+        await self._session.post(f"{_path(org, repo)}/pulls/{request.number}/update", style="merge")
+
+    async def repositories(
+        self, owner: str, *, search: str = "", topic: str = ""
+    ) -> AsyncIterator[RepositoryInfo]:
+        """See `Host`."""
+        if search or topic or not owner:
+            query: JSON = {"q": topic or search, "topic": bool(topic), "limit": 50}
+            async for page in self._session.pages("repos/search", **query):
+                for raw in page.get("data") or ():
+                    info = _repository(raw)
+                    if not owner or info.org.lower() == owner.lower():
+                        yield info
+            return
+        try:
+            async for raw in self._session.items(f"orgs/{part(owner)}/repos", limit=50):
+                yield _repository(raw)
+        except HostError as error:
+            if error.status != 404:
+                raise
+            async for raw in self._session.items(f"users/{part(owner)}/repos", limit=50):
+                yield _repository(raw)
+
+    async def _existing(self, path: str, branch: str) -> JSON | None:
+        async for raw in self._session.items(f"{path}/pulls", state="open", limit=50):
+            if raw["head"]["ref"] == branch:
+                return raw
+        return None
+
+    async def _labels(self, org: str, path: str, wanted: Wanted, problems: list[str]) -> list[int]:
+        """Labels have numbers, and are those of the repository or of its organisation."""
+        known: dict[str, int] = {}
+        for where in (f"orgs/{part(org)}/labels", f"{path}/labels"):
+            try:
+                async for raw in self._session.items(where, limit=50):
+                    known[raw["name"].lower()] = raw["id"]
+            except HostError as error:
+                if error.status not in (403, 404):
+                    raise
+        problems += [f"there is no label {x}" for x in wanted.labels if x.lower() not in known]
+        return [known[x.lower()] for x in wanted.labels if x.lower() in known]
+
+
+def _path(org: str, repo: str) -> str:
+    return f"repos/{part(org)}/{part(repo)}"
+
+
+def _request(raw: JSON, **more: Any) -> Request:
+    state = RequestState.OPEN
+    title = raw.get("title") or ""
+    if raw.get("draft") or title.upper().startswith(("WIP:", "[WIP]")):
+        state = RequestState.DRAFT
+    if raw["state"] == "closed":
+        state = RequestState.MERGED if raw.get("merged") else RequestState.CLOSED
+    return Request(
+        number=raw["number"],
+        url=raw["html_url"],
+        state=state,
+        title=title,
+        branch=raw["head"]["ref"],
+        base=raw["base"]["ref"],
+        head=raw["head"].get("sha") or "",
+        author=(raw.get("user") or {}).get("login", ""),
+        created=_time(raw.get("created_at")),
+        closed=_time(raw.get("merged_at") or raw.get("closed_at")),
+        **more,
+    )
+
+
+def _repository(raw: JSON) -> RepositoryInfo:
+    return RepositoryInfo(
+        org=raw["owner"]["login"],
+        repo=raw["name"],
+        default_branch=raw.get("default_branch") or "",
+        fork=bool(raw.get("fork")),
+        archived=bool(raw.get("archived")),
+        empty=bool(raw.get("empty")),
+        topics=tuple(raw.get("topics") or ()),
+    )
+
+
+def _time(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None

@@ -1,0 +1,255 @@
+"""GitHub, github.com and Enterprise alike: https://docs.github.com/en/rest, and GraphQL for what REST does not have."""
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from kubetask_controller.hosts.http import HostError, HostSession, part
+from kubetask_controller.hosts.model import (
+    Checks,
+    Merge,
+    RepositoryInfo,
+    Request,
+    RequestState,
+    Review,
+    Wanted,
+)
+
+JSON = dict[str, Any]
+
+_LOOK = """
+query($org: String!, $repo: String!, $number: Int!) {
+  repository(owner: $org, name: $repo) {
+    pullRequest(number: $number) {
+      reviewDecision mergeable mergeStateStatus
+      latestOpinionatedReviews(first: 50) { nodes { state } }
+      commits(last: 1) { nodes { commit { statusCheckRollup { state } } } }
+    }
+  }
+}
+"""
+_AUTO_MERGE = """
+mutation($id: ID!, $how: PullRequestMergeMethod!) {
+  enablePullRequestAutoMerge(input: {pullRequestId: $id, mergeMethod: $how}) { clientMutationId }
+}
+"""
+_ROLLUP = {
+    "SUCCESS": Checks.PASSED,
+    "PENDING": Checks.PENDING,
+    "EXPECTED": Checks.PENDING,
+    "FAILURE": Checks.FAILED,
+    "ERROR": Checks.FAILED,
+}
+
+
+class GitHub:
+    """GitHub's API."""
+
+    def __init__(self, session: HostSession) -> None:
+        self._session = session
+
+    async def open(self, org: str, repo: str, wanted: Wanted) -> tuple[Request, list[str]]:
+        """See `Host`."""
+        path = _path(org, repo)
+        base = wanted.base or (await self._session.get(path))["default_branch"]
+        raw = await self._existing(org, repo, wanted.branch, base)
+        if raw:
+            body = {"title": wanted.title, "body": wanted.body, "base": base}
+            raw = await self._session.patch(f"{path}/pulls/{raw['number']}", body)
+        else:
+            body = {
+                "title": wanted.title,
+                "body": wanted.body,
+                "head": wanted.branch,
+                "base": base,
+                "draft": wanted.draft,
+            }
+            raw = await self._create(org, repo, wanted, body)
+        return _request(raw), await self._adorn(path, raw, wanted)
+
+    async def find(self, org: str, repo: str, branch: str) -> Request | None:
+        """See `Host`."""
+        found = await self._session.get(
+            f"{_path(org, repo)}/pulls",
+            head=f"{org}:{branch}",
+            state="all",
+            sort="created",
+            direction="desc",
+            per_page=1,
+        )
+        return _request(found[0]) if found else None
+
+    async def look(self, org: str, repo: str, number: int) -> Request:
+        """See `Host`."""
+        path = _path(org, repo)
+        raw = await self._session.get(f"{path}/pulls/{number}")
+        values = {"org": org, "repo": repo, "number": number}
+        data = await self._graphql(_LOOK, values)
+        more = ((data.get("repository") or {}).get("pullRequest")) or {}
+        nodes = (more.get("commits") or {}).get("nodes") or [{}]
+        rollup = (nodes[0].get("commit") or {}).get("statusCheckRollup") or {}
+        opinions = {
+            x["state"] for x in (more.get("latestOpinionatedReviews") or {}).get("nodes") or ()
+        }
+        decision = more.get("reviewDecision")
+        review = Review.NONE
+        if decision == "CHANGES_REQUESTED" or "CHANGES_REQUESTED" in opinions:
+            review = Review.CHANGES
+        elif decision == "APPROVED" or (decision is None and "APPROVED" in opinions):
+            review = Review.APPROVED
+        return _request(
+            raw,
+            checks=_ROLLUP.get(rollup.get("state", ""), Checks.NONE),
+            review=review,
+            conflict=more.get("mergeable") == "CONFLICTING",
+            behind=more.get("mergeStateStatus") == "BEHIND",
+        )
+
+    async def merge(self, org: str, repo: str, request: Request, how: Merge) -> None:
+        """See `Host`."""
+        body = {"merge_method": how.value.lower(), "sha": request.head}
+        await self._session.put(f"{_path(org, repo)}/pulls/{request.number}/merge", body)
+
+    async def close(self, org: str, repo: str, request: Request) -> None:
+        """See `Host`."""
+        await self._session.patch(f"{_path(org, repo)}/pulls/{request.number}", {"state": "closed"})
+
+    async def comment(self, org: str, repo: str, request: Request, text: str) -> None:
+        """See `Host`."""
+        path = f"{_path(org, repo)}/issues/{request.number}/comments"
+        await self._session.post(path, {"body": text})
+
+    async def update_branch(self, org: str, repo: str, request: Request) -> None:
+        """See `Host`."""
+        path = f"{_path(org, repo)}/pulls/{request.number}/update-branch"
+        await self._session.put(path, {"expected_head_sha": request.head})
+
+    async def repositories(
+        self, owner: str, *, search: str = "", topic: str = ""
+    ) -> AsyncIterator[RepositoryInfo]:
+        """See `Host`."""
+        if search:
+            query = " ".join(
+                [
+                    search,
+                    *([f"org:{owner}"] if owner else []),
+                    *([f"topic:{topic}"] if topic else []),
+                    "fork:true",
+                ]
+            )
+            async for page in self._session.pages("search/repositories", q=query, per_page=100):
+                for raw in page.get("items") or ():
+                    yield _repository(raw)
+            return
+        try:
+            async for raw in self._session.items(
+                f"orgs/{part(owner)}/repos", per_page=100, type="all"
+            ):
+                yield _repository(raw)
+        except HostError as error:
+            if error.status != 404:
+                raise
+            async for raw in self._session.items(f"users/{part(owner)}/repos", per_page=100):
+                yield _repository(raw)
+
+    async def _existing(self, org: str, repo: str, branch: str, base: str) -> JSON | None:
+        found = await self._session.get(
+            f"{_path(org, repo)}/pulls", head=f"{org}:{branch}", state="open", per_page=10
+        )
+        same = [x for x in found if x["base"]["ref"] == base]
+        return next(iter([*same, *found]), None)
+
+    async def _create(self, org: str, repo: str, wanted: Wanted, body: JSON) -> JSON:
+        path = f"{_path(org, repo)}/pulls"
+        try:
+            made: JSON = await self._session.post(path, body)
+            return made
+        except HostError as error:
+            if error.status != 422:
+                raise
+            # Another attempt was faster, or its answer was lost.
+            if raw := await self._existing(org, repo, wanted.branch, body["base"]):
+                return raw
+            if wanted.draft and "draft" in str(error).lower():
+                made = await self._session.post(path, {**body, "draft": False})
+                return made
+            raise
+
+    async def _adorn(self, path: str, raw: JSON, wanted: Wanted) -> list[str]:
+        """Labels, assignees, reviewers and auto-merge: none of them is worth losing the pull request."""
+        problems: list[str] = []
+        issue = f"{path}/issues/{raw['number']}"
+        author = (raw.get("user") or {}).get("login", "")
+        teams = [x.rpartition("/")[2] for x in wanted.reviewers if "/" in x]
+        people = [x for x in wanted.reviewers if "/" not in x and x != author]
+        steps: list[tuple[str, str, JSON]] = []
+        if wanted.labels:
+            steps.append(("labels", f"{issue}/labels", {"labels": list(wanted.labels)}))
+        if wanted.assignees:
+            steps.append(("assignees", f"{issue}/assignees", {"assignees": list(wanted.assignees)}))
+        if people or teams:
+            body = {"reviewers": people, "team_reviewers": teams}
+            steps.append(("reviewers", f"{path}/pulls/{raw['number']}/requested_reviewers", body))
+        for what, where, body in steps:
+            try:
+                await self._session.post(where, body)
+            except HostError as error:
+                problems.append(f"{what}: {error}")
+        if wanted.auto_merge:
+            values = {"id": raw.get("node_id", ""), "how": wanted.auto_merge.value.upper()}
+            try:
+                await self._graphql(_AUTO_MERGE, values)
+            except HostError as error:
+                problems.append(f"autoMerge: {error}")
+        return problems
+
+    async def _graphql(self, query: str, values: Mapping[str, Any]) -> JSON:
+        # https://HOST/api/v3 has it at https://HOST/api/graphql
+        url = self._session.url
+        where = f"{url.removesuffix('/v3')}/graphql"
+        answer = await self._session.post(where, {"query": query, "variables": dict(values)})
+        if answer.get("errors"):
+            words = "; ".join(str(x.get("message", "")) for x in answer["errors"])
+            raise HostError(f"{where}: {words}")
+        data: JSON = answer.get("data") or {}
+        return data
+
+
+def _path(org: str, repo: str) -> str:
+    return f"repos/{part(org)}/{part(repo)}"
+
+
+def _request(raw: JSON, **more: Any) -> Request:
+    state = RequestState.DRAFT if raw.get("draft") else RequestState.OPEN
+    if raw["state"] == "closed":
+        merged = raw.get("merged") or raw.get("merged_at")
+        state = RequestState.MERGED if merged else RequestState.CLOSED
+    return Request(
+        number=raw["number"],
+        url=raw["html_url"],
+        state=state,
+        title=raw.get("title") or "",
+        branch=raw["head"]["ref"],
+        base=raw["base"]["ref"],
+        head=raw["head"]["sha"],
+        author=(raw.get("user") or {}).get("login", ""),
+        created=_time(raw.get("created_at")),
+        closed=_time(raw.get("closed_at")),
+        **more,
+    )
+
+
+def _repository(raw: JSON) -> RepositoryInfo:
+    return RepositoryInfo(
+        org=raw["owner"]["login"],
+        repo=raw["name"],
+        default_branch=raw.get("default_branch") or "",
+        fork=bool(raw.get("fork")),
+        archived=bool(raw.get("archived") or raw.get("disabled")),
+        empty=raw.get("size") == 0,
+        topics=tuple(raw.get("topics") or ()),
+    )
+
+
+def _time(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None

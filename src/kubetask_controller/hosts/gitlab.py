@@ -1,0 +1,209 @@
+"""GitLab: https://docs.gitlab.com/api/merge_requests/"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+from kubetask_controller.hosts.http import HostError, HostSession, part
+from kubetask_controller.hosts.model import (
+    Checks,
+    Merge,
+    RepositoryInfo,
+    Request,
+    RequestState,
+    Review,
+    Wanted,
+)
+
+JSON = dict[str, Any]
+
+_STATES = {
+    "opened": RequestState.OPEN,
+    "locked": RequestState.OPEN,
+    "merged": RequestState.MERGED,
+    "closed": RequestState.CLOSED,
+}
+_PIPELINE = {
+    "success": Checks.PASSED,
+    "skipped": Checks.PASSED,
+    "failed": Checks.FAILED,
+    "canceled": Checks.FAILED,
+}
+
+
+class GitLab:
+    """GitLab's API."""
+
+    def __init__(self, session: HostSession) -> None:
+        self._session = session
+
+    async def open(self, org: str, repo: str, wanted: Wanted) -> tuple[Request, list[str]]:
+        """See `Host`."""
+        path = _path(org, repo)
+        base = wanted.base or (await self._session.get(path))["default_branch"]
+        title = f"Draft: {wanted.title}" if wanted.draft else wanted.title
+        fields: JSON = {"title": title[:255], "description": wanted.body, "target_branch": base}
+        problems: list[str] = []
+        if wanted.labels:
+            fields["add_labels"] = ",".join(wanted.labels)
+        for key, names in (("reviewer_ids", wanted.reviewers), ("assignee_ids", wanted.assignees)):
+            if names:
+                fields[key] = await self._users(names, problems)
+        raw = await self._existing(path, wanted.branch)
+        if raw is None:
+            body = {"source_branch": wanted.branch, "remove_source_branch": True, **fields}
+            body["labels"] = body.pop("add_labels", "")
+            try:
+                raw = await self._session.post(f"{path}/merge_requests", body)
+            except HostError as error:
+                if error.status != 409 or not (raw := await self._existing(path, wanted.branch)):
+                    raise
+        else:
+            raw = await self._session.put(f"{path}/merge_requests/{raw['iid']}", fields)
+        if wanted.auto_merge:
+            try:
+                await self._session.put(
+                    f"{path}/merge_requests/{raw['iid']}/merge",
+                    {
+                        "merge_when_pipeline_succeeds": True,
+                        "auto_merge": True,
+                        "squash": wanted.auto_merge is Merge.SQUASH,
+                        "sha": raw["sha"],
+                    },
+                )
+            except HostError as error:
+                problems.append(f"autoMerge: {error}")
+        return _request(raw), problems
+
+    async def find(self, org: str, repo: str, branch: str) -> Request | None:
+        """See `Host`."""
+        found = await self._session.get(
+            f"{_path(org, repo)}/merge_requests",
+            source_branch=branch,
+            state="all",
+            order_by="created_at",
+            sort="desc",
+            per_page=1,
+        )
+        return _request(found[0]) if found else None
+
+    async def look(self, org: str, repo: str, number: int) -> Request:
+        """See `Host`."""
+        path = f"{_path(org, repo)}/merge_requests/{number}"
+        raw = await self._session.get(path, include_diverged_commits_count=True)
+        pipeline = (raw.get("head_pipeline") or {}).get("status")
+        checks = _PIPELINE.get(pipeline, Checks.PENDING) if pipeline else Checks.NONE
+        review = Review.NONE
+        approvals = await self._session.get(f"{path}/approvals")
+        if approvals.get("approved") and approvals.get("approved_by"):
+            review = Review.APPROVED
+        if raw.get("detailed_merge_status") == "requested_changes":
+            review = Review.CHANGES
+        return _request(
+            raw,
+            checks=checks,
+            review=review,
+            conflict=bool(raw.get("has_conflicts")),
+            behind=bool(raw.get("diverged_commits_count")),
+        )
+
+    async def merge(self, org: str, repo: str, request: Request, how: Merge) -> None:
+        """See `Host`."""
+        body = {
+            "sha": request.head,
+            "squash": how is Merge.SQUASH,
+            "should_remove_source_branch": True,
+        }
+        await self._session.put(f"{_path(org, repo)}/merge_requests/{request.number}/merge", body)
+
+    async def close(self, org: str, repo: str, request: Request) -> None:
+        """See `Host`."""
+        path = f"{_path(org, repo)}/merge_requests/{request.number}"
+        await self._session.put(path, {"state_event": "close"})
+
+    async def comment(self, org: str, repo: str, request: Request, text: str) -> None:
+        """See `Host`."""
+        path = f"{_path(org, repo)}/merge_requests/{request.number}/notes"
+        await self._session.post(path, {"body": text})
+
+    async def update_branch(self, org: str, repo: str, request: Request) -> None:
+        """See `Host`. GitLab rebases the branch."""
+        await self._session.put(f"{_path(org, repo)}/merge_requests/{request.number}/rebase")
+
+    async def repositories(
+        self, owner: str, *, search: str = "", topic: str = ""
+    ) -> AsyncIterator[RepositoryInfo]:
+        """See `Host`."""
+        query: JSON = {"per_page": 100, "search": search or None, "topic": topic or None}
+        query |= {"order_by": "id", "sort": "asc"}
+        if not owner:
+            async for raw in self._session.items("projects", membership=True, **query):
+                yield _repository(raw)
+            return
+        try:
+            path = f"groups/{part(owner)}/projects"
+            async for raw in self._session.items(
+                path, include_subgroups=True, with_shared=False, **query
+            ):
+                yield _repository(raw)
+        except HostError as error:
+            if error.status != 404:
+                raise
+            async for raw in self._session.items(f"users/{part(owner)}/projects", **query):
+                yield _repository(raw)
+
+    async def _existing(self, path: str, branch: str) -> JSON | None:
+        found = await self._session.get(
+            f"{path}/merge_requests", source_branch=branch, state="opened", per_page=1
+        )
+        return found[0] if found else None
+
+    async def _users(self, names: Any, problems: list[str]) -> list[int]:
+        numbers = []
+        for name in names:
+            found = await self._session.get("users", username=name)
+            if found:
+                numbers.append(found[0]["id"])
+            else:
+                problems.append(f"there is no user {name}")
+        return numbers
+
+
+def _path(org: str, repo: str) -> str:
+    return f"projects/{part(f'{org}/{repo}')}"
+
+
+def _request(raw: JSON, **more: Any) -> Request:
+    state = _STATES[raw["state"]]
+    if state is RequestState.OPEN and (raw.get("draft") or raw.get("work_in_progress")):
+        state = RequestState.DRAFT
+    return Request(
+        number=raw["iid"],
+        url=raw["web_url"],
+        state=state,
+        title=raw.get("title") or "",
+        branch=raw["source_branch"],
+        base=raw["target_branch"],
+        head=raw.get("sha") or "",
+        author=(raw.get("author") or {}).get("username", ""),
+        created=_time(raw.get("created_at")),
+        closed=_time(raw.get("merged_at") or raw.get("closed_at")),
+        **more,
+    )
+
+
+def _repository(raw: JSON) -> RepositoryInfo:
+    org, _, repo = raw["path_with_namespace"].rpartition("/")
+    return RepositoryInfo(
+        org=org,
+        repo=repo,
+        default_branch=raw.get("default_branch") or "",
+        fork="forked_from_project" in raw,
+        archived=bool(raw.get("archived")),
+        empty=bool(raw.get("empty_repo")) or not raw.get("default_branch"),
+        topics=tuple(raw.get("topics") or ()),
+    )
+
+
+def _time(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None

@@ -1,0 +1,154 @@
+"""Opens a pull request for each branch that was pushed, with the credentials that are there.
+
+Idempotent: an open pull request of the same branch is updated, so a further attempt of a task leaves one.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kubetask_controller.api.constants import Reason
+from kubetask_controller.api.manifest import ManifestPullRequest, TaskManifest
+from kubetask_controller.hosts import (
+    HostError,
+    Limits,
+    Merge,
+    Request,
+    Wanted,
+    connect,
+    provider_of,
+)
+from kubetask_controller.workspace.agent.publish import Published, filled, pull_request, values_of
+from kubetask_controller.workspace.credentials import make_app_token
+from kubetask_controller.workspace.git import say
+from kubetask_controller.workspace.gitconfig import Host, hosts_of
+
+DEFAULT_TITLE = "{summary}"
+DEFAULT_BODY = "{description}\n\n---\nTask `{namespace}/{task}`, by [KubeTask](https://kubetask.io)"
+MAX_TITLE = 250
+LIMITS = Limits(timeout=60, patience=900)
+_TOKENS = {
+    "GitHub": ("GH_TOKEN", "GITHUB_TOKEN"),
+    "GitLab": ("GITLAB_TOKEN",),
+    "Gitea": ("GITEA_TOKEN",),
+    "Forgejo": ("FORGEJO_TOKEN",),
+    "Bitbucket": ("BITBUCKET_TOKEN",),
+    "BitbucketDataCenter": ("BITBUCKET_TOKEN",),
+    "AzureDevOps": ("AZURE_DEVOPS_EXT_PAT",),
+}
+"""Variables in which command line tools of the hosts find a token too."""
+
+
+def open_requests(
+    manifest: TaskManifest,
+    published: Sequence[Published],
+    description: str,
+    environ: Mapping[str, str],
+    *,
+    redact: Callable[[str], str] = str,
+) -> tuple[list[Published], list[tuple[Reason, str]]]:
+    """Open a pull request for each repository that was pushed.
+
+    Args:
+        manifest: of the task, with the pull request that is wanted.
+        published: the task's repositories.
+        description: what the agent says at its end.
+        environ: of this process, where tokens may be too.
+        redact: masks what hosts say.
+
+    Returns:
+        The repositories with their pull requests, and why some could not be opened.
+    """
+    wanted = manifest.pull_request
+    if wanted is None:
+        return list(published), []
+    hosts = {x.host.name: x for x in hosts_of(manifest)}
+    done: list[Published] = []
+    problems: list[tuple[Reason, str]] = []
+    for each in published:
+        repository = each.repository
+        shown = f"{repository.org}/{repository.repo}"
+        # An agent that opened one by itself has said where.
+        own = pull_request(manifest.model_copy(update={"repositories": (repository,)}), description)
+        if not each.pushed or own:
+            done.append(replace(each, request=own if each.pushed else ""))
+            continue
+        values = values_of(manifest, repository, description)
+        try:
+            request, missing = asyncio.run(
+                _open(hosts[repository.host], each, _wish(wanted, values), environ)
+            )
+        except (HostError, ValueError, KeyError) as error:
+            limited = isinstance(error, HostError) and error.rate_limited
+            reason = Reason.RATE_LIMITED if limited else Reason.PULL_REQUEST_FAILED
+            text = redact(str(error))
+            problems.append(
+                (reason, f"{shown}: the branch is pushed, its pull request failed: {text}")
+            )
+            done.append(each)
+            continue
+        say(f"{shown}: pull request {request.url}")
+        for text in missing:
+            say(redact(f"{shown}: {text}"))
+        done.append(replace(each, request=request.url))
+    return done, problems
+
+
+def _wish(wanted: ManifestPullRequest, values: Mapping[str, str]) -> Wanted:
+    title = " ".join(filled(wanted.title or DEFAULT_TITLE, values).split())
+    return Wanted(
+        branch=values["branch"],
+        base=wanted.base or values["base"],
+        title=title[:MAX_TITLE],
+        body=filled(wanted.body or DEFAULT_BODY, values),
+        draft=wanted.draft,
+        labels=wanted.labels,
+        reviewers=wanted.reviewers,
+        assignees=wanted.assignees,
+        auto_merge=Merge(wanted.auto_merge) if wanted.auto_merge else None,
+    )
+
+
+async def _open(
+    host: Host, each: Published, wish: Wanted, environ: Mapping[str, str]
+) -> tuple[Request, list[str]]:
+    repository = each.repository
+    kind = host.host.provider or provider_of(host.host.api_url or repository.url)
+    username, token = await asyncio.to_thread(_sign_in, host, kind, environ)
+    if not token:
+        raise HostError(
+            "no token: put one into the Secret of the git credentials (token, or a GitHub App's keys), and set"
+            " shareWithAgent"
+        )
+    session, api = connect(
+        kind,
+        repository.url,
+        api=host.host.api_url,
+        token=token,
+        username=username,
+        limits=LIMITS,
+        waiting=say,
+    )
+    async with session:
+        return await api.open(repository.org, repository.repo, wish)
+
+
+def _sign_in(host: Host, kind: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """User and token, from the mounted Secret, else from variables."""
+    folder = Path(host.folder)
+    if host.is_app:
+        names = [f"{x.org}/{x.repo}" for x in host.repositories]
+        _, token = make_app_token(folder, host.host.api_url, host.repositories[0].url, names)
+        return "x-access-token", token
+    for key in ("password", "token") if host.folder else ():
+        if token := _read(folder / key):
+            return _read(folder / "username"), token
+    return "", next((environ[x] for x in _TOKENS.get(kind, ()) if environ.get(x)), "")
+
+
+def _read(path: Path) -> str:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return path.read_text().strip()
+    return ""

@@ -1,0 +1,474 @@
+"""The APIs of git hosts: one behaviour, whoever the host is. Each is a stand-in that speaks as its documentation does."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from hack.forge import IDS, Forge, ForgeServer, Pull
+from hack.gitserver import Refusal, make_repository
+
+from kubetask_controller.hosts import (
+    Checks,
+    Host,
+    HostError,
+    HostSession,
+    Limits,
+    Merge,
+    RequestState,
+    Review,
+    Wanted,
+    connect,
+    provider_of,
+)
+from kubetask_controller.hosts import http as requests
+from kubetask_controller.hosts.detect import api_url
+from kubetask_controller.hosts.githubapp import App, signed
+
+APIS = {
+    "GitHub": "/api/v3",
+    "GitLab": "/api/v4",
+    "Gitea": "/api/v1",
+    "Forgejo": "/api/v1",
+    "Bitbucket": "/2.0",
+    "BitbucketDataCenter": "/rest/api/1.0",
+    "AzureDevOps": "/azure",
+}
+TOKEN = "t0ken-of-the-test"
+
+
+@dataclass
+class Lab:
+    kind: str
+    forge: Forge
+    host: Host
+    session: HostSession
+    org: str
+
+    @property
+    def pull(self) -> Pull:
+        return self.forge.pulls[-1]
+
+    async def open(self, **more: Any) -> tuple[Any, list[str]]:
+        wish: dict[str, Any] = {
+            "branch": "work",
+            "base": "main",
+            "title": "Bump",
+            "body": "It was old.",
+        }
+        return await self.host.open(self.org, "billing", Wanted(**(wish | more)))
+
+
+_TEMPLATE: list[Path] = []
+
+
+async def _repositories(folder: Path, org: str) -> None:
+    """A repository with two branches; git makes it once."""
+    if not _TEMPLATE:
+        made = Path(tempfile.mkdtemp(prefix="kubetask-hosts-"))
+        await make_repository(made / "billing.git", {"README.md": "# billing\n"})
+        await _git(made / "billing.git", "branch", "work", "main")
+        _TEMPLATE.append(made)
+    await asyncio.to_thread(shutil.copytree, _TEMPLATE[0], folder / org)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cleaned() -> Iterator[None]:
+    yield
+    while _TEMPLATE:
+        shutil.rmtree(_TEMPLATE.pop())
+
+
+@pytest.fixture(params=APIS)
+async def lab(request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
+    async with _lab(request.param) as lab:
+        yield lab
+
+
+@asynccontextmanager
+async def _lab(kind: str, *, token: str = TOKEN) -> AsyncIterator[Lab]:
+    folder = Path(tempfile.mkdtemp(prefix="kubetask-hosts-"))
+    org = {"GitLab": "acme/tools", "AzureDevOps": "acme/My Project"}.get(kind, "acme")
+    try:
+        await _repositories(folder, org)
+        async with ForgeServer(folder, token=TOKEN) as server:
+            session, host = connect(
+                kind,
+                f"{server.url}/{org}/billing.git",
+                api=f"{server.url}{APIS[kind]}",
+                token=token,
+                limits=Limits(timeout=10, patience=30),
+            )
+            async with session:
+                yield Lab(kind, server.forge, host, session, org)
+    finally:
+        shutil.rmtree(folder)
+
+
+async def _git(path: Path, *arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *("git", "-C", str(path), *arguments), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out.decode().strip()
+
+
+async def test_a_request_is_opened_and_a_second_time_updated(lab: Lab) -> None:
+    made, problems = await lab.open(draft=False)
+    assert problems == []
+    assert (made.state, made.branch, made.base) == (RequestState.OPEN, "work", "main")
+    assert made.title == "Bump"
+    assert made.url.startswith(lab.forge.url)
+    again, _ = await lab.open(title="Bump again", body="More.")
+    assert (again.number, again.url) == (made.number, made.url)
+    assert len(lab.forge.pulls) == 1
+    assert (lab.pull.title, lab.pull.body) == ("Bump again", "More.")
+
+
+async def test_the_base_is_the_default_branch_where_none_is_named(lab: Lab) -> None:
+    made, _ = await lab.open(base="")
+    assert made.base == "main"
+
+
+async def test_a_draft_is_a_draft(lab: Lab) -> None:
+    made, _ = await lab.open(draft=True)
+    assert made.state is RequestState.DRAFT
+    assert lab.pull.draft
+
+
+async def test_labels_reviewers_and_assignees_are_set_and_what_is_unknown_is_told(lab: Lab) -> None:
+    reviewers = [IDS["ada"] if lab.kind == "AzureDevOps" else "ada"]
+    _, problems = await lab.open(labels=["bot"], reviewers=reviewers, assignees=["bob"])
+    assert lab.pull.reviewers == ["ada"]
+    bitbucket = lab.kind.startswith("Bitbucket")
+    assert lab.pull.labels == ([] if bitbucket else ["bot"])
+    assert lab.pull.assignees == ([] if bitbucket or lab.kind == "AzureDevOps" else ["bob"])
+    assert len(problems) == (2 if bitbucket else 1 if lab.kind == "AzureDevOps" else 0)
+    _, problems = await lab.open(reviewers=["nobody"])
+    assert [x for x in problems if "nobody" in x or "collaborators" in x]
+
+
+async def test_a_request_merges_by_itself_where_the_host_can(lab: Lab) -> None:
+    _, problems = await lab.open(auto_merge=Merge.SQUASH)
+    if lab.kind.startswith("Bitbucket"):
+        assert problems == ["autoMerge is not supported for Bitbucket"]
+    else:
+        assert problems == []
+        assert lab.pull.auto_merge == "squash"
+
+
+async def test_the_newest_request_of_a_branch_is_found_whatever_its_state(lab: Lab) -> None:
+    assert await lab.host.find(lab.org, "billing", "work") is None
+    first, _ = await lab.open()
+    await lab.host.close(lab.org, "billing", first)
+    found = await lab.host.find(lab.org, "billing", "work")
+    assert found is not None
+    assert (found.number, found.state) == (first.number, RequestState.CLOSED)
+    second, _ = await lab.open()
+    found = await lab.host.find(lab.org, "billing", "work")
+    assert found is not None
+    assert (found.number, found.state) == (second.number, RequestState.OPEN)
+
+
+async def test_checks_and_reviews_are_told(lab: Lab) -> None:
+    made, _ = await lab.open()
+    expected: dict[str, Checks] = {
+        "": Checks.NONE,
+        "pending": Checks.PENDING,
+        "passed": Checks.PASSED,
+        "failed": Checks.FAILED,
+    }
+    for checks, value in expected.items():
+        lab.pull.checks = checks
+        assert (await lab.host.look(lab.org, "billing", made.number)).checks is value
+    for reviews, review in (
+        ({}, Review.NONE),
+        ({"ada": "approved"}, Review.APPROVED),
+        ({"ada": "approved", "bob": "changes"}, Review.CHANGES),
+    ):
+        lab.pull.reviews = dict(reviews)
+        assert (await lab.host.look(lab.org, "billing", made.number)).review is review
+
+
+@pytest.mark.parametrize("how", list(Merge))
+async def test_a_request_is_merged(lab: Lab, how: Merge) -> None:
+    made, _ = await lab.open()
+    await lab.host.merge(lab.org, "billing", made, how)
+    seen = await lab.host.look(lab.org, "billing", made.number)
+    assert seen.state is RequestState.MERGED
+    assert seen.closed is not None
+    path = lab.forge.directory / lab.org / "billing.git"
+    assert await _git(path, "log", "-1", "--format=%s", "main") == f"Bump (#{made.number})"
+
+
+async def test_what_nobody_has_looked_at_is_not_merged(lab: Lab) -> None:
+    made, _ = await lab.open()
+    path = lab.forge.directory / lab.org / "billing.git"
+    later = await _git(
+        path, "-c", "user.name=A", "-c", "user.email=a@b",
+        "commit-tree", "main^{tree}", "-p", "main", "-m", "Later",
+    )  # fmt: skip
+    await _git(path, "update-ref", "refs/heads/work", later)
+    with pytest.raises(HostError):
+        await lab.host.merge(lab.org, "billing", made, Merge.MERGE)
+    assert lab.pull.open
+
+
+async def test_comments_and_updates_of_the_branch(lab: Lab) -> None:
+    made, _ = await lab.open()
+    await lab.host.comment(lab.org, "billing", made, "Please look.")
+    assert lab.pull.comments == ["Please look."]
+    if lab.kind in ("Bitbucket", "AzureDevOps"):
+        with pytest.raises(HostError, match="no API that updates the branch"):
+            await lab.host.update_branch(lab.org, "billing", made)
+    else:
+        await lab.host.update_branch(lab.org, "billing", made)
+        assert lab.pull.comments[-1] == "(updated)"
+
+
+async def test_all_pages_of_repositories_are_read(lab: Lab) -> None:
+    for name in ("a", "b", "c", "d"):
+        shutil.copytree(_TEMPLATE[0] / "billing.git", lab.forge.directory / lab.org / f"{name}.git")
+    await _git(lab.forge.directory, "init", "--quiet", "--bare", f"{lab.org}/void.git")
+    lab.forge.forks, lab.forge.archived = {"b"}, {"c"}
+    found = {x.repo: x async for x in lab.host.repositories(lab.org)}
+    assert sorted(found) == ["a", "b", "billing", "c", "d", "void"]
+    assert {x.org for x in found.values()} == {lab.org}
+    assert [x.repo for x in found.values() if x.fork] == ["b"]
+    assert [x.repo for x in found.values() if x.archived] == (
+        [] if lab.kind == "Bitbucket" else ["c"]
+    )
+    if lab.kind != "BitbucketDataCenter":
+        assert [x.repo for x in found.values() if x.empty] == ["void"]
+
+
+async def test_a_rate_limit_is_waited_for(lab: Lab) -> None:
+    lab.forge.failures = [
+        Refusal(429, '{"message": "slow down"}', {"Retry-After": "1"}),
+        Refusal(503, "busy"),
+    ]
+    assert await lab.host.find(lab.org, "billing", "work") is None
+    lab.forge.failures = [Refusal(429, '{"message": "slow down"}', {"Retry-After": "1"})]
+    await lab.open()
+    assert len(lab.forge.pulls) == 1
+
+
+async def test_a_limit_that_is_too_long_ends_at_once(lab: Lab) -> None:
+    lab.forge.failures = [Refusal(429, '{"message": "slow down"}', {"Retry-After": "3600"})]
+    with pytest.raises(HostError, match="429: slow down") as error:
+        await lab.host.find(lab.org, "billing", "work")
+    assert error.value.rate_limited
+
+
+async def test_a_write_that_may_have_happened_is_not_repeated(lab: Lab) -> None:
+    made, _ = await lab.open()
+    before = len(lab.forge.requests)
+    lab.forge.failures = [Refusal(502, "bad gateway")] * 3
+    with pytest.raises(HostError, match="502"):
+        await lab.host.comment(lab.org, "billing", made, "Once")
+    assert len(lab.forge.requests) == before + 1
+
+
+async def test_the_words_of_the_host_are_told(lab: Lab) -> None:
+    with pytest.raises(
+        HostError, match=r"answers (404|422): .*(Not Found|unknown revision|fatal|Needed)"
+    ):
+        await lab.open(branch="nope")
+    with pytest.raises(HostError, match="404"):
+        await lab.host.look(lab.org, "billing", 99)
+
+
+@pytest.mark.parametrize("kind", APIS)
+async def test_a_token_that_is_no_good_is_told_and_not_shown(kind: str) -> None:
+    async with _lab(kind, token="wr0ng-token") as lab:
+        with pytest.raises(HostError, match=r"401: (TF401179: )?Bad credentials") as error:
+            await lab.open()
+        assert "wr0ng-token" not in str(error.value)
+
+
+class TestSession:
+    @pytest.fixture
+    async def served(self) -> AsyncIterator[Callable[[Any], Awaitable[HostSession]]]:
+        runners: list[web.AppRunner] = []
+        sessions: list[HostSession] = []
+
+        async def serve(handler: Any, **limits: Any) -> HostSession:
+            app = web.Application()
+            app.router.add_route("*", "/{path:.*}", handler)
+            runner = web.AppRunner(app, access_log=None)
+            await runner.setup()
+            runners.append(runner)
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            session = HostSession(
+                url, {"Authorization": f"Bearer {TOKEN}"}, limits=Limits(**limits)
+            )
+            sessions.append(await session.__aenter__())
+            return session
+
+        yield serve
+        for session in sessions:
+            await session.__aexit__(None, None, None)
+        for runner in runners:
+            await runner.cleanup()
+
+    async def test_credentials_follow_neither_redirects_nor_links(self, served: Any) -> None:
+        seen: list[str] = []
+
+        async def other(request: web.Request) -> web.Response:
+            seen.append(request.headers.get("Authorization", ""))
+            return web.json_response([])
+
+        elsewhere = await served(other)
+
+        async def redirect(request: web.Request) -> web.Response:
+            if request.path == "/list":
+                link = f'<{elsewhere.url}/more>; rel="next"'
+                return web.json_response([1], headers={"Link": link})
+            return web.Response(status=302, headers={"Location": elsewhere.url})
+
+        session = await served(redirect)
+        with pytest.raises(HostError, match="redirect to http"):
+            await session.get("x")
+        with pytest.raises(HostError, match="points to another host"):
+            [x async for x in session.items("list")]
+        assert seen == []
+
+    async def test_an_answer_without_an_end_is_cut_off(
+        self, served: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(requests, "MAX_ANSWER", 1024 * 1024)
+
+        async def flood(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            try:
+                while True:
+                    await response.write(b"x" * 65536)
+            except ConnectionResetError:
+                return response
+
+        session = await served(flood)
+        with pytest.raises(HostError, match="an answer of more than 1 MiB"):
+            await session.get("x")
+
+    async def test_pages_without_an_end_have_one(
+        self, served: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(requests, "MAX_PAGES", 5)
+
+        async def again(request: web.Request) -> web.Response:
+            return web.json_response([1], headers={"Link": '</x>; rel="next"'})
+
+        session = await served(again)
+        with pytest.raises(HostError, match="more than 5 pages"):
+            [x async for x in session.items("x")]
+
+    async def test_githubs_limits_are_understood(self, served: Any) -> None:
+        async def limited(request: web.Request) -> web.Response:
+            headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9999999999"}
+            return web.json_response(
+                {"message": "API rate limit exceeded"}, status=403, headers=headers
+            )
+
+        session = await served(limited, patience=5)
+        with pytest.raises(HostError) as error:
+            await session.get("x")
+        assert error.value.rate_limited
+
+    async def test_single_sign_on_says_where(self, served: Any) -> None:
+        async def refuse(request: web.Request) -> web.Response:
+            headers = {"X-GitHub-SSO": "required; url=https://github.com/orgs/acme/sso?x=1"}
+            text = "Resource protected by organization SAML enforcement."
+            return web.json_response({"message": text}, status=403, headers=headers)
+
+        session = await served(refuse)
+        with pytest.raises(HostError, match=r"SAML enforcement.*https://github\.com/orgs/acme/sso"):
+            await session.get("x")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"message": "Validation Failed", "errors": [{"message": "A pull request already exists"}]},
+         "Validation Failed; A pull request already exists"),
+        ({"message": "Validation Failed", "errors": [{"field": "base", "code": "invalid"}]},
+         "Validation Failed; base invalid"),
+        ({"message": ["Another open merge request already exists"]}, "Another open merge request already exists"),
+        ({"error": {"message": "no", "fields": {"title": ["too long"]}}}, "no; too long"),
+        ({"errors": [{"context": None, "message": "is not a user"}]}, "is not a user"),
+        ("<html><body>Bad\n gateway</body></html>", "Bad gateway"),
+        (None, ""),
+        ({}, ""),
+    ],
+)  # fmt: skip
+def test_errors_of_all_hosts_are_read(body: Any, words: str) -> None:
+    assert requests.words_of(body) == words
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "api"),
+    [
+        ("https://github.com/acme/billing.git", "GitHub", "https://api.github.com"),
+        ("git@github.com:acme/billing.git", "GitHub", "https://api.github.com"),
+        ("https://github.acme.example/a/b.git", "GitHub", "https://github.acme.example/api/v3"),
+        ("https://acme.ghe.com/a/b.git", "GitHub", "https://api.acme.ghe.com"),
+        ("https://gitlab.com/a/b/c.git", "GitLab", "https://gitlab.com/api/v4"),
+        ("ssh://git@gitlab.acme.example:2222/a/b.git", "GitLab", "https://gitlab.acme.example/api/v4"),
+        ("https://gitea.acme.example:3000/a/b.git", "Gitea", "https://gitea.acme.example:3000/api/v1"),
+        ("https://codeberg.org/a/b.git", "Forgejo", "https://codeberg.org/api/v1"),
+        ("https://bitbucket.org/a/b.git", "Bitbucket", "https://api.bitbucket.org/2.0"),
+        ("https://bitbucket.acme.example/scm/a/b.git", "BitbucketDataCenter",
+         "https://bitbucket.acme.example/rest/api/1.0"),
+        ("https://dev.azure.com/acme/My%20Project/_git/x", "AzureDevOps", "https://dev.azure.com"),
+        ("git@ssh.dev.azure.com:v3/acme/p/x", "AzureDevOps", "https://dev.azure.com"),
+    ],
+)  # fmt: skip
+def test_hosts_are_told_by_their_names(url: str, kind: str, api: str) -> None:
+    assert provider_of(url) == kind
+    assert api_url(kind, url) == api
+
+
+def test_a_host_whose_name_does_not_tell_has_to_be_named() -> None:
+    assert provider_of("https://git.acme.example/a/b.git") == ""
+    with pytest.raises(HostError, match="set provider to one of GitHub, GitLab"):
+        connect("", "https://git.acme.example/a/b.git", token="x")
+
+
+def test_a_github_app_signs_in_with_its_key() -> None:
+    import base64
+    import json
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    ).decode()
+    head, claims, signature = signed(App("123", pem), 1000.0).split(".")
+    assert json.loads(base64.urlsafe_b64decode(claims + "==")) == {
+        "iat": 940,
+        "exp": 1540,
+        "iss": "123",
+    }
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding
+
+    key.public_key().verify(
+        base64.urlsafe_b64decode(signature + "=="),
+        f"{head}.{claims}".encode(),
+        padding.PKCS1v15(),
+        hashes.SHA256(),
+    )
+    with pytest.raises(ValueError, match="githubAppPrivateKey is no key in PEM"):
+        signed(App("123", "nonsense"), 1000.0)
