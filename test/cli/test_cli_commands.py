@@ -175,7 +175,7 @@ async def test_status_of_a_task(api, cli: Cli):
     await api.put("tasks", task)
     end = await cli("status", "task/one")
     assert end.code == 1
-    assert end.out == "task/one  Failed  OOMKilled  myorg/a  agent [2J used too much\n"
+    assert end.out == "task/one  Failed  OOMKilled  myorg/a  agent used too much\n"
     assert (await cli("status", "ktask/one", "-w")).code == 1
 
 

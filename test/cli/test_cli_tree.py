@@ -92,7 +92,7 @@ def test_a_run_of_ten_thousand_whose_entries_were_given_up():
 
 def test_control_characters_of_others_do_not_reach_the_terminal():
     text = "\n".join(tree(run("nightly", failed(0, message="a\x1b[31m\r\nb\u202e"))))
-    assert "a [31m b" in text
+    assert text.endswith("  a b")
     assert "\x1b" not in text
 
 

@@ -61,6 +61,7 @@ URLS = [
     "https://git.example/{repo}?x=1",
     "https://git.example/{repo}#x",
     "https://git.example\\@evil.example/{repo}",
+    "https://git.example/{repo}\n",
     "\nhttps://git.example/{repo}",
     "ext::sh -c id {repo}",
     "ftp://git.example/{repo}",

@@ -6,6 +6,7 @@ format characters, tags and lone surrogates. The joiners U+200C and U+200D stay:
 emoji need them.
 """
 
+import json
 import re
 
 _SEQUENCE = re.compile(
@@ -15,7 +16,7 @@ _SEQUENCE = re.compile(
 )
 _LINE_END = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _UNSAFE = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\uffff\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 
@@ -28,3 +29,8 @@ def clean_text(text: str) -> str:
 def clean_line(text: str) -> str:
     """The text as one line without control characters; each run of white space becomes one space."""
     return " ".join(clean_text(text).split())
+
+
+def escaped_json(text: str) -> str:
+    """JSON whose strings hold the same, with ``\\u`` escapes for the characters that ``clean_text`` removes."""
+    return _UNSAFE.sub(lambda x: json.dumps(x[0])[1:-1], text)

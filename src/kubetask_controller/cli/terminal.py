@@ -5,7 +5,6 @@ lines are never cut or wrapped in a pipe. NO_COLOR and TERM=dumb are honoured.
 """
 
 import os
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TextIO
@@ -13,8 +12,8 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
-"""C0 and C1 controls, separators of lines, and marks that reorder what is read."""
+from kubetask_controller.api.text import clean_line
+
 _GAP = "   "
 
 PHASE_STYLES = {
@@ -28,7 +27,7 @@ PHASE_STYLES = {
 
 def clean(text: object) -> str:
     """Text of others as one line without control characters."""
-    return _CONTROL.sub(" ", str(text)).strip()
+    return clean_line(str(text))
 
 
 class Terminal:

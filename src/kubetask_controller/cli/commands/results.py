@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from kubetask_controller.api.text import clean_text, escaped_json
 from kubetask_controller.cli.exits import Exit, UsageError
 from kubetask_controller.cli.indexes import format_indexes
 from kubetask_controller.cli.podresults import recovered
@@ -40,7 +41,8 @@ CSV_COLUMNS = (
     "message",
     "summary",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "|", "%")
+"""What begins a formula or a call in a spreadsheet, in full width too."""
 
 
 class Results:
@@ -87,7 +89,8 @@ stands in it comes from an agent.
                 " results, and their Pods are gone"
             )
         if options.output == "json":
-            terminal.stdout.write(to_json([as_json(x) for x in rows], indent=2).decode() + "\n")
+            text = to_json([as_json(x) for x in rows], indent=2).decode()
+            terminal.stdout.write(escaped_json(text) + "\n")
         elif options.output == "csv":
             terminal.stdout.write(as_csv(rows))
         else:
@@ -109,9 +112,12 @@ def as_json(row: TaskRow) -> JSON:
 
 
 def as_csv(rows: Iterable[TaskRow]) -> str:
-    """All tasks, with a header; RFC 4180, but for line ends, which are those of the system."""
+    """All tasks, with a header; RFC 4180, but for line ends, which are those of the system.
+
+    Every cell is quoted: some spreadsheets take a semicolon or a lone carriage return for the end of one.
+    """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(CSV_COLUMNS)
     for row in rows:
         cells = _cells(row)
@@ -149,7 +155,8 @@ def _cells(row: TaskRow) -> dict[str, str]:
 
 def _harmless(cell: str) -> str:
     """As a spreadsheet may open it: https://owasp.org/www-community/attacks/CSV_Injection."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    text = clean_text(cell)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
 def _cost(row: TaskRow) -> Decimal | None:
