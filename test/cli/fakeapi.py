@@ -18,6 +18,7 @@ KINDS = {
     "tasks": "Task",
     "pods": "Pod",
     "controllerrevisions": "ControllerRevision",
+    "workspaceconfigs": "WorkspaceConfig",
 }
 
 

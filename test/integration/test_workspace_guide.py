@@ -1,4 +1,4 @@
-"""Every YAML of docs/workspace.md is taken by the API server as it stands."""
+"""Every YAML of the pages about workspaces, git hosts and pull requests is taken by the API server as it stands."""
 
 import re
 from pathlib import Path
@@ -12,8 +12,16 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.manifest import ManifestAgent
 from kubetask_controller.workspace.agent.presets import PRESETS
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "workspace.md").read_text()
-BLOCKS = re.findall(r"^```yaml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs"
+GUIDE = (DOCS / "workspace.md").read_text()
+PAGES = ("workspace.md", "git-hosts.md", "pull-requests.md")
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(
+        r"^```yaml\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL
+    )
+]
 
 
 def _title(block: str) -> str:

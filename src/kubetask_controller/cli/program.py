@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from kubetask_controller.cli.arguments import ClusterCommand, parse
+from kubetask_controller.cli.commands.discover import Discover
 from kubetask_controller.cli.commands.logs import Logs
 from kubetask_controller.cli.commands.migrate import Migrate
+from kubetask_controller.cli.commands.prs import Prs
 from kubetask_controller.cli.commands.results import Results
 from kubetask_controller.cli.commands.retry import Retry
 from kubetask_controller.cli.commands.run import Run
@@ -21,15 +23,17 @@ from kubetask_controller.cli.session import open_session
 from kubetask_controller.cli.terminal import Terminal, clean
 from kubetask_controller.client import ClientError
 
-COMMANDS: Sequence[ClusterCommand | Migrate] = (
+COMMANDS: Sequence[ClusterCommand | Migrate | Discover] = (
     Run(),
     Status(),
     Logs(),
     Results(),
+    Prs(),
     Retry(),
     Cancel(),
     Suspend(),
     Resume(),
+    Discover(),
     Migrate(),
 )
 
@@ -67,10 +71,12 @@ async def run(arguments: Sequence[str], terminal: Terminal) -> Exit:
 
 
 async def _execute(
-    command: ClusterCommand | Migrate, options: Namespace, terminal: Terminal
+    command: ClusterCommand | Migrate | Discover, options: Namespace, terminal: Terminal
 ) -> Exit:
     if isinstance(command, Migrate):
         return command.migrate(options, terminal)
+    if isinstance(command, Discover):
+        return await command.run(options, terminal)
     async with open_session(
         kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace
     ) as session:

@@ -145,12 +145,14 @@ class GitHub:
             async for raw in self._session.items(
                 f"orgs/{part(owner)}/repos", per_page=100, type="all"
             ):
-                yield _repository(raw)
+                if not topic or topic in (raw.get("topics") or ()):
+                    yield _repository(raw)
         except HostError as error:
             if error.status != 404:
                 raise
             async for raw in self._session.items(f"users/{part(owner)}/repos", per_page=100):
-                yield _repository(raw)
+                if not topic or topic in (raw.get("topics") or ()):
+                    yield _repository(raw)
 
     async def _existing(self, org: str, repo: str, branch: str, base: str) -> JSON | None:
         found = await self._session.get(

@@ -1,0 +1,287 @@
+"""``discover``: a Batch over the repositories of an organisation, a group, a topic, a search or a file."""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.patterns import ORG_PATTERN, REPO_PATTERN
+from kubetask_controller.cli.exits import CliError, Exit, UsageError
+from kubetask_controller.cli.requests import Hosts, host_of, parse_apis, provider_for
+from kubetask_controller.cli.terminal import Terminal, clean
+from kubetask_controller.hosts import HostError, RepositoryInfo
+
+JSON = dict[str, Any]
+
+DEFAULT_URL = "https://github.com"
+_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+
+
+class Discover:
+    """Write a Batch."""
+
+    name = "discover"
+    help = "write a Batch over the repositories of an organisation, group, topic, search or file"
+    description = """\
+Write a Batch, one task for each repository that is found, to standard output. Forks, archived and
+empty repositories are left out unless asked for. The order is by name, so a second run shows a
+small diff. With -f, everything of an existing Batch is kept but for the repositories: those that
+are still found keep their entry with all that stands beside them.
+
+It runs with your own token, as `kubectl kubetask prs` does, and needs no cluster.
+
+  kubectl kubetask discover acme --name bump > batch.yaml
+  kubectl kubetask discover acme --topic python --exclude '^legacy-' --task task.md --name bump
+  kubectl kubetask discover platform/tools --url https://gitlab.acme.example --name bump
+  kubectl kubetask discover acme --search 'filename:requirements.txt' -f batch.yaml --write
+  kubectl kubetask discover --from repositories.txt --name bump
+"""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Where to look, what to leave out, what to write."""
+        parser.add_argument(
+            "owners", nargs="*", metavar="ORG", help="organisation, user or group; may be several"
+        )
+        parser.add_argument(
+            "--search", default="", metavar="QUERY", help="only what the host's search finds"
+        )
+        parser.add_argument("--topic", default="", help="only repositories with this topic")
+        parser.add_argument(
+            "--from",
+            dest="source",
+            metavar="FILE",
+            help="read org/repo or URLs from a file, one a line; - for stdin",
+        )
+        parser.add_argument(
+            "--match", type=_pattern, metavar="REGEX", help="only names (org/repo) with this"
+        )
+        parser.add_argument(
+            "--exclude", type=_pattern, metavar="REGEX", help="no names (org/repo) with this"
+        )
+        parser.add_argument("--forks", action="store_true", help="forks too")
+        parser.add_argument("--archived", action="store_true", help="archived ones too")
+        parser.add_argument("--empty", action="store_true", help="empty ones too")
+        batch = parser.add_argument_group("the Batch")
+        batch.add_argument(
+            "-f", "--filename", metavar="FILE", help="an existing Batch to bring up to date"
+        )
+        batch.add_argument(
+            "--write", action="store_true", help="write the file of -f instead of standard output"
+        )
+        batch.add_argument("--name", help="of the Batch; default: that of -f")
+        batch.add_argument("--task", metavar="FILE", help="instructions, as task.md of every task")
+        batch.add_argument(
+            "--branch", default="", help="branch to start from; default: the default branch"
+        )
+        batch.add_argument(
+            "--as-host", default="", metavar="NAME", help="repository.host of every entry"
+        )
+        batch.add_argument(
+            "--workspace-config", metavar="NAME", help="the WorkspaceConfig to run in"
+        )
+        hosts = parser.add_argument_group("git host")
+        hosts.add_argument(
+            "--url", default=DEFAULT_URL, help=f"of the host; default: {DEFAULT_URL}"
+        )
+        hosts.add_argument(
+            "--provider", default="", help="kind of the host, where its name does not tell"
+        )
+        hosts.add_argument("--api", default="", metavar="URL", help="URL of its API")
+
+    async def run(self, options: argparse.Namespace, terminal: Terminal) -> Exit:
+        """Write it; 1 where nothing was found."""
+        if not options.owners and not options.source and not options.search and not options.topic:
+            raise UsageError("say where to look: an organisation, --search, --topic or --from FILE")
+        old = _read_batch(options.filename) if options.filename else {}
+        if options.write and not options.filename:
+            raise UsageError("--write needs -f FILE")
+        name = options.name or (old.get("metadata") or {}).get("name")
+        if not name or not _NAME.match(name):
+            raise UsageError(
+                "--name must be the name of a Batch: lower case letters, digits, '-' and '.'"
+            )
+        found = _listed(options.source, terminal) if options.source else []
+        if options.owners or options.search or options.topic:
+            found += await _asked(options, terminal)
+        chosen, left = chosen_of(found, options)
+        if not chosen:
+            raise CliError("no repository was found" + (f" ({left})" if left else ""))
+        if len(chosen) > c.MAX_TASKS:
+            raise CliError(
+                f"{len(chosen)} repositories were found, and a Batch has at most {c.MAX_TASKS} tasks"
+            )
+        text = written(batch_of(name, chosen, old, options))
+        if options.write:
+            _write(options.filename, text)
+        else:
+            terminal.stdout.write(text)
+        terminal.note(f"{len(chosen)} repositories" + (f"; left out: {left}" if left else ""))
+        return Exit.OK
+
+
+def chosen_of(
+    found: Iterable[RepositoryInfo], options: argparse.Namespace
+) -> tuple[list[RepositoryInfo], str]:
+    """Those that are wanted, in order, and how many were left out for what."""
+    left: dict[str, int] = {}
+    chosen: dict[tuple[str, str], RepositoryInfo] = {}
+    for each in found:
+        name = f"{each.org}/{each.repo}"
+        why = ""
+        if each.fork and not options.forks:
+            why = "forks"
+        elif each.archived and not options.archived:
+            why = "archived"
+        elif each.empty and not options.empty:
+            why = "empty"
+        elif (options.match and not options.match.search(name)) or (
+            options.exclude and options.exclude.search(name)
+        ):
+            why = "by name"
+        elif not re.fullmatch(ORG_PATTERN, each.org) or not re.fullmatch(REPO_PATTERN, each.repo):
+            why = "with names that a Batch cannot have"
+        if why:
+            left[why] = left.get(why, 0) + 1
+        else:
+            chosen.setdefault((each.org.lower(), each.repo.lower()), each)
+    text = ", ".join(f"{count} {why}" for why, count in left.items())
+    return [chosen[x] for x in sorted(chosen)], text
+
+
+def batch_of(
+    name: str, chosen: Sequence[RepositoryInfo], old: Mapping[str, Any], options: argparse.Namespace
+) -> JSON:
+    """The Batch: what stands in the old one, with the repositories that were found."""
+    spec = dict(old.get("spec") or {})
+    known: dict[tuple[str, str], list[JSON]] = {}
+    for contexts in spec.get("variableContexts") or ():
+        for context in contexts:
+            if repository := context.get("repository"):
+                key = (repository["org"].lower(), repository["repo"].lower())
+                known.setdefault(key, contexts)
+    common = list(spec.get("commonContext") or ())
+    if options.task:
+        text = _text(options.task)
+        file = {"type": "File", "file": {"name": "task.md", "source": {"inline": text}}}
+        common = [file, *(x for x in common if (x.get("file") or {}).get("name") != "task.md")]
+    entries = []
+    for each in chosen:
+        repository = {"org": each.org, "repo": each.repo}
+        if options.branch:
+            repository["branch"] = options.branch
+        if options.as_host:
+            repository["host"] = options.as_host
+        fresh = [{"type": "Repository", "repository": repository}]
+        entries.append(known.get((each.org.lower(), each.repo.lower()), fresh))
+    spec = {**spec, "commonContext": common, "variableContexts": entries}
+    if options.workspace_config:
+        spec["workspaceConfigRef"] = options.workspace_config
+    return {
+        "apiVersion": c.API_VERSION,
+        "kind": c.KIND_BATCH,
+        "metadata": {**(old.get("metadata") or {}), "name": name},
+        "spec": spec,
+    }
+
+
+def written(batch: JSON) -> str:
+    """The Batch as YAML, one line a repository, so that a diff shows those that came and went."""
+    spec = dict(batch["spec"])
+    entries = spec.pop("variableContexts")
+    head = yaml.dump(
+        {**batch, "spec": spec}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000
+    )
+    lines = []
+    for entry in entries:
+        text = yaml.dump(entry, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True,
+                         width=sys.maxsize)  # fmt: skip
+        lines.append(f"    - {text.strip()}\n")
+    return f"{head}  variableContexts:\n{''.join(lines)}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a text of several lines as a block."""
+
+
+def _str(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in value and not dumper.flow_level else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _str)
+
+
+async def _asked(options: argparse.Namespace, terminal: Terminal) -> list[RepositoryInfo]:
+    kind = provider_for(options.url, options.provider)
+    host = host_of(options.url)
+    apis = parse_apis([f"{host}={options.api}"]) if options.api else {}
+    found: list[RepositoryInfo] = []
+    try:
+        async with Hosts({host}, apis, terminal.note) as hosts:
+            api = await hosts.of(kind, options.url)
+            for owner in options.owners or [""]:
+                listed = api.repositories(owner, search=options.search, topic=options.topic)
+                found += [each async for each in listed]
+    except HostError as error:
+        raise CliError(str(error), Exit.SERVER) from error
+    return found
+
+
+def _listed(source: str, terminal: Terminal) -> list[RepositoryInfo]:
+    text = terminal.stdin.read() if source == "-" else _text(source)
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        name = line.partition("#")[0].strip()
+        if not name:
+            continue
+        path = (
+            urlsplit(name).path
+            if "://" in name
+            else name.rpartition(":")[2]
+            if "@" in name
+            else name
+        )
+        org, _, repo = path.strip("/").removesuffix(".git").replace("/_git/", "/").rpartition("/")
+        if not re.fullmatch(ORG_PATTERN, org) or not re.fullmatch(REPO_PATTERN, repo):
+            raise UsageError(
+                f"{source}, line {number}: {clean(name)} is neither org/repo nor the URL of a repository"
+            )
+        found.append(RepositoryInfo(org, repo))
+    return found
+
+
+def _read_batch(name: str) -> JSON:
+    try:
+        value = yaml.safe_load(_text(name))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{name}: {error}") from error
+    if not isinstance(value, dict) or value.get("kind") != c.KIND_BATCH:
+        raise UsageError(f"{name} is not one Batch in YAML")
+    return value
+
+
+def _text(name: str) -> str:
+    try:
+        return Path(name).read_text()
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror}") from error
+
+
+def _write(name: str, text: str) -> None:
+    try:
+        Path(name).write_text(text)
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror}") from error
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None

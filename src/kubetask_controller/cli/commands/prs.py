@@ -1,0 +1,455 @@
+"""``prs``: the pull requests of a run, and what is to become of them."""
+
+import argparse
+import asyncio
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from kubetask_controller.cli.burndown import burn_down
+from kubetask_controller.cli.exits import CliError, Exit, UsageError
+from kubetask_controller.cli.indexes import parse_indexes
+from kubetask_controller.cli.podresults import recovered
+from kubetask_controller.cli.requests import Found, Hosts, links_of, look, parse_apis, trusted_hosts
+from kubetask_controller.cli.runview import run_view, task_view
+from kubetask_controller.cli.session import TASKS, Session, Target
+from kubetask_controller.cli.targets import Targets
+from kubetask_controller.cli.terminal import Terminal, clean
+from kubetask_controller.cli.times import human
+from kubetask_controller.hosts import (
+    Checks,
+    HostError,
+    Limits,
+    Merge,
+    Request,
+    RequestState,
+    Review,
+)
+
+JSON = dict[str, Any]
+
+COLUMNS = (
+    "index",
+    "repository",
+    "number",
+    "state",
+    "checks",
+    "review",
+    "age",
+    "branch",
+    "title",
+    "note",
+    "url",
+)
+_STYLES = {"Open": "yellow", "Draft": "dim", "Merged": "magenta", "Closed": "red"}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something to do with pull requests.
+
+    Attributes:
+        verb: for a sentence.
+        how: of a merge.
+        text: of a comment.
+        force: also where the pull request does not look ready.
+    """
+
+    verb: str
+    how: Merge = Merge.MERGE
+    text: str = ""
+    force: bool = False
+
+    def refuses(self, found: Found) -> str:
+        """Why it is not done; empty where it is."""
+        request = found.request
+        if found.problem or request is None:
+            return found.problem or "it could not be looked at"
+        if not request.state.is_open:
+            return f"it is {request.state.value.lower()}"
+        if self.verb != "merge" or self.force:
+            return ""
+        if request.state is RequestState.DRAFT:
+            return "it is a draft"
+        if request.conflict:
+            return "it has conflicts"
+        if request.checks in (Checks.FAILED, Checks.PENDING):
+            return f"its checks are {request.checks.value.lower()}"
+        if request.review is Review.CHANGES:
+            return "a reviewer wants changes"
+        return ""
+
+
+class Prs:
+    """Pull requests of a run."""
+
+    name = "prs"
+    help = "show the pull requests of a run, and merge, close, comment or update them"
+    description = """\
+Show the pull requests of a run: state, checks, reviews and age of each, as the git host tells them.
+With an action, do it for all of them or for a selection. Merging leaves out what is not ready:
+drafts, conflicts, checks that fail or run, reviewers who want changes; --force tries those too.
+
+It runs with your own token: of GH_TOKEN, GITHUB_TOKEN, GH_ENTERPRISE_TOKEN, GITLAB_TOKEN,
+GITEA_TOKEN, FORGEJO_TOKEN, BITBUCKET_TOKEN (and BITBUCKET_USERNAME), AZURE_DEVOPS_EXT_PAT, else of
+git's credential helpers. Links come from agents, so a token goes only to the public hosts, to those
+of the run's WorkspaceConfig, and to those of --host.
+
+  kubectl kubetask prs nightly-7xk2p
+  kubectl kubetask prs nightly-7xk2p --checks failed -o csv > red.csv
+  kubectl kubetask prs nightly-7xk2p --review approved --merge --method squash --dry-run
+  kubectl kubetask prs nightly-7xk2p --select 3,7-9 --close --comment "Superseded" --yes
+  kubectl kubetask prs nightly-7xk2p --burn-down burndown.svg
+"""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """The run, the selection, the form, the action."""
+        parser.add_argument("run", metavar="RUN", help="a BatchRun, or task/NAME")
+        parser.add_argument(
+            "-o",
+            "--output",
+            choices=("table", "json", "csv"),
+            default="table",
+            help="default: table",
+        )
+        parser.add_argument(
+            "--burn-down", metavar="FILE", help="write a picture (SVG) of how many were open when"
+        )
+        selection = parser.add_argument_group("selection")
+        selection.add_argument("--select", metavar="INDEXES", help="of tasks, such as 3,7-9")
+        selection.add_argument(
+            "--state", type=_words(RequestState), metavar="STATE", help=_help(RequestState)
+        )
+        selection.add_argument(
+            "--checks", type=_words(Checks), metavar="CHECKS", help=_help(Checks)
+        )
+        selection.add_argument(
+            "--review", type=_words(Review), metavar="REVIEW", help=_help(Review)
+        )
+        actions = parser.add_argument_group("actions")
+        actions.add_argument("--merge", action="store_true", help="merge those that are ready")
+        actions.add_argument("--close", action="store_true", help="close those that are open")
+        actions.add_argument("--comment", metavar="TEXT", help="comment on those that are open")
+        actions.add_argument(
+            "--update-branch",
+            action="store_true",
+            help="bring the base into the branch of those that are open",
+        )
+        actions.add_argument(
+            "--method",
+            choices=[x.value.lower() for x in Merge],
+            default=Merge.MERGE.value.lower(),
+            help="how to merge; default: merge",
+        )
+        actions.add_argument("--force", action="store_true", help="merge what is not ready too")
+        actions.add_argument("--dry-run", action="store_true", help="say what would be done")
+        actions.add_argument("-y", "--yes", action="store_true", help="do not ask")
+        hosts = parser.add_argument_group("git hosts")
+        hosts.add_argument(
+            "--host", action="append", default=[], metavar="HOST", help="trust this host too"
+        )
+        hosts.add_argument(
+            "--api", action="append", default=[], metavar="HOST=URL", help="URL of a host's API"
+        )
+
+    async def execute(
+        self, session: Session, options: argparse.Namespace, terminal: Terminal
+    ) -> Exit:
+        """Show them, or do something with them; 1 where one of them could not be."""
+        actions = _actions(options)
+        if actions and options.output != "table":
+            raise UsageError(
+                "an action and -o json or csv do not go together: look first, then act"
+            )
+        apis = parse_apis(options.api)
+        target = Target.parse(options.run)
+        run = await session.get(target)
+        found = await _found(session, target, run, options)
+        trusted = await trusted_hosts(session, run, [*options.host, *apis])
+        waiting = terminal.note if terminal.moving(error=True) else None
+        async with Hosts(trusted, apis, waiting, Limits()) as hosts:
+            with _bar(terminal, "asking", len(found)) as step:
+                seen = await look(found, hosts, done=step)
+            seen = [x for x in seen if _selected(x, options)]
+            if options.burn_down:
+                requests = [x.request for x in seen if x.request]
+                picture = burn_down(requests, title=f"Pull requests of {target.name}")
+                _write(options.burn_down, picture)
+            if actions:
+                return await _act(actions, seen, hosts, options, terminal)
+        _show(seen, options.output, terminal)
+        return Exit.OK
+
+
+async def _found(
+    session: Session, target: Target, run: JSON, options: argparse.Namespace
+) -> list[Found]:
+    if target.resource is TASKS:
+        rows: Sequence[Any] = task_view(run).rows
+    else:
+        view = run_view(run, await Targets(session).of(run))
+        rows, _ = await recovered(session, target, view)
+    try:
+        wanted = parse_indexes(options.select) if options.select else None
+    except ValueError as error:
+        raise UsageError(f"--select: {error}") from None
+    return [x for x in links_of(rows) if wanted is None or x.index in wanted]
+
+
+def _actions(options: argparse.Namespace) -> list[Action]:
+    if options.merge and options.close:
+        raise UsageError("--merge and --close do not go together")
+    actions = []
+    if options.comment:
+        actions.append(Action("comment on", text=options.comment))
+    if options.update_branch:
+        actions.append(Action("update"))
+    if options.merge:
+        actions.append(Action("merge", how=Merge(options.method.capitalize()), force=options.force))
+    if options.close:
+        actions.append(Action("close"))
+    return actions
+
+
+async def _act(
+    actions: Sequence[Action],
+    seen: Sequence[Found],
+    hosts: Hosts,
+    options: argparse.Namespace,
+    terminal: Terminal,
+) -> Exit:
+    wanted: list[Found] = []
+    for each in seen:
+        why = next((x for a in actions if (x := a.refuses(each))), "")
+        if why:
+            terminal.print(f"left alone: {_name(each)}: {clean(why)}")
+        else:
+            wanted.append(each)
+    what = " and ".join(x.verb for x in actions)
+    for each in wanted:
+        assert each.request is not None
+        title = clean(each.request.title)
+        terminal.print(f"would {what}" if options.dry_run else f"{what}")
+        terminal.print(
+            f"  {_name(each)}  {clean(each.request.branch)}  {title}  {clean(each.link.url)}"
+        )
+    if options.dry_run or not wanted:
+        terminal.note(
+            f"{len(wanted)} of {len(seen)} pull requests would be changed"
+            if wanted
+            else "nothing to do"
+        )
+        return Exit.OK
+    if not options.yes and not _confirmed(f"{what} {len(wanted)} pull requests?", terminal):
+        return Exit.FAILED
+    failures: list[tuple[Found, str]] = []
+    with _bar(terminal, what, len(wanted)) as step:
+
+        async def one(each: Found) -> None:
+            try:
+                for action in actions:
+                    await _do(action, each, hosts)
+            except HostError as error:
+                failures.append((each, str(error)))
+            step()
+
+        # One after another in a repository and a few at once over all: hosts limit writes, and merges meet.
+        by_repository: dict[tuple[str, str, str], list[Found]] = {}
+        for each in wanted:
+            key = (each.link.host, each.link.org, each.link.repo)
+            by_repository.setdefault(key, []).append(each)
+
+        async def several(group: Sequence[Found]) -> None:
+            for each in group:
+                await one(each)
+
+        await asyncio.gather(*(several(x) for x in by_repository.values()))
+    for each, text in failures:
+        terminal.note(Text("error: ", style="red").append(f"{_name(each)}: {clean(text)}"))
+    terminal.print(f"{len(wanted) - len(failures)} done, {len(failures)} failed")
+    return Exit.FAILED if failures else Exit.OK
+
+
+async def _do(action: Action, each: Found, hosts: Hosts) -> None:
+    link, request = each.link, each.request
+    assert request is not None
+    host = await hosts.of(link.provider, link.url)
+    if action.verb == "merge":
+        await host.merge(link.org, link.repo, request, action.how)
+    elif action.verb == "close":
+        await host.close(link.org, link.repo, request)
+    elif action.verb == "update":
+        await host.update_branch(link.org, link.repo, request)
+    else:
+        await host.comment(link.org, link.repo, request, action.text)
+
+
+def _confirmed(question: str, terminal: Terminal) -> bool:
+    if not terminal.stdin.isatty():
+        raise CliError("nobody can be asked here: pass --yes to do it", Exit.USAGE)
+    terminal.note(f"{question} [y/N] ")
+    return terminal.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _selected(found: Found, options: argparse.Namespace) -> bool:
+    request = found.request
+    if request is None:
+        return not (options.state or options.checks or options.review)
+    pairs = (
+        (options.state, request.state),
+        (options.checks, request.checks),
+        (options.review, request.review),
+    )
+    return all(not wanted or value in wanted for wanted, value in pairs)
+
+
+def _show(seen: Sequence[Found], output: str, terminal: Terminal) -> None:
+    cells = [_cells(x) for x in seen]
+    if output == "json":
+        terminal.stdout.write(to_json([_json(x) for x in seen], indent=2).decode() + "\n")
+        return
+    if output == "csv":
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in cells:
+            writer.writerow([_harmless(row[x]) for x in COLUMNS])
+        terminal.stdout.write(text.getvalue())
+        return
+    columns = ("index", "repository", "number", "state", "checks", "review", "age", "title", "note")
+    shown = [x for x in columns if x in ("index", "state") or any(row[x] for row in cells)]
+    titles = {"number": "PR"}
+    terminal.table(
+        [titles.get(x, x.upper()) for x in shown], ([row[x] for x in shown] for row in cells)
+    )
+    if line := summary(seen):
+        terminal.note(line)
+
+
+def summary(seen: Sequence[Found]) -> str:
+    """All of them in one line."""
+    requests = [x.request for x in seen if x.request]
+    states = Counter(x.state for x in requests)
+    live = [x for x in requests if x.state.is_open]
+    parts = [f"{states[x]} {x.value.lower()}" for x in RequestState if states[x]]
+    red = sum(1 for x in live if x.checks is Checks.FAILED)
+    ready = sum(1 for x in live if x.review is Review.APPROVED)
+    more = [f"{red} with failed checks"] if red else []
+    more += [f"{ready} approved"] if ready else []
+    unknown = len(seen) - len(requests)
+    more += [f"{unknown} unknown"] if unknown else []
+    return ", ".join([*parts, *more])
+
+
+def _cells(found: Found) -> dict[str, str]:
+    link, request = found.link, found.request
+    cells = dict.fromkeys(COLUMNS, "") | {
+        "index": str(found.index),
+        "repository": f"{link.org}/{link.repo}",
+        "number": f"#{link.number}",
+        "url": link.url,
+        "note": found.problem,
+    }
+    if request is None:
+        return cells | {"state": "Unknown"}
+    notes = [x for x, y in (("conflicts", request.conflict), ("behind", request.behind)) if y]
+    return cells | {
+        "state": request.state.value,
+        "checks": "" if request.checks is Checks.NONE else request.checks.value,
+        "review": "" if request.review is Review.NONE else request.review.value,
+        "age": human(age(request)),
+        "branch": request.branch,
+        "title": request.title,
+        "note": ", ".join([*notes, *([found.problem] if found.problem else [])]),
+    }
+
+
+def _json(found: Found) -> JSON:
+    link, request = found.link, found.request
+    known: JSON = {
+        "index": found.index,
+        "url": link.url,
+        "repository": f"{link.org}/{link.repo}",
+        "number": link.number,
+        "problem": found.problem or None,
+    }
+    if request is None:
+        return known | {"state": None}
+    return known | {
+        "state": request.state.value,
+        "title": request.title,
+        "branch": request.branch,
+        "base": request.base,
+        "head": request.head,
+        "author": request.author,
+        "checks": request.checks.value,
+        "review": request.review.value,
+        "conflict": request.conflict,
+        "behind": request.behind,
+        "createdAt": request.created.isoformat() if request.created else None,
+        "closedAt": request.closed.isoformat() if request.closed else None,
+    }
+
+
+def age(request: Request, now: datetime | None = None) -> float | None:
+    """Seconds from its beginning to its end, or to now."""
+    if request.created is None:
+        return None
+    end = request.closed or now or datetime.now(UTC)
+    return max((end - request.created).total_seconds(), 0.0)
+
+
+def _write(name: str, text: str) -> None:
+    try:
+        Path(name).write_text(text)
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror}") from error
+
+
+def _name(found: Found) -> str:
+    return f"{clean(found.link.org)}/{clean(found.link.repo)}#{found.link.number}"
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+@contextmanager
+def _bar(terminal: Terminal, what: str, total: int) -> Iterator[Any]:
+    """A bar on standard error of a terminal; nothing in a pipe."""
+    if not terminal.moving(error=True) or not total:
+        yield lambda: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=terminal.console(error=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
+
+
+def _words(kind: Any) -> Any:
+    known = {x.value.lower(): x for x in kind}
+
+    def parse(text: str) -> set[Any]:
+        found = set()
+        for word in filter(None, text.lower().split(",")):
+            if word not in known:
+                raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(known)}")
+            found.add(known[word])
+        return found
+
+    return parse
+
+
+def _help(kind: Any) -> str:
+    return f"one or more of {', '.join(x.value.lower() for x in kind)}"

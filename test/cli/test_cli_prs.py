@@ -1,0 +1,344 @@
+"""prs and discover: pull requests of a run at git hosts, and Batches over what a host has."""
+
+import json
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cliobjects import Cli, run, succeeded
+from hack.forge import ForgeServer
+from hack.gitserver import Refusal, make_repository
+
+from kubetask_controller.cli.burndown import burn_down, counts_at
+from kubetask_controller.cli.requests import parse_link
+from kubetask_controller.hosts import Request, RequestState
+
+TOKEN = "t0ken-of-the-user"
+SERVICES = ("service-0", "service-1", "service-2", "service-3")
+
+
+@pytest.fixture
+async def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ForgeServer]:
+    """A host with a pull request in each of four repositories, spoken to as Gitea."""
+    folder = tmp_path / "git"
+    await make_repository(folder / "myorg/service-0.git", {"README.md": "x\n"})
+    path = folder / "myorg/service-0.git"
+    (path / "refs/heads/kubetask").mkdir()
+    (path / "refs/heads/kubetask/work").write_text(_tip(path))
+    for name in SERVICES[1:]:
+        shutil.copytree(path, folder / f"myorg/{name}.git")
+    for name in ("GH_TOKEN", "GITHUB_TOKEN", "FORGEJO_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GITEA_TOKEN", TOKEN)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    async with ForgeServer(folder, token=TOKEN) as server:
+        for name in SERVICES:
+            await server.forge.create("myorg", name, "kubetask/work", "main", title=f"Bump {name}")
+        yield server
+
+
+def _tip(path: Path) -> str:
+    main = path / "refs/heads/main"
+    if main.exists():
+        return main.read_text()
+    line = next(
+        x for x in (path / "packed-refs").read_text().splitlines() if x.endswith("refs/heads/main")
+    )
+    return line.split()[0] + "\n"
+
+
+async def nightly(api: Any, forge: ForgeServer, *more: Any, trusted: bool = True) -> None:
+    """A run with a pull request for each repository."""
+    tasks = [
+        succeeded(x, pullRequest=f"{forge.url}/myorg/service-{x}/pulls/1")
+        for x in range(len(SERVICES))
+    ]
+    await api.put("batchruns", run("nightly", *tasks, *more))
+    if trusted:
+        spec = {"git": {"urlTemplate": f"{forge.url}/{{org}}/{{repo}}.git"}}
+        await api.put("workspaceconfigs", {"metadata": {"name": "default"}, "spec": spec})
+
+
+async def test_the_table_has_state_checks_reviews_and_age(api, cli: Cli, forge: ForgeServer):
+    await nightly(api, forge)
+    pulls = forge.forge.pulls
+    pulls[0].checks, pulls[0].reviews = "passed", {"ada": "approved"}
+    pulls[1].checks = "failed"
+    pulls[2].draft = True
+    pulls[3].state, pulls[3].closed = "merged", datetime.now(UTC)
+    pulls[0].created -= timedelta(days=3, hours=4)
+    end = await cli("prs", "nightly")
+    assert end.code == 0, end.err
+    lines = [x.split() for x in end.out.splitlines()]
+    assert lines[0] == ["INDEX", "REPOSITORY", "PR", "STATE", "CHECKS", "REVIEW", "AGE", "TITLE"]
+    assert lines[1][:7] == ["0", "myorg/service-0", "#1", "Open", "Passed", "Approved", "3d4h"]
+    assert lines[2][3:5] == ["Open", "Failed"]
+    assert lines[3][3] == "Draft"
+    assert lines[4][3] == "Merged"
+    assert end.err == "2 open, 1 draft, 1 merged, 1 with failed checks, 1 approved\n"
+
+
+async def test_json_and_csv_have_all_of_it(api, cli: Cli, forge: ForgeServer):
+    await nightly(api, forge)
+    forge.forge.pulls[0].title = '=HYPERLINK("http://evil")'
+    found = json.loads((await cli("prs", "nightly", "-o", "json")).out)
+    assert [x["repository"] for x in found] == [f"myorg/{x}" for x in SERVICES]
+    assert found[1]["state"] == "Open"
+    assert found[1]["branch"] == "kubetask/work"
+    end = await cli("prs", "nightly", "-o", "csv")
+    assert "'=HYPERLINK" in end.out
+    assert len(end.out.splitlines()) == 5
+
+
+async def test_a_selection_by_state_checks_review_and_index(api, cli: Cli, forge: ForgeServer):
+    await nightly(api, forge)
+    forge.forge.pulls[1].checks = "failed"
+    forge.forge.pulls[2].draft = True
+
+    async def chosen(*options: str) -> list[int]:
+        return [
+            x["index"]
+            for x in json.loads((await cli("prs", "nightly", "-o", "json", *options)).out)
+        ]
+
+    assert await chosen("--checks", "failed") == [1]
+    assert await chosen("--state", "draft") == [2]
+    assert await chosen("--state", "open,draft", "--select", "0,2-3") == [0, 2, 3]
+    end = await cli("prs", "nightly", "--checks", "red")
+    assert end.code == 2
+
+
+async def test_merge_merges_what_is_ready_and_says_what_is_not(api, cli: Cli, forge: ForgeServer):
+    await nightly(api, forge)
+    pulls = forge.forge.pulls
+    pulls[1].checks = "failed"
+    pulls[2].reviews = {"ada": "changes"}
+    pulls[3].draft = True
+    dry = await cli("prs", "nightly", "--merge", "--dry-run")
+    assert dry.code == 0
+    assert all(x.open for x in pulls)
+    assert "would merge" in dry.out
+    asked = await cli("prs", "nightly", "--merge")
+    assert asked.code == 2
+    assert "pass --yes" in asked.err
+    end = await cli("prs", "nightly", "--merge", "--method", "squash", "--yes")
+    assert end.code == 0, end.err
+    assert [x.state for x in pulls] == ["merged", "open", "open", "open"]
+    assert pulls[0].merged_how == "squash"
+    for text in (
+        "left alone: myorg/service-1#1: its checks are failed",
+        "left alone: myorg/service-2#1: a reviewer wants changes",
+        "left alone: myorg/service-3#1: it is a draft",
+        "1 done, 0 failed",
+    ):
+        assert text in end.out
+
+
+async def test_close_and_comment_go_over_all_that_are_open(api, cli: Cli, forge: ForgeServer):
+    await nightly(api, forge)
+    forge.forge.pulls[0].state = "merged"
+    end = await cli("prs", "nightly", "--close", "--comment", "Superseded.", "--yes")
+    assert end.code == 0, end.err
+    assert [x.state for x in forge.forge.pulls] == ["merged", "closed", "closed", "closed"]
+    assert [x.comments for x in forge.forge.pulls[1:]] == [["Superseded."]] * 3
+    assert "left alone: myorg/service-0#1: it is merged" in end.out
+
+
+async def test_one_that_cannot_be_changed_does_not_stop_the_others(
+    api, cli: Cli, forge: ForgeServer
+):
+    await nightly(api, forge)
+    forge.forge.moved.add(("service-1", 1))
+    end = await cli("prs", "nightly", "--merge", "--yes")
+    assert end.code == 1
+    assert [x.state for x in forge.forge.pulls] == ["merged", "open", "merged", "merged"]
+    assert "error: myorg/service-1#1: " in end.err
+    assert "Head branch was modified" in end.err
+
+
+async def test_a_rate_limit_is_waited_for(api, cli: Cli, forge: ForgeServer):
+    await nightly(api, forge)
+    forge.forge.failures = [Refusal(429, '{"message": "slow"}', {"Retry-After": "0"})] * 2
+    end = await cli("prs", "nightly")
+    assert "Unknown" not in end.out
+
+
+async def test_no_token_goes_to_a_host_that_only_an_agent_names(api, cli: Cli, forge: ForgeServer):
+    await nightly(api, forge, trusted=False)
+    end = await cli("prs", "nightly")
+    assert forge.forge.requests == []
+    host = forge.url.partition("//")[2]
+    assert f"pass --host {host} to trust it" in end.out
+    assert "Open" in (await cli("prs", "nightly", "--host", host)).out
+
+
+async def test_a_pull_request_of_another_repository_is_shown_and_never_merged(
+    api, cli: Cli, forge: ForgeServer
+):
+    stranger = succeeded(9, pullRequest=f"{forge.url}/myorg/service-0/pulls/1")
+    spec = {"git": {"urlTemplate": f"{forge.url}/{{org}}/{{repo}}.git"}}
+    await api.put("workspaceconfigs", {"metadata": {"name": "default"}, "spec": spec})
+    await api.put("batchruns", run("nightly", stranger))
+    end = await cli("prs", "nightly", "--merge", "--yes")
+    assert "left alone: myorg/service-0#1: myorg/service-0 is no repository of task 9" in end.out
+    assert forge.forge.pulls[0].open
+
+
+async def test_a_picture_shows_how_they_became_fewer(
+    api, cli: Cli, forge: ForgeServer, tmp_path: Path
+):
+    await nightly(api, forge)
+    forge.forge.pulls[0].state, forge.forge.pulls[0].closed = "merged", datetime.now(UTC)
+    file = tmp_path / "burndown.svg"
+    end = await cli("prs", "nightly", "--burn-down", str(file))
+    assert end.code == 0
+    root = ET.fromstring(file.read_text())
+    texts = [x.text for x in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "Pull requests of nightly" in texts
+    assert {"3 open", "1 merged"} <= set(texts)
+
+
+def test_what_is_counted_when() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def request(state: RequestState, hours: int | None) -> Request:
+        closed = None if hours is None else start + timedelta(hours=hours)
+        return Request(1, "u", state, created=start, closed=closed)
+
+    all_of_them = [
+        request(RequestState.OPEN, None),
+        request(RequestState.MERGED, 2),
+        request(RequestState.CLOSED, 4),
+    ]
+    at = [counts_at(all_of_them, start + timedelta(hours=x)) for x in (-1, 1, 3, 5)]
+    assert [(x["open"], x["merged"], x["closed"]) for x in at] == [
+        (0, 0, 0), (3, 0, 0), (2, 1, 0), (1, 1, 1)
+    ]  # fmt: skip
+    picture = burn_down(all_of_them, title="<script>", now=start + timedelta(hours=5))
+    assert "<script>" not in picture
+    ET.fromstring(picture)
+    ET.fromstring(burn_down([], title="none"))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://github.com/a/b/pull/7", ("GitHub", "a", "b", 7)),
+        ("https://gitlab.com/g/s/p/-/merge_requests/3", ("GitLab", "g/s", "p", 3)),
+        ("https://codeberg.org/a/b/pulls/2", ("Gitea", "a", "b", 2)),
+        ("https://bitbucket.org/a/b/pull-requests/1", ("Bitbucket", "a", "b", 1)),
+        ("https://git.x/projects/A/repos/b/pull-requests/1", ("BitbucketDataCenter", "A", "b", 1)),
+        ("https://dev.azure.com/o/My%20P/_git/r/pullrequest/5", ("AzureDevOps", "o/My P", "r", 5)),
+    ],
+)
+def test_links_of_all_hosts_are_understood(url: str, expected: tuple[str, str, str, int]) -> None:
+    link = parse_link(url)
+    assert link is not None
+    assert (link.provider, link.org, link.repo, link.number) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "https://github.com/a/b",
+        "ftp://x/a/b/pull/1",
+        "",
+        "https:///a/b/pull/1",
+    ],
+)
+def test_other_links_are_none(url: str) -> None:
+    assert parse_link(url) is None
+
+
+class TestDiscover:
+    @pytest.fixture
+    async def org(self, forge: ForgeServer) -> ForgeServer:
+        await make_repository(forge.forge.directory / "myorg/Zebra.git", {"x": "x"})
+        forge.forge.forks = {"service-1"}
+        forge.forge.archived = {"service-2"}
+        forge.forge.topics = {"service-0": ["python"], "service-1": ["python"]}
+        return forge
+
+    def names(self, text: str) -> list[str]:
+        batch = yaml.safe_load(text)
+        return [x[0]["repository"]["repo"] for x in batch["spec"]["variableContexts"]]
+
+    async def test_an_organisation_becomes_a_batch(self, cli: Cli, org: ForgeServer):
+        where = ("--url", org.url, "--provider", "Gitea", "--name", "bump")
+        end = await cli("discover", "myorg", *where)
+        assert end.code == 0, end.err
+        assert self.names(end.out) == ["service-0", "service-3", "Zebra"]
+        assert end.err == "3 repositories; left out: 1 forks, 1 archived\n" or end.err == (
+            "3 repositories; left out: 1 archived, 1 forks\n"
+        )
+        assert (await cli("discover", "myorg", *where)).out == end.out
+        more = await cli("discover", "myorg", *where, "--forks", "--archived", "--exclude", "Zebra")
+        assert self.names(more.out) == ["service-0", "service-1", "service-2", "service-3"]
+        topic = await cli("discover", "myorg", *where, "--topic", "python", "--forks")
+        assert self.names(topic.out) == ["service-0", "service-1"]
+        found = await cli("discover", "myorg", *where, "--search", "Zeb")
+        assert self.names(found.out) == ["Zebra"]
+        from kubetask_controller.api.batch import Batch
+
+        Batch.model_validate(yaml.safe_load(end.out))
+
+    async def test_a_batch_that_exists_is_brought_up_to_date(
+        self, cli: Cli, org: ForgeServer, tmp_path: Path
+    ):
+        file = tmp_path / "batch.yaml"
+        task = tmp_path / "task.md"
+        task.write_text("Bump requests.\nThen test.\n")
+        where = ("--url", org.url, "--provider", "Gitea")
+        first = await cli("discover", "myorg", *where, "--name", "bump", "--task", str(task))
+        batch = yaml.safe_load(first.out)
+        extra = {"type": "File", "file": {"name": "n.txt", "source": {"inline": "x"}}}
+        batch["spec"]["variableContexts"][0].append(extra)
+        batch["spec"]["workspaceConfigRef"] = "claude"
+        file.write_text(yaml.safe_dump(batch))
+        await make_repository(org.forge.directory / "myorg/new.git", {"x": "x"})
+        end = await cli("discover", "myorg", *where, "-f", str(file), "--write")
+        assert end.code == 0, end.err
+        after = yaml.safe_load(file.read_text())
+        assert self.names(file.read_text()) == ["new", "service-0", "service-3", "Zebra"]
+        assert after["spec"]["variableContexts"][1][1] == extra
+        assert after["spec"]["workspaceConfigRef"] == "claude"
+        assert after["spec"]["commonContext"][0]["file"]["source"]["inline"] == task.read_text()
+
+    async def test_a_file_needs_no_host(self, cli: Cli, tmp_path: Path):
+        text = "b/two\n# a comment\nhttps://github.com/a/one.git\ngit@github.com:c/three.git  # x\nB/two\n"
+        (tmp_path / "list").write_text(text)
+        end = await cli(
+            "discover", "--from", str(tmp_path / "list"), "--name", "bump", "--branch", "main"
+        )
+        assert end.out.splitlines()[-3:] == [
+            "    - [{type: Repository, repository: {org: a, repo: one, branch: main}}]",
+            "    - [{type: Repository, repository: {org: b, repo: two, branch: main}}]",
+            "    - [{type: Repository, repository: {org: c, repo: three, branch: main}}]",
+        ]
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "text"),
+        [
+            (["--name", "x"], 2, "say where to look"),
+            (["--from", "FILE"], 2, "--name must be the name"),
+            (["acme", "--name", "x", "--url", "https://git.acme.example"], 2, "--provider"),
+            (["--from", "FILE", "--name", "x", "--match", "nope"], 1, "no repository was found"),
+            (["--from", "/nonexistent", "--name", "x"], 2, "No such file"),
+        ],
+    )
+    async def test_what_cannot_be_is_told(
+        self, cli: Cli, tmp_path: Path, arguments: list[str], code: int, text: str
+    ):
+        (tmp_path / "list").write_text("a/b\n")
+        end = await cli(
+            "discover", *(str(tmp_path / "list") if x == "FILE" else x for x in arguments)
+        )
+        assert end.code == code
+        assert text in end.err
