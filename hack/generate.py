@@ -14,12 +14,14 @@ from pathlib import Path
 from hack.dashboard import render_dashboard
 from hack.metricsref import render_metrics
 from hack.reference import render_reference
+from hack.typed import render_typed
 from kubetask_controller.api import crd
 
 ROOT = Path(__file__).resolve().parent.parent
 CRD_DIR = Path("config/crd")
 REFERENCE = Path("docs/reference/api.md")
 METRICS = Path("docs/reference/metrics.md")
+TYPED = Path("src/kubetask_controller/api/typed.py")
 DASHBOARD = Path("config/grafana/kubetask.json")
 INSTALL = Path("config/install.yaml")
 INSTALL_HEADER = """\
@@ -35,6 +37,7 @@ def generated() -> dict[Path, str]:
     files[REFERENCE] = render_reference(crd.crds())
     files[METRICS] = render_metrics()
     files[DASHBOARD] = render_dashboard()
+    files[TYPED] = render_typed()
     return files
 
 

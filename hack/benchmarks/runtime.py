@@ -26,8 +26,8 @@ from kubetask_controller.app.main import GC_THRESHOLD
 from kubetask_controller.client.config import RestConfig
 from kubetask_controller.client.resources import JOBS
 from kubetask_controller.client.rest import Client
-from kubetask_controller.reconcilers.projections import by_owner_uid, project_job
-from kubetask_controller.reconcilers.shapes import JobShape
+from kubetask_controller.reconcilers.listers import by_owner_uid
+from kubetask_controller.reconcilers.projections import PartialJob, project_job
 from kubetask_controller.runtime.cache import Cache
 from kubetask_controller.runtime.controller import Controller, ControllerOptions
 from kubetask_controller.runtime.handler import enqueue_self
@@ -131,7 +131,7 @@ async def _measure(options: argparse.Namespace, port: int) -> None:
     async with Client(config, user_agent="benchmark") as client:
         cache = Cache(client)
         jobs = cache.informer(
-            JOBS, project=project_job, shape=JobShape, indexers={"owner": by_owner_uid}
+            JOBS, project=project_job, shape=PartialJob, indexers={"owner": by_owner_uid}
         )
         reconciler = Nothing()
         controller = Controller(

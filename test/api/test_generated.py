@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    for folder in ("config", "docs/reference"):
+    for folder in ("config", "docs/reference", "src/kubetask_controller/api"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     return tmp_path
 

@@ -10,7 +10,7 @@ from kubectl import Kubectl
 from rights import ACCOUNT, ACCOUNTS, CLUSTER_ROLE_BINDINGS, Bench, cases
 
 from kubetask_controller.client import Client, load_config
-from kubetask_controller.reconcilers import patience
+from kubetask_controller.reconcilers.taskrun import pending_reasons
 from kubetask_controller.runtime import reflector
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
@@ -28,7 +28,7 @@ def alone(_controller: ControllerProcess) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asks for Events early; and lists in pages, as with a server that cannot stream lists."""
-    monkeypatch.setattr(patience, "PATIENCE", 0.5)
+    monkeypatch.setattr(pending_reasons, "PATIENCE", 0.5)
 
     async def cannot(self: object, *_: object) -> None:
         return None

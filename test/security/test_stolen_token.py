@@ -14,9 +14,9 @@ from holders import JOBS, KUBETASK, NS, RBAC, Holder, config_map, existing, job,
 from kubectl import Kubectl
 from objects import task, text
 
-from kubetask_controller.reconcilers.files import Owner, pack
-from kubetask_controller.reconcilers.jobtemplate import Template
-from kubetask_controller.reconcilers.podtemplate import Images
+from kubetask_controller.reconcilers.taskrun.files import Owner, pack
+from kubetask_controller.reconcilers.taskrun.job_template import Template
+from kubetask_controller.reconcilers.taskrun.pod_template import Images
 
 JSON = dict[str, Any]
 CONFIG = Path(__file__).parents[2] / "config"

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kubetask_controller.reconcilers import names
-from kubetask_controller.reconcilers.files import Owner, pack
-from kubetask_controller.reconcilers.jobtemplate import Template
-from kubetask_controller.reconcilers.podtemplate import Images
+from kubetask_controller.reconcilers.taskrun import names
+from kubetask_controller.reconcilers.taskrun.files import Owner, pack
+from kubetask_controller.reconcilers.taskrun.job_template import Template
+from kubetask_controller.reconcilers.taskrun.pod_template import Images
 from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.prepare import prepare
 

@@ -12,7 +12,7 @@ import pytest
 from origin import commit, make
 from taskpod import BRANCH, UID, Make, TaskPod, git, repository, secret_file, text
 
-from kubetask_controller.reconcilers.contexts import merged
+from kubetask_controller.reconcilers.taskrun.contexts import merged
 
 
 def test_files_lie_in_the_task_folder_by_name(task: Make) -> None:

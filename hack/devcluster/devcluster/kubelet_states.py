@@ -177,6 +177,13 @@ def cut_short(pod: Object, old: Object, why: str) -> Object:
     look = _Look(phase="Failed", ready_reason="PodFailed", inits=_terminated(0, "", "Completed"))
     look.containers = _terminated(SIGTERM_EXIT, "", "Error")
     status = look.status(pod, old)
+    # A container that has not started stays as it was, as a kubelet leaves it: it has no end.
+    for field in ("containerStatuses", "initContainerStatuses"):
+        before = {each["name"]: each for each in old.get(field) or ()}
+        for each in status.get(field) or ():
+            known = before.get(each["name"])
+            if known is not None and "waiting" in known["state"]:
+                each["state"] = known["state"]
     if why == "DeadlineExceeded":
         status.update(reason=why, message=DEADLINE_MESSAGE)
     return status

@@ -21,9 +21,10 @@ from kubetask_controller.api.rules import (
     immutable,
     validations,
 )
-from kubetask_controller.api.status import StatusBase, TaskStatus
+from kubetask_controller.api.status import StatusBase, TaskStatus, Usage
 from kubetask_controller.api.work import WorkSpec, execution_fields
 
+COST_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
 SELECT_FAILED = "Failed"
 SELECT_PATTERN = r"^(Failed|[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*)$"
 _NEW_RUN = "make a new BatchRun instead"
@@ -46,6 +47,17 @@ _IMMUTABLE = (
 )
 
 
+Cost = Annotated[
+    int | str,
+    Field(
+        json_schema_extra={
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "maxLength": 16,
+            "pattern": COST_PATTERN,
+            "x-kubernetes-int-or-string": True,
+        }
+    ),
+]
 IndexRanges = Annotated[
     str, StringConstraints(max_length=65536, pattern=r"^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$")
 ]
@@ -82,6 +94,15 @@ class BatchRunSpec(WorkSpec):
     """How many tasks may fail. Once more have failed, no further task is started, and the run ends
     as Failed with reason MaxFailuresExceeded. May be changed at any time. Default: no limit."""
 
+    task_limit: Count | None = None
+    """How many tasks may start: those with an index below this number. The others wait as Pending
+    with reason TaskLimit until the number is raised or removed, so that a few tasks can prove a
+    change before all run. May be changed at any time. Default: no limit."""
+    max_cost_usd: Annotated[Cost | None, Field(alias="maxCostUSD")] = None
+    """What the tasks may cost together, in US dollars, such as 25 or "7.50", as far as agents
+    report their costs. Once the sum reaches it, no further task starts, and the run ends as Failed
+    with reason BudgetExceeded. May be changed at any time. Default: no limit."""
+
 
 class Progress(KubeModel):
     """How many tasks are in each phase. The last four sum to total."""
@@ -107,6 +128,11 @@ class BatchRunStatus(StatusBase):
     """Tasks that have ended, of all tasks: 39/40"""
     batch_snapshot: ShortText | None = None
     """Name of the ControllerRevision that holds the Batch as it was when the run was accepted."""
+    snapshot_digest: ShortText | None = None
+    """Digest of that ControllerRevision's data, as sha256:<hex>. A revision with other data is not
+    used."""
+    usage: Usage | None = None
+    """What the agents' models used together, as far as the agents report it."""
     omitted: Annotated[list[c.Omitted], Field(max_length=8, json_schema_extra=ATOMIC)] | None = None
     """What this status leaves out, because the run is large: Contexts (tasks[].contexts), Times
     (those of tasks that succeeded), Tasks (entries of tasks that did not fail; see the index

@@ -53,9 +53,12 @@ ANNOTATION_BATCH_RUN: Final = f"{GROUP}/batch-run"
 ANNOTATION_SOURCE: Final = f"{GROUP}/source"
 """On a ControllerRevision: what the snapshot was taken from."""
 ANNOTATION_DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
-ANNOTATION_STOPPED_FOR: Final = f"{GROUP}/stopped-for"
-"""On a Job or Pod that the controller ends before its time: the reason (Cancelled,
-PendingTimeout…), because the Pod itself only says DeadlineExceeded."""
+ANNOTATION_REPLACEMENT: Final = f"{GROUP}/replacement"
+"""On a Job that replaces an earlier Job of the same task: how many Jobs came before it."""
+ANNOTATION_EARLIER_ATTEMPTS: Final = f"{GROUP}/earlier-attempts"
+"""On a Job that replaces an earlier one: how often the task's agent was started before."""
+ANNOTATION_CONFIG_DIGEST: Final = f"{GROUP}/workspace-config-digest"
+"""On a Job: the digest of the WorkspaceConfig's spec that its Pod template follows."""
 
 MANAGED_BY: Final = f"{GROUP}/kubetask-controller"
 """The value of ``spec.managedBy`` that means this controller, as does leaving it out."""
@@ -105,6 +108,7 @@ class Reason(StrEnum):
     # Pending: nothing runs yet
     QUEUED = "Queued"  # waits for its turn: parallelism, maxConcurrentTasks, or Kueue holds its Job
     SUSPENDED = "Suspended"  # spec.suspend is true
+    TASK_LIMIT = "TaskLimit"  # the tasks beyond taskLimit wait until it is raised or removed
     BATCH_NOT_FOUND = "BatchNotFound"  # batchRef names no Batch of this namespace
     WORKSPACE_CONFIG_NOT_FOUND = "WorkspaceConfigNotFound"  # the named one does not exist
     RETRY_OF_NOT_FOUND = "RetryOfNotFound"  # retryOf names no BatchRun of this namespace
@@ -139,7 +143,7 @@ class Reason(StrEnum):
     OOM_KILLED = "OOMKilled"  # a container used more memory than its limit
     TIMED_OUT = "TimedOut"  # activeDeadlineSeconds passed
     PENDING_TIMEOUT = "PendingTimeout"  # pendingDeadlineSeconds passed before a container ran
-    EVICTED = "Evicted"  # the cluster took the Pod away: eviction, preemption, a lost node
+    DISRUPTED = "Disrupted"  # the cluster evicted, preempted or lost the Pod of a running agent
     JOB_LOST = "JobLost"  # somebody deleted the Job; the agent may have acted already
     CANCELLED = "Cancelled"  # spec.cancel, for a run too
     BRANCH_EXISTS = "BranchExists"  # the server has the branch that the agent was to work on
@@ -151,6 +155,7 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"  # what admission let pass and still cannot be run
     SECRET_NOT_ALLOWED = "SecretNotAllowed"  # a file's Secret is not in allowedSecrets
     TOO_LARGE = "TooLarge"  # more than an object or a ConfigMap can hold
+    SNAPSHOT_LOST = "SnapshotLost"  # the ControllerRevision that holds the run's work was deleted
 
     # Failed, a run
     TASKS_FAILED = "TasksFailed"  # all tasks ended, at least one of them failed
@@ -162,6 +167,7 @@ PENDING_REASONS: Final = frozenset(
     {
         Reason.QUEUED,
         Reason.SUSPENDED,
+        Reason.TASK_LIMIT,
         Reason.BATCH_NOT_FOUND,
         Reason.WORKSPACE_CONFIG_NOT_FOUND,
         Reason.RETRY_OF_NOT_FOUND,
@@ -179,7 +185,13 @@ PENDING_REASONS: Final = frozenset(
     }
 )
 RUNNING_REASONS: Final = frozenset(
-    {Reason.TASKS_RUNNING, Reason.TASK_RUNNING, Reason.CANCELLING, Reason.SUSPENDED}
+    {
+        Reason.TASKS_RUNNING,
+        Reason.TASK_RUNNING,
+        Reason.CANCELLING,
+        Reason.SUSPENDED,
+        Reason.TASK_LIMIT,
+    }
 )
 SUCCEEDED_REASONS: Final = frozenset({Reason.TASKS_SUCCEEDED, Reason.TASK_SUCCEEDED})
 FAILED_REASONS: Final = frozenset(
@@ -238,6 +250,9 @@ class EventReason(StrEnum):
     WAITING = "Waiting"  # something it needs is not there; the note says what
     JOB_CREATED = "JobCreated"  # on a Task
     TASK_FAILED = "TaskFailed"  # on a BatchRun: the first failures, then one Event for many
+    RETRYING = "Retrying"  # a task gets another Job: its Pod was disrupted, or could not start
+    TASK_LIMIT = "TaskLimit"  # the first taskLimit tasks have ended, the rest waits for a person
+    IGNORED = "Ignored"  # a Job or Pod names this object as its owner, and is not of its making
     SUCCEEDED = "Succeeded"  # the end
     FAILED = "Failed"  # the end; the note has the reason
     JOB_DELETED = "JobDeleted"  # the time to live of a finished Job is over

@@ -23,6 +23,7 @@ ReasonWord = Annotated[str, StringConstraints(max_length=128)]
 JobName = Annotated[str, StringConstraints(max_length=63)]
 Conditions = Annotated[list[Condition], Field(max_length=16, json_schema_extra=list_map("type"))]
 ObservedGeneration = Annotated[int, Field(ge=-1, le=2**63 - 1)]
+Attempts = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Tokens = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
@@ -133,11 +134,21 @@ class TaskStatus(KubeModel):
     job_name: JobName | None = None
     """Name of the task's Job. It stays here after the Job is deleted."""
     start_time: Time | None = None
-    """When the task's first container started."""
+    """When the task's agent first started."""
     completion_time: Time | None = None
     """When the task ended."""
     result: TaskResult | None = None
     """What the agent left as its result."""
+    attempts: Attempts | None = None
+    """How often the agent was started. Left out before its first start."""
+    disruptions: Attempts | None = None
+    """How many of these starts the cluster disrupted."""
+    replacements: Attempts | None = None
+    """How many Jobs of this task were replaced by a new one of the same name."""
+    replaced_time: Time | None = None
+    """When the last of them was replaced."""
+    replaced_job_uid: Annotated[ShortText | None, Field(alias="replacedJobUID")] = None
+    """The uid of that Job, by which its Events are told from those of its successor."""
 
 
 class StatusBase(KubeModel):
@@ -153,7 +164,7 @@ class StatusBase(KubeModel):
     message: Text | None = None
     """Why it is in this phase, in one line."""
     start_time: Time | None = None
-    """When the first container started, not when the object was made."""
+    """When the first agent started, not when the object was created."""
     completion_time: Time | None = None
     """When it ended. Set exactly when the phase is final."""
     conditions: Conditions | None = None

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.common import KubeModel, ObjectMeta, ShortText
+from kubetask_controller.api.common import KubeModel, ObjectMeta, ShortText, Time
 from kubetask_controller.api.context import Context
 from kubetask_controller.api.rules import (
     ATOMIC,
@@ -15,7 +15,7 @@ from kubetask_controller.api.rules import (
     unique_file_names,
     validations,
 )
-from kubetask_controller.api.status import JobName, StatusBase, TaskResult
+from kubetask_controller.api.status import Attempts, JobName, StatusBase, TaskResult
 from kubetask_controller.api.work import WorkSpec, execution_fields
 
 _NEW_TASK = "make a new Task instead"
@@ -61,6 +61,16 @@ class TaskExecutionStatus(StatusBase):
     """What the task works on, as org/repo@branch, for the printer column."""
     result: TaskResult | None = None
     """What the agent left as its result."""
+    attempts: Attempts | None = None
+    """How often the agent was started. Left out before its first start."""
+    disruptions: Attempts | None = None
+    """How many of these starts the cluster disrupted."""
+    replacements: Attempts | None = None
+    """How many Jobs of this task were replaced by a new one of the same name."""
+    replaced_time: Time | None = None
+    """When the last of them was replaced."""
+    replaced_job_uid: Annotated[ShortText | None, Field(alias="replacedJobUID")] = None
+    """The uid of that Job, by which its Events are told from those of its successor."""
 
 
 class Task(KubeModel):

@@ -33,11 +33,15 @@ class WorkSpec(KubeModel):
     backoff_limit: Count | None = None
     """How often a task whose agent failed is tried again. Agents are not idempotent (a second try
     may open a second pull request). A Pod that the cluster disrupted does not count. Default: 0"""
+    max_disruptions: Count | None = None
+    """How often a task is tried again after the cluster has disrupted the Pod of its running agent:
+    an eviction, a preemption, a lost node. A Pod that is disrupted before its agent starts is
+    always replaced, and does not count. Default: 0, the task has failed with reason Disrupted."""
     active_deadline_seconds: PositiveCount | None = None
     """How long a task may run, from the start of its Pod. Then it is stopped, keeps its log, and
     has failed with reason TimedOut. Default: no limit."""
     pending_deadline_seconds: PositiveCount | None = None
-    """How long a task whose Job exists may wait for its first container, for want of a node, an
+    """How long a task whose Job exists may wait for its agent to start, for want of a node, an
     image or a ConfigMap. Then it has failed with reason PendingTimeout. Time in a queue does not
     count. Default: no limit."""
     ttl_seconds_after_finished: Count | None = None

@@ -9,8 +9,8 @@ import structlog
 from kubetask_controller.app.options import Options
 from kubetask_controller.client.config import RestConfig, load_config
 from kubetask_controller.client.rest import DEFAULT_BURST, Client
-from kubetask_controller.reconcilers.podtemplate import Images
 from kubetask_controller.reconcilers.setup import Settings, setup_with_manager
+from kubetask_controller.reconcilers.taskrun.pod_template import Images
 from kubetask_controller.runtime import metricsserver
 from kubetask_controller.runtime.clientmetrics import PrometheusRestMetrics
 from kubetask_controller.runtime.heartbeat import Heartbeat

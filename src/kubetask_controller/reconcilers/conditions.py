@@ -1,6 +1,6 @@
 """The state table: which conditions go with a phase and a reason.
 
-The rules by which Flux (kstatus), Argo CD, Argo Workflows, Tekton steps and ``kubectl wait`` tell an end from a wait:
+The rules by which Flux (kstatus), Argo CD, Argo Workflows, Tekton steps and ``kubectl wait`` distinguish an end from a wait:
 conditions persist as False instead of vanishing, Reconciling and Stalled are never True together, and
 ``lastTransitionTime`` moves only when the status of the condition does.
 """
@@ -29,7 +29,7 @@ _ORDER = (
 
 def build_conditions(
     phase: Phase,
-    reason: Reason,
+    reason: str,
     message: str,
     *,
     previous: Iterable[Mapping[str, Any]],
@@ -55,7 +55,7 @@ def build_conditions(
             {
                 "type": kind.value,
                 "status": status,
-                "reason": reason.value,
+                "reason": str(reason),
                 "message": message,
                 "lastTransitionTime": old["lastTransitionTime"] if same else context["now"],
                 "observedGeneration": context["generation"],
@@ -64,9 +64,9 @@ def build_conditions(
     return conditions
 
 
-def _row(phase: Phase, reason: Reason) -> str:
+def _row(phase: Phase, reason: str) -> str:
     if phase is Phase.SUCCEEDED:
         return "succeeded"
     if phase is Phase.FAILED:
         return "failed"
-    return "suspended" if reason is Reason.SUSPENDED else "active"
+    return "suspended" if reason in (Reason.SUSPENDED, Reason.TASK_LIMIT) else "active"

@@ -15,9 +15,9 @@ from prometheus_client.registry import Collector
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase
-from kubetask_controller.reconcilers.outcome import TaskState
-from kubetask_controller.reconcilers.projections import ResourceView
-from kubetask_controller.reconcilers.slots import Pool
+from kubetask_controller.reconcilers.concurrency import Pool
+from kubetask_controller.reconcilers.projections import AnyView
+from kubetask_controller.reconcilers.taskrun.state import TaskState
 from kubetask_controller.reconcilers.times import parse_time
 
 DURATION_BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800)
@@ -27,12 +27,12 @@ QUEUE_BUCKETS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
 
 
 class Recorder(Protocol):
-    """Takes note of ends, once they are in a status."""
+    """Records ends, once they are in a status."""
 
-    def task_ended(self, owner: ResourceView, state: TaskState) -> None:
+    def task_ended(self, owner: AnyView, state: TaskState) -> None:
         """A task of a run, or a Task, has ended."""
 
-    def run_ended(self, run: ResourceView, phase: str, reason: str) -> None:
+    def run_ended(self, run: AnyView, phase: str, reason: str) -> None:
         """A BatchRun has ended."""
 
 
@@ -82,10 +82,10 @@ class Metrics:
         info = Gauge(c.METRIC_BUILD_INFO, "1, with the version", ["version"], registry=registry)
         info.labels(version).set(1)
 
-    def task_ended(self, owner: ResourceView, state: TaskState) -> None:
+    def task_ended(self, owner: AnyView, state: TaskState) -> None:
         """Count the end of a task, how long it waited and worked, and what its agent says it took."""
         place = owner.namespace
-        self._tasks.labels(place, state.phase.value, state.reason.value).inc()
+        self._tasks.labels(place, state.phase.value, str(state.reason)).inc()
         if state.start_time:
             started = parse_time(state.start_time)
             waited = (started - parse_time(owner.created)).total_seconds()
@@ -95,7 +95,7 @@ class Metrics:
                 self._duration.labels(place, state.phase.value).observe(max(0.0, worked))
         self._used(place, (state.result or {}).get("usage") or {})
 
-    def run_ended(self, run: ResourceView, phase: str, reason: str) -> None:
+    def run_ended(self, run: AnyView, phase: str, reason: str) -> None:
         """Count the end of a run."""
         self._runs.labels(run.namespace, phase, reason).inc()
 
@@ -112,15 +112,15 @@ class Metrics:
 class NoRecorder:
     """Counts nothing."""
 
-    def task_ended(self, owner: ResourceView, state: TaskState) -> None:
+    def task_ended(self, owner: AnyView, state: TaskState) -> None:
         """Ignored."""
 
-    def run_ended(self, run: ResourceView, phase: str, reason: str) -> None:
+    def run_ended(self, run: AnyView, phase: str, reason: str) -> None:
         """Ignored."""
 
 
 class _Listed(Protocol):
-    def list(self) -> list[ResourceView]:
+    def list(self) -> list[AnyView]:
         """Everything that the cache holds."""
 
 
@@ -129,7 +129,7 @@ class StateCollector(Collector):
 
     Args:
         runs, tasks, configs: the cache's views.
-        used: places held of a WorkspaceConfig (namespace, name).
+        used: slots in use of a WorkspaceConfig (namespace, name).
     """
 
     def __init__(
@@ -176,11 +176,11 @@ def _family(name: str, text: str, tally: Tally[tuple[str, str]]) -> GaugeMetricF
     return family
 
 
-def _by_phase(views: Iterable[ResourceView]) -> Tally[tuple[str, str]]:
+def _by_phase(views: Iterable[AnyView]) -> Tally[tuple[str, str]]:
     return Tally((x.namespace, x.status.get("phase") or Phase.PENDING.value) for x in views)
 
 
-def _progress(runs: Iterable[ResourceView]) -> Tally[tuple[str, str]]:
+def _progress(runs: Iterable[AnyView]) -> Tally[tuple[str, str]]:
     tally: Tally[tuple[str, str]] = Tally()
     for run in runs:
         progress = run.status.get("progress") or {}

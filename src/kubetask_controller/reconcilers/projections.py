@@ -1,17 +1,27 @@
-"""Slim views of the objects in the cache.
+"""Slim views of the objects in the cache, and the PartialTypes that limit what is decoded for them.
 
-The cache keeps these instead of the objects the API server sent: a Job is 19 KiB as JSON and under 2 as a view. A view is
-immutable, and comparing two by identity tells whether anything was heard of the object since.
+The cache keeps views instead of the objects that the API server sends: a Job is 19 KiB as JSON and under 2 as a view. A
+view is immutable. A field that a projection reads must stand in the PartialType too; ``test_projections`` compares the two.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypedDict, TypeVar
 
 from kubetask_controller.api import constants as c
+from kubetask_controller.api.typed import (
+    BatchRunSpecJSON,
+    BatchRunStatusJSON,
+    BatchSpecJSON,
+    TaskExecutionStatusJSON,
+    TaskSpecJSON,
+    WorkspaceConfigSpecJSON,
+)
 from kubetask_controller.reconcilers.times import EPOCH
 
 JSON = dict[str, Any]
+SpecT = TypeVar("SpecT", covariant=True)
+StatusT = TypeVar("StatusT", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +52,29 @@ class JobView:
     uid: str
     resource_version: str
     owner: OwnerRef | None
-    index: int | None
     workspace_config: str
+    config_digest: str
+    """Of the WorkspaceConfig's spec that the Pod template follows; empty for Jobs of earlier versions."""
+    replacement: int
+    """How many Jobs of the same task it follows."""
+    earlier_attempts: int
+    """How often the agent was started in those."""
+    managed: bool
+    """Its labels still match the selector of the informer."""
     created: str
     started: str
-    """When the Job controller took it up, again after each time it was suspended."""
+    """status.startTime: set again each time the Job is resumed."""
     deleting: bool
     suspended: bool
     complete: Condition | None
     failed: Condition | None
-    ending: bool
-    """SuccessCriteriaMet or FailureTarget: decided, and its Pods are on their way out."""
     backoff_limit: int
+    failed_pods: int
+    """status.failed. It tells whether the Pods in a cache are all there are, and never how a Job ends."""
 
     @property
     def finished(self) -> bool:
-        """The Job controller has said its last word; counters alone never say so."""
+        """The Job has a final condition. Counters never tell this."""
         return self.complete is not None or self.failed is not None
 
 
@@ -92,16 +109,36 @@ class PodView:
     reason: str
     message: str
     unschedulable: str
-    """The scheduler's message, empty where it has found a node or not yet tried."""
+    """The scheduler's message, empty where the Pod has a node or was not tried yet."""
     disruption: str
-    """The reason of the condition DisruptionTarget, empty where nothing disrupted the Pod."""
+    """The reason of the condition DisruptionTarget, empty without one."""
+    started: str
+    """status.startTime, from which activeDeadlineSeconds counts; empty before the kubelet has accepted the Pod."""
     active_deadline_seconds: int | None
     containers: tuple[ContainerView, ...] = ()
 
     @property
-    def started_at(self) -> str:
-        """When the first of its containers began, empty before that."""
-        return min((x.started_at for x in self.containers if x.started_at), default="")
+    def agent(self) -> ContainerView | None:
+        """The status of the agent container, None before the kubelet has written one."""
+        return next((x for x in self.containers if x.name == c.CONTAINER_AGENT), None)
+
+    @property
+    def agent_started_at(self) -> str:
+        """When the agent's process started, empty where it has not."""
+        agent = self.agent
+        return agent.started_at if agent else ""
+
+    @property
+    def agent_started(self) -> bool:
+        """Whether the agent's process may have run.
+
+        A container whose end the kubelet does not know (ContainerStatusUnknown) counts as started; one whose process
+        could not be executed (StartError, with an empty start) does not.
+        """
+        agent = self.agent
+        if agent is None or agent.state == "waiting":
+            return False
+        return bool(agent.started_at) or agent.reason == "ContainerStatusUnknown"
 
     @property
     def finished_at(self) -> str:
@@ -115,8 +152,8 @@ class PodView:
 
 
 @dataclass(frozen=True, slots=True)
-class ResourceView:
-    """One of our own four kinds: what identifies it, and its spec and status as they came."""
+class ResourceView(Generic[SpecT, StatusT]):
+    """One of the project's own kinds: its identity, and its spec and status as they came."""
 
     namespace: str
     name: str
@@ -127,8 +164,16 @@ class ResourceView:
     deleting: bool
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
-    spec: JSON
-    status: JSON = field(default_factory=dict)
+    spec: SpecT
+    status: StatusT
+
+
+BatchView = ResourceView[BatchSpecJSON, JSON]
+RunView = ResourceView[BatchRunSpecJSON, BatchRunStatusJSON]
+TaskView = ResourceView[TaskSpecJSON, TaskExecutionStatusJSON]
+ConfigView = ResourceView[WorkspaceConfigSpecJSON, JSON]
+OwnerView = RunView | TaskView
+AnyView = ResourceView[Any, Any]
 
 
 def controller_of(metadata: Mapping[str, Any]) -> OwnerRef | None:
@@ -143,6 +188,8 @@ def project_job(obj: JSON) -> JobView:
     """A Job as the API server sends it, cut down."""
     metadata, status = obj["metadata"], obj.get("status") or {}
     labels = metadata.get("labels") or {}
+    annotations = metadata.get("annotations") or {}
+    spec = obj.get("spec") or {}
     true = {
         x["type"]: Condition(
             x.get("reason", ""), x.get("message", ""), x.get("lastTransitionTime", "")
@@ -156,16 +203,19 @@ def project_job(obj: JSON) -> JobView:
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         owner=controller_of(metadata),
-        index=_index(labels.get(c.LABEL_TASK_INDEX)),
-        workspace_config=(metadata.get("annotations") or {}).get(c.ANNOTATION_WORKSPACE_CONFIG, ""),
+        workspace_config=annotations.get(c.ANNOTATION_WORKSPACE_CONFIG, ""),
+        config_digest=annotations.get(c.ANNOTATION_CONFIG_DIGEST, ""),
+        replacement=_count(annotations.get(c.ANNOTATION_REPLACEMENT)),
+        earlier_attempts=_count(annotations.get(c.ANNOTATION_EARLIER_ATTEMPTS)),
+        managed=labels.get(c.LABEL_MANAGED_BY) == c.LABEL_MANAGED_BY_VALUE,
         created=metadata.get("creationTimestamp", ""),
         started=status.get("startTime") or "",
         deleting="deletionTimestamp" in metadata,
-        suspended=bool((obj.get("spec") or {}).get("suspend")),
+        suspended=bool(spec.get("suspend")),
         complete=true.get("Complete"),
         failed=true.get("Failed"),
-        ending="SuccessCriteriaMet" in true or "FailureTarget" in true,
-        backoff_limit=(obj.get("spec") or {}).get("backoffLimit", 0),
+        backoff_limit=spec.get("backoffLimit", 0),
+        failed_pods=status.get("failed") or 0,
     )
 
 
@@ -189,6 +239,7 @@ def project_pod(obj: JSON) -> PodView:
         message=status.get("message", ""),
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
         disruption=disrupted.get("reason", "") if disrupted.get("status") == "True" else "",
+        started=status.get("startTime") or "",
         active_deadline_seconds=spec.get("activeDeadlineSeconds"),
         containers=tuple(
             _container(x, init)
@@ -198,7 +249,7 @@ def project_pod(obj: JSON) -> PodView:
     )
 
 
-def project_resource(obj: JSON) -> ResourceView:
+def project_resource(obj: JSON) -> AnyView:
     """A Batch, BatchRun, Task or WorkspaceConfig without its managedFields."""
     metadata = obj["metadata"]
     return ResourceView(
@@ -216,13 +267,8 @@ def project_resource(obj: JSON) -> ResourceView:
     )
 
 
-def by_owner_uid(view: JobView | PodView) -> Iterable[str]:
-    """Index function: the uid of the controlling owner."""
-    return (view.owner.uid,) if view.owner else ()
-
-
-def _index(label: str | None) -> int | None:
-    return int(label) if label and label.isascii() and label.isdigit() else None
+def _count(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def _container(status: Mapping[str, Any], init: bool) -> ContainerView:
@@ -244,3 +290,73 @@ def _container(status: Mapping[str, Any], init: bool) -> ContainerView:
 
 def _moment(text: str | None) -> str:
     return "" if text is None or text == EPOCH else text
+
+
+class _MetadataPart(TypedDict, total=False):
+    name: str
+    namespace: str
+    uid: str
+    resourceVersion: str
+    creationTimestamp: str | None
+    deletionTimestamp: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    ownerReferences: list[JSON]
+
+
+class _JobSpecPart(TypedDict, total=False):
+    suspend: bool
+    backoffLimit: int
+
+
+class _JobStatusPart(TypedDict, total=False):
+    startTime: str
+    failed: int
+    conditions: list[JSON]
+
+
+class PartialJob(TypedDict, total=False):
+    """What is decoded of a batch/v1 Job."""
+
+    apiVersion: str
+    kind: str
+    metadata: _MetadataPart
+    spec: _JobSpecPart
+    status: _JobStatusPart
+
+
+class _PodSpecPart(TypedDict, total=False):
+    nodeName: str
+    activeDeadlineSeconds: int
+
+
+class _PodConditionPart(TypedDict, total=False):
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+class _ContainerStatusPart(TypedDict, total=False):
+    name: str
+    state: JSON
+
+
+class _PodStatusPart(TypedDict, total=False):
+    phase: str
+    startTime: str
+    reason: str
+    message: str
+    conditions: list[_PodConditionPart]
+    initContainerStatuses: list[_ContainerStatusPart]
+    containerStatuses: list[_ContainerStatusPart]
+
+
+class PartialPod(TypedDict, total=False):
+    """What is decoded of a v1 Pod."""
+
+    apiVersion: str
+    kind: str
+    metadata: _MetadataPart
+    spec: _PodSpecPart
+    status: _PodStatusPart

@@ -1,43 +1,50 @@
-"""Wiring: informers, shared pieces and controllers of the two kinds that act."""
+"""Wiring: informers, what the reconcilers share, and the controllers of the two kinds that act."""
 
-from collections.abc import Iterable
+import asyncio
 from dataclasses import dataclass
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.client.resources import JOBS, PODS
-from kubetask_controller.reconcilers import kinds
+from kubetask_controller.reconcilers import listers as of
 from kubetask_controller.reconcilers.batchrun.reconciler import BatchRunReconciler
-from kubetask_controller.reconcilers.context import (
-    INDEX_BATCH,
-    INDEX_OWNER,
-    INDEX_POOL,
-    Shared,
-    Views,
+from kubetask_controller.reconcilers.concurrency import ConcurrencyLimiter, Contender
+from kubetask_controller.reconcilers.context import ReconcilerContext
+from kubetask_controller.reconcilers.events import (
+    ChildEventHandler,
+    ConfigEventHandler,
+    OwnerEventHandler,
+    RequestMapper,
+    TombstoneStore,
+    waits,
 )
-from kubetask_controller.reconcilers.evidence import Evidence
-from kubetask_controller.reconcilers.jobcontrol import JobControl
-from kubetask_controller.reconcilers.lastseen import LastSeen
+from kubetask_controller.reconcilers.freshness import FreshReader
+from kubetask_controller.reconcilers.listers import Listers
 from kubetask_controller.reconcilers.metrics import Metrics, StateCollector
-from kubetask_controller.reconcilers.podtemplate import Images
 from kubetask_controller.reconcilers.projections import (
-    JobView,
-    ResourceView,
-    by_owner_uid,
+    PartialJob,
+    PartialPod,
     project_job,
     project_pod,
     project_resource,
 )
-from kubetask_controller.reconcilers.routing import Routes, Witness
-from kubetask_controller.reconcilers.shapes import JobShape, PodShape
-from kubetask_controller.reconcilers.slots import SlotLedger
 from kubetask_controller.reconcilers.task.reconciler import TaskReconciler
-from kubetask_controller.reconcilers.touched import Touched
+from kubetask_controller.reconcilers.taskrun.jobs import JobControl
+from kubetask_controller.reconcilers.taskrun.pending_reasons import EventLookup
+from kubetask_controller.reconcilers.taskrun.pod_template import Images
+from kubetask_controller.reconcilers.taskrun.tracker import Trackers
 from kubetask_controller.runtime.builder import Builder
+from kubetask_controller.runtime.clock import Clock
 from kubetask_controller.runtime.consistency import ConsistencyStore
+from kubetask_controller.runtime.controller import Controller
 from kubetask_controller.runtime.manager import Manager
+from kubetask_controller.runtime.mutationcache import MutationCache
+from kubetask_controller.runtime.reconcile import Request
 
 BATCHING = 0.25
 """Seconds for which changes of a run's Jobs and Pods are gathered before it is looked at."""
+
+WAKE_INTERVAL = 10.0
+"""Seconds between two looks for free slots that no event announced."""
 
 _OURS = f"{c.LABEL_MANAGED_BY}={c.LABEL_MANAGED_BY_VALUE}"
 
@@ -51,83 +58,117 @@ class Settings:
     max_concurrent_reconciles: int = 4
 
 
-def setup_with_manager(manager: Manager, settings: Settings) -> Shared:
+def setup_with_manager(manager: Manager, settings: Settings) -> ReconcilerContext:
     """Register informers and controllers with a manager that has not been started."""
-    cache = manager.cache
-    batches = cache.informer(kinds.BATCHES, project=project_resource)
-    runs = cache.informer(
-        kinds.BATCH_RUNS, project=project_resource, indexers={INDEX_BATCH: _by_batch}
+    listers = _listers(manager)
+    trackers, tombstones = Trackers(), TombstoneStore()
+    controllers: dict[str, Controller] = {}
+
+    def wake(who: Contender) -> None:
+        controllers[who.kind].queue.add(Request(who.namespace, who.name))
+
+    limiter = ConcurrencyLimiter(
+        jobs_of=lambda pool: listers.jobs.by_index(of.INDEX_POOL, "/".join(pool)),
+        waits=waits(listers),
+        wake=wake,
+        clock=manager.clock,
     )
-    tasks = cache.informer(kinds.TASKS, project=project_resource)
-    configs = cache.informer(kinds.WORKSPACE_CONFIGS, project=project_resource)
-    jobs = cache.informer(
-        JOBS,
-        project=project_job,
-        shape=JobShape,
-        label_selector=_OURS,
-        indexers={INDEX_OWNER: by_owner_uid, INDEX_POOL: _by_pool},
-    )
-    pods = cache.informer(
-        PODS,
-        project=project_pod,
-        shape=PodShape,
-        label_selector=_OURS,
-        indexers={INDEX_OWNER: by_owner_uid},
-    )
-    views = Views(batches=batches, runs=runs, tasks=tasks, configs=configs, jobs=jobs, pods=pods)
-    slots = SlotLedger(lambda pool: jobs.by_index(INDEX_POOL, "/".join(pool)))
-    last_seen, touched = LastSeen(), Touched()
-    witness = Witness(views, slots, last_seen, touched)
-    jobs.add_event_handler(witness)
-    pods.add_event_handler(witness)
+    children = ChildEventHandler(listers, trackers, tombstones, limiter)
+    listers.jobs.informer.add_event_handler(children)
+    listers.pods.informer.add_event_handler(children)
+    for kind, cache in ((c.KIND_BATCH_RUN, listers.runs), (c.KIND_TASK, listers.tasks)):
+        handler = OwnerEventHandler(kind, limiter, trackers, tombstones)
+        cache.informer.add_event_handler(handler)
+    listers.configs.informer.add_event_handler(ConfigEventHandler(limiter))
     registry = manager.metrics.registry
-    registry.register(StateCollector(runs, tasks, configs, slots.usage))
+    registry.register(StateCollector(listers.runs, listers.tasks, listers.configs, limiter.usage))
     client = manager.client
-    shared = Shared(
+    context = ReconcilerContext(
         client=client,
         clock=manager.clock,
-        views=views,
-        control=JobControl(client),
-        evidence=Evidence(client, manager.clock),
-        consistency=ConsistencyStore(cache.informers),
-        slots=slots,
-        last_seen=last_seen,
-        touched=touched,
+        listers=listers,
+        fresh=FreshReader(client, manager.clock, listers),
+        jobs=JobControl(client),
+        lookup=EventLookup(client, manager.clock),
+        consistency=ConsistencyStore(manager.cache.informers),
+        limiter=limiter,
+        tombstones=tombstones,
+        trackers=trackers,
         events=manager.event_recorder("kubetask-controller"),
         recorder=Metrics(registry, version=settings.version),
         images=settings.images,
     )
-    options = {"max_concurrent_reconciles": settings.max_concurrent_reconciles}
-    of_run = Routes(c.KIND_BATCH_RUN, views, slots)
-    (
+    workers = settings.max_concurrent_reconciles
+    runs = RequestMapper(c.KIND_BATCH_RUN, listers)
+    controllers[c.KIND_BATCH_RUN] = (
         Builder(manager, name="batchrun")
-        .for_(runs)
-        .watches(runs, of_run.of_run)
-        .watches(batches, of_run.of_batch)
-        .watches(configs, of_run.of_workspace_config)
-        .watches(jobs, of_run.of_job, delay=BATCHING)
-        .watches(pods, of_run.of_pod, delay=BATCHING)
-        .with_options(**options)
-        .complete(BatchRunReconciler(shared))
+        .for_(listers.runs.informer)
+        .watches(listers.runs.informer, runs.of_run)
+        .watches(listers.batches.informer, runs.of_batch)
+        .watches(listers.configs.informer, runs.of_workspace_config)
+        .watches(listers.jobs.informer, runs.of_job, delay=BATCHING)
+        .watches(listers.pods.informer, runs.of_pod, delay=BATCHING)
+        .with_options(max_concurrent_reconciles=workers)
+        .complete(BatchRunReconciler(context))
     )
-    of_task = Routes(c.KIND_TASK, views, slots)
-    (
+    tasks = RequestMapper(c.KIND_TASK, listers)
+    controllers[c.KIND_TASK] = (
         Builder(manager, name="task")
-        .for_(tasks)
-        .watches(configs, of_task.of_workspace_config)
-        .watches(jobs, of_task.of_job)
-        .watches(pods, of_task.of_pod)
-        .with_options(**options)
-        .complete(TaskReconciler(shared))
+        .for_(listers.tasks.informer)
+        .watches(listers.configs.informer, tasks.of_workspace_config)
+        .watches(listers.jobs.informer, tasks.of_job)
+        .watches(listers.pods.informer, tasks.of_pod)
+        .with_options(max_concurrent_reconciles=workers)
+        .complete(TaskReconciler(context))
     )
-    return shared
+    manager.add(_Waker(limiter, manager.clock))
+    return context
 
 
-def _by_batch(run: ResourceView) -> Iterable[str]:
-    ref = run.spec.get("batchRef")
-    return (f"{run.namespace}/{ref}",) if ref else ()
+def _listers(manager: Manager) -> Listers:
+    """The informers, each below a MutationCache with the same indexes."""
+    cache = manager.cache
+    run_indexes = {
+        of.INDEX_BATCH: of.by_batch,
+        of.INDEX_RETRY_OF: of.by_retry_of,
+        of.INDEX_UNFINISHED: of.by_unfinished,
+    }
+    task_indexes = {of.INDEX_UNFINISHED: of.by_unfinished}
+    job_indexes = {of.INDEX_OWNER: of.by_owner_uid, of.INDEX_POOL: of.by_pool}
+    pod_indexes = {of.INDEX_OWNER: of.by_owner_uid}
+    batches = cache.informer(of.BATCHES, project=project_resource)
+    runs = cache.informer(of.BATCH_RUNS, project=project_resource, indexers=run_indexes)
+    tasks = cache.informer(of.TASKS, project=project_resource, indexers=task_indexes)
+    configs = cache.informer(of.WORKSPACE_CONFIGS, project=project_resource)
+    jobs = cache.informer(
+        JOBS, project=project_job, shape=PartialJob, label_selector=_OURS, indexers=job_indexes
+    )
+    pods = cache.informer(
+        PODS, project=project_pod, shape=PartialPod, label_selector=_OURS, indexers=pod_indexes
+    )
+    return Listers(
+        batches=MutationCache(batches),
+        runs=MutationCache(runs, run_indexes),
+        tasks=MutationCache(tasks, task_indexes),
+        configs=MutationCache(configs),
+        jobs=MutationCache(jobs, job_indexes),
+        pods=MutationCache(pods, pod_indexes),
+    )
 
 
-def _by_pool(job: JobView) -> Iterable[str]:
-    """Jobs that hold a place."""
-    return () if job.finished else (f"{job.namespace}/{job.workspace_config}",)
+class _Waker:
+    """A runnable that looks for free slots which no event announced, such as those of a create that expired."""
+
+    def __init__(self, limiter: ConcurrencyLimiter, clock: Clock) -> None:
+        self._limiter = limiter
+        self._clock = clock
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until asked to stop."""
+        while not stop.is_set():
+            self._limiter.wake_all()
+            waiting = asyncio.ensure_future(stop.wait())
+            try:
+                await asyncio.wait((waiting,), timeout=WAKE_INTERVAL)
+            finally:
+                waiting.cancel()

@@ -1,191 +1,257 @@
-"""BatchRun: one Job a task, and a status that is a function of the snapshot, the Jobs and the clock.
+"""BatchRun: one Job for each task, and a status that is a function of the snapshot, the Jobs and the clock.
 
-One reconcile goes from the run's work (the snapshot) over its actual Jobs to the states of its tasks, does what the plan
-says, and writes the status whole if it differs. Every step may be interrupted and repeated: names are deterministic, a
-first status is written before the first Job is made, and an end is in the status before its Job is deleted.
+Every step may be interrupted and repeated: names are deterministic, the first status is written before the first Job is
+created, and what ends a task for good is in the status before its Job is deleted.
 """
+
+from dataclasses import replace
+from typing import Any
 
 import structlog
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.constants import Phase
-from kubetask_controller.reconcilers import names
-from kubetask_controller.reconcilers.batchrun.memory import RunMemory
-from kubetask_controller.reconcilers.batchrun.observe import World, observe
-from kubetask_controller.reconcilers.batchrun.pace import look_interval, write_interval
-from kubetask_controller.reconcilers.batchrun.plan import Plan, make_plan
-from kubetask_controller.reconcilers.batchrun.recorded import read_recorded
-from kubetask_controller.reconcilers.batchrun.settle import Settler
-from kubetask_controller.reconcilers.batchrun.starter import AT_ONCE, Starter
-from kubetask_controller.reconcilers.batchrun.status import Summary, build_status, summarize
-from kubetask_controller.reconcilers.context import Shared, owner_key
-from kubetask_controller.reconcilers.finished import Finisher
-from kubetask_controller.reconcilers.patience import explain
-from kubetask_controller.reconcilers.projections import JobView, ResourceView
-from kubetask_controller.reconcilers.statuswriter import StatusWriter
-from kubetask_controller.reconcilers.waiting import Waiting
+from kubetask_controller.api.constants import EventReason
+from kubetask_controller.reconcilers.batchrun.snapshot import Missing, Snapshot, SnapshotResolver
+from kubetask_controller.reconcilers.batchrun.status import (
+    Summary,
+    build_status,
+    summarize,
+    summarize_missing,
+    write_interval,
+)
+from kubetask_controller.reconcilers.context import ReconcilerContext, owner_key
+from kubetask_controller.reconcilers.events import contender
+from kubetask_controller.reconcilers.listers import is_final
+from kubetask_controller.reconcilers.projections import RunView
+from kubetask_controller.reconcilers.status_writer import StatusWriter
+from kubetask_controller.reconcilers.taskrun import names
+from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
+from kubetask_controller.reconcilers.taskrun.plan import halt, make_plan
+from kubetask_controller.reconcilers.taskrun.recorded import Recorded, read_run
+from kubetask_controller.reconcilers.taskrun.runner import (
+    Environment,
+    Started,
+    TaskRunner,
+    Work,
+    earliest,
+)
+from kubetask_controller.reconcilers.taskrun.state import TaskRules, TaskState
+from kubetask_controller.reconcilers.taskrun.tracker import Tracker
+from kubetask_controller.reconcilers.ttl import TTLAfterFinished
 from kubetask_controller.runtime.reconcile import Request, Result
 
 logger = structlog.get_logger("batchrun")
 
+TASKS_A_SECOND = 4000
+"""A run is looked at at most so often that 4,000 of its tasks pass a second: ten times for 400 tasks, once for 4,000."""
+
 AGAIN = 0.5
-"""Seconds until a run goes on of which some Jobs were made, and others not."""
+"""Seconds until a run goes on of which some requests failed and others did not."""
+
+
+class _Run:
+    """What the process remembers of a run beside its tasks."""
+
+    def __init__(self, snapshot: Snapshot, tracker: Tracker) -> None:
+        self.snapshot = snapshot
+        self.tracker = tracker
+        self.work = Work(snapshot.contexts, snapshot.everything, snapshot.batch)
+        self.entries: dict[int, Any] = {}
+        self.looked_at = float("-inf")
+        self.generation = -1
+        self.unfinished = False
 
 
 class BatchRunReconciler:
     """Reconciles BatchRuns. See ``runtime.reconcile.Reconciler``."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self._settler = Settler(shared)
-        self._starter = Starter(shared)
-        self._writer = StatusWriter(shared, c.KIND_BATCH_RUN)
-        self._finisher = Finisher(shared, c.KIND_BATCH_RUN)
-        self._memories: dict[Request, RunMemory] = {}
+    def __init__(self, context: ReconcilerContext) -> None:
+        self._context = context
+        self._snapshots = SnapshotResolver(context)
+        self._tasks = TaskRunner(context, c.KIND_BATCH_RUN)
+        self._writer = StatusWriter(context, c.KIND_BATCH_RUN)
+        self._ttl = TTLAfterFinished(context, c.KIND_BATCH_RUN)
+        self._runs: dict[Request, _Run] = {}
 
     async def reconcile(self, request: Request) -> Result:
         """Bring one run a step further.
 
         Raises:
-            StaleCacheError: the cache does not show our own writes yet; the queue tries again.
-            ClientError: the API server could not be asked, or gave no answer.
+            StaleCacheError: the cache does not show our own status yet; the queue tries again.
+            ClientError: the API server could not be reached, or refused.
         """
-        run = self._shared.views.runs.get(request.namespace, request.name)
+        context = self._context
+        key = owner_key(c.KIND_BATCH_RUN, request.namespace, request.name)
+
+        # A run that is gone, or belongs to another controller, is forgotten.
+        run = context.listers.runs.get(request.namespace, request.name)
         if run is None or run.deleting:
-            self._forget(request, run)
+            self._forget(request)
+            context.consistency.clear(key)
             return Result()
         if run.spec.get("managedBy", c.MANAGED_BY) != c.MANAGED_BY:
             return Result()
-        self._shared.consistency.ensure_ready(
-            owner_key(c.KIND_BATCH_RUN, request.namespace, request.name), run.uid
-        )
-        if run.status.get("phase") in (Phase.SUCCEEDED, Phase.FAILED):
-            self._forget(request, run)
-            return await self._finisher.finished(run, list(self._shared.views.jobs_of(run.uid)))
-        memory = self._memories.get(request)
-        if memory is None or memory.uid != run.uid:
-            memory = self._memories[request] = RunMemory(run.uid)
-        wait = self._rest(run, memory)
-        return Result(wait) if wait > 0 else await self._drive(run, memory)
 
-    async def _drive(self, run: ResourceView, memory: RunMemory) -> Result:
-        blocked = await self._settler.settle(run, memory)
-        accepted = "phase" in run.status
-        if blocked is None and accepted:
-            blocked, wake = await self._advance(run, memory)
+        # No decision on a status that is older than the last one we wrote.
+        context.consistency.ensure_ready(key, run.uid)
+
+        # A final state is never left: what remains is to delete Jobs.
+        if is_final(run):
+            self._forget(request)
+            return await self._ttl.finished(run)
+
+        # The work: settled once, before anything is created.
+        known = self._runs.get(request)
+        if known is None or known.tracker.uid != run.uid:
+            self._forget(request)
+            settled = await self._accept(request, run)
+            if isinstance(settled, Summary):
+                return await self._write(run, None, settled)
+            known = settled
+        tracker = known.tracker
+
+        # What another process has recorded for good holds here too.
+        if self._writer.is_foreign(run):
+            tracker.adopt(read_run(run.status))
+
+        # A large run is not looked at more often than it is worth, unless its user has changed something.
+        pause = known.looked_at + tracker.total / TASKS_A_SECOND - context.clock.monotonic()
+        if pause > 0 and known.generation == run.generation and not known.unfinished:
+            return Result(min(pause, 1.0))
+
+        # The WorkspaceConfig in force, at least as new as the run.
+        ref = run.spec.get("workspaceConfigRef") or known.snapshot.workspace_config_ref
+        environment = await self._tasks.environment(run, tracker, ref)
+
+        # Observe: the state of each task. What one end brings about for the others is decided in the same reconcile.
+        if "phase" in run.status:
+            await self._look_back(run, known)
+        await self._count_slots(run, environment)
+        rules = _rules(run, tracker, environment)
+        seen = await self._tasks.observe(run, tracker, rules)
+        if (after := halt(run.spec, tracker)) != rules.halt:
+            rules = replace(rules, halt=after)
+            seen = await self._tasks.observe(run, tracker, rules)
+        known.looked_at, known.generation = context.clock.monotonic(), run.generation
+
+        # Plan: tasks that never start, and tasks that may start now.
+        stopped = rules.halt or known.snapshot.lost
+        if stopped is not None:
+            for index in tracker.unstarted():
+                if not tracker.is_unanswered(index):
+                    tracker.failed(index, stopped.reason, stopped.message)
+        plan = make_plan(run.spec, tracker, seen.jobs)
+
+        # Act: end and replace Jobs.
+        await self._tasks.act(run, tracker, seen)
+
+        # Start: create Jobs. A run without a status has created nothing, and creates nothing before it has one.
+        started = Started(plan.blocked)
+        if plan.start and "phase" in run.status:
+            if isinstance(environment, Environment):
+                started = await self._tasks.start(run, tracker, environment, plan.start, known.work)
+            else:
+                started = Started(environment)
         else:
-            wake = 0.0
-        summary = summarize(run, memory.states, blocked)
-        retry = self._writer.due_in(run, summary.phase, interval=write_interval(len(memory.states)))
-        if not retry:
-            status = build_status(run, memory, summary, self._shared.timestamp())
-            await self._writer.write(run, status)
-            self._count(run, memory, summary)
-        problem, memory.problem = memory.problem, None
-        advanced, memory.advanced = memory.advanced, False
-        if problem is not None:
-            if not advanced:
-                raise problem
-            # On a bad day some of many requests fail. As long as others do not, nobody need come back later and later.
-            logger.info("Some Jobs have to be tried again", error=str(problem))
-            retry = min(retry, AGAIN) if retry else AGAIN
-        return Result(_earliest(wake, retry))
+            context.limiter.withdraw(contender(c.KIND_BATCH_RUN, run))
+        known.unfinished = 0 < started.retry_after < AGAIN
 
-    async def _advance(self, run: ResourceView, memory: RunMemory) -> tuple[Waiting | None, float]:
-        shared = self._shared
-        if not memory.looked_back:
-            await self._look_back(run, memory)
-        silent = self._silent(memory, self._jobs(run))
-        told, wake = await explain(shared, silent)
-        # Looked up again: from here to the end of observe() nothing else runs, so no mark is cleared of what was not seen.
-        jobs = self._jobs(run)
-        explained = [x for x in silent if x.uid in told]
-        observe(run, memory, World(jobs, shared.views.pods_of, shared.last_seen, told, explained))
-        if memory.touched is None:
-            memory.touched = shared.touched.follow(run.uid)
-        memory.looked_at, memory.generation = shared.clock.monotonic(), run.generation
-        plan = make_plan(run, memory.states, jobs, shared.now())
-        for index, state in plan.never.items():
-            memory.states[index] = state
-        await self._end(run, plan, jobs)
-        blocked, retry = await self._starter.start(run, memory, plan.start)
-        memory.unfinished = retry == AT_ONCE
-        return blocked, _earliest(wake, plan.wake_after, retry)
+        # Status: written whole, when it differs and is due.
+        blocked = started.blocked or plan.blocked
+        summary = summarize(run, tracker, blocked)
+        result = await self._write(run, known, summary)
 
-    def _rest(self, run: ResourceView, memory: RunMemory) -> float:
-        """Seconds until a run may be looked at again: the larger it is the longer, unless its user has changed something."""
-        if memory.unfinished or memory.generation != run.generation:
-            return 0.0
-        pause = look_interval(len(memory.states))
-        return memory.looked_at + pause - self._shared.clock.monotonic()
+        # Requeue.
+        retry = started.retry_after
+        if started.error is not None:
+            if not started.created:
+                raise started.error
+            # Under load some requests fail. As long as others do not, the delay does not grow.
+            logger.info("Some Jobs are tried again", error=str(started.error))
+            retry = earliest(retry, AGAIN)
+        return Result(earliest(result.requeue_after, seen.wake_after, retry))
 
-    async def _look_back(self, run: ResourceView, memory: RunMemory) -> None:
-        """After a restart: take over what the status says, and find out which Jobs ran and are gone since.
+    async def _accept(self, request: Request, run: RunView) -> "_Run | Summary":
+        """Find or take the snapshot; why it cannot be taken, as the state of the whole run."""
+        context = self._context
+        observed_at = context.clock.monotonic()
+        snapshot = await self._snapshots.resolve(run, observed_at)
+        if isinstance(snapshot, Missing):
+            return summarize_missing(run, snapshot)
+        recorded = read_run(run.status) if "phase" in run.status else Recorded()
+        jobs = [names.run_job_name(run.name, run.uid, i) for i in range(snapshot.total)]
+        tracker = context.trackers.add(Tracker(run.uid, jobs, recorded, observed_at))
+        tracker.looked_back = "phase" not in run.status
+        self._runs[request] = _Run(snapshot, tracker)
+        return self._runs[request]
 
-        A Job that was made and deleted while nobody watched is in no cache. If the status does not know of it either, only
-        the Event of its Pod tells that it ran.
-        """
-        assert memory.snapshot is not None
-        recorded = read_recorded(run)
-        memory.states = [recorded.state(index) for index in range(memory.snapshot.total)]
-        memory.made |= recorded.made
-        memory.counted |= recorded.final.keys()
-        present = {x.index for x in self._shared.views.jobs_of(run.uid)}
-        unknown = {
-            names.run_job_name(run.name, run.uid, index): index
-            for index, state in enumerate(memory.states)
-            if state is None and index not in present and index not in memory.made
-        }
-        if unknown:
-            ran = await self._shared.evidence.jobs_that_had_pods(
-                run.namespace, unknown, run.created
-            )
-            memory.made |= {unknown[name] for name in ran}
-        memory.looked_back = True
+    async def _look_back(self, run: RunView, known: _Run) -> None:
+        """After a restart: a Job that was created and deleted while nobody watched is in no cache, and the status may not
+        know of it. Only the Event of its Pod tells that it ran."""
+        tracker = known.tracker
+        if tracker.looked_back:
+            return
+        present = {x.name for x in self._context.listers.owned_jobs(run, c.KIND_BATCH_RUN)}
+        unknown = [i for i in tracker.unstarted() if tracker.job_name(i) not in present]
+        for index in await self._tasks.ran(run, tracker, unknown):
+            tracker.was_run(index)
+        tracker.looked_back = True
 
-    def _count(self, run: ResourceView, memory: RunMemory, summary: Summary) -> None:
-        """Tell the metrics of what has ended and is in the status now."""
-        for index, state in enumerate(memory.states):
-            if state is not None and state.final and index not in memory.counted:
-                memory.counted.add(index)
-                self._shared.recorder.task_ended(run, state)
+    async def _count_slots(self, run: RunView, environment: Environment | PendingReason) -> None:
+        """Where a limit counts Jobs, the count is not older than this process's lead."""
+        capped = isinstance(environment, Environment) and environment.max_concurrent_tasks
+        if capped or run.spec.get("parallelism") is not None:
+            await self._context.fresh.count_jobs(run.namespace)
+
+    async def _write(self, run: RunView, known: "_Run | None", summary: Summary) -> Result:
+        """Write the status, and count and announce what has ended once it is written."""
+        tracker = known.tracker if known else None
+        interval = write_interval(tracker.total if tracker else 0)
+        wait = self._writer.due_in(run, summary.phase, interval=interval)
+        if wait > 0:
+            return Result(wait)
+        status = build_status(
+            run,
+            tracker,
+            known.snapshot if known else None,
+            summary,
+            now=self._context.timestamp(),
+            entries=known.entries if known else {},
+        )
+        await self._writer.write(run, status)
+        if tracker is not None:
+            ended = tracker.recorded()
+            for state in ended:
+                self._context.recorder.task_ended(run, state)
+            self._announce(run, tracker, [x for x in ended if x.phase is c.Phase.FAILED])
         if summary.phase.final:
-            self._shared.recorder.run_ended(run, summary.phase.value, summary.reason.value)
+            self._context.recorder.run_ended(run, summary.phase.value, summary.reason)
+        return Result()
 
-    def _jobs(self, run: ResourceView) -> dict[int, JobView]:
-        return {x.index: x for x in self._shared.views.jobs_of(run.uid) if x.index is not None}
-
-    def _silent(self, memory: RunMemory, jobs: dict[int, JobView]) -> list[JobView]:
-        """Jobs whose task is known to be waiting, or not known at all: Events may have to be asked."""
-        return [
-            job
-            for index, job in jobs.items()
-            if index < len(memory.states)
-            and ((state := memory.states[index]) is None or state.phase is Phase.PENDING)
-        ]
-
-    async def _end(self, run: ResourceView, plan: Plan, jobs: dict[int, JobView]) -> None:
-        for index in plan.end:
-            await self._shared.control.end(
-                jobs[index], list(self._shared.views.pods_of(jobs[index].uid))
+    def _announce(self, run: RunView, tracker: Tracker, failed: list[TaskState]) -> None:
+        """An Event for each of the first failures, one for all that fail at once."""
+        if len(failed) > 3:
+            note = (
+                f"{len(failed)} tasks failed; the first: {failed[0].job_name}: {failed[0].reason}"
             )
-        if plan.discard:
-            recorded = read_recorded(run).final
-            for index in plan.discard:
-                if index in recorded:
-                    await self._shared.control.delete(jobs[index])
+            self._tasks.event(run, EventReason.TASK_FAILED, note, warning=True)
+            return
+        for state in failed:
+            note = f"{state.job_name or 'a task'}: {state.reason}: {state.message}"
+            self._tasks.event(run, EventReason.TASK_FAILED, note, warning=True)
 
-    def _forget(self, request: Request, run: ResourceView | None) -> None:
-        memory = self._memories.pop(request, None)
-        if memory is not None:
-            self._shared.last_seen.forget_owner(memory.uid)
-            self._shared.touched.forget(memory.uid)
-        if run is None:
-            self._shared.consistency.clear(
-                owner_key(c.KIND_BATCH_RUN, request.namespace, request.name)
-            )
-        self._shared.slots.forget(request.namespace, (c.KIND_BATCH_RUN, request.name))
+    def _forget(self, request: Request) -> None:
+        self._writer.forget(request.namespace, request.name)
+        known = self._runs.pop(request, None)
+        if known is not None:
+            self._tasks.forget(request, known.tracker.uid)
 
 
-def _earliest(*delays: float) -> float:
-    return min((x for x in delays if x > 0), default=0.0)
+def _rules(run: RunView, tracker: Tracker, environment: Environment | PendingReason) -> TaskRules:
+    return TaskRules(
+        halt=halt(run.spec, tracker),
+        cancel=bool(run.spec.get("cancel")),
+        max_disruptions=run.spec.get("maxDisruptions", 0),
+        pending_deadline=run.spec.get("pendingDeadlineSeconds"),
+        config_digest=environment.digest if isinstance(environment, Environment) else "",
+    )

@@ -3,21 +3,31 @@
 A run with an inline batchSpec needs no copy, because its spec cannot change. A run with a batchRef gets a
 ControllerRevision, Kubernetes' own object for the history of a spec; so does a run with retryOf, whose work is that of
 the other run's snapshot, cut down to the tasks that are to be tried again.
+
+Once the status names the snapshot, it is never taken again: where its ControllerRevision is gone or has other data, what
+runs goes on, and what has not started ends as SnapshotLost.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic_core import to_json
 
 from kubetask_controller.api import constants as c
+from kubetask_controller.api.constants import Phase, Reason
+from kubetask_controller.api.typed import BatchSpecJSON, ContextJSON
 from kubetask_controller.client.errors import APIStatusError, is_already_exists, is_not_found
 from kubetask_controller.client.resources import CONTROLLERREVISIONS
-from kubetask_controller.client.rest import Client
-from kubetask_controller.reconcilers import names
-from kubetask_controller.reconcilers.contexts import merged
-from kubetask_controller.reconcilers.projections import ResourceView, controller_of
+from kubetask_controller.reconcilers.context import ReconcilerContext
+from kubetask_controller.reconcilers.projections import JSON, RunView, controller_of
+from kubetask_controller.reconcilers.taskrun import files, names
+from kubetask_controller.reconcilers.taskrun.contexts import merged
+from kubetask_controller.reconcilers.taskrun.indexes import parse_indexes
+from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
+from kubetask_controller.reconcilers.taskrun.recorded import read_run
 
-JSON = dict[str, Any]
+SELECT_FAILED = "Failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,61 +35,149 @@ class Snapshot:
     """What a run does.
 
     Attributes:
-        common: contexts of every task.
-        variable: the contexts of each task.
-        workspace_config_ref: what the Batch says, empty where it says nothing.
+        batch: the Batch's spec: contexts of every task, of each task, and what else it says.
         origin: the index that each task had in the run it is retried from; empty for a run that is no retry.
+        name: of the ControllerRevision, empty for a run with an inline batchSpec.
+        digest: of its data.
+        lost: why tasks that have not started never do; None while the work is known.
+        lost_total: the number of tasks where the work is not known any more.
     """
 
-    common: Sequence[JSON]
-    variable: Sequence[Sequence[JSON]]
-    workspace_config_ref: str = ""
+    batch: BatchSpecJSON
     origin: Sequence[int] = ()
+    name: str = ""
+    digest: str = ""
+    lost: PendingReason | None = None
+    lost_total: int = 0
 
     @property
     def total(self) -> int:
         """Tasks of the run."""
-        return len(self.variable)
+        return len(self.variable) or self.lost_total
 
-    def contexts(self, index: int) -> list[JSON]:
+    @property
+    def variable(self) -> Sequence[Sequence[ContextJSON]]:
+        """The contexts of each task that are its own; empty where the work is not known any more."""
+        return self.batch.get("variableContexts") or []
+
+    @property
+    def workspace_config_ref(self) -> str:
+        """What the Batch says, empty where it says nothing."""
+        return self.batch.get("workspaceConfigRef") or ""
+
+    @property
+    def everything(self) -> Iterator[ContextJSON]:
+        """All contexts, each once."""
+        yield from self.batch.get("commonContext") or []
+        for part in self.variable:
+            yield from part
+
+    def contexts(self, index: int) -> list[ContextJSON]:
         """All contexts of a task, merged."""
-        return merged(self.common, self.variable[index])
+        return merged(self.batch.get("commonContext") or [], self.variable[index])
 
     def cut(self, indexes: Sequence[int]) -> "Snapshot":
         """The same work for some of its tasks, which get new indexes from 0."""
-        origin = [self.origin[i] if self.origin else i for i in indexes]
-        return Snapshot(
-            self.common, [self.variable[i] for i in indexes], self.workspace_config_ref, origin
-        )
+        batch = self.batch.copy()
+        batch["variableContexts"] = [list(self.variable[i]) for i in indexes]
+        return Snapshot(batch, [self.origin[i] if self.origin else i for i in indexes])
 
 
-def from_batch_spec(spec: JSON) -> Snapshot:
-    """The snapshot that a BatchSpec amounts to."""
-    return Snapshot(
-        spec.get("commonContext") or [],
-        spec["variableContexts"],
-        spec.get("workspaceConfigRef") or "",
-    )
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a run has no work yet.
+
+    Attributes:
+        reason: what it waits for.
+        final: nothing can change that: the run ends.
+    """
+
+    reason: PendingReason
+    final: bool = False
 
 
-def revision_name(run: ResourceView) -> str:
+def revision_name(run: RunView) -> str:
     """The ControllerRevision of a run: its name follows from the run's name and uid."""
     return names.owned_name(run.name, run.uid, "snapshot")
 
 
-class SnapshotStore:
-    """Keeps snapshots as ControllerRevisions owned by their runs."""
+class SnapshotResolver:
+    """Finds or takes the snapshot of a run."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, context: ReconcilerContext) -> None:
+        self._context = context
 
-    async def load(self, run: ResourceView) -> Snapshot | None:
-        """The snapshot of a run, None where none was taken yet."""
+    async def resolve(self, run: RunView, since: float) -> Snapshot | Missing:
+        """The work of a run, or why it is not known.
+
+        Args:
+            run: as it was observed at the monotonic time `since`.
+            since: the Batch must be at least as new as this.
+
+        Raises:
+            ClientError: the API server gave no answer.
+        """
         inline = run.spec.get("batchSpec")
         if inline:
-            return from_batch_spec(inline)
+            return Snapshot(inline)
+        if recorded := run.status.get("batchSnapshot"):
+            return await self._recorded(run, recorded)
+        if run.spec.get("cancel"):
+            return Missing(PendingReason(Reason.CANCELLED, "cancelled before it began"))
+        if retry_of := run.spec.get("retryOf"):
+            found = await self._retry(run, retry_of)
+            source = (
+                f"{c.KIND_BATCH_RUN}/{retry_of} select {run.spec.get('select') or SELECT_FAILED}"
+            )
+        else:
+            found = await self._batch(run, run.spec.get("batchRef") or "", since)
+            source = f"{c.KIND_BATCH}/{run.spec.get('batchRef')}"
+        return found if isinstance(found, Missing) else await self._save(run, found, source)
+
+    async def _batch(self, run: RunView, name: str, since: float) -> Snapshot | Missing:
+        batch = await self._context.fresh.batch(run.namespace, name, since)
+        if batch is None:
+            text = f"Batch {name} does not exist in namespace {run.namespace}"
+            return Missing(PendingReason(Reason.BATCH_NOT_FOUND, text))
+        return Snapshot(batch.spec)
+
+    async def _retry(self, run: RunView, name: str) -> Snapshot | Missing:
+        other = await self._context.fresh.run(run.namespace, name)
+        if other is None:
+            text = f"BatchRun {name} does not exist in namespace {run.namespace}"
+            return Missing(PendingReason(Reason.RETRY_OF_NOT_FOUND, text))
+        if other.status.get("phase") not in (Phase.SUCCEEDED, Phase.FAILED):
+            text = f"BatchRun {name} has not ended yet"
+            return Missing(PendingReason(Reason.RETRY_OF_NOT_FINISHED, text))
+        inline = other.spec.get("batchSpec")
+        snapshot = Snapshot(inline) if inline else await self._load(other)
+        if snapshot is None:
+            text = f"BatchRun {name} has no snapshot of its work, so nothing of it can be retried"
+            return Missing(PendingReason(Reason.INVALID_SPEC, text), final=True)
+        indexes = select(run.spec.get("select") or SELECT_FAILED, other, snapshot.total)
+        if isinstance(indexes, Missing):
+            return indexes
+        return snapshot.cut(indexes)
+
+    async def _recorded(self, run: RunView, name: str) -> Snapshot:
+        """The snapshot that the status names. It is never taken again."""
+        found = await self._load(run)
+        expected = run.status.get("snapshotDigest")
+        if found is not None and (not expected or found.digest == expected):
+            return found
+        what = "is gone" if found is None else "has other data than the run recorded"
+        text = (
+            f"ControllerRevision {name}, which holds the work of this run, {what}: start a new run"
+        )
+        total = (run.status.get("progress") or {}).get("total") or 0
+        lost = PendingReason(Reason.SNAPSHOT_LOST, text)
+        return Snapshot(
+            BatchSpecJSON(), name=name, digest=expected or "", lost=lost, lost_total=total
+        )
+
+    async def _load(self, run: RunView) -> Snapshot | None:
         try:
-            revision = await self._client.get(
+            revision = await self._context.client.get(
                 CONTROLLERREVISIONS, run.namespace, revision_name(run)
             )
         except APIStatusError as error:
@@ -88,69 +186,85 @@ class SnapshotStore:
             raise
         return _read(revision, run)
 
-    async def save(self, run: ResourceView, snapshot: Snapshot, source: str) -> Snapshot:
-        """Write the snapshot, or take the one that is already there: the first one written counts.
-
-        Args:
-            run: the owner.
-            snapshot: the work.
-            source: where it came from, for people: ``Batch/name generation 3``.
-        """
+    async def _save(self, run: RunView, snapshot: Snapshot, source: str) -> Snapshot:
+        """Write the snapshot. One that is there already was written by an earlier try whose status was lost: nothing has
+        been started from it, so it is used if it says the same, and replaced if it does not."""
+        client, owner = (
+            self._context.client,
+            files.Owner(c.KIND_BATCH_RUN, run.namespace, run.name, run.uid),
+        )
+        data: JSON = dict(snapshot.batch) | {"origin": list(snapshot.origin)}
+        name, digest = revision_name(run), digest_of(data)
         body: JSON = {
             "apiVersion": CONTROLLERREVISIONS.api_version,
             "kind": CONTROLLERREVISIONS.kind,
             "metadata": {
-                "name": revision_name(run),
+                "name": name,
                 "namespace": run.namespace,
                 "labels": {
                     c.LABEL_MANAGED_BY: c.LABEL_MANAGED_BY_VALUE,
                     c.LABEL_BATCH_RUN: names.label_value(run.name),
                 },
                 "annotations": {c.ANNOTATION_SOURCE: source},
-                "ownerReferences": [
-                    {
-                        "apiVersion": c.API_VERSION,
-                        "kind": c.KIND_BATCH_RUN,
-                        "name": run.name,
-                        "uid": run.uid,
-                        "controller": True,
-                        "blockOwnerDeletion": True,
-                    }
-                ],
+                "ownerReferences": [owner.reference()],
             },
-            "data": {
-                "commonContext": snapshot.common,
-                "variableContexts": snapshot.variable,
-                "workspaceConfigRef": snapshot.workspace_config_ref,
-                "origin": list(snapshot.origin),
-            },
+            "data": data,
             "revision": 1,
         }
         try:
-            await self._client.create(CONTROLLERREVISIONS, run.namespace, body)
+            await client.create(CONTROLLERREVISIONS, run.namespace, body)
         except APIStatusError as error:
             if not is_already_exists(error):
                 raise
-            existing = await self._client.get(
-                CONTROLLERREVISIONS, run.namespace, body["metadata"]["name"]
-            )
-            return _read(existing, run)
-        return snapshot
+            existing = await client.get(CONTROLLERREVISIONS, run.namespace, name)
+            found = _read(existing, run)
+            if found is None or found.digest != digest:
+                await client.delete(
+                    CONTROLLERREVISIONS, run.namespace, name, uid=existing["metadata"]["uid"]
+                )
+                await client.create(CONTROLLERREVISIONS, run.namespace, body)
+        return Snapshot(snapshot.batch, snapshot.origin, name, digest)
 
 
-def _read(revision: JSON, run: ResourceView) -> Snapshot:
+def select(select: str, other: RunView, total: int) -> list[int] | Missing:
+    """The indexes of the other run's tasks that ``select`` names. It has ended, so an empty choice stays empty."""
+    recorded = read_run(other.status)
+    if select == SELECT_FAILED:
+        failed = sorted(i for i, x in recorded.states.items() if x.phase is Phase.FAILED)
+        if failed:
+            return failed
+        text = f"BatchRun {other.name} has no failed tasks to retry"
+        return Missing(PendingReason(Reason.INVALID_SPEC, text), final=True)
+    try:
+        wanted = sorted(parse_indexes(select))
+    except ValueError as error:
+        return Missing(PendingReason(Reason.INVALID_SPEC, f"select: {error}"), final=True)
+    beyond = [i for i in wanted if i >= total]
+    if beyond or not wanted:
+        which = f"no task {beyond[0]}" if beyond else "no such tasks"
+        text = f"select: BatchRun {other.name} has {which}, its indexes are 0 to {total - 1}"
+        return Missing(PendingReason(Reason.INVALID_SPEC, text), final=True)
+    return wanted
+
+
+def digest_of(data: JSON) -> str:
+    """The digest of a ControllerRevision's data, whatever the order of its keys."""
+    return "sha256:" + hashlib.sha256(to_json(_ordered(data))).hexdigest()
+
+
+def _ordered(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(x) for x in value] if isinstance(value, list | tuple) else value
+
+
+def _read(revision: JSON, run: RunView) -> Snapshot | None:
+    """The snapshot in a ControllerRevision, None where another object owns it."""
     owner = controller_of(revision["metadata"])
     if owner is None or owner.uid != run.uid:
-        name = revision["metadata"]["name"]
-        raise ForeignSnapshotError(f"ControllerRevision {name} belongs to another object")
-    data = revision["data"]
-    return Snapshot(
-        data.get("commonContext") or [],
-        data["variableContexts"],
-        data.get("workspaceConfigRef") or "",
-        tuple(data.get("origin") or ()),
-    )
-
-
-class ForeignSnapshotError(Exception):
-    """Raised when an object that is not the run's bears the name of its snapshot."""
+        return None
+    data = dict(revision.get("data") or {})
+    digest = digest_of(data)
+    origin = data.pop("origin", None) or ()
+    batch = BatchSpecJSON(**data)  # type: ignore[typeddict-item]
+    return Snapshot(batch, tuple(origin), revision["metadata"]["name"], digest)

@@ -1,29 +1,29 @@
 """The status of a run: recomputed whole from the states of its tasks, and kept within the size of an object.
 
 As a run grows, its status gives up what can be derived, in the order of ``Omitted``: contexts, then the times of tasks
-that succeeded, then the entries that need nobody's eye, then messages of failures. What remains at any size: phase,
-reason, counters, and the index ranges of what was made, what succeeded and what failed.
+that succeeded, then the entries that need nobody's attention, then messages of failures. What remains at any size: phase,
+reason, counters, usage, and the index ranges of what was created, what succeeded and what failed.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import to_json
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Omitted, Phase, Reason
-from kubetask_controller.reconcilers.batchrun.memory import RunMemory
-from kubetask_controller.reconcilers.batchrun.snapshot import revision_name
+from kubetask_controller.reconcilers.batchrun.snapshot import Missing, Snapshot
 from kubetask_controller.reconcilers.conditions import build_conditions
-from kubetask_controller.reconcilers.contexts import distinguishing
-from kubetask_controller.reconcilers.indexes import format_indexes
-from kubetask_controller.reconcilers.outcome import TaskState
-from kubetask_controller.reconcilers.projections import ResourceView
-from kubetask_controller.reconcilers.waiting import Waiting
-
-JSON = dict[str, Any]
+from kubetask_controller.reconcilers.projections import JSON, RunView
+from kubetask_controller.reconcilers.taskrun.contexts import distinguishing
+from kubetask_controller.reconcilers.taskrun.indexes import format_indexes
+from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
+from kubetask_controller.reconcilers.taskrun.plan import failures
+from kubetask_controller.reconcilers.taskrun.recorded import task_fields, usage_json
+from kubetask_controller.reconcilers.taskrun.state import UNSTARTED, TaskState
+from kubetask_controller.reconcilers.taskrun.tracker import Tracker
 
 MAX_FAILED_ENTRIES = 1000
 """Entries of failed tasks that stay even in the largest run; more are in the index range alone."""
@@ -31,7 +31,15 @@ MAX_FAILED_ENTRIES = 1000
 _ENVELOPE = 24 * 1024
 """Bytes kept free for metadata, managedFields and everything in the status but its entries and ranges."""
 
-_UNREMARKABLE = frozenset({Reason.STARTING, Reason.QUEUED})
+_LEAST_WRITE, _MOST_WRITE, _TASKS_A_WRITE = 1.0, 5.0, 1500
+
+_HARMLESS = frozenset({Reason.STARTING, Reason.QUEUED, Reason.TASK_LIMIT, Reason.SUSPENDED})
+"""Reasons of pending tasks that need nobody's attention, or that the user has asked for."""
+
+
+def write_interval(tasks: int) -> float:
+    """Seconds between two writes of a run's status: 1 up to 1,500 tasks, 5 from 7,500. A change of phase does not wait."""
+    return min(_MOST_WRITE, max(_LEAST_WRITE, tasks / _TASKS_A_WRITE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,68 +47,100 @@ class Summary:
     """Phase, reason and message of a run."""
 
     phase: Phase
-    reason: Reason
+    reason: str
     message: str
 
 
-def summarize(
-    run: ResourceView, states: Sequence[TaskState | None], blocked: Waiting | None
-) -> Summary:
-    """What the run as a whole is in.
+def summarize(run: RunView, tracker: Tracker, blocked: PendingReason | None) -> Summary:
+    """The state of the run as a whole.
 
     Args:
         run: its spec says whether it is suspended or cancelled.
-        states: one entry a task, None for one that was not started.
-        blocked: what keeps every task from starting: a missing Batch, a refused Job.
+        tracker: its tasks.
+        blocked: what keeps tasks from starting: a limit, a refused Job.
     """
+    states = tracker.states
     phases = Counter(x.phase if x else Phase.PENDING for x in states)
     total = len(states)
-    if total and phases[Phase.SUCCEEDED] + phases[Phase.FAILED] == total:
+    if phases[Phase.SUCCEEDED] + phases[Phase.FAILED] == total:
         return _ended(run, states, phases)
     started = phases[Phase.RUNNING] + phases[Phase.SUCCEEDED] > 0 or any(
         x is not None and x.start_time for x in states
     )
     phase = Phase.RUNNING if started else Phase.PENDING
-    counts = _counts(phases, total) if total else ""
+    counts = _counts(phases, total)
     if run.spec.get("cancel"):
-        return Summary(
-            phase, Reason.CANCELLING, f"ending {phases[Phase.RUNNING]} running tasks; {counts}"
-        )
+        text = f"ending {phases[Phase.RUNNING]} running tasks; {counts}"
+        return Summary(phase, Reason.CANCELLING, text)
     if run.spec.get("suspend"):
         going = f"; {phases[Phase.RUNNING]} tasks run on" if phases[Phase.RUNNING] else ""
         return Summary(phase, Reason.SUSPENDED, f"suspended, nothing new starts{going}")
-    waiting = blocked or _most_telling(states)
+    telling = _most_telling(states)
+    limited = blocked is not None and blocked.reason == Reason.TASK_LIMIT
+    if blocked is not None and limited and not _goes_on(run, states):
+        return Summary(phase, blocked.reason, f"{counts}; {blocked.message}")
+    # What needs a person comes before what passes by itself.
+    if blocked is not None and blocked.reason not in _HARMLESS:
+        waiting: PendingReason | None = blocked
+    else:
+        waiting = telling or blocked
     if started:
         why = f"; {waiting.reason}: {waiting.message}" if waiting else ""
         return Summary(phase, Reason.TASKS_RUNNING, counts + why)
-    if waiting:
+    if waiting is not None:
         return Summary(phase, waiting.reason, waiting.message)
-    if any(x is not None and x.reason is Reason.STARTING for x in states):
-        return Summary(phase, Reason.STARTING, "waiting for the first Pod to run")
-    return Summary(phase, Reason.QUEUED, "waiting for a place")
+    queued = next((x for x in states if x is not None and x.reason == Reason.QUEUED), None)
+    if any(x is not None and x.reason == Reason.STARTING for x in states):
+        return Summary(phase, Reason.STARTING, "waiting for the first agent to start")
+    if queued is not None and queued.message:
+        return Summary(phase, Reason.QUEUED, queued.message)
+    return Summary(phase, Reason.QUEUED, "waiting for its first Job")
 
 
-def build_status(run: ResourceView, memory: RunMemory, summary: Summary, now: str) -> JSON:
+def summarize_missing(run: RunView, missing: Missing) -> Summary:
+    """The state of a run whose work is not known."""
+    why = missing.reason
+    if run.spec.get("cancel"):
+        return Summary(Phase.FAILED, Reason.CANCELLED, "cancelled before it began")
+    if missing.final:
+        return Summary(Phase.FAILED, why.reason, why.message)
+    if run.spec.get("suspend"):
+        return Summary(Phase.PENDING, Reason.SUSPENDED, f"suspended; {why.reason}: {why.message}")
+    return Summary(Phase.PENDING, why.reason, why.message)
+
+
+def build_status(
+    run: RunView,
+    tracker: Tracker | None,
+    snapshot: Snapshot | None,
+    summary: Summary,
+    *,
+    now: str,
+    entries: dict[int, Any],
+) -> JSON:
     """The whole status of a run.
 
     Args:
         run: its present status gives the times that are kept.
-        memory: states of the tasks and the snapshot.
+        tracker: its tasks, None before its work is known.
+        snapshot: its work.
         summary: phase, reason and message.
         now: RFC 3339, for transition times and the end.
+        entries: entries of earlier calls by index, reused while the state is the same.
     """
-    states = memory.states
+    states: Sequence[TaskState | None] = tracker.states if tracker else ()
     phases = Counter(x.phase if x else Phase.PENDING for x in states)
     total = len(states)
     previous = run.status
     start = previous.get("startTime") or min(
         (x.start_time for x in states if x is not None and x.start_time), default=""
     )
+    message = summary.message[: c.MAX_MESSAGE_LENGTH]
     status: JSON = {
         "observedGeneration": run.generation,
         "phase": summary.phase.value,
-        "reason": summary.reason.value,
-        "message": summary.message[: c.MAX_MESSAGE_LENGTH],
+        "reason": str(summary.reason),
+        "message": message,
         "done": f"{phases[Phase.SUCCEEDED] + phases[Phase.FAILED]}/{total}",
         "progress": {
             "total": total,
@@ -112,39 +152,55 @@ def build_status(run: ResourceView, memory: RunMemory, summary: Summary, now: st
         "conditions": build_conditions(
             summary.phase,
             summary.reason,
-            summary.message[: c.MAX_MESSAGE_LENGTH],
+            message,
             previous=previous.get("conditions") or (),
             context={"now": now, "generation": run.generation},
         ),
     }
     if start:
         status["startTime"] = start
-    if memory.snapshot is not None and "batchSpec" not in run.spec:
-        status["batchSnapshot"] = revision_name(run)
+    if snapshot is not None and snapshot.name:
+        status["batchSnapshot"] = snapshot.name
+        if snapshot.digest:
+            status["snapshotDigest"] = snapshot.digest
     if summary.phase.final:
         status["completionTime"] = previous.get("completionTime") or now
-    status |= _ranges(memory)
-    status |= _entries(run, memory)
+    if tracker is not None and (usage := usage_json(tracker.usage)):
+        status["usage"] = usage
+    if tracker is not None and snapshot is not None:
+        status |= _ranges(tracker)
+        status |= _entries(run, tracker, snapshot, entries)
     return status
 
 
+def _goes_on(run: RunView, states: Sequence[TaskState | None]) -> bool:
+    """Some task that may start has not ended."""
+    first = run.spec.get("taskLimit")
+    allowed = states if first is None else states[:first]
+    later = states[len(allowed) :]
+    return any(x is None or not x.final for x in allowed) or any(
+        x is not None and not x.final for x in later
+    )
+
+
 def _ended(
-    run: ResourceView, states: Sequence[TaskState | None], phases: Mapping[Phase, int]
+    run: RunView, states: Sequence[TaskState | None], phases: Mapping[Phase, int]
 ) -> Summary:
     total, failed = len(states), phases[Phase.FAILED]
     if not failed:
-        return Summary(
-            Phase.SUCCEEDED,
-            Reason.TASKS_SUCCEEDED,
-            f"all {total} tasks succeeded" if total > 1 else "the task succeeded",
-        )
+        text = f"all {total} tasks succeeded" if total > 1 else "the task succeeded"
+        return Summary(Phase.SUCCEEDED, Reason.TASKS_SUCCEEDED, text)
     reasons = Counter(x.reason for x in states if x is not None and x.phase is Phase.FAILED)
-    listed = ", ".join(f"{count} {reason.value}" for reason, count in reasons.most_common())
+    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     message = f"{failed} of {total} tasks failed: {listed}"
     if run.spec.get("cancel") and reasons[Reason.CANCELLED]:
         return Summary(Phase.FAILED, Reason.CANCELLED, message)
-    if reasons[Reason.MAX_FAILURES_EXCEEDED]:
+    limit = run.spec.get("maxFailures")
+    if reasons[Reason.MAX_FAILURES_EXCEEDED] or (limit is not None and failures(states) > limit):
         return Summary(Phase.FAILED, Reason.MAX_FAILURES_EXCEEDED, message)
+    for reason in (Reason.BUDGET_EXCEEDED, Reason.SNAPSHOT_LOST):
+        if reasons[reason]:
+            return Summary(Phase.FAILED, reason, message)
     return Summary(Phase.FAILED, Reason.TASKS_FAILED, message)
 
 
@@ -156,39 +212,38 @@ def _counts(phases: Mapping[Phase, int], total: int) -> str:
     )
 
 
-def _most_telling(states: Sequence[TaskState | None]) -> Waiting | None:
-    """The reason that most of the waiting tasks give, if it is one that somebody should look at."""
+def _most_telling(states: Sequence[TaskState | None]) -> PendingReason | None:
+    """The reason of most tasks that cannot start, None where all of them may."""
     telling = [
         x
         for x in states
-        if x is not None and x.phase is Phase.PENDING and x.reason not in _UNREMARKABLE
+        if x is not None and x.phase is Phase.PENDING and x.reason not in _HARMLESS
     ]
     if not telling:
-        if any(x is not None and x.reason is Reason.STARTING for x in states):
-            return None
-        held = next((x for x in states if x is not None and x.reason is Reason.QUEUED), None)
-        return Waiting(held.reason, held.message) if held else None
+        return None
     reason, count = Counter(x.reason for x in telling).most_common(1)[0]
-    example = next(x for x in telling if x.reason is reason)
+    example = next(x for x in telling if x.reason == reason)
     more = f" (and {count - 1} more tasks)" if count > 1 else ""
-    return Waiting(reason, example.message + more)
+    return PendingReason(reason, example.message + more)
 
 
-def _ranges(memory: RunMemory) -> JSON:
+def _ranges(tracker: Tracker) -> JSON:
     by_phase: dict[Phase, list[int]] = {Phase.SUCCEEDED: [], Phase.FAILED: []}
-    for index, state in enumerate(memory.states):
+    for index, state in enumerate(tracker.states):
         if state is not None and state.final:
             by_phase[state.phase].append(index)
     return {
-        "startedIndexes": format_indexes(memory.made),
+        "startedIndexes": format_indexes(tracker.created),
         "completedIndexes": format_indexes(by_phase[Phase.SUCCEEDED]),
         "failedIndexes": format_indexes(by_phase[Phase.FAILED]),
     }
 
 
-def _entries(run: ResourceView, memory: RunMemory) -> JSON:
-    budget = c.MAX_OBJECT_BYTES - _ENVELOPE - len(to_json(run.spec))
-    entries = [_entry(memory, index) for index in range(len(memory.states))]
+def _entries(run: RunView, tracker: Tracker, snapshot: Snapshot, cache: dict[int, Any]) -> JSON:
+    """Entries within what is left of the object: kubectl apply stores the manifest once more in an annotation."""
+    metadata = len(to_json(run.annotations)) + len(to_json(run.labels))
+    budget = c.MAX_OBJECT_BYTES - _ENVELOPE - len(to_json(run.spec)) - metadata
+    entries = [_entry(run, tracker, snapshot, index, cache) for index in range(tracker.total)]
     omitted: list[str] = []
     for step in (None, *Omitted):
         if step is not None:
@@ -202,29 +257,44 @@ def _entries(run: ResourceView, memory: RunMemory) -> JSON:
     return result
 
 
-def _entry(memory: RunMemory, index: int) -> JSON:
-    state = memory.states[index] or TaskState(Phase.PENDING, Reason.QUEUED)
-    cached = memory.entries.get(index)
+def _entry(
+    run: RunView, tracker: Tracker, snapshot: Snapshot, index: int, cache: dict[int, Any]
+) -> JSON:
+    state = tracker.states[index]
+    if state is None or not (state.final or tracker.was_created(index)):
+        state = _unstarted(run, state or UNSTARTED, index)
+    cached = cache.get(index)
     if cached and cached[0] == state:
-        return cached[1]
-    assert memory.snapshot is not None
+        return cached[1]  # type: ignore[no-any-return]
     entry: JSON = {
         "index": index,
-        "contexts": distinguishing(memory.snapshot.variable[index]),
+        "contexts": _contexts(run, snapshot, index),
         "status": state.phase.value,
-        "reason": state.reason.value,
+        "reason": str(state.reason),
     }
-    for key, value in (
-        ("message", state.message),
-        ("jobName", state.job_name),
-        ("startTime", state.start_time),
-        ("completionTime", state.completion_time),
-        ("result", state.result),
-    ):
-        if value:
-            entry[key] = value
-    memory.entries[index] = (state, entry)
+    if not entry["contexts"]:
+        del entry["contexts"]
+    if state.message:
+        entry["message"] = state.message
+    entry |= task_fields(state)
+    cache[index] = (state, entry)
     return entry
+
+
+def _unstarted(run: RunView, state: TaskState, index: int) -> TaskState:
+    """What the entry of a task without a Job shows."""
+    first = run.spec.get("taskLimit")
+    if first is not None and index >= first:
+        return replace(state, reason=Reason.TASK_LIMIT)
+    reason = Reason.SUSPENDED if run.spec.get("suspend") else Reason.QUEUED
+    return replace(state, reason=reason)
+
+
+def _contexts(run: RunView, snapshot: Snapshot, index: int) -> list[JSON]:
+    if index < len(snapshot.variable):
+        return distinguishing(snapshot.variable[index])
+    entries: Iterable[Any] = run.status.get("tasks") or ()
+    return next((list(x.get("contexts") or ()) for x in entries if x["index"] == index), [])
 
 
 def _give_up(step: Omitted, entries: Sequence[JSON]) -> list[JSON]:
@@ -236,8 +306,13 @@ def _give_up(step: Omitted, entries: Sequence[JSON]) -> list[JSON]:
             for x in entries
         ]
     if step is Omitted.TASKS:
-        return [x for x in entries if x["status"] == Phase.FAILED]
+        return [x for x in entries if x["status"] == Phase.FAILED or _is_retried(x)]
     return [_without(x, "message", "result") for x in entries[:MAX_FAILED_ENTRIES]]
+
+
+def _is_retried(entry: JSON) -> bool:
+    """The counters of a task that gets another Job are in its entry alone until that Job exists."""
+    return "replacements" in entry and entry["status"] in (Phase.PENDING, Phase.RUNNING)
 
 
 def _without(entry: JSON, *keys: str) -> JSON:

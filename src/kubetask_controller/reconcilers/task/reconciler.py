@@ -1,189 +1,210 @@
 """Task: one Job, and a status that follows it.
 
-The rules are those of a run with one task: a first status before the Job, at most one Job for the life of the object, an
-end that is never left.
+A Task is an owner with one task. Its reconcile takes the same steps as a BatchRun's, without a snapshot: the spec cannot
+change.
 """
 
-from kubetask_controller.api import constants as c
-from kubetask_controller.api.constants import Phase, Reason
-from kubetask_controller.reconcilers import files, names
-from kubetask_controller.reconcilers.batchrun.plan import pending_timeout
-from kubetask_controller.reconcilers.context import Shared, owner_key
-from kubetask_controller.reconcilers.finished import Finisher
-from kubetask_controller.reconcilers.jobcontrol import Made
-from kubetask_controller.reconcilers.jobtemplate import Template
-from kubetask_controller.reconcilers.launcher import Launcher
-from kubetask_controller.reconcilers.outcome import TaskState, task_state
-from kubetask_controller.reconcilers.patience import explain
-from kubetask_controller.reconcilers.projections import JobView, ResourceView
-from kubetask_controller.reconcilers.statuswriter import StatusWriter
-from kubetask_controller.reconcilers.task.status import build_task_status
-from kubetask_controller.reconcilers.times import seconds_since
-from kubetask_controller.reconcilers.waiting import Waiting
-from kubetask_controller.reconcilers.workspaceconfig import Environment, resolve
-from kubetask_controller.runtime.reconcile import Request, Result
+from dataclasses import replace
 
-_RETRY = 5.0
-"""Seconds until a refused create is tried again."""
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.constants import EventReason, Phase, Reason
+from kubetask_controller.reconcilers.conditions import build_conditions
+from kubetask_controller.reconcilers.context import ReconcilerContext, owner_key
+from kubetask_controller.reconcilers.events import contender
+from kubetask_controller.reconcilers.listers import is_final
+from kubetask_controller.reconcilers.projections import JSON, TaskView
+from kubetask_controller.reconcilers.status_writer import StatusWriter
+from kubetask_controller.reconcilers.taskrun import contexts, names
+from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
+from kubetask_controller.reconcilers.taskrun.plan import halt, make_plan
+from kubetask_controller.reconcilers.taskrun.recorded import read_task, task_fields
+from kubetask_controller.reconcilers.taskrun.runner import (
+    Environment,
+    Started,
+    TaskRunner,
+    Work,
+    earliest,
+)
+from kubetask_controller.reconcilers.taskrun.state import UNSTARTED, TaskRules, TaskState
+from kubetask_controller.reconcilers.taskrun.tracker import Tracker
+from kubetask_controller.reconcilers.ttl import TTLAfterFinished
+from kubetask_controller.runtime.reconcile import Request, Result
 
 
 class TaskReconciler:
     """Reconciles Tasks. See ``runtime.reconcile.Reconciler``."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self._launcher = Launcher(shared)
-        self._writer = StatusWriter(shared, c.KIND_TASK)
-        self._finisher = Finisher(shared, c.KIND_TASK)
-        self._made: dict[Request, tuple[str, bool]] = {}
-        """Request → uid, and whether its Job is known to have been made in this process."""
+    def __init__(self, context: ReconcilerContext) -> None:
+        self._context = context
+        self._tasks = TaskRunner(context, c.KIND_TASK)
+        self._writer = StatusWriter(context, c.KIND_TASK)
+        self._ttl = TTLAfterFinished(context, c.KIND_TASK)
+        self._known: dict[Request, tuple[Tracker, Work]] = {}
 
     async def reconcile(self, request: Request) -> Result:
         """Bring one Task a step further.
 
         Raises:
-            StaleCacheError: the cache does not show our own writes yet; the queue tries again.
-            ClientError: the API server could not be asked, or gave no answer.
+            StaleCacheError: the cache does not show our own status yet; the queue tries again.
+            ClientError: the API server could not be reached, or refused.
         """
-        task = self._shared.views.tasks.get(request.namespace, request.name)
+        context = self._context
+        key = owner_key(c.KIND_TASK, request.namespace, request.name)
+
+        # A Task that is gone, or belongs to another controller, is forgotten.
+        task = context.listers.tasks.get(request.namespace, request.name)
         if task is None or task.deleting:
-            self._forget(request, task)
+            self._forget(request)
+            context.consistency.clear(key)
             return Result()
         if task.spec.get("managedBy", c.MANAGED_BY) != c.MANAGED_BY:
             return Result()
-        self._shared.consistency.ensure_ready(
-            owner_key(c.KIND_TASK, request.namespace, request.name), task.uid
-        )
-        if task.status.get("phase") in (Phase.SUCCEEDED, Phase.FAILED):
-            self._forget(request, task)
-            return await self._finisher.finished(task, list(self._shared.views.jobs_of(task.uid)))
-        state, wake = await self._advance(request, task)
-        retry = self._writer.due_in(task, state.phase)
-        if not retry:
-            status = build_task_status(task, state, self._shared.timestamp())
-            await self._writer.write(task, status)
-        if state.final and not retry:
-            self._shared.recorder.task_ended(task, state)
-        return Result(min((x for x in (wake, retry) if x > 0), default=0.0))
 
-    async def _advance(self, request: Request, task: ResourceView) -> tuple[TaskState, float]:
-        cancelled = bool(task.spec.get("cancel"))
-        job = next(iter(self._shared.views.jobs_of(task.uid)), None)
-        if job is not None:
-            return await self._follow(task, job)
-        name = names.task_job_name(task.name, task.uid)
-        gone = self._shared.last_seen.job(task.uid, name)
-        if gone is not None and gone.finished:
-            return task_state(
-                gone, self._shared.last_seen.pods(task.uid, gone.uid), cancelled=cancelled
-            ), 0.0
-        if await self._was_made(request, task, name):
-            return self._without_job(task, name), 0.0
-        if cancelled:
-            return TaskState(Phase.FAILED, Reason.CANCELLED, "cancelled before it began"), 0.0
-        if "phase" not in task.status or task.spec.get("suspend"):
-            return TaskState(Phase.PENDING, Reason.QUEUED, "waiting for a place"), 0.0
-        return await self._start(request, task)
+        # No decision on a status that is older than the last one we wrote.
+        context.consistency.ensure_ready(key, task.uid)
 
-    async def _follow(self, task: ResourceView, job: JobView) -> tuple[TaskState, float]:
-        shared = self._shared
-        told, wake = await explain(shared, [job])
-        living = tuple(shared.views.pods_of(job.uid))
-        uids = {x.uid for x in living}
-        pods = living + tuple(
-            x for x in shared.last_seen.pods(task.uid, job.uid) if x.uid not in uids
-        )
-        cancelled = bool(task.spec.get("cancel"))
-        state = task_state(job, pods, cancelled=cancelled, waiting=told.get(job.uid))
-        if state.final:
-            return state, 0.0
-        if cancelled and not job.deleting:
-            await shared.control.end(job, living)
-            return state, wake
-        limit = task.spec.get("pendingDeadlineSeconds")
-        if limit is not None and state.phase is Phase.PENDING and not job.suspended:
-            left = limit - seconds_since(job.started or job.created, shared.now())
-            if left <= 0:
-                return pending_timeout(state, limit), 0.0
-            wake = min(wake, left) if wake else left
-        return state, wake
+        # A final state is never left: what remains is to delete the Job.
+        if is_final(task):
+            self._forget(request)
+            return await self._ttl.finished(task)
+        tracker, work = self._track(request, task)
 
-    async def _was_made(self, request: Request, task: ResourceView, name: str) -> bool:
-        """Whether the Job was made at some time; asked of the status, of memory, and once of Events."""
-        if task.status.get("jobName"):
-            return True
-        known = self._made.get(request)
-        if known and known[0] == task.uid:
-            return known[1]
-        made = False
+        # What another process has recorded for good holds here too.
+        if self._writer.is_foreign(task):
+            tracker.adopt(read_task(task.status))
+
+        # The WorkspaceConfig in force, at least as new as the Task.
+        ref = task.spec.get("workspaceConfigRef") or ""
+        environment = await self._tasks.environment(task, tracker, ref)
+
+        # Observe.
         if "phase" in task.status:
-            ran = await self._shared.evidence.jobs_that_had_pods(
-                task.namespace, {name}, task.created
-            )
-            made = bool(ran)
-        self._made[request] = (task.uid, made)
-        return made
-
-    def _without_job(self, task: ResourceView, name: str) -> TaskState:
-        start = task.status.get("startTime", "")
-        if task.spec.get("cancel"):
-            return TaskState(Phase.FAILED, Reason.CANCELLED, "cancelled before it ran", name, start)
-        text = f"Job {name} was deleted before it ended; its agent may have acted already"
-        return TaskState(Phase.FAILED, Reason.JOB_LOST, text, name, start)
-
-    async def _start(self, request: Request, task: ResourceView) -> tuple[TaskState, float]:
-        environment = resolve(
-            self._shared.views.configs, task.namespace, task.spec.get("workspaceConfigRef")
+            await self._look_back(task, tracker)
+        if isinstance(environment, Environment) and environment.max_concurrent_tasks:
+            await context.fresh.count_jobs(task.namespace)
+        rules = TaskRules(
+            halt=halt(task.spec, tracker),
+            cancel=bool(task.spec.get("cancel")),
+            max_disruptions=task.spec.get("maxDisruptions", 0),
+            pending_deadline=task.spec.get("pendingDeadlineSeconds"),
+            config_digest=environment.digest if isinstance(environment, Environment) else "",
         )
-        if isinstance(environment, Waiting):
-            return _pending(environment), 0.0
-        pool = (task.namespace, environment.name)
-        limit = environment.max_concurrent_tasks
-        if not self._shared.slots.grant(pool, (c.KIND_TASK, task.name), wanted=1, limit=limit):
-            text = f"maxConcurrentTasks {limit} of WorkspaceConfig {environment.name} are in use"
-            return TaskState(Phase.PENDING, Reason.QUEUED, text), 0.0
-        return await self._create(request, task, environment)
+        seen = await self._tasks.observe(task, tracker, rules)
 
-    async def _create(
-        self, request: Request, task: ResourceView, environment: Environment
-    ) -> tuple[TaskState, float]:
-        owner = files.Owner(c.KIND_TASK, task.namespace, task.name, task.uid)
-        packed = files.pack(owner, task.spec["contexts"])
-        await files.ensure(self._shared.client, packed)
-        template = Template(
-            owner=owner,
-            labels=task.labels,
-            spec=task.spec,
-            config=environment.spec,
-            config_name=environment.name,
-            images=self._shared.images,
-            inline=packed.places,
-        )
-        # Should this be cancelled on the way, nobody has told what was made of it.
-        self._made.pop(request, None)
-        ((_, result),) = await self._launcher.launch(template, [(None, task.spec["contexts"])])
-        name = names.task_job_name(task.name, task.uid)
-        if result.ours:
-            self._made[request] = (task.uid, True)
-            return TaskState(
-                Phase.PENDING, Reason.STARTING, "waiting for its Pod to run", name
-            ), 0.0
-        if result.made is Made.FOREIGN:
-            text = f"Job {name} exists and belongs to another object; it is left alone"
-            return TaskState(Phase.FAILED, Reason.NAME_CONFLICT, text), 0.0
-        if result.error is not None:
-            raise result.error
-        assert result.waiting is not None
-        return _pending(result.waiting), _RETRY
+        # Plan.
+        if rules.halt is not None and tracker.unstarted() and not tracker.is_unanswered(0):
+            tracker.failed(0, rules.halt.reason, rules.halt.message)
+        plan = make_plan(task.spec, tracker, seen.jobs)
 
-    def _forget(self, request: Request, task: ResourceView | None) -> None:
-        self._made.pop(request, None)
-        self._shared.slots.forget(request.namespace, (c.KIND_TASK, request.name))
-        if task is None:
-            self._shared.consistency.clear(owner_key(c.KIND_TASK, request.namespace, request.name))
+        # Act: end or replace the Job.
+        await self._tasks.act(task, tracker, seen)
+
+        # Start: create the Job. A Task without a status has created nothing, and creates nothing before it has one.
+        started = Started(plan.blocked)
+        if plan.start and "phase" in task.status:
+            if isinstance(environment, Environment):
+                started = await self._tasks.start(task, tracker, environment, plan.start, work)
+            else:
+                started = Started(environment)
         else:
-            self._shared.last_seen.forget_owner(task.uid)
+            context.limiter.withdraw(contender(c.KIND_TASK, task))
+
+        # Status: written whole, when it differs and is due.
+        state = _shown(task, tracker.states[0], started.blocked or plan.blocked)
+        wait = self._writer.due_in(task, state.phase)
+        if not wait:
+            await self._write(task, tracker, state, created=started.created > 0)
+
+        # Requeue.
+        if started.error is not None:
+            raise started.error
+        return Result(earliest(wait, seen.wake_after, started.retry_after))
+
+    def _track(self, request: Request, task: TaskView) -> tuple[Tracker, Work]:
+        known = self._known.get(request)
+        if known is not None and known[0].uid == task.uid:
+            return known
+        self._forget(request)
+        name = names.task_job_name(task.name, task.uid)
+        recorded = read_task(task.status)
+        now = self._context.clock.monotonic()
+        tracker = self._context.trackers.add(Tracker(task.uid, [name], recorded, now))
+        tracker.looked_back = "phase" not in task.status
+        everything = task.spec.get("contexts") or []
+        self._known[request] = (
+            tracker,
+            Work(lambda _: list(everything), everything, {}, single=True),
+        )
+        return self._known[request]
+
+    async def _look_back(self, task: TaskView, tracker: Tracker) -> None:
+        """After a restart: whether an earlier process created a Job that is gone and that the status does not name."""
+        if tracker.looked_back:
+            return
+        name = tracker.job_name(0)
+        if tracker.unstarted() and self._context.listers.jobs.get(task.namespace, name) is None:
+            for index in await self._tasks.ran(task, tracker, [0]):
+                tracker.was_run(index)
+        tracker.looked_back = True
+
+    async def _write(
+        self, task: TaskView, tracker: Tracker, state: TaskState, *, created: bool
+    ) -> None:
+        status = build_task_status(task, state, self._context.timestamp())
+        await self._writer.write(task, status)
+        for ended in tracker.recorded():
+            self._context.recorder.task_ended(task, ended)
+        if created:
+            note = f"created Job {state.job_name}"
+            self._tasks.event(task, EventReason.JOB_CREATED, note)
+
+    def _forget(self, request: Request) -> None:
+        self._writer.forget(request.namespace, request.name)
+        known = self._known.pop(request, None)
+        if known is not None:
+            self._tasks.forget(request, known[0].uid)
 
 
-def _pending(waiting: Waiting) -> TaskState:
-    return TaskState(Phase.PENDING, waiting.reason, waiting.message)
+def _shown(task: TaskView, state: TaskState | None, blocked: PendingReason | None) -> TaskState:
+    """The state as the user's own wishes show in it: a suspended or cancelled Task says so."""
+    known = state or UNSTARTED
+    if known.final:
+        return known
+    if task.spec.get("cancel"):
+        text = "ending the agent" if known.phase is Phase.RUNNING else "ending the Job"
+        return replace(known, reason=Reason.CANCELLING, message=text)
+    if task.spec.get("suspend"):
+        text = "suspended; what runs goes on" if known.job_name else "suspended, not started"
+        return replace(known, reason=Reason.SUSPENDED, message=text)
+    if state is None or (blocked is not None and known.phase is Phase.PENDING):
+        if blocked is not None:
+            return replace(known, reason=blocked.reason, message=blocked.message)
+        return replace(known, message="waiting for its Job")
+    return known
+
+
+def build_task_status(task: TaskView, state: TaskState, now: str) -> JSON:
+    """The whole status of a Task in this state; ``now`` is RFC 3339."""
+    message = state.message[: c.MAX_MESSAGE_LENGTH]
+    status: JSON = {
+        "observedGeneration": task.generation,
+        "phase": state.phase.value,
+        "reason": str(state.reason),
+        "message": message,
+        "target": contexts.target(task.spec.get("contexts") or ()),
+        "conditions": build_conditions(
+            state.phase,
+            state.reason,
+            message,
+            previous=task.status.get("conditions") or (),
+            context={"now": now, "generation": task.generation},
+        ),
+    }
+    status |= task_fields(state)
+    if start := task.status.get("startTime"):
+        status["startTime"] = start
+    if state.phase.final:
+        status["completionTime"] = task.status.get("completionTime") or state.completion_time or now
+    else:
+        status.pop("completionTime", None)
+    return status

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubetask_controller.api import constants as c
+from kubetask_controller.api.typed import ContextJSON
 from kubetask_controller.client.errors import APIStatusError, is_already_exists
 from kubetask_controller.client.resources import CONFIGMAPS
 from kubetask_controller.client.rest import Client
-from kubetask_controller.reconcilers import names
+from kubetask_controller.reconcilers.taskrun import names
 
 JSON = dict[str, Any]
 
@@ -65,14 +66,17 @@ def content_key(text: str) -> str:
     return content_digest(text)[:40]
 
 
-def inline_text(context: JSON) -> str | None:
+def inline_text(context: ContextJSON) -> str | None:
     """The inline text of a File context, None where the file comes from elsewhere."""
     source = (context.get("file") or {}).get("source") or {}
     return source.get("inline")
 
 
-def pack(owner: Owner, contexts: Iterable[JSON]) -> InlineFiles:
-    """ConfigMaps for all inline texts of an owner's contexts, each at most ``MAX_CONFIG_MAP_BYTES``."""
+def pack(owner: Owner, contexts: Iterable[ContextJSON]) -> InlineFiles:
+    """ConfigMaps for all inline texts of an owner's contexts, each at most ``MAX_CONFIG_MAP_BYTES``.
+
+    A text that is larger than that has no place: the template of a task that uses it raises TooLargeError.
+    """
     bins: list[dict[str, str]] = []
     sizes: list[int] = []
     places: dict[str, int] = {}
@@ -84,6 +88,8 @@ def pack(owner: Owner, contexts: Iterable[JSON]) -> InlineFiles:
         if key in places:
             continue
         size = len(text.encode()) + _KEY_OVERHEAD
+        if size > c.MAX_CONFIG_MAP_BYTES + _KEY_OVERHEAD:
+            continue
         if not bins or sizes[-1] + size > c.MAX_CONFIG_MAP_BYTES + _KEY_OVERHEAD:
             bins.append({})
             sizes.append(0)
@@ -98,13 +104,21 @@ def pack(owner: Owner, contexts: Iterable[JSON]) -> InlineFiles:
 
 
 async def ensure(client: Client, files: InlineFiles) -> None:
-    """Make the ConfigMaps that are not there yet."""
+    """Create the ConfigMaps that do not exist yet.
+
+    One that exists is not read, because the controller has no right to read ConfigMaps: the manifest of each task carries
+    the digest of each inline file, and the init container refuses a file that somebody else has put there.
+    """
     for body in files.config_maps:
         try:
             await client.create(CONFIGMAPS, body["metadata"]["namespace"], body)
         except APIStatusError as error:
             if not is_already_exists(error):
                 raise
+
+
+class TooLargeError(ValueError):
+    """Raised when an inline file is larger than a ConfigMap can hold."""
 
 
 def _config_map(owner: Owner, name: str, data: dict[str, str]) -> JSON:

@@ -1,54 +1,55 @@
-"""After the end: what still runs is deleted, and what has outlived its time to live.
+"""After the end: Jobs that still run are ended, and objects that have outlived their time to live are deleted.
 
 Jobs carry no TTL of their own, because a Job that vanishes before its end is recorded is lost. The controller deletes
-them once the end is in the status; an object of its own that is to go goes last.
+them once the end is in the status; the BatchRun or Task itself is deleted last.
 """
-
-from collections.abc import Sequence
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import EventReason
 from kubetask_controller.client.errors import APIStatusError, is_conflict, is_not_found
-from kubetask_controller.reconcilers.context import Shared
-from kubetask_controller.reconcilers.jobcontrol import slow_start
-from kubetask_controller.reconcilers.kinds import RESOURCES
-from kubetask_controller.reconcilers.projections import JobView, ResourceView
+from kubetask_controller.reconcilers.context import ReconcilerContext
+from kubetask_controller.reconcilers.listers import RESOURCES
+from kubetask_controller.reconcilers.projections import JobView, OwnerView
+from kubetask_controller.reconcilers.taskrun.jobs import in_parallel
 from kubetask_controller.reconcilers.times import seconds_since
 from kubetask_controller.runtime.events import ObjectReference
 from kubetask_controller.runtime.reconcile import Result
 
 
-class Finisher:
-    """Tidies up after BatchRuns or Tasks."""
+class TTLAfterFinished:
+    """Deletes what BatchRuns or Tasks leave. See the module."""
 
-    def __init__(self, shared: Shared, kind: str) -> None:
-        self._shared = shared
+    def __init__(self, context: ReconcilerContext, kind: str) -> None:
+        self._context = context
         self._kind = kind
 
-    async def finished(self, view: ResourceView, jobs: Sequence[JobView]) -> Result:
+    async def finished(self, view: OwnerView) -> Result:
         """What remains to be done for an object whose phase is final."""
+        jobs = self._context.listers.owned_jobs(view, self._kind)
         alive = [x for x in jobs if not x.deleting]
-        await self._delete([x for x in alive if not x.finished])
+        await in_parallel([x for x in alive if not x.finished], self._end)
         ttl = view.spec.get("ttlSecondsAfterFinished")
         if ttl is None:
             return Result()
-        left = ttl - seconds_since(view.status["completionTime"], self._shared.now())
+        left = ttl - seconds_since(view.status.get("completionTime", ""), self._context.now())
         if left > 0:
             return Result(requeue_after=left)
         done = [x for x in alive if x.finished]
         if done:
-            await self._delete(done)
-            self._tell(view, len(done))
+            await in_parallel(done, self._context.jobs.delete)
+            self._announce(view, len(done))
         if view.spec.get("ttlPolicy") == "All":
             await self._delete_owner(view)
         return Result()
 
-    async def _delete(self, jobs: Sequence[JobView]) -> None:
-        await slow_start(jobs, self._shared.control.delete, failed=lambda _: False)
+    async def _end(self, job: JobView) -> None:
+        """A Job that has not finished, though its task has: a sidecar runs on, or its deletion was not sent."""
+        live = await self._context.fresh.pods(job)
+        await self._context.jobs.end(job, live.pods)
 
-    async def _delete_owner(self, view: ResourceView) -> None:
+    async def _delete_owner(self, view: OwnerView) -> None:
         try:
-            await self._shared.client.delete(
+            await self._context.client.delete(
                 RESOURCES[self._kind],
                 view.namespace,
                 view.name,
@@ -59,10 +60,10 @@ class Finisher:
             if not (is_not_found(error) or is_conflict(error)):
                 raise
 
-    def _tell(self, view: ResourceView, count: int) -> None:
+    def _announce(self, view: OwnerView, count: int) -> None:
         regarding = ObjectReference(c.API_VERSION, self._kind, view.name, view.namespace, view.uid)
         noun = "Job" if count == 1 else "Jobs"
-        self._shared.events.event(
+        self._context.events.event(
             regarding,
             type="Normal",
             reason=EventReason.JOB_DELETED.value,

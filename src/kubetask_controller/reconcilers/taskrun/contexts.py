@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from kubetask_controller.api.typed import ContextJSON, RepositoryJSON
+
 JSON = dict[str, Any]
 
 MAX_TARGET = 253
 
 
-def merged(common: Sequence[JSON], variable: Sequence[JSON]) -> list[JSON]:
+def merged(common: Sequence[ContextJSON], variable: Sequence[ContextJSON]) -> list[ContextJSON]:
     """Task i = commonContext + variableContexts[i]; a file of the variable part replaces a common file of that name."""
     replaced = {file_name(x) for x in variable} - {None}
     return [x for x in common if file_name(x) is None or file_name(x) not in replaced] + list(
@@ -16,15 +18,15 @@ def merged(common: Sequence[JSON], variable: Sequence[JSON]) -> list[JSON]:
     )
 
 
-def file_name(context: JSON) -> str | None:
+def file_name(context: ContextJSON) -> str | None:
     """The name of a File context, None for any other."""
     file = context.get("file")
     return file.get("name") if file and context.get("type") == "File" else None
 
 
-def repositories(contexts: Iterable[JSON]) -> list[JSON]:
+def repositories(contexts: Iterable[ContextJSON]) -> list[RepositoryJSON]:
     """The repositories among the contexts, in order, each once."""
-    seen: dict[tuple[str, str, str], JSON] = {}
+    seen: dict[tuple[str, str, str], RepositoryJSON] = {}
     for context in contexts:
         repository = context.get("repository")
         if repository and context.get("type") == "Repository":
@@ -33,7 +35,7 @@ def repositories(contexts: Iterable[JSON]) -> list[JSON]:
     return list(seen.values())
 
 
-def distinguishing(contexts: Sequence[JSON]) -> list[JSON]:
+def distinguishing(contexts: Sequence[ContextJSON]) -> list[JSON]:
     """What makes a task differ, for its entry in a status: its repositories, else its files by name and source.
 
     Never inline text: a prompt does not belong into a status.
@@ -50,7 +52,7 @@ def distinguishing(contexts: Sequence[JSON]) -> list[JSON]:
     return files
 
 
-def target(contexts: Sequence[JSON]) -> str:
+def target(contexts: Sequence[ContextJSON]) -> str:
     """One short text for a printer column: ``org/repo@branch``, else the name of the first file."""
     found = repositories(contexts)
     if found:

@@ -18,9 +18,16 @@ from kubetask_controller.api.manifest import (
     repository_paths,
     repository_url,
 )
-from kubetask_controller.reconcilers import contexts, names
-from kubetask_controller.reconcilers.files import Owner, content_digest, content_key, inline_text
-from kubetask_controller.reconcilers.podtemplate import (
+from kubetask_controller.api.typed import ContextJSON, FileJSON
+from kubetask_controller.reconcilers.taskrun import contexts, names
+from kubetask_controller.reconcilers.taskrun.files import (
+    Owner,
+    TooLargeError,
+    content_digest,
+    content_key,
+    inline_text,
+)
+from kubetask_controller.reconcilers.taskrun.pod_template import (
     Images,
     Work,
     literal,
@@ -56,7 +63,11 @@ class Template:
     batch: JSON = field(default_factory=dict)
 
     def job(
-        self, task_contexts: list[JSON], index: int | None, *, backoff_limit: int | None = None
+        self,
+        task_contexts: list[ContextJSON],
+        index: int | None,
+        *,
+        backoff_limit: int | None = None,
     ) -> JSON:
         """The Job of task ``index`` of a run, or of a Task where the index is None.
 
@@ -268,7 +279,17 @@ class Template:
             merged |= x or {}
         return ManifestPullRequest.model_validate(merged)
 
-    def _sources(self, task_contexts: list[JSON]) -> list[JSON]:
+    def _place(self, name: str, text: str) -> str:
+        """The ConfigMap that holds an inline text."""
+        found = self.inline.get(content_key(text))
+        if found is None:
+            size, most = len(text.encode()), c.MAX_CONFIG_MAP_BYTES
+            raise TooLargeError(
+                f"inline file {name} has {size} bytes, at most {most} are possible: move it to a repository or shorten it"
+            )
+        return found
+
+    def _sources(self, task_contexts: list[ContextJSON]) -> list[JSON]:
         """The sources of the projected volume: one a file, in order."""
         sources: list[JSON] = []
         for context in task_contexts:
@@ -279,7 +300,9 @@ class Template:
             text = inline_text(context)
             if text is not None:
                 key = content_key(text)
-                sources.append(_source("configMap", self.inline[key], {"key": key, "path": name}))
+                sources.append(
+                    _source("configMap", self._place(name, text), {"key": key, "path": name})
+                )
             elif ref := source.get("configMapKeyRef"):
                 sources.append(_source("configMap", ref["name"], {"key": ref["key"], "path": name}))
             elif ref := source.get("secretKeyRef"):
@@ -309,7 +332,7 @@ class _Task:
     index: int | None
     name: str
     branch: str
-    contexts: list[JSON]
+    contexts: list[ContextJSON]
 
 
 def _hosts(git: JSON) -> tuple[ManifestHost, ...]:
@@ -334,7 +357,7 @@ def _hosts(git: JSON) -> tuple[ManifestHost, ...]:
     return first, *others
 
 
-def _manifest_file(file: JSON) -> ManifestFile:
+def _manifest_file(file: FileJSON) -> ManifestFile:
     source = file["source"]
     if "configMapKeyRef" in source:
         return ManifestFile.model_construct(name=file["name"], source="configMap")

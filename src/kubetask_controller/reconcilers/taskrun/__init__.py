@@ -1,0 +1,1 @@
+"""One task, whoever owns it: what BatchRuns and Tasks share."""

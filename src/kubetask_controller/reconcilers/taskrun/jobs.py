@@ -1,0 +1,283 @@
+"""Creating and ending Jobs: every request that starts or stops an agent is here.
+
+A create can end in seven ways, and each means something else for "at most once, and never lost":
+
+- created, or already there and ours: the task has its Job;
+- the name belongs to another object's Job: it is never adopted;
+- the name belongs to a Job that is about to go (of an earlier owner of this name, or one that is being replaced): wait;
+- refused for all tasks (quota, admission, an invalid template): nothing was created, the task waits and says why;
+- refused for this task alone (too large): the task fails;
+- no answer: it may have been created, so the caller looks before it sends another create.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, TypeVar
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.constants import Reason
+from kubetask_controller.client.errors import (
+    APIStatusError,
+    TransportError,
+    is_already_exists,
+    is_conflict,
+    is_not_found,
+)
+from kubetask_controller.client.resources import JOBS, PODS
+from kubetask_controller.client.rest import Client
+from kubetask_controller.reconcilers.projections import JobView, PodView, controller_of, project_job
+from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason, from_event
+
+IN_FLIGHT = 32
+"""Requests under way at once for one owner; more gains nothing, as the benchmark of bare creates shows."""
+
+_REFUSALS = frozenset({400, 403, 404, 405, 413, 422})
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+class Created(Enum):
+    """How a create ended."""
+
+    CREATED = auto()
+    EXISTED = auto()
+    FOREIGN = auto()
+    PREDECESSOR = auto()
+    REFUSED = auto()
+    TOO_LARGE = auto()
+    UNKNOWN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOutcome:
+    """The end of one create.
+
+    Attributes:
+        how: how it ended.
+        job: the Job that bears the name now, where one was read.
+        reason: why it was refused.
+        error: what the client raised, for UNKNOWN.
+    """
+
+    how: Created
+    job: JobView | None = None
+    reason: PendingReason | None = None
+    error: Exception | None = None
+
+    @property
+    def ours(self) -> bool:
+        """The task has its Job."""
+        return self.how in (Created.CREATED, Created.EXISTED)
+
+    @property
+    def concerns_all(self) -> bool:
+        """Further creates of the same owner would end like this one."""
+        return self.how in (Created.REFUSED, Created.UNKNOWN)
+
+
+class JobControl:
+    """Creates Jobs, and ends what they run."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def create(self, body: dict[str, Any]) -> CreateOutcome:
+        """Create one Job. Does not raise for any answer of the API server; cancellation passes through."""
+        metadata = body["metadata"]
+        try:
+            created = await self._client.create(JOBS, metadata["namespace"], body)
+        except APIStatusError as error:
+            if is_already_exists(error):
+                return await self._existing(body)
+            if error.code == 413 or "is too large" in error.message:
+                return CreateOutcome(Created.TOO_LARGE, reason=_too_large(metadata, error))
+            if error.code in _REFUSALS:
+                return CreateOutcome(Created.REFUSED, reason=_refusal(error))
+            return CreateOutcome(Created.UNKNOWN, error=error)
+        except TransportError as error:
+            return CreateOutcome(Created.UNKNOWN, error=error)
+        return CreateOutcome(Created.CREATED, project_job(created))
+
+    async def end(self, job: JobView, pods: Sequence[PodView]) -> None:
+        """End what a Job runs, and keep the Pod and its log where there is one on a node.
+
+        A live Pod gets ``activeDeadlineSeconds: 1``: the kubelet sends SIGTERM, then SIGKILL after the grace period, and the
+        Pod stays, Failed with reason DeadlineExceeded. Before that, tries that the Job has left are taken from it: it would
+        start the agent again. A Job of which no Pod has reached a node is deleted: nothing enforces that Pod's deadline.
+
+        Args:
+            job: in its newest known version.
+            pods: a live read of its Pods.
+        """
+        live = [x for x in pods if not x.terminal]
+        if not any(x.node for x in live):
+            if any(x.terminal for x in pods) and not live:
+                # Everything has ended and only further tries are left: without them the Job fails by itself.
+                await self._limit_tries(job)
+            else:
+                await self.delete(job)
+            return
+        await self._limit_tries(job)
+        await self.end_pods(live)
+
+    async def end_pods(self, pods: Sequence[PodView]) -> None:
+        """End these Pods; their Job may create another one."""
+        for pod in pods:
+            if not pod.terminal and pod.active_deadline_seconds != 1:
+                body = {"spec": {"activeDeadlineSeconds": 1}, "metadata": {"uid": pod.uid}}
+                await _gone_is_fine(self._client.patch(PODS, pod.namespace, pod.name, body))
+
+    async def hold_back(self, pods: Sequence[PodView]) -> bool:
+        """Make sure that no agent starts in these Pods any more; False where one may have started since they were read.
+
+        The deadline of a second is set on the very version that was read: a Pod that has changed meanwhile answers with a
+        conflict. A Pod without a node gets it too, in case that it finds one before its Job is deleted.
+        """
+        for pod in pods:
+            if pod.agent_started and not pod.terminal:
+                return False
+            if pod.terminal or pod.active_deadline_seconds == 1:
+                continue
+            metadata = {"uid": pod.uid, "resourceVersion": pod.resource_version}
+            body = {"spec": {"activeDeadlineSeconds": 1}, "metadata": metadata}
+            try:
+                await self._client.patch(PODS, pod.namespace, pod.name, body)
+            except APIStatusError as error:
+                if is_not_found(error):
+                    continue
+                if is_conflict(error):
+                    return False
+                raise
+        return True
+
+    async def delete(self, job: JobView, *, foreground: bool = False) -> None:
+        """Delete a Job with its Pods; one that is gone, or bears another uid, is left alone.
+
+        With ``foreground`` the Job stays until its Pods are gone, so that no Job of its name is created before that.
+        """
+        await _gone_is_fine(
+            self._client.delete(
+                JOBS,
+                job.namespace,
+                job.name,
+                uid=job.uid,
+                propagation="Foreground" if foreground else "Background",
+            )
+        )
+
+    async def restore_labels(self, job: JobView) -> JobView | None:
+        """Give a Job the label back by which it is watched; None where it is gone."""
+        labels = {c.LABEL_MANAGED_BY: c.LABEL_MANAGED_BY_VALUE}
+        body = {"metadata": {"uid": job.uid, "labels": labels}}
+        patched = await _gone_is_fine(self._client.patch(JOBS, job.namespace, job.name, body))
+        return project_job(patched) if patched else None
+
+    async def keep(self, job: JobView, replacement: int) -> None:
+        """Let a Job that was to be replaced stand as its own replacement: its agent has started meanwhile."""
+        annotations = {c.ANNOTATION_REPLACEMENT: str(replacement)}
+        body = {"metadata": {"uid": job.uid, "annotations": annotations}}
+        await _gone_is_fine(self._client.patch(JOBS, job.namespace, job.name, body))
+
+    async def _limit_tries(self, job: JobView) -> None:
+        """The next failed Pod is the last: with fewer tries than there were failures the Job would delete its live Pod."""
+        if job.backoff_limit > job.failed_pods:
+            body = {"spec": {"backoffLimit": job.failed_pods}, "metadata": {"uid": job.uid}}
+            await _gone_is_fine(self._client.patch(JOBS, job.namespace, job.name, body))
+
+    async def _existing(self, body: dict[str, Any]) -> CreateOutcome:
+        metadata = body["metadata"]
+        try:
+            raw = await self._client.get(JOBS, metadata["namespace"], metadata["name"])
+        except (APIStatusError, TransportError) as error:
+            if is_not_found(error):
+                text = f"the earlier Job {metadata['name']} is just gone"
+                return CreateOutcome(Created.PREDECESSOR, reason=PendingReason(Reason.QUEUED, text))
+            return CreateOutcome(Created.UNKNOWN, error=error)
+        job, ours = project_job(raw), controller_of(metadata)
+        assert ours is not None
+        wanted = int(metadata["annotations"].get(c.ANNOTATION_REPLACEMENT, "0"))
+        if job.deleting or (job.owner and job.owner.uid == ours.uid and job.replacement < wanted):
+            text = f"Job {job.name} is being deleted; the next one is created when it is gone"
+            return CreateOutcome(Created.PREDECESSOR, job, PendingReason(Reason.QUEUED, text))
+        if job.owner and job.owner.uid == ours.uid:
+            return CreateOutcome(Created.EXISTED, job)
+        if job.owner and (job.owner.kind, job.owner.name) == (ours.kind, ours.name):
+            text = f"Job {job.name} of an earlier {ours.kind} {ours.name} is not gone yet"
+            return CreateOutcome(Created.PREDECESSOR, job, PendingReason(Reason.QUEUED, text))
+        return CreateOutcome(Created.FOREIGN, job)
+
+
+async def slow_start(
+    items: Sequence[ItemT],
+    work: Callable[[ItemT], Awaitable[ResultT]],
+    *,
+    failed: Callable[[ResultT], bool],
+) -> list[ResultT]:
+    """Work on items in waves of 1, 2, 4, 8…, and stop after the first wave with a failure.
+
+    So a template that is refused costs one request and not ten thousand, as in the Job controller. Returns the results of
+    what was tried, in order; at most ``IN_FLIGHT`` are under way at once.
+    """
+    gate = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(item: ItemT) -> ResultT:
+        async with gate:
+            return await work(item)
+
+    results: list[ResultT] = []
+    size = 1
+    while len(results) < len(items):
+        wave = items[len(results) : len(results) + size]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(item)) for item in wave]
+        done = [task.result() for task in tasks]
+        results += done
+        if any(failed(result) for result in done):
+            break
+        size *= 2
+    return results
+
+
+async def in_parallel(items: Sequence[ItemT], work: Callable[[ItemT], Awaitable[None]]) -> None:
+    """Work on items, at most ``IN_FLIGHT`` at once; the others go on where one fails, and its error is raised at the end.
+
+    Raises:
+        ExceptionGroup: of everything that failed.
+    """
+    gate = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(item: ItemT) -> None:
+        async with gate:
+            await work(item)
+
+    done = await asyncio.gather(*(one(item) for item in items), return_exceptions=True)
+    errors = [x for x in done if isinstance(x, Exception)]
+    for stop in done:
+        if isinstance(stop, BaseException) and not isinstance(stop, Exception):
+            raise stop
+    if errors:
+        raise ExceptionGroup("requests failed", errors)
+
+
+async def _gone_is_fine(request: Awaitable[ResultT]) -> ResultT | None:
+    try:
+        return await request
+    except APIStatusError as error:
+        if not (is_not_found(error) or is_conflict(error)):
+            raise
+    return None
+
+
+def _too_large(metadata: dict[str, Any], error: APIStatusError) -> PendingReason:
+    return PendingReason(Reason.TOO_LARGE, f"Job {metadata['name']} is too large: {error.message}")
+
+
+def _refusal(error: APIStatusError) -> PendingReason:
+    if error.code in (400, 422):
+        return PendingReason(Reason.INVALID_SPEC, error.message)
+    return from_event("FailedCreate", error.message) or PendingReason(
+        Reason.ADMISSION_DENIED, error.message
+    )

@@ -1,0 +1,154 @@
+"""What a status records of tasks, read after a restart and written at each status.
+
+A reason that this version does not know is kept as it is: a newer version has written it, and after a downgrade it still
+says why.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from kubetask_controller.api.constants import Phase, Reason
+from kubetask_controller.api.typed import BatchRunStatusJSON, TaskExecutionStatusJSON
+from kubetask_controller.reconcilers.projections import JSON
+from kubetask_controller.reconcilers.taskrun.indexes import parse_indexes
+from kubetask_controller.reconcilers.taskrun.state import TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the agents' models used, as far as the agents report it."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cost_usd + other.cost_usd,
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.input_tokens or self.output_tokens or self.cost_usd)
+
+    @staticmethod
+    def read(value: Mapping[str, Any] | None) -> "Usage":
+        """The ``usage`` of a result or a status; what does not fit counts as nothing."""
+        if not value:
+            return Usage()
+        try:
+            cost = Decimal(str(value.get("costUSD") or 0))
+        except InvalidOperation:
+            cost = Decimal(0)
+        if not cost.is_finite() or cost < 0:
+            cost = Decimal(0)
+        return Usage(_count(value.get("inputTokens")), _count(value.get("outputTokens")), cost)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a status says of the tasks.
+
+    Attributes:
+        created: indexes of the tasks whose present Job was created.
+        states: the state of each task that has ended, or whose state must outlive the process.
+        usage: what the ended tasks used.
+    """
+
+    created: frozenset[int] = frozenset()
+    states: Mapping[int, TaskState] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+
+
+def read_run(status: BatchRunStatusJSON) -> Recorded:
+    """What the status of a run says of its tasks; entries that were given up are restored from the index ranges.
+
+    A reason that this version does not know is kept as it is: a newer version has written it.
+    """
+    created = parse_indexes(status.get("startedIndexes") or "")
+    states = dict.fromkeys(
+        parse_indexes(status.get("completedIndexes") or ""),
+        TaskState(Phase.SUCCEEDED, Reason.TASK_SUCCEEDED),
+    )
+    failed = TaskState(Phase.FAILED, Reason.TASKS_FAILED)
+    states |= dict.fromkeys(parse_indexes(status.get("failedIndexes") or ""), failed)
+    for entry in status.get("tasks") or ():
+        state = _read_entry(entry)
+        index = entry["index"]
+        if state.final or index in created or state.replacements:
+            states[index] = state
+    return Recorded(frozenset(created), states, Usage.read(status.get("usage")))
+
+
+def read_task(status: TaskExecutionStatusJSON) -> Recorded:
+    """What the status of a Task says of its one task. A reason that this version does not know is kept as it is."""
+    if "phase" not in status:
+        return Recorded()
+    state = TaskState(
+        Phase(status["phase"]),
+        status.get("reason", ""),
+        status.get("message", ""),
+        status.get("jobName", ""),
+        status.get("startTime", ""),
+        status.get("completionTime", ""),
+        attempts=status.get("attempts", 0),
+        disruptions=status.get("disruptions", 0),
+        replacements=status.get("replacements", 0),
+        replaced_time=status.get("replacedTime", ""),
+        replaced_uid=status.get("replacedJobUID", ""),
+    )
+    created = frozenset((0,)) if status.get("jobName") else frozenset[int]()
+    return Recorded(created, {0: state} if created or state.replacements or state.final else {})
+
+
+def task_fields(state: TaskState) -> JSON:
+    """The fields of a task that the entry of a run and the status of a Task share; empty ones are left out."""
+    fields = {
+        "jobName": state.job_name,
+        "startTime": state.start_time,
+        "completionTime": state.completion_time,
+        "result": state.result,
+        "attempts": state.attempts,
+        "disruptions": state.disruptions,
+        "replacements": state.replacements,
+        "replacedTime": state.replaced_time,
+        "replacedJobUID": state.replaced_uid,
+    }
+    return {key: value for key, value in fields.items() if value}
+
+
+def usage_json(usage: Usage) -> JSON:
+    """The ``usage`` of a status; the cost has at most six decimals."""
+    if not usage:
+        return {}
+    cost = f"{usage.cost_usd:.6f}".rstrip("0").rstrip(".")
+    return {
+        "inputTokens": usage.input_tokens,
+        "outputTokens": usage.output_tokens,
+        "costUSD": cost or "0",
+    }
+
+
+def _read_entry(entry: Mapping[str, Any]) -> TaskState:
+    """The state that an entry of ``status.tasks`` records."""
+    return TaskState(
+        Phase(entry["status"]),
+        entry.get("reason", ""),
+        entry.get("message", ""),
+        entry.get("jobName", ""),
+        entry.get("startTime", ""),
+        entry.get("completionTime", ""),
+        entry.get("result"),
+        entry.get("attempts", 0),
+        entry.get("disruptions", 0),
+        entry.get("replacements", 0),
+        entry.get("replacedTime", ""),
+        entry.get("replacedJobUID", ""),
+    )
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

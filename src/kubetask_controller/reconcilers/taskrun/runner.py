@@ -1,0 +1,751 @@
+"""The tasks of one BatchRun or Task, from observed Jobs to requests: the steps that both reconcilers share.
+
+``observe`` decides the state of each task that has changed, with live reads where a decision needs them. ``act`` ends and
+replaces Jobs, as far as the status has recorded the reason. ``start`` creates Jobs. Each step may be interrupted and
+repeated.
+"""
+
+import hashlib
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import structlog
+from pydantic_core import to_json
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.allowed import secret_refusal
+from kubetask_controller.api.constants import EventReason, Phase, Reason
+from kubetask_controller.api.typed import (
+    BatchSpecJSON,
+    ContextJSON,
+    WorkspaceConfigSpecJSON,
+)
+from kubetask_controller.client.errors import ClientError
+from kubetask_controller.reconcilers.concurrency import Contender
+from kubetask_controller.reconcilers.context import ReconcilerContext
+from kubetask_controller.reconcilers.events import contender
+from kubetask_controller.reconcilers.freshness import GIVE_UP
+from kubetask_controller.reconcilers.listers import is_owned
+from kubetask_controller.reconcilers.projections import JobView, OwnerView, PodView
+from kubetask_controller.reconcilers.taskrun import files
+from kubetask_controller.reconcilers.taskrun.job_template import Template
+from kubetask_controller.reconcilers.taskrun.jobs import (
+    Created,
+    CreateOutcome,
+    in_parallel,
+    slow_start,
+)
+from kubetask_controller.reconcilers.taskrun.pending_reasons import (
+    PATIENCE,
+    REFRESH,
+    PendingReason,
+    is_silent,
+    silence,
+)
+from kubetask_controller.reconcilers.taskrun.state import (
+    Action,
+    Decision,
+    Needs,
+    TaskFacts,
+    TaskRules,
+    TaskState,
+    decide,
+    newest,
+)
+from kubetask_controller.reconcilers.taskrun.tracker import Tracker
+from kubetask_controller.reconcilers.times import parse_time
+from kubetask_controller.runtime.events import ObjectReference
+from kubetask_controller.runtime.reconcile import Request
+
+logger = structlog.get_logger("tasks")
+
+MAX_CREATES = 500
+"""Jobs that one reconcile creates at most: ends are observed, and the status is written, in between."""
+
+AT_ONCE = 0.001
+"""Seconds until a reconcile goes on that had more to create than one does."""
+
+RECHECK = 5.0
+"""Seconds until something is looked at again of which no event may come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The WorkspaceConfig in force.
+
+    Attributes:
+        name: of the WorkspaceConfig, also where it does not exist.
+        spec: empty where it does not exist.
+        digest: of the spec.
+    """
+
+    name: str
+    spec: WorkspaceConfigSpecJSON
+    digest: str
+
+    @property
+    def max_concurrent_tasks(self) -> int | None:
+        """The cap over all work that uses it."""
+        return self.spec.get("maxConcurrentTasks")
+
+
+@dataclass(slots=True)
+class Observation:
+    """What one look at the Jobs found.
+
+    Attributes:
+        jobs: the Jobs of the owner by index, in their newest known versions.
+        end: what is to be ended, with the reason for it.
+        end_pods: Jobs whose Pod is kept by a sidecar and that may try again.
+        wake_after: seconds until time alone changes a state, 0 for never.
+    """
+
+    jobs: Mapping[int, JobView]
+    end: dict[int, PendingReason | None] = field(default_factory=dict)
+    end_pods: list[int] = field(default_factory=list)
+    wake_after: float = 0.0
+
+    def wake(self, seconds: float) -> None:
+        """Look again after so many seconds at the latest; 0 is ignored."""
+        self.wake_after = earliest(self.wake_after, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What became of the creates of one reconcile.
+
+    Attributes:
+        blocked: why some tasks did not start.
+        retry_after: seconds until it is worth another try, 0 where an event follows.
+        error: an answer that did not come.
+        created: Jobs that were created.
+    """
+
+    blocked: PendingReason | None = None
+    retry_after: float = 0.0
+    error: Exception | None = None
+    created: int = 0
+
+
+@dataclass(slots=True)
+class Work:
+    """What the tasks of an owner work on.
+
+    Attributes:
+        contexts: all contexts of a task, by its index.
+        everything: all contexts of all tasks, for their inline files.
+        batch: the Batch's spec, whose pullRequest overrides that of the WorkspaceConfig.
+        single: the owner is a Task: its Job has no index.
+        places: the ConfigMap of each inline text, once they were created.
+    """
+
+    contexts: Callable[[int], list[ContextJSON]]
+    everything: Iterable[ContextJSON]
+    batch: BatchSpecJSON
+    single: bool = False
+    places: Mapping[str, str] | None = None
+
+
+class TaskRunner:
+    """Runs the tasks of owners of one kind."""
+
+    def __init__(self, context: ReconcilerContext, kind: str) -> None:
+        self._context = context
+        self._kind = kind
+        self._digests: dict[str, tuple[str, str]] = {}
+
+    async def environment(
+        self, owner: OwnerView, tracker: Tracker, ref: str
+    ) -> Environment | PendingReason:
+        """The WorkspaceConfig in force: the one that is named, else ``default``, which need not exist."""
+        name = ref or c.WORKSPACE_CONFIG_DEFAULT
+        config = await self._context.fresh.workspace_config(
+            owner.namespace, name, tracker.observed_at
+        )
+        if config is None:
+            if ref:
+                text = f"WorkspaceConfig {name} does not exist in namespace {owner.namespace}"
+                return PendingReason(Reason.WORKSPACE_CONFIG_NOT_FOUND, text)
+            return Environment(name, {}, digest({}))
+        known = self._digests.get(config.uid)
+        if known is None or known[0] != config.resource_version:
+            if len(self._digests) > 1024:
+                self._digests.clear()
+            known = self._digests[config.uid] = (config.resource_version, digest(config.spec))
+        return Environment(name, config.spec, known[1])
+
+    # Observe --------------------------------------------------------------------------------------
+
+    async def observe(self, owner: OwnerView, tracker: Tracker, rules: TaskRules) -> Observation:
+        """Decide every task that has changed; states of the others stay.
+
+        Raises:
+            ClientError: a live read had no answer; what could be decided without it is decided.
+        """
+        context, seen = self._context, Observation(self._jobs(owner, tracker))
+        events = await self._explain(owner, tracker, seen)
+        # From here to the live reads nothing is awaited, so no mark is lost.
+        seen = replace(seen, jobs=self._jobs(owner, tracker))
+        now = context.clock.monotonic()
+        dirty = dict.fromkeys(tracker.take_dirty(rules, now))
+        dirty.update(
+            dict.fromkeys(i for i, job in seen.jobs.items() if self._event_of(events, job))
+        )
+        missing: dict[Needs, list[int]] = {Needs.JOB: [], Needs.PODS: []}
+        for index in dirty:
+            decision = self._decide(owner, tracker, rules, seen, index, events=events)
+            if decision.needs is Needs.NOTHING:
+                self._apply(owner, tracker, seen, index, decision)
+            else:
+                missing[decision.needs].append(index)
+        problem = await self._verify(owner, tracker, rules, seen, missing, events)
+        for index, job in seen.jobs.items():
+            state = tracker.states[index]
+            if state is not None and state.final and not (job.finished or job.deleting):
+                seen.end.setdefault(index, None)
+        seen.wake(tracker.next_due(now))
+        if problem is not None:
+            raise problem
+        return seen
+
+    def _jobs(self, owner: OwnerView, tracker: Tracker) -> dict[int, JobView]:
+        jobs = {}
+        for job in self._context.listers.owned_jobs(owner, self._kind):
+            index = tracker.index_of(job.name)
+            if index is not None:
+                jobs[index] = job
+            elif tracker.is_new_stranger(job.uid):
+                note = f"Job {job.name} names this {self._kind} as its owner and is not of its making; it is ignored"
+                self.event(owner, EventReason.IGNORED, note, warning=True)
+        return jobs
+
+    async def _explain(
+        self, owner: OwnerView, tracker: Tracker, seen: Observation
+    ) -> dict[str, PendingReason]:
+        """What Events say of Jobs and Pods that have been silent for too long, by uid."""
+        uids = []
+        for index, job in seen.jobs.items():
+            state = tracker.states[index]
+            if job.finished or (state is not None and state.phase is not Phase.PENDING):
+                continue
+            pod = self._newest_pod(job)
+            if not is_silent(job, pod):
+                continue
+            left = PATIENCE - silence(job, pod, self._context.clock)
+            if left <= 0:
+                uids.append(pod.uid if pod else job.uid)
+            seen.wake(left if left > 0 else REFRESH)
+        if not uids:
+            return {}
+        return await self._context.lookup.explain(owner.namespace, uids)
+
+    def _newest_pod(self, job: JobView) -> PodView | None:
+        return newest(self._context.listers.pods_of(job))
+
+    def _event_of(
+        self, events: Mapping[str, PendingReason], job: JobView | None
+    ) -> PendingReason | None:
+        if not events or job is None:
+            return None
+        pod = self._newest_pod(job)
+        return events.get(pod.uid if pod else job.uid)
+
+    def _decide(
+        self,
+        owner: OwnerView,
+        tracker: Tracker,
+        rules: TaskRules,
+        seen: Observation,
+        index: int,
+        *,
+        events: Mapping[str, PendingReason],
+        live_job: JobView | None = None,
+        job_verified: bool = False,
+        live_pods: Sequence[PodView] | None = None,
+        pods_verified: bool = False,
+    ) -> Decision:
+        context, name = self._context, tracker.job_name(index)
+        known = tracker.states[index]
+        job = live_job or seen.jobs.get(index)
+        deleted = None
+        if job is not None:
+            tracker.seen(index, job)
+        else:
+            deleted = context.tombstones.job(owner.uid, name)
+            if deleted and known and deleted.replacement < known.replacements:
+                deleted = None
+        last = job or deleted
+        pods = live_pods if live_pods is not None else context.listers.pods_of(last) if last else ()
+        gone = context.tombstones.pods(owner.uid, last.uid) if last else []
+        uids = {x.uid for x in pods}
+        now = context.clock.monotonic()
+        ended = job is not None and not job.finished and _runs_on(pods)
+        facts = TaskFacts(
+            job=job,
+            now=context.now(),
+            pods=pods,
+            deleted_job=deleted,
+            deleted_pods=[x for x in gone if x.uid not in uids],
+            created=tracker.was_created(index),
+            event=self._event_of(events, job),
+            job_verified=job_verified,
+            pods_verified=pods_verified,
+            ended_for=tracker.ended_for(job.uid, now, ended=ended) if job else 0.0,
+        )
+        return decide(name, known, facts, rules, tracker.ending(index))
+
+    def _apply(
+        self, owner: OwnerView, tracker: Tracker, seen: Observation, index: int, decision: Decision
+    ) -> None:
+        known, job = tracker.states[index], seen.jobs.get(index)
+        if decision.action is Action.REPLACE:
+            if decision.state is not known and decision.state is not None and job is not None:
+                tracker.replaced(index, decision.state)
+                self._tell_replacement(owner, decision.state)
+            return
+        tracker.decided(index, decision.state)
+        if decision.wake_after > 0:
+            tracker.look_again(index, self._context.clock.monotonic() + decision.wake_after)
+        if decision.action is Action.END and (decision.state is None or not decision.state.final):
+            if decision.ending is not None:
+                tracker.is_ending(index, decision.ending)
+            seen.end[index] = decision.ending
+        elif decision.action is Action.END_POD:
+            seen.end_pods.append(index)
+        if job is None and tracker.was_created(index) and known is not None and not known.final:
+            tracker.look_again(index, self._context.clock.monotonic() + RECHECK)
+
+    async def _verify(
+        self,
+        owner: OwnerView,
+        tracker: Tracker,
+        rules: TaskRules,
+        seen: Observation,
+        missing: Mapping[Needs, Sequence[int]],
+        events: Mapping[str, PendingReason],
+    ) -> Exception | None:
+        """Read what decisions lack, and decide again."""
+        context = self._context
+
+        async def job(index: int) -> None:
+            name = tracker.job_name(index)
+            found = await context.fresh.job(owner.namespace, name)
+            if found is not None and found.owner and found.owner.uid == owner.uid:
+                # The cache lags, or the Job has lost the label by which it is watched.
+                if not found.managed:
+                    context.listers.jobs.mutated(await context.jobs.restore_labels(found) or found)
+                tracker.look_again(index, context.clock.monotonic() + RECHECK)
+                decision = self._decide(
+                    owner, tracker, rules, seen, index, events=events, live_job=found
+                )
+                if decision.needs is Needs.PODS:
+                    await pods(index, found)
+                    return
+            else:
+                if gone := context.tombstones.job(owner.uid, name):
+                    pool = (owner.namespace, gone.workspace_config)
+                    context.limiter.settled(pool, name)
+                    context.limiter.wake(pool)
+                decision = self._decide(
+                    owner, tracker, rules, seen, index, events=events, job_verified=True
+                )
+            self._apply(owner, tracker, seen, index, decision)
+
+        async def pods(index: int, job: JobView | None = None) -> None:
+            job = job or seen.jobs.get(index)
+            assert job is not None
+            live = await context.fresh.pods(job)
+            now = context.clock.monotonic()
+            complete = not job.finished or context.fresh.is_complete(job, live)
+            if not complete and tracker.missing_for(job.uid, now) < GIVE_UP:
+                tracker.look_again(index, now + 1.0)
+                return
+            decision = self._decide(
+                owner,
+                tracker,
+                rules,
+                seen,
+                index,
+                events=events,
+                live_job=job,
+                live_pods=live.pods,
+                pods_verified=True,
+            )
+            self._apply(owner, tracker, seen, index, decision)
+
+        async def one(item: tuple[int, bool]) -> None:
+            index, of_job = item
+            try:
+                await (job(index) if of_job else pods(index))
+            except Exception:
+                tracker.mark(index)
+                raise
+
+        work = [(i, True) for i in missing[Needs.JOB]] + [(i, False) for i in missing[Needs.PODS]]
+        try:
+            await in_parallel(work, one)
+        except ExceptionGroup as errors:
+            return errors.exceptions[0]
+        return None
+
+    # Act ------------------------------------------------------------------------------------------
+
+    async def act(self, owner: OwnerView, tracker: Tracker, seen: Observation) -> None:
+        """End and replace Jobs, many at once. What ends a task for good is recorded in the status before.
+
+        Raises:
+            ExceptionGroup: of the requests that failed; the others were sent.
+        """
+        work: list[tuple[str, int]] = []
+        for index in seen.end:
+            state = tracker.states[index]
+            if index in seen.jobs and (
+                state is None or not state.final or tracker.is_recorded_final(index)
+            ):
+                work.append(("end", index))
+        work += [("end_pods", index) for index in seen.end_pods]
+        work += [
+            ("replace", index)
+            for index, job in seen.jobs.items()
+            if (state := tracker.states[index]) is not None
+            and job.replacement < state.replacements
+            and not job.deleting
+            and tracker.is_replacement_recorded(index)
+        ]
+        if work:
+            await in_parallel(work, lambda item: self._act(owner, tracker, seen, *item))
+
+    async def _act(
+        self, owner: OwnerView, tracker: Tracker, seen: Observation, what: str, index: int
+    ) -> None:
+        context, job = self._context, seen.jobs[index]
+        try:
+            if what == "replace":
+                await self._replace(owner, tracker, index, job)
+            elif what == "end_pods":
+                await context.jobs.end_pods(context.listers.pods_of(job))
+            elif not _is_ending(context.listers.pods_of(job)):
+                state, live = tracker.states[index], await context.fresh.pods(job)
+                wanted = owner.spec.get("cancel") or (state is not None and state.final)
+                if wanted or await context.jobs.hold_back(live.pods):
+                    await context.jobs.end(job, live.pods)
+                else:
+                    tracker.look_again(index, context.clock.monotonic() + RECHECK)
+        except Exception:
+            tracker.mark(index)
+            raise
+
+    async def _replace(self, owner: OwnerView, tracker: Tracker, index: int, job: JobView) -> None:
+        """Delete a Job whose replacement is recorded, after a live look that no agent runs in it."""
+        context = self._context
+        if not job.finished:
+            live = await context.fresh.pods(job)
+            if any(x.agent_started and not x.terminal and not x.deleting for x in live.pods):
+                state = tracker.states[index]
+                assert state is not None
+                await context.jobs.keep(job, state.replacements)
+                return
+            if not await context.jobs.hold_back([x for x in live.pods if not x.deleting]):
+                return
+        context.tombstones.forget_job(owner.uid, job.uid)
+        await context.jobs.delete(job, foreground=True)
+
+    # Start ----------------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        owner: OwnerView,
+        tracker: Tracker,
+        environment: Environment,
+        indexes: Sequence[int],
+        work: Work,
+    ) -> Started:
+        """Create the Jobs of these tasks, as far as there are slots."""
+        context, who = self._context, contender(self._kind, owner)
+        now = context.clock.monotonic()
+        if (retry := tracker.retry_in(now)) > 0:
+            context.limiter.withdraw(who)
+            return Started(tracker.refused, retry)
+        pool, limit = (owner.namespace, environment.name), environment.max_concurrent_tasks
+        ready, error = await self._settle(owner, tracker, indexes, pool)
+        wanted = [tracker.job_name(index) for index in ready]
+        granted = context.limiter.acquire(
+            pool,
+            who,
+            wanted,
+            most=MAX_CREATES,
+            limit=limit,
+            since=lambda: self._last_service(owner),
+        )
+        batch = ready[:granted]
+        created, blocked, retry = 0, None, 0.0
+        if batch:
+            try:
+                outcomes, problem = await self._create(owner, tracker, environment, batch, work)
+            finally:
+                for index in batch:
+                    name = tracker.job_name(index)
+                    if tracker.is_unanswered(index):
+                        context.limiter.unanswered(pool, name)
+                    else:
+                        context.limiter.settled(pool, name)
+            error = error or problem
+            created = sum(x.ours for x in outcomes)
+            refused = next((x.reason for x in outcomes if x.how is Created.REFUSED), None)
+            predecessor = next((x.reason for x in outcomes if x.how is Created.PREDECESSOR), None)
+            if refused is not None:
+                tracker.refused_create(refused, now, random.random())
+                blocked, retry = refused, tracker.retry_in(now)
+                context.limiter.withdraw(who)
+            elif predecessor is not None:
+                blocked, retry = predecessor, 1.0
+            if created < len(batch):
+                context.limiter.wake(pool, but=who)
+        if blocked is None and granted < min(len(ready), MAX_CREATES):
+            text = f"maxConcurrentTasks {limit} of WorkspaceConfig {environment.name} are in use"
+            blocked = PendingReason(Reason.QUEUED, text)
+        elif blocked is None and granted < len(ready):
+            retry = AT_ONCE
+        return Started(blocked, retry, error, created)
+
+    def _last_service(self, owner: OwnerView) -> float:
+        times = [x.created for x in self._context.listers.owned_jobs(owner, self._kind)]
+        return parse_time(max([owner.created, *times])).timestamp()
+
+    async def _settle(
+        self, owner: OwnerView, tracker: Tracker, indexes: Sequence[int], pool: tuple[str, str]
+    ) -> tuple[list[int], Exception | None]:
+        """Those of which it is certain that no Job exists. A look-up without an answer holds up no other task."""
+        ready: list[int] = []
+        problem: Exception | None = None
+        for index in indexes:
+            if tracker.is_unanswered(index):
+                if problem is not None:
+                    # One such answer is enough: each of the others might take as long.
+                    continue
+                try:
+                    if await self._exists(owner, tracker, index, pool):
+                        continue
+                except ClientError as error:
+                    problem = error
+                    continue
+            ready.append(index)
+        return ready, problem
+
+    async def _exists(
+        self, owner: OwnerView, tracker: Tracker, index: int, pool: tuple[str, str]
+    ) -> bool:
+        """Whether a create that had no answer was carried out."""
+        context, name = self._context, tracker.job_name(index)
+        job, state = await context.fresh.job(owner.namespace, name), tracker.states[index]
+        replacements = state.replacements if state else 0
+        ours = job is not None and job.owner is not None and job.owner.uid == owner.uid
+        if job is not None and ours and job.replacement >= replacements and not job.deleting:
+            self._created(owner, tracker, index, job)
+        else:
+            if not await self.ran(owner, tracker, [index]):
+                # The API server may still carry it out: its slot is kept, and the same create is sent again.
+                tracker.not_created(index)
+                return False
+            tracker.was_run(index)
+        context.limiter.settled(pool, name)
+        return True
+
+    async def _replace_unwatched(
+        self, owner: OwnerView, tracker: Tracker, index: int, job: JobView
+    ) -> None:
+        """Delete a Job that is to be replaced and has lost the label by which it is watched."""
+        ours = is_owned(job, self._kind, owner.namespace, owner.uid)
+        if ours and not job.deleting and tracker.is_replacement_recorded(index):
+            await self._replace(owner, tracker, index, job)
+
+    async def ran(self, owner: OwnerView, tracker: Tracker, indexes: Sequence[int]) -> list[int]:
+        """Those tasks of which an Event says that their Job had a Pod, though neither cache nor status knows the Job."""
+        context, found = self._context, []
+        since: dict[str, list[int]] = {}
+        for index in indexes:
+            state = tracker.states[index]
+            begin = (state.replaced_time if state else "") or owner.created
+            since.setdefault(begin, []).append(index)
+        for begin, group in since.items():
+            by_name = {tracker.job_name(i): i for i in group}
+            had_pods = await context.lookup.jobs_that_had_pods(owner.namespace, by_name, begin)
+            for name, uids in had_pods.items():
+                index = by_name[name]
+                state = tracker.states[index]
+                # Events of the Job that was replaced, and of one that bears the name now and is not ours, do not count.
+                job = await context.fresh.job(owner.namespace, name)
+                known = {state.replaced_uid if state else "", job.uid if job else ""}
+                if uids - known:
+                    found.append(index)
+        return found
+
+    async def _create(
+        self,
+        owner: OwnerView,
+        tracker: Tracker,
+        environment: Environment,
+        batch: Sequence[int],
+        work: Work,
+    ) -> tuple[list[CreateOutcome], Exception | None]:
+        context = self._context
+        ref = files.Owner(self._kind, owner.namespace, owner.name, owner.uid)
+        if work.places is None:
+            packed = files.pack(ref, work.everything)
+            await files.ensure(context.client, packed)
+            work.places = packed.places
+        template = Template(
+            owner=ref,
+            labels=owner.labels,
+            spec=cast(files.JSON, owner.spec),
+            config=cast(files.JSON, environment.spec),
+            config_name=environment.name,
+            images=context.images,
+            inline=work.places,
+            batch=cast(files.JSON, work.batch),
+        )
+
+        async def create(index: int) -> tuple[int, CreateOutcome | None]:
+            try:
+                task = work.contexts(index)
+                refusal = secret_refusal(task, environment.spec, config_name=environment.name)
+                if refusal:
+                    tracker.failed(index, Reason.SECRET_NOT_ALLOWED, refusal)
+                    return index, None
+                state = tracker.states[index]
+                body = template.job(
+                    task,
+                    None if work.single else index,
+                    backoff_limit=tries_left(owner.spec.get("backoffLimit"), state),
+                )
+                _annotate(body, state, environment)
+            except Exception as error:
+                # Whatever one task's template raises ends that task alone.
+                _impossible(tracker, index, error)
+                return index, None
+            tracker.creating(index)
+            outcome = CreateOutcome(Created.UNKNOWN)
+            try:
+                outcome = await context.jobs.create(body)
+            finally:
+                # A create that is cancelled on its way has no answer either.
+                self._note(owner, tracker, index, outcome)
+            return index, outcome
+
+        def stop(done: tuple[int, CreateOutcome | None]) -> bool:
+            return done[1] is not None and done[1].concerns_all
+
+        results = await slow_start(batch, create, failed=stop)
+        for index, outcome in results:
+            if outcome is not None and outcome.how is Created.PREDECESSOR and outcome.job:
+                await self._replace_unwatched(owner, tracker, index, outcome.job)
+        outcomes = [outcome for _, outcome in results if outcome is not None]
+        return outcomes, next((x.error for x in outcomes if x.error is not None), None)
+
+    def _note(self, owner: OwnerView, tracker: Tracker, index: int, outcome: CreateOutcome) -> None:
+        name = tracker.job_name(index)
+        if outcome.ours and outcome.job is not None:
+            self._created(owner, tracker, index, outcome.job)
+        elif outcome.how is Created.FOREIGN:
+            text = f"Job {name} exists and belongs to another object; it is left alone"
+            tracker.failed(index, Reason.NAME_CONFLICT, text)
+        elif outcome.how is Created.TOO_LARGE and outcome.reason is not None:
+            tracker.failed(index, outcome.reason.reason, outcome.reason.message)
+        elif outcome.how is Created.UNKNOWN:
+            tracker.unanswered(index)
+        else:
+            tracker.not_created(index)
+
+    def _created(self, owner: OwnerView, tracker: Tracker, index: int, job: JobView) -> None:
+        context = self._context
+        context.listers.jobs.mutated(job)
+        known = tracker.states[index] or TaskState(Phase.PENDING, Reason.STARTING)
+        text = f"Job {job.name} has no Pod yet"
+        tracker.created_job(
+            index,
+            replace(known, reason=Reason.STARTING, message=text, job_name=job.name),
+            context.clock.monotonic() + RECHECK,
+        )
+
+    # Small things ---------------------------------------------------------------------------------
+
+    def event(
+        self, owner: OwnerView, reason: EventReason, note: str, *, warning: bool = False
+    ) -> None:
+        """An Event on the owner."""
+        regarding = ObjectReference(
+            c.API_VERSION, self._kind, owner.name, owner.namespace, owner.uid
+        )
+        self._context.events.event(
+            regarding,
+            type="Warning" if warning else "Normal",
+            reason=reason.value,
+            action="Reconcile",
+            note=note,
+        )
+
+    def _tell_replacement(self, owner: OwnerView, state: TaskState) -> None:
+        self.event(owner, EventReason.RETRYING, state.message, warning=True)
+
+    def forget(self, request: Request, uid: str) -> None:
+        """The owner is gone or has ended."""
+        context = self._context
+        context.trackers.forget(uid)
+        context.tombstones.forget(uid)
+        context.limiter.forget(Contender(self._kind, request.namespace, request.name, uid))
+
+
+def digest(spec: WorkspaceConfigSpecJSON) -> str:
+    """A short digest of what a Pod template follows from a WorkspaceConfig; its cap is no part of that."""
+    relevant = {k: v for k, v in spec.items() if k != "maxConcurrentTasks"}
+    ordered = to_json(dict(sorted(relevant.items())))
+    return hashlib.sha256(ordered).hexdigest()[:16]
+
+
+def earliest(*delays: float) -> float:
+    """The smallest of the delays that are not 0; 0 where there is none."""
+    return min((x for x in delays if x > 0), default=0.0)
+
+
+def tries_left(limit: int | None, state: TaskState | None) -> int | None:
+    """The backoffLimit of a Job that replaces another one, None where nothing was tried yet.
+
+    Tries that failed stay used up; those that the cluster disrupted do not count.
+    """
+    if state is None or not state.replacements:
+        return None
+    used = max(0, state.attempts - state.disruptions)
+    return max(0, (limit or c.DEFAULT_BACKOFF_LIMIT) - used)
+
+
+def _annotate(body: files.JSON, state: TaskState | None, environment: Environment) -> None:
+    annotations = body["metadata"]["annotations"]
+    annotations[c.ANNOTATION_CONFIG_DIGEST] = environment.digest
+    if state is not None and state.replacements:
+        annotations[c.ANNOTATION_REPLACEMENT] = str(state.replacements)
+        annotations[c.ANNOTATION_EARLIER_ATTEMPTS] = str(state.attempts)
+
+
+def _impossible(tracker: Tracker, index: int, error: Exception) -> None:
+    if isinstance(error, files.TooLargeError):
+        tracker.failed(index, Reason.TOO_LARGE, str(error))
+        return
+    if not isinstance(error, ValueError):
+        logger.exception("A task's Job cannot be made", index=index)
+    text = str(error) or type(error).__name__
+    tracker.failed(index, Reason.INVALID_SPEC, f"the task's Job cannot be made: {text}")
+
+
+def _runs_on(pods: Sequence[PodView]) -> bool:
+    """An agent has ended, and its Pod has not."""
+    return any(
+        x.agent is not None and x.agent.state == "terminated" and not x.terminal for x in pods
+    )
+
+
+def _is_ending(pods: Sequence[PodView]) -> bool:
+    """Every live Pod on a node has a deadline that its kubelet enforces; nothing more is to be done."""
+    live = [x for x in pods if not x.terminal]
+    return bool(live) and all(x.node and x.active_deadline_seconds == 1 for x in live)
