@@ -31,17 +31,43 @@ demo: $(INSTALLED) ## Run the main job on the embedded development cluster (KEEP
 	@$(BIN)/python -m hack.demo $(if $(KEEP),--keep)
 
 .PHONY: test
-test: $(INSTALLED) ## Lint, verify and run every test
-	@$(MAKE) --no-print-directory lint verify
+test: $(INSTALLED) chromium ## Lint, verify and run every test
+	@$(MAKE) --no-print-directory lint verify verify-ui
 	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
+
+.PHONY: test-ui
+test-ui: $(INSTALLED) chromium verify-ui ## Run the tests of the page of `kubectl kubetask ui`, in Chromium too
+	@$(BIN)/python -m pytest test/cli/ui
+
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& echo "Installing Debian's chromium (once; about a minute)" && apt-get -qq update >/dev/null \
+		&& DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
+		|| echo "Chromium is not installed: the page is tested in no browser"
+
+ui/node_modules/.package-lock.json: ui/package-lock.json
+	@cd ui && npm ci --silent
+	@touch $@
+
+.PHONY: ui
+ui: ui/node_modules/.package-lock.json ## Build the page of `kubectl kubetask ui` from ui/ (needs Node.js)
+	@cd ui && npm run --silent check && npm run --silent build
+
+.PHONY: verify-ui
+verify-ui: ## Fail when the built page differs from what ui/ would build
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory verify-page; \
+		else echo "Node.js is not installed: the built page is not compared with its source"; fi
+
+.PHONY: verify-page
+verify-page: ui/node_modules/.package-lock.json
+	@built=$$(mktemp -d) && trap 'rm -rf "$$built"' EXIT && cd ui && npm run --silent check && node build.mjs "$$built" \
+		&& diff -ru ../src/kubetask_controller/cli/ui/static "$$built" >/dev/null \
+		|| { echo "src/kubetask_controller/cli/ui/static is not what ui/ builds: run make ui"; exit 1; }
 
 .PHONY: chaos
 chaos: $(INSTALLED) ## Drive a run of 200 tasks through a hundred schedules of kills, faults and deletions (half an hour)
 	@KUBETASK_CHAOS=$${KUBETASK_CHAOS:-100} $(BIN)/python -m pytest test/integration/test_chaos.py
-
-.PHONY: attack
-attack: $(INSTALLED) ## Try the attacks of test/security, and count what was tried and what held
-	@$(BIN)/python -m pytest -q -rN test/security
 
 .PHONY: lint
 lint: $(INSTALLED) ## Style, types and layers
@@ -71,46 +97,3 @@ lock: $(INSTALLED) ## Pin the newest allowed versions in the lock file
 		--upgrade -o hack/requirements/runtime.txt pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--upgrade -o hack/requirements/build.txt hack/requirements/build.in
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--upgrade -o hack/requirements/supply.txt hack/requirements/supply.in
-
-# What is shipped: inventory, licences, known flaws. The tools and what is shipped have environments of their own.
-SUPPLY := build/supply
-SHIPPED := build/shipped
-
-$(SUPPLY)/.installed: hack/requirements/supply.txt
-	@$(PYTHON) -m venv $(SUPPLY)
-	@$(SUPPLY)/bin/python -m pip install --quiet --require-hashes -r $<
-	@touch $@
-
-# As the Dockerfile builds /opt/kubetask, which is the same in all three images.
-$(SHIPPED)/.installed: hack/requirements/runtime.txt pyproject.toml $(SUPPLY)/.installed $(INSTALLED)
-	@rm -rf $(SHIPPED) dist && $(PYTHON) -m venv --without-pip $(SHIPPED)
-	@$(SUPPLY)/bin/python -m pip --python $(SHIPPED)/bin/python install --quiet --require-hashes -r $<
-	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
-	@$(SUPPLY)/bin/python -m pip --python $(SHIPPED)/bin/python install --quiet --no-deps --no-index dist/*.whl
-	@touch $@
-
-.PHONY: sbom
-sbom: $(SHIPPED)/.installed ## Write dist/kubetask.cdx.json, the inventory of the wheel and of the images' Python (CycloneDX)
-	@$(SUPPLY)/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
-		-o dist/kubetask.cdx.json $(SHIPPED)/bin/python
-	@echo "dist/kubetask.cdx.json: $$(grep -c '"bom-ref"' dist/kubetask.cdx.json) components"
-
-.PHONY: licenses
-licenses: $(SHIPPED)/.installed ## Write docs/licenses.md from what is shipped
-	@{ cat hack/licenses_head.md; $(SUPPLY)/bin/pip-licenses --python $(SHIPPED)/bin/python --format=markdown \
-		--with-urls --no-version --ignore-packages kubetask-controller; } > docs/licenses.md
-
-.PHONY: audit
-audit: $(SUPPLY)/.installed ## Fail on a known flaw in what is shipped or built with, and where one could not be looked up
-	@for file in runtime build dev supply; do echo "hack/requirements/$$file.txt"; \
-		$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes -r hack/requirements/$$file.txt || exit 1; done
-
-.PHONY: pin-base
-pin-base: ## Pin the Dockerfile's base image to the digest that its tag has now (needs docker and its registry)
-	@image=$$(sed -n 's/^ARG PYTHON_IMAGE=\([^@]*\).*/\1/p' Dockerfile) \
-		&& digest=$$(docker buildx imagetools inspect "$$image" --format '{{.Manifest.Digest}}') \
-		&& [[ $$digest =~ ^sha256:[0-9a-f]{64}$$ ]] \
-		&& sed -i "s|^ARG PYTHON_IMAGE=.*|ARG PYTHON_IMAGE=$$image@$$digest|" Dockerfile \
-		&& grep '^ARG PYTHON_IMAGE' Dockerfile

@@ -17,8 +17,10 @@ KINDS = {
     "batchruns": "BatchRun",
     "tasks": "Task",
     "pods": "Pod",
-    "controllerrevisions": "ControllerRevision",
+    "events": "Event",
+    "namespaces": "Namespace",
     "workspaceconfigs": "WorkspaceConfig",
+    "controllerrevisions": "ControllerRevision",
 }
 
 
@@ -117,7 +119,11 @@ class FakeApi:
             return refused
         parts = request.path.strip("/").split("/")
         parts = parts[3:] if parts[0] == "apis" else parts[2:]
-        _, namespace, plural, *rest = parts
+        # Without a namespace a list is one of all namespaces.
+        if parts[0] == "namespaces" and len(parts) > 2:
+            _, namespace, plural, *rest = parts
+        else:
+            namespace, (plural, *rest) = "", parts
         if plural not in KINDS:
             return failure(404, "the server could not find the requested resource")
         if len(rest) == 2 and rest[1] == "log":
@@ -127,7 +133,7 @@ class FakeApi:
         if request.method == "POST":
             return await self._create(request, plural, namespace)
         if request.query.get("watch"):
-            return await self._watch(request, plural)
+            return await self._watch(request, plural, namespace)
         return self._list(request, plural, namespace)
 
     async def _one(
@@ -144,7 +150,12 @@ class FakeApi:
             if uid and uid != found["metadata"]["uid"]:
                 return failure(409, "Precondition failed: UID", {"name": name})
             body = copy.deepcopy(found)
-            body["spec"] |= patch.get("spec", {})
+            for key, value in patch.get("spec", {}).items():
+                body["spec"][key] = value
+                if value is None:
+                    del body["spec"][key]
+            if request.query.get("dryRun"):
+                return web.json_response(body)
             found = await self.put(plural, body, namespace)
         return web.json_response(found)
 
@@ -155,6 +166,8 @@ class FakeApi:
             metadata["name"] = metadata.pop("generateName") + "x7k2p"
         if (plural, namespace, metadata["name"]) in self.objects:
             return failure(409, "already exists", {"name": metadata["name"]}, "AlreadyExists")
+        if request.query.get("dryRun"):
+            return web.json_response(body, status=201)
         made = await self.put(plural, body, namespace)
         self.on_create(made)
         return web.json_response(made, status=201)
@@ -163,7 +176,7 @@ class FakeApi:
         items = [
             x
             for (p, ns, _), x in sorted(self.objects.items())
-            if p == plural and ns == namespace and _selected(x, request)
+            if p == plural and namespace in ("", ns) and _selected(x, request)
         ]
         start = int(request.query.get("continue", 0))
         limit = int(request.query.get("limit", 500))
@@ -172,7 +185,7 @@ class FakeApi:
             metadata["continue"] = str(start + limit)
         return web.json_response({"metadata": metadata, "items": items[start : start + limit]})
 
-    async def _watch(self, request: web.Request, plural: str) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, plural: str, namespace: str) -> web.StreamResponse:
         response = web.StreamResponse()
         response.content_type = "application/json"
         await response.prepare(request)
@@ -188,7 +201,8 @@ class FakeApi:
                     news = [x for x in self.events if x[0] > seen]
                 for version, kind, about, body in news:
                     seen = version
-                    if about == plural and _selected(body, request):
+                    there = namespace in ("", body["metadata"]["namespace"])
+                    if about == plural and there and _selected(body, request):
                         event = json.dumps({"type": kind, "object": body})
                         await response.write(event.encode() + b"\n")
         finally:
@@ -233,8 +247,9 @@ def failure(code: int, message: str, details: JSON | None = None, reason: str = 
 
 
 def _selected(body: JSON, request: web.Request) -> bool:
-    name = request.query.get("fieldSelector", "").removeprefix("metadata.name=")
-    if name and body["metadata"]["name"] != name:
+    field, _, name = request.query.get("fieldSelector", "").partition("=")
+    part = body.get("involvedObject", {}) if field.startswith("involved") else body["metadata"]
+    if name and part.get("name") != name:
         return False
     labels = body["metadata"].get("labels", {})
     for term in filter(None, request.query.get("labelSelector", "").split(",")):

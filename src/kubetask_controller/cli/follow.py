@@ -6,7 +6,7 @@ anew with what is there.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -28,11 +28,21 @@ PAGE = "500"
 
 
 async def changes(
-    session: Session, resource: Resource, selector: dict[str, str]
+    session: Session,
+    resource: Resource,
+    selector: dict[str, str],
+    *,
+    lost: Callable[[ClientError], None] | None = None,
 ) -> AsyncGenerator[tuple[str, JSON], None]:
     """(ADDED | MODIFIED | DELETED | LISTED, object), without an end.
 
     After LISTED, what was given before and not since is no more.
+
+    Args:
+        session: whose namespace counts; an empty one stands for all namespaces.
+        resource: what to list and watch.
+        selector: parameters of both.
+        lost: called at each failure that may pass; a server is then waited for without end.
 
     Raises:
         ClientError: the server refuses, or was away for longer than PATIENCE.
@@ -48,13 +58,25 @@ async def changes(
                     yield "ADDED", item
             yield LISTED, {}
             heard = loop.time()
-            async with aclosing(_watch(session, resource, selector, version)) as events:
-                async for event in events:
-                    heard = loop.time()
-                    yield event
+            while version:
+                # A server ends each watch in order after a while; the next one goes on from there.
+                ended = loop.time()
+                async with aclosing(_watch(session, resource, selector, version)) as events:
+                    async for kind, item in events:
+                        heard = loop.time()
+                        metadata = item.get("metadata") or {}
+                        version = str(metadata.get("resourceVersion") or version)
+                        if kind != "BOOKMARK":
+                            yield kind, item
+                if loop.time() - ended < PAUSE:
+                    await asyncio.sleep(PAUSE)
         except ClientError as error:
-            # A server that never answered is a mistake in the kubeconfig, not an outage.
-            if not _passes(error) or heard is None or loop.time() - heard > PATIENCE:
+            if not _passes(error):
+                raise
+            if lost is not None:
+                lost(error)
+            elif heard is None or loop.time() - heard > PATIENCE:
+                # A server that never answered is a mistake in the kubeconfig, not an outage.
                 raise
         await asyncio.sleep(PAUSE)
 
@@ -105,7 +127,7 @@ async def _pages(
 async def _watch(
     session: Session, resource: Resource, selector: dict[str, str], version: str
 ) -> AsyncGenerator[tuple[str, JSON], None]:
-    """What happens after `version`, until the server ends the watch."""
+    """What happens after `version`, bookmarks included, until the server ends the watch."""
     params = {**selector, "resourceVersion": version, "allowWatchBookmarks": "true"}
     async with session.client.watch(
         resource, session.namespace, params=params, timeout_seconds=WATCH_SECONDS
@@ -113,8 +135,7 @@ async def _watch(
         async for event in stream:
             if event.get("type") == "ERROR":
                 raise APIStatusError.from_status(event.get("object") or {})
-            if event.get("type") != "BOOKMARK":
-                yield str(event.get("type")), event.get("object") or {}
+            yield str(event.get("type")), event.get("object") or {}
 
 
 def _passes(error: ClientError) -> bool:

@@ -1,6 +1,7 @@
 """How a new run is executed: the options that ``run`` and ``retry`` share, and the object they make."""
 
 import argparse
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,16 @@ from kubetask_controller.cli.terminal import Terminal
 
 JSON = dict[str, Any]
 
+_RETRIED = re.compile(r"-retry-[a-z0-9]{5}$")
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
+
 EXECUTION_FIELDS = (
     "workspaceConfigRef",
     "parallelism",
     "maxFailures",
+    "maxCostUSD",
     "backoffLimit",
+    "maxDisruptions",
     "activeDeadlineSeconds",
     "pendingDeadlineSeconds",
     "ttlSecondsAfterFinished",
@@ -30,6 +36,15 @@ EXECUTION_FIELDS = (
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """How to run, and whether to wait."""
     parser.add_argument("--name", help="name of the new run; default: made up from the old name")
+    add_execution(parser)
+    parser.add_argument(
+        "--wait", action="store_true", help="follow the run on standard error until it ends"
+    )
+    add_timeout(parser)
+
+
+def add_execution(parser: argparse.ArgumentParser) -> None:
+    """How to run: fields of the spec."""
     parser.add_argument("--parallelism", type=positive, metavar="N", help="tasks that run at once")
     parser.add_argument(
         "--max-failures", type=count, metavar="N", help="failures after which nothing new starts"
@@ -37,11 +52,19 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backoff-limit", type=count, metavar="N", help="tries of a task after its first"
     )
-    parser.add_argument("--workspace-config", metavar="NAME", help="the WorkspaceConfig to run in")
     parser.add_argument(
-        "--wait", action="store_true", help="follow the run on standard error until it ends"
+        "--canary",
+        type=positive,
+        metavar="N",
+        help="start the first N tasks alone; the others wait until the run is promoted",
     )
-    add_timeout(parser)
+    parser.add_argument(
+        "--max-cost",
+        type=_amount,
+        metavar="USD",
+        help="start nothing new once the tasks have cost as much, as far as agents report it",
+    )
+    parser.add_argument("--workspace-config", metavar="NAME", help="the WorkspaceConfig to run in")
 
 
 def chosen(options: argparse.Namespace) -> JSON:
@@ -50,9 +73,39 @@ def chosen(options: argparse.Namespace) -> JSON:
         "parallelism": options.parallelism,
         "maxFailures": options.max_failures,
         "backoffLimit": options.backoff_limit,
+        "taskLimit": options.canary,
+        "maxCostUSD": options.max_cost,
         "workspaceConfigRef": options.workspace_config,
     }
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def _amount(text: str) -> str:
+    """An amount of money as the API has it: a decimal number in a string."""
+    if not _DECIMAL.fullmatch(text) or not float(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an amount of US dollars such as 25 or 2.50"
+        )
+    return text
+
+
+def retry_run(run: JSON, *, select: str | None, name: str | None = None) -> JSON:
+    """The BatchRun that runs tasks of `run` again, with its settings.
+
+    Args:
+        run: the object.
+        select: indexes; None for the failed tasks.
+        name: of the new run; None to have the server make one up.
+    """
+    old: JSON = run["spec"]
+    spec: JSON = {"retryOf": run["metadata"]["name"]}
+    if select:
+        spec["select"] = select
+    spec |= {key: old[key] for key in EXECUTION_FIELDS if key in old}
+    labels = run["metadata"].get("labels") or {}
+    queued = {key: labels[key] for key in c.PROPAGATED_LABELS if key in labels}
+    base = f"{_RETRIED.sub('', run['metadata']['name'])}-retry"
+    return new_run(name, base=base, spec=spec, metadata={"labels": queued} if queued else {})
 
 
 def new_run(name: str | None, *, base: str, spec: JSON, metadata: Mapping[str, Any]) -> JSON:

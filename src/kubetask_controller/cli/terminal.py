@@ -12,7 +12,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from kubetask_controller.api.text import clean_line
+from kubetask_controller.api.text import clean_line, clean_text
 
 _GAP = "   "
 
@@ -28,6 +28,12 @@ PHASE_STYLES = {
 def clean(text: object) -> str:
     """Text of others as one line without control characters."""
     return clean_line(str(text))
+
+
+def plain(line: bytes, limit: int) -> str:
+    """A line of a log as text, without what could move or colour it; tabs stay."""
+    text = clean_text(line[: 4 * limit].decode(errors="replace")).replace("\n", " ").rstrip()
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 class Terminal:

@@ -12,6 +12,7 @@ from itertools import groupby
 from rich.text import Text
 
 from kubetask_controller.api.constants import Phase
+from kubetask_controller.cli.costs import costs
 from kubetask_controller.cli.indexes import format_indexes
 from kubetask_controller.cli.runview import STARTED, RunView, TaskRow
 from kubetask_controller.cli.terminal import PHASE_STYLES, clean
@@ -58,6 +59,8 @@ def headline(view: RunView, now: datetime) -> Text:
         line.append(f"  {clean(part)}")
     if view.counts["failed"]:
         line.append(f"  {view.counts['failed']} failed", style=PHASE_STYLES["Failed"])
+    if bill := costs(view).text():
+        line.append(f"  {bill}")
     taken = elapsed(view.status.get("startTime"), view.status.get("completionTime"), now)
     return line.append(f"  {human(taken)}" if taken is not None else "", style="dim")
 

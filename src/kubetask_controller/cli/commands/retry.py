@@ -1,23 +1,15 @@
 """``retry``: a new run of another run's tasks, the failed ones unless others are named."""
 
 import argparse
-import re
-from typing import Any
 
-from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase
+from kubetask_controller.cli.actions import MAX_SELECT
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
 from kubetask_controller.cli.indexes import format_indexes, parse_indexes
 from kubetask_controller.cli.runview import RunView, run_view
 from kubetask_controller.cli.session import BATCH_RUNS, Session, Target
-from kubetask_controller.cli.settings import EXECUTION_FIELDS, add_settings, chosen, new_run, start
+from kubetask_controller.cli.settings import add_settings, chosen, retry_run, start
 from kubetask_controller.cli.terminal import Terminal
-
-JSON = dict[str, Any]
-
-MAX_SELECT = 1024
-"""Characters of spec.select."""
-_RETRIED = re.compile(r"-retry-[a-z0-9]{5}$")
 
 
 class Retry:
@@ -56,7 +48,8 @@ old run stays as it is; its settings are taken over. The tasks of the new run co
             raise CliError(f"{target} has no failed task: name some with --indexes")
         if not view.ended:
             terminal.note(f"{target} has not ended: the new run waits until it has")
-        body = retry_of(run, select=selection(view, options.indexes), options=options)
+        body = retry_run(run, select=selection(view, options.indexes), name=options.name)
+        body["spec"] |= chosen(options)
         return await start(session, body, options, terminal)
 
 
@@ -79,20 +72,3 @@ def selection(view: RunView, indexes: str | None) -> str | None:
         raise UsageError("--indexes is too long: name fewer tasks, or use ranges")
     failed = view.ended and found == view.indexes(Phase.FAILED)
     return None if failed else select
-
-
-def retry_of(run: JSON, *, select: str | None, options: argparse.Namespace) -> JSON:
-    """The BatchRun that runs tasks of `run` again."""
-    old: JSON = run["spec"]
-    name = run["metadata"]["name"]
-    spec: JSON = {"retryOf": name}
-    if select:
-        spec["select"] = select
-    spec |= {key: old[key] for key in EXECUTION_FIELDS if key in old}
-    spec |= chosen(options)
-    labels = run["metadata"].get("labels") or {}
-    queued = {key: labels[key] for key in c.PROPAGATED_LABELS if key in labels}
-    base = f"{_RETRIED.sub('', name)}-retry"
-    return new_run(
-        options.name, base=base, spec=spec, metadata={"labels": queued} if queued else {}
-    )

@@ -29,6 +29,11 @@ cluster then needs no Batch of that name.
   kubectl kubetask run update-dependencies
   kubectl kubetask run update-dependencies --parallelism 20 --wait
   kubectl kubetask run -f batch.yaml --name first-try
+
+With --canary, the first tasks start alone. Look at what they did, then start the others with
+"kubectl kubetask promote". With --max-cost, nothing new starts once so much is spent.
+
+  kubectl kubetask run update-dependencies --canary 3 --max-cost 25
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from rich.text import Text
 from kubetask_controller.api.constants import Phase
 from kubetask_controller.cli.arguments import add_timeout
 from kubetask_controller.cli.exits import Exit
+from kubetask_controller.cli.explain import Finding, findings
 from kubetask_controller.cli.progress import follow
 from kubetask_controller.cli.runview import run_view, target_of
 from kubetask_controller.cli.session import JSON, TASKS, Session, Target
@@ -60,7 +61,15 @@ The exit code is 1 for a run that has failed. With -w it waits for the end.
             lines = render(view, now=datetime.now(UTC), glyphs=glyphs, everything=options.all)
             for line in lines:
                 terminal.print(line)
+            for each in findings(run, view, datetime.now(UTC)):
+                if each.level == "act" and each.todo:
+                    terminal.note(_advice(each))
         return Exit.FAILED if view.phase == Phase.FAILED else Exit.OK
+
+
+def _advice(finding: Finding) -> Text:
+    line = Text("→ ", style="bold").append(f"{finding.title} {finding.todo}")
+    return line.append(f"\n  {finding.command}", style="dim") if finding.command else line
 
 
 async def _task(

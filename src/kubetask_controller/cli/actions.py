@@ -1,0 +1,211 @@
+"""What a user may do about a run or Task that exists: what will happen, and the request that does it.
+
+Pure functions of the object as it is now. The caller sends the request; it carries the uid, so that a
+new object of the same name is left alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.constants import Phase
+from kubetask_controller.cli.costs import costs, dollars
+from kubetask_controller.cli.exits import CliError, UsageError
+from kubetask_controller.cli.indexes import format_indexes
+from kubetask_controller.cli.runview import STARTED, RunView
+from kubetask_controller.cli.session import BATCH_RUNS, Target
+from kubetask_controller.cli.settings import retry_run
+
+JSON = dict[str, Any]
+
+MAX_SELECT = 1024
+"""Characters of spec.select."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A change that has not been made.
+
+    Attributes:
+        effects: what will happen, a sentence each, the most important first.
+        command: the same on a command line.
+        patch: of the object, or empty.
+        body: of a new BatchRun, or empty.
+        nothing: whether the object is so already.
+    """
+
+    effects: Sequence[str]
+    command: str
+    patch: JSON = field(default_factory=dict)
+    body: JSON = field(default_factory=dict)
+    nothing: bool = False
+
+
+def suspend(target: Target, found: JSON, view: RunView) -> Plan:
+    """Start nothing new."""
+    _open(target, view)
+    going, waiting = _going(view), view.counts["pending"]
+    effects = [
+        f"{_tasks(waiting)} will not start until the run is resumed.",
+        f"{_tasks(going)} that run now go on to their end." if going else "Nothing runs now.",
+    ]
+    return _change(target, found, effects, "suspend", {"suspend": True})
+
+
+def resume(target: Target, found: JSON, view: RunView) -> Plan:
+    """Let it go on."""
+    _open(target, view)
+    effects = [f"{_tasks(view.counts['pending'])} may start, within the limits of the run."]
+    return _change(target, found, [*effects, *_money(view)], "resume", {"suspend": False})
+
+
+def cancel(target: Target, found: JSON, view: RunView) -> Plan:
+    """End it before its time."""
+    _open(target, view)
+    going, waiting = _going(view), view.counts["pending"]
+    ended = view.counts["completed"] + view.counts["failed"]
+    effects = [
+        f"{_tasks(going)} that run now are stopped and count as failed. Their logs stay."
+        if going
+        else "Nothing runs now.",
+        f"{_tasks(waiting)} that have not started never will.",
+        *([f"{_tasks(ended)} that have ended stay as they are."] if ended else []),
+        "This cannot be undone.",
+    ]
+    return _change(target, found, effects, "cancel", {"cancel": True})
+
+
+def promote(target: Target, found: JSON, view: RunView, more: int | None) -> Plan:
+    """Raise taskLimit by `more` tasks; None removes it.
+
+    Raises:
+        CliError: the run has ended, has no taskLimit, or is no BatchRun.
+    """
+    if target.resource is not BATCH_RUNS:
+        raise UsageError(f"{target}: only a BatchRun has a taskLimit")
+    _open(target, view)
+    limit = view.spec.get("taskLimit")
+    if not isinstance(limit, int):
+        raise CliError(f"{target} has no taskLimit: all of its tasks may start already")
+    total = view.counts["total"]
+    wanted = None if more is None or (total and limit + more >= total) else limit + more
+    named = f"--all {target.name}" if more is None else f"{target.name} {more}"
+    allowed = max(total - limit, 0) if wanted is None else wanted - limit
+    if total:
+        effects = [
+            f"{_tasks(allowed)} more may start"
+            + (
+                f": all {total:,} of the run."
+                if wanted is None
+                else f": {wanted:,} of {total:,} in all."
+            )
+        ]
+    else:
+        effects = [
+            "All tasks may start." if wanted is None else f"The first {_tasks(wanted)} may start."
+        ]
+    bill = costs(view)
+    ended = view.counts["completed"] + view.counts["failed"]
+    if bill.spent and ended and allowed:
+        mean = bill.spent / ended
+        effects.append(
+            f"At the mean cost so far ({dollars(mean)} a task) they cost about "
+            f"{dollars(mean * allowed)}; {dollars(bill.spent)} is spent."
+        )
+    if bill.limit is not None:
+        effects.append(f"maxCostUSD stays at {dollars(bill.limit)}.")
+    if view.counts["failed"]:
+        effects.append(f"{_tasks(view.counts['failed'])} of those that ran have failed.")
+    return _change(target, found, effects, f"promote {named}", {"taskLimit": wanted}, named=True)
+
+
+def retry(target: Target, found: JSON, view: RunView, indexes: set[int] | None) -> Plan:
+    """A new run of the tasks that `indexes` names; None for the failed ones.
+
+    Raises:
+        CliError: there is no such task, or they are too many to name.
+    """
+    if target.resource is not BATCH_RUNS:
+        raise UsageError(f"{target}: only a BatchRun can be retried; create a new Task instead")
+    failed = view.indexes(Phase.FAILED)
+    if indexes is None and view.ended and not failed:
+        raise CliError(f"{target} has no failed task: name some with --indexes")
+    select = None if indexes is None else format_indexes(indexes)
+    if indexes is not None:
+        if not select:
+            raise UsageError("no task is named")
+        if len(select) > MAX_SELECT:
+            raise UsageError("too many separate indexes: name fewer tasks, or use ranges")
+        if view.ended and indexes == failed:
+            select = None
+    count = len(failed) if indexes is None else len(indexes)
+    again = view.indexes(Phase.SUCCEEDED) & (indexes or set())
+    effects = [
+        f"A new run of {_tasks(count)} is created with the settings of {view.name}. "
+        "The old run stays as it is.",
+    ]
+    if again:
+        effects.append(
+            f"{_tasks(len(again))} of them succeeded before: their agents run a second time and "
+            "may open a second pull request."
+        )
+    if not view.ended:
+        effects.append(f"{view.name} has not ended: the new run waits until it has.")
+    bill = costs(view)
+    ended = view.counts["completed"] + view.counts["failed"]
+    if bill.spent and ended:
+        effects.append(
+            f"At the mean cost so far it costs about {dollars(bill.spent / ended * count)}."
+        )
+    named = f" --indexes {select}" if select else ""
+    return Plan(
+        effects,
+        f"kubectl kubetask {_where(found)}retry {target.name}{named}",
+        body=retry_run(found, select=select),
+    )
+
+
+def _change(
+    target: Target,
+    found: JSON,
+    effects: Sequence[str],
+    verb: str,
+    fields: JSON,
+    *,
+    named: bool = False,
+) -> Plan:
+    spec = found.get("spec") or {}
+    same = all(
+        spec.get(key) == value if key == "taskLimit" else bool(spec.get(key)) == value
+        for key, value in fields.items()
+    )
+    name = target.name if target.resource is BATCH_RUNS else str(target)
+    command = f"kubectl kubetask {_where(found)}{verb}" + ("" if named else f" {name}")
+    patch = {"metadata": {"uid": found["metadata"]["uid"]}, "spec": fields}
+    return Plan(effects, command, patch=patch, nothing=same)
+
+
+def _where(found: JSON) -> str:
+    namespace = (found.get("metadata") or {}).get("namespace")
+    return f"-n {namespace} " if namespace else ""
+
+
+def _open(target: Target, view: RunView) -> None:
+    if view.ended:
+        raise CliError(f"{target} has already ended: {view.phase}")
+    if view.spec.get("managedBy") not in (None, c.MANAGED_BY):
+        raise CliError(f"{target} is managed by {view.spec['managedBy']}: change it there")
+
+
+def _going(view: RunView) -> int:
+    return sum(x.phase in (Phase.RUNNING, STARTED) for x in view.rows)
+
+
+def _money(view: RunView) -> list[str]:
+    text = costs(view).text()
+    return [f"So far: {text}."] if text else []
+
+
+def _tasks(count: int) -> str:
+    return f"{count:,} task{'' if count == 1 else 's'}"

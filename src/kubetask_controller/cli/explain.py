@@ -1,0 +1,476 @@
+"""Why a run or a task is in its state, in plain words, and what somebody can do about it.
+
+Pure functions of an object and the time. The reasons are those of ``api.constants.Reason``; a reason
+that this version does not have is explained by the controller's own message.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+from typing import Any
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.constants import Phase
+from kubetask_controller.cli.costs import costs
+from kubetask_controller.cli.indexes import format_indexes
+from kubetask_controller.cli.runview import STARTED, RunView, TaskRow
+from kubetask_controller.cli.terminal import clean
+from kubetask_controller.cli.times import elapsed, human
+
+JSON = dict[str, Any]
+
+UNSEEN_SECONDS = 30.0
+"""A run that no controller has processed for so long needs somebody to look at the controller."""
+LONG_FACTOR = 3.0
+"""A task that works for so many times the median of the tasks that succeeded is pointed out."""
+LONG_SECONDS = 600.0
+"""... if it has worked for at least this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A reason in plain words.
+
+    Attributes:
+        what: what happens, as the end of a sentence such as "3 tasks: …".
+        todo: what a person has to do; empty where it goes on by itself.
+        waits: whether it is an ordinary wait, not a fault.
+    """
+
+    what: str
+    todo: str = ""
+    waits: bool = False
+
+
+REASONS: Mapping[str, Words] = {
+    # Waiting, in order
+    "Queued": Words("waiting for a free slot", waits=True),
+    "Suspended": Words("suspended", "Resume the run to start them.", waits=True),
+    "TaskLimit": Words(
+        "held back by taskLimit", "Look at the tasks that ran, then promote the run.", waits=True
+    ),
+    "Starting": Words("the Pod is being started", waits=True),
+    "RetryOfNotFinished": Words("the run that it retries has not ended yet", waits=True),
+    # Waiting for a person
+    "BatchNotFound": Words(
+        "the Batch does not exist", "Create the Batch in this namespace; the run then starts."
+    ),
+    "WorkspaceConfigNotFound": Words(
+        "the WorkspaceConfig does not exist",
+        "Create the WorkspaceConfig in this namespace; the work then starts.",
+    ),
+    "RetryOfNotFound": Words(
+        "the run that it retries does not exist",
+        "Check the name in retryOf. If that run is gone, cancel this one.",
+    ),
+    "ServiceAccountNotFound": Words(
+        "the ServiceAccount of the Pods does not exist",
+        "Apply config/tenant in this namespace, or correct serviceAccountName of the WorkspaceConfig.",
+    ),
+    "ContextNotFound": Words(
+        "a ConfigMap or Secret, or a key of it, does not exist",
+        "Create the object and the key that the message names.",
+    ),
+    "VolumeNotReady": Words(
+        "a volume cannot be mounted",
+        "Look at the PersistentVolumeClaim of the WorkspaceConfig.",
+    ),
+    "ImagePullBackOff": Words(
+        "an image cannot be pulled",
+        "Correct agentImage or imagePullSecrets of the WorkspaceConfig.",
+    ),
+    "InvalidImageName": Words(
+        "the name of an image is not valid", "Correct agentImage of the WorkspaceConfig."
+    ),
+    "CreateContainerConfigError": Words(
+        "the node cannot set the container up",
+        "Correct what the message names: often a Secret or a user of the image.",
+    ),
+    "Unschedulable": Words(
+        "no node fits the Pod",
+        "Add a node, or change resources, nodeSelector or tolerations of the WorkspaceConfig.",
+    ),
+    "QuotaExceeded": Words(
+        "a ResourceQuota or LimitRange refuses the Pod",
+        "Raise the quota of the namespace, or wait until other Pods have ended.",
+    ),
+    "AdmissionDenied": Words(
+        "Pod Security or a policy refuses the Pod",
+        "Set the fields that the message names in securityContext of the WorkspaceConfig.",
+    ),
+    # Running
+    "TasksRunning": Words("running", waits=True),
+    "TaskRunning": Words("working", waits=True),
+    "Cancelling": Words("being stopped", waits=True),
+    # Ended well
+    "TasksSucceeded": Words("all tasks succeeded"),
+    "TaskSucceeded": Words("succeeded"),
+    # Ended badly, a task
+    "AgentError": Words("the agent failed", "Read the log of the task, then retry it."),
+    "RateLimited": Words(
+        "the model accepted no more requests",
+        "Retry later, or with a lower parallelism.",
+    ),
+    "NoChanges": Words("the agent found nothing to do", "Check the prompt and the repository."),
+    "Refused": Words("the model declined the work", "Change the prompt, then start a new run."),
+    "OOMKilled": Words(
+        "a container used more memory than its limit",
+        "Raise resources.limits.memory of the WorkspaceConfig, then retry.",
+    ),
+    "TimedOut": Words(
+        "the task took longer than activeDeadlineSeconds",
+        "Look at the log for a hang, or start a new run with a longer deadline.",
+    ),
+    "PendingTimeout": Words(
+        "the task could not start within pendingDeadlineSeconds",
+        "Correct what it waited for, which the message names, then retry.",
+    ),
+    "Evicted": Words("the cluster removed the Pod", "Retry it: the agent may have acted already."),
+    "Disrupted": Words(
+        "the cluster removed the Pod while the agent worked",
+        "Check for what the agent did already, then retry.",
+    ),
+    "JobLost": Words(
+        "somebody deleted the Job", "Check for what the agent did already, then retry."
+    ),
+    "Cancelled": Words("cancelled by a user"),
+    "CloneFailed": Words(
+        "the repository could not be cloned",
+        "Check name, branch and git credentials of the WorkspaceConfig, then retry.",
+    ),
+    "SecretNotAllowed": Words(
+        "the WorkspaceConfig does not allow the Secret of a file",
+        "Add the Secret to allowedSecrets of the WorkspaceConfig, or use another one.",
+    ),
+    "IdleTimeout": Words(
+        "the agent printed nothing for too long",
+        "Look at the log for a hang, or raise agent.idleTimeoutSeconds of the WorkspaceConfig.",
+    ),
+    "MaxTurnsExceeded": Words(
+        "the agent needed more turns than agent.maxTurns",
+        "Raise agent.maxTurns of the WorkspaceConfig, or split the work.",
+    ),
+    "SnapshotLost": Words(
+        "the ControllerRevision that holds the work of the run was deleted", "Start a new run."
+    ),
+    "PushRejected": Words(
+        "the git server refused the push",
+        "Correct what the server names. The commits are kept; the log says where.",
+    ),
+    "PullRequestFailed": Words(
+        "the work was pushed, and the git host refused the pull request",
+        "Open the pull request by hand from the branch, or correct what the git host names.",
+    ),
+    "BranchExists": Words(
+        "the branch exists already",
+        "Delete the branch, or set another branch name in the WorkspaceConfig, then retry.",
+    ),
+    "WorkspaceError": Words(
+        "the workspace could not be prepared", "Read the log of the container workspace."
+    ),
+    "NameConflict": Words(
+        "another object has the name of the Job", "Start a new run under another name."
+    ),
+    "InvalidSpec": Words("the specification cannot be run", "Correct it in a new run."),
+    "TooLarge": Words(
+        "the specification is larger than an object may be",
+        "Put large files into a ConfigMap or a repository.",
+    ),
+    # Ended badly, a run
+    "TasksFailed": Words("tasks failed", "Retry the failed tasks when their cause is gone."),
+    "MaxFailuresExceeded": Words(
+        "more tasks failed than maxFailures allows",
+        "Correct the cause, then retry the failed tasks.",
+    ),
+    "BudgetExceeded": Words(
+        "the tasks have cost as much as maxCostUSD allows",
+        "Start a new run for the tasks that did not start, with a budget of its own.",
+    ),
+}
+
+
+def words(reason: str) -> Words:
+    """The reason in plain words; the word itself where it is not known."""
+    return REASONS.get(reason) or Words(clean(reason) or "no reason is given")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One cause for which a run is not finished, or for which tasks have failed.
+
+    Attributes:
+        level: "act" where a person has to do something, "wait" where it goes on by itself, "info".
+        title: one sentence.
+        detail: the controller's own message, or figures; may be empty.
+        todo: what to do; may be empty.
+        reason: the reason that its tasks share, to filter by; may be empty.
+        indexes: of the tasks it is about, such as ``3,7-9``; may be empty.
+        command: a kubectl command that shows more or does it; may be empty.
+    """
+
+    level: str
+    title: str
+    detail: str = ""
+    todo: str = ""
+    reason: str = ""
+    indexes: str = ""
+    command: str = ""
+
+
+def findings(found: JSON, view: RunView, now: datetime) -> list[Finding]:
+    """Why a run or Task is not finished, what needs a person first; for one that has ended, why it failed."""
+    if view.ended:
+        return list(_failures(view))
+    metadata, spec = found.get("metadata") or {}, view.spec
+    kind = str(found.get("kind") or c.KIND_BATCH_RUN).lower()
+    where = f"-n {metadata.get('namespace', '')}"
+    name = f"{kind}/{view.name}"
+    whole = list(_of_the_object(found, view, now, f"{where} {name}"))
+    if whole and not view.phase:
+        return whole
+    tasks = [*_held(view), *_refused(view), *_budget(view), *_working(view, now), *_waiting(view)]
+    if spec.get("cancel"):
+        tasks = [x for x in tasks if x.reason == "Cancelling"]
+    order = {"act": 0, "wait": 1, "info": 2}
+    return whole + sorted(tasks, key=lambda x: order[x.level])
+
+
+def headline(found: Sequence[Finding], view: RunView) -> str:
+    """The first finding as one line, for a list of runs."""
+    if not found:
+        return clean(view.message)
+    first = found[0]
+    if first.todo or not first.detail:
+        return first.title
+    return f"{first.title.rstrip('.')}: {first.detail}"
+
+
+def _of_the_object(found: JSON, view: RunView, now: datetime, target: str) -> Iterator[Finding]:
+    metadata, spec, status = found.get("metadata") or {}, view.spec, view.status
+    if metadata.get("deletionTimestamp"):
+        held = ", ".join(clean(x) for x in metadata.get("finalizers") or ())
+        yield Finding("wait", "It is being deleted.", f"Finalizers: {held}" if held else "")
+    manager = spec.get("managedBy")
+    if manager and manager != c.MANAGED_BY:
+        yield Finding(
+            "act",
+            f"Another controller is responsible: managedBy is {clean(manager)}.",
+            todo="Ask the operators of that controller. This one leaves the object alone.",
+        )
+        return
+    if not view.phase:
+        age = elapsed(metadata.get("creationTimestamp"), None, now) or 0.0
+        if age < UNSEEN_SECONDS:
+            yield Finding("wait", "Not yet processed by a controller.")
+            return
+        yield Finding(
+            "act",
+            f"No controller has processed it for {human(age)}.",
+            todo="Check that the controller runs and that it watches this namespace.",
+            command="kubectl -n kubetask-system get pods,leases",
+        )
+        return
+    generation, observed = metadata.get("generation"), status.get("observedGeneration")
+    if isinstance(generation, int) and isinstance(observed, int) and observed < generation:
+        yield Finding("wait", "The controller has not processed the latest change yet.")
+    if spec.get("cancel"):
+        going = [x for x in view.rows if x.phase in (Phase.RUNNING, STARTED)]
+        yield Finding(
+            "wait",
+            f"Cancelled: {_tasks(len(going))} still being stopped."
+            if going
+            else "Cancelled: the controller records the end.",
+            "A Pod has its grace period to end." if going else "",
+            reason="Cancelling",
+            indexes=_indexes(going),
+        )
+    elif spec.get("suspend"):
+        waiting = view.counts["pending"]
+        yield Finding(
+            "act",
+            f"Suspended by a user: {_tasks(waiting)} will not start."
+            if waiting
+            else "Suspended by a user.",
+            todo="Resume it.",
+            command=f"kubectl kubetask resume {target.replace('batchrun/', '')}",
+        )
+    if not view.rows and view.reason not in ("", "Suspended"):
+        said = words(view.reason)
+        yield Finding(
+            "wait" if said.waits else "act",
+            f"It cannot start: {said.what}." if not said.waits else f"It waits: {said.what}.",
+            clean(view.message),
+            said.todo,
+            view.reason,
+            command=f"kubectl {_describe(target)}",
+        )
+
+
+def _describe(target: str) -> str:
+    """``-n NAMESPACE describe KIND/NAME``."""
+    where, _, name = target.rpartition(" ")
+    return f"{where} describe {name}"
+
+
+def _refused(view: RunView) -> Iterator[Finding]:
+    """Tasks that cannot start, all that say the same as one finding, the largest first."""
+    groups: dict[tuple[str, str], list[TaskRow]] = {}
+    for row in view.rows:
+        if row.phase == Phase.PENDING and row.reason and not words(row.reason).waits:
+            job = str(row.entry.get("jobName") or "")
+            said = row.message.replace(job, "…") if job else row.message
+            groups.setdefault((row.reason, said), []).append(row)
+    for (reason, said), rows in sorted(groups.items(), key=lambda x: (-len(x[1]), x[0])):
+        known = words(reason)
+        yield Finding(
+            "act",
+            f"{_tasks(len(rows))} cannot start: {known.what}.",
+            clean(rows[0].message if len(rows) == 1 else said),
+            known.todo,
+            reason,
+            _indexes(rows),
+        )
+
+
+def _held(view: RunView) -> Iterator[Finding]:
+    rows = [x for x in view.rows if x.phase == Phase.PENDING and x.reason == "TaskLimit"]
+    limit = view.spec.get("taskLimit")
+    if not rows and view.reason != "TaskLimit":
+        return
+    waiting = len(rows) or view.counts["pending"]
+    allowed = f"only the first {_tasks(limit)} may start" if limit else "taskLimit holds it back"
+    going = any(x.phase in (Phase.RUNNING, STARTED) for x in view.rows)
+    yield Finding(
+        "wait" if going else "act",
+        f"{_tasks(waiting)} held back: {allowed}.",
+        _bill(view),
+        "Look at the tasks that ran, then promote the run: some more tasks, or all.",
+        "TaskLimit",
+        _indexes(rows),
+        f"kubectl kubetask promote {view.name} --all",
+    )
+
+
+def _budget(view: RunView) -> Iterator[Finding]:
+    bill = costs(view)
+    if bill.limit is None or view.ended:
+        return
+    if bill.spent >= bill.limit:
+        yield Finding(
+            "wait",
+            f"The budget is used up: no further task starts. {_tasks(view.counts['running'])} "
+            "still running.",
+            _bill(view),
+            reason="BudgetExceeded",
+        )
+    elif bill.projected is not None and bill.projected > bill.limit:
+        yield Finding(
+            "info",
+            "The budget will probably not last for all tasks.",
+            _bill(view),
+            "Lower the number of tasks, or plan a second run for the rest.",
+        )
+
+
+def _working(view: RunView, now: datetime) -> Iterator[Finding]:
+    rows = [x for x in view.rows if x.phase in (Phase.RUNNING, STARTED)]
+    if not rows:
+        return
+    taken = {x.index: elapsed(x.entry.get("startTime"), None, now) for x in rows}
+    ended = [
+        seconds
+        for x in view.rows
+        if x.phase == Phase.SUCCEEDED
+        for seconds in [elapsed(x.entry.get("startTime"), x.entry.get("completionTime"), now)]
+        if seconds is not None
+    ]
+    usual = median(ended) if ended else None
+    deadline = view.spec.get("activeDeadlineSeconds")
+    bound = max(LONG_SECONDS, LONG_FACTOR * usual if usual else 0.0)
+    slow = sorted(
+        (x for x in rows if (taken[x.index] or 0.0) > bound and (usual or not deadline)),
+        key=lambda x: -(taken[x.index] or 0.0),
+    )
+    if slow:
+        longest = human(taken[slow[0].index])
+        others = f"others took {human(usual)}" if usual else "no task has ended yet"
+        limit = (
+            f"It is stopped after {human(float(deadline))}."
+            if deadline
+            else "No activeDeadlineSeconds is set, so it may work without end."
+        )
+        yield Finding(
+            "act",
+            f"{_tasks(len(slow))} working for an unusually long time: "
+            f"task {slow[0].index} for {longest}, {others}.",
+            limit,
+            "Read its log. If it hangs, cancel the run or delete the Job of the task.",
+            slow[0].reason,
+            _indexes(slow),
+            f"kubectl kubetask logs {view.name} {slow[0].index} -f",
+        )
+    rest = [x for x in rows if x not in slow]
+    if rest:
+        most = max((taken[x.index] or 0.0 for x in rest), default=0.0)
+        since = f"the longest for {human(most)}" if most else ""
+        yield Finding(
+            "wait",
+            f"{_tasks(len(rest))} working.",
+            since,
+            indexes=_indexes(rest),
+            reason="TaskRunning",
+        )
+
+
+def _waiting(view: RunView) -> Iterator[Finding]:
+    """Ordinary waits: slots, Pods on their way."""
+    for reason in ("Queued", "Starting", "RetryOfNotFinished"):
+        rows = [x for x in view.rows if x.phase == Phase.PENDING and x.reason == reason]
+        if not rows:
+            continue
+        said = next((x.message for x in rows if x.message), "")
+        parallelism = view.spec.get("parallelism")
+        if reason == "Queued" and parallelism and view.counts["running"] >= parallelism:
+            said = f"parallelism is {parallelism}, and {view.counts['running']} tasks run"
+        yield Finding(
+            "wait",
+            f"{_tasks(len(rows))}: {words(reason).what}.",
+            clean(said),
+            reason=reason,
+            indexes=_indexes(rows),
+        )
+
+
+def _failures(view: RunView) -> Iterator[Finding]:
+    """Why tasks have failed, all of one reason as one finding, the largest first."""
+    if view.reason in ("MaxFailuresExceeded", "BudgetExceeded", "Cancelled", "InvalidSpec"):
+        said = words(view.reason)
+        yield Finding("act", f"It ended early: {said.what}.", clean(view.message), said.todo)
+    groups: dict[str, list[TaskRow]] = {}
+    for row in view.rows:
+        if row.phase == Phase.FAILED and row.reason != view.reason:
+            groups.setdefault(row.reason, []).append(row)
+    for reason, rows in sorted(groups.items(), key=lambda x: (-len(x[1]), x[0])):
+        known = words(reason)
+        yield Finding(
+            "act",
+            f"{_tasks(len(rows))} failed: {known.what}.",
+            clean(rows[0].message),
+            known.todo,
+            reason,
+            _indexes(rows),
+        )
+
+
+def _bill(view: RunView) -> str:
+    return costs(view).text()
+
+
+def _tasks(count: int) -> str:
+    return f"{count:,} task{'' if count == 1 else 's'}"
+
+
+def _indexes(rows: Sequence[TaskRow]) -> str:
+    text = format_indexes(x.index for x in rows)
+    return text if len(text) <= 1024 else ""

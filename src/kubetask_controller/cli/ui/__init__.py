@@ -1,0 +1,1 @@
+"""``kubectl kubetask ui``: a web page on loopback over the user's own kubeconfig."""

@@ -1,0 +1,486 @@
+"""What the page watches: the list of runs, one run, one log. Each is a stream of messages as JSON.
+
+A feed has its own lists and watches, which begin with it and end with it: the server keeps nothing.
+Guarantees: the first message about something is all of it, later ones are what changed; an API
+server that is away is waited for without end, and the page is sent {"type": "link"} when it goes
+and when it is back. What the user may not list is left out and named, and does not end the feed.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.cli.follow import LISTED, changes
+from kubetask_controller.cli.logs.pods import newest, pod_view, selector
+from kubetask_controller.cli.logs.stream import LogOptions, log_lines
+from kubetask_controller.cli.runview import RunView, run_view, task_view
+from kubetask_controller.cli.session import BATCH_RUNS, TASKS, Session, Target
+from kubetask_controller.cli.targets import Targets
+from kubetask_controller.cli.terminal import plain
+from kubetask_controller.cli.ui import views
+from kubetask_controller.client import APIStatusError, ClientError, Resource
+from kubetask_controller.client.errors import is_forbidden, is_not_found
+from kubetask_controller.client.resources import CORE_EVENTS, NAMESPACES, PODS
+
+JSON = dict[str, Any]
+Send = Callable[[JSON], Awaitable[None]]
+
+SETTLE = 0.2
+"""Seconds for which changes are gathered before the page gets them."""
+TICK = 5.0
+"""Seconds after which what depends on the time is looked at again."""
+BEAT = 15.0
+"""Seconds after which a feed without news sends {"type": "ping"}, so that a lost connection shows."""
+MAX_NAMESPACES = 200
+MAX_EVENTS = 100
+TAIL = 5000
+"""Lines of a log that the page gets; kubectl has the others."""
+LINE_LIMIT = 20_000
+"""Characters of one line of a log."""
+LOG_WAIT = 1.0
+"""Seconds between two looks for a container that has not started."""
+
+
+class Link:
+    """Whether the API server answers, and the wake-up call of a feed."""
+
+    def __init__(self) -> None:
+        self.dirty = asyncio.Event()
+        self.message: str | None = None
+        self._told: str | None = None
+
+    def lost(self, error: ClientError) -> None:
+        """The API server does not answer."""
+        self.message = views.shown(error, 300)
+        self.dirty.set()
+
+    def back(self) -> None:
+        """It answers."""
+        self.message = None
+        self.dirty.set()
+
+    async def tell(self, send: Send) -> None:
+        """Send the state where it changed."""
+        if self.message != self._told:
+            self._told = self.message
+            lost = self.message is not None
+            await send({"type": "link", "lost": lost, "message": self.message or ""})
+
+
+class Mirror:
+    """The objects of one list, as they are now."""
+
+    def __init__(self, link: Link) -> None:
+        self.objects: dict[str, JSON] = {}
+        self.listed = False
+        self.refused = ""
+        self._link = link
+        self._seen: set[str] = set()
+
+    async def follow(
+        self,
+        session: Session,
+        resource: Resource,
+        parameters: dict[str, str],
+        keep: Callable[[JSON], JSON | None] = lambda x: x,
+    ) -> None:
+        """Keep `objects` up to date, by uid; returns where the user may not list them."""
+        try:
+            async with aclosing(changes(session, resource, parameters, lost=self._lost)) as found:
+                async for kind, item in found:
+                    self._take(kind, item, keep)
+        except APIStatusError as error:
+            if not (is_forbidden(error) or is_not_found(error)):
+                raise
+            self.refused = views.shown(error, 300)
+            self.listed = True
+            self._link.dirty.set()
+
+    def _lost(self, error: ClientError) -> None:
+        """A list follows: what is not in it is no more, also where a watch has shown it since the last one."""
+        self._seen.clear()
+        self._link.lost(error)
+
+    def _take(self, kind: str, item: JSON, keep: Callable[[JSON], JSON | None]) -> None:
+        if kind == LISTED:
+            for uid in set(self.objects) - self._seen:
+                del self.objects[uid]
+            self._seen.clear()
+            self.listed = True
+            self._link.back()
+            return
+        uid = str((item.get("metadata") or {}).get("uid") or "")
+        kept = None if kind == "DELETED" else keep(item)
+        if kept is None:
+            self.objects.pop(uid, None)
+        else:
+            self.objects[uid] = kept
+            if kind == "ADDED":
+                self._seen.add(uid)
+        if self.listed:
+            self._link.dirty.set()
+
+
+async def visible_namespaces(session: Session) -> Sequence[str]:
+    """The namespaces whose runs the user may list; ``[""]`` for all of them.
+
+    Raises:
+        ClientError: the server cannot be asked.
+    """
+    try:
+        await session.client.list(BATCH_RUNS, None, params={"limit": "1"})
+        return [""]
+    except APIStatusError as error:
+        if not is_forbidden(error):
+            raise
+    try:
+        answer = await session.client.list(NAMESPACES, None, params={"limit": str(MAX_NAMESPACES)})
+        names = [str(x["metadata"]["name"]) for x in answer.get("items") or []]
+    except APIStatusError:
+        return [session.namespace]
+    slots = asyncio.Semaphore(8)
+
+    async def allowed(name: str) -> bool:
+        async with slots:
+            try:
+                await session.client.list(BATCH_RUNS, name, params={"limit": "1"})
+            except APIStatusError:
+                return False
+            return True
+
+    answers = await asyncio.gather(*(allowed(x) for x in names))
+    return [name for name, good in zip(names, answers, strict=True) if good] or [session.namespace]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def view_of(found: JSON) -> RunView:
+    """The view of a BatchRun or a Task."""
+    task = found.get("kind") == c.KIND_TASK or "contexts" in (found.get("spec") or {})
+    return task_view(found) if task else run_view(found)
+
+
+async def _viewed(found: JSON, targets: Targets) -> RunView:
+    """The same, with what the tasks of a large run work on."""
+    if found.get("kind") == c.KIND_TASK:
+        return task_view(found)
+    return run_view(found, await targets.of(found))
+
+
+async def _ticks(link: Link) -> AsyncGenerator[bool, None]:
+    """Whenever there is news, and every TICK seconds: whether a beat is due."""
+    loop = asyncio.get_running_loop()
+    beat = loop.time()
+    while True:
+        try:
+            async with asyncio.timeout(TICK):
+                await link.dirty.wait()
+            await asyncio.sleep(SETTLE)
+        except TimeoutError:
+            pass
+        link.dirty.clear()
+        due = loop.time() - beat >= BEAT
+        if due:
+            beat = loop.time()
+        yield due
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """The first failure of a TaskGroup, as itself."""
+    try:
+        yield
+    except BaseExceptionGroup as errors:
+        first: BaseException = errors
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from errors
+
+
+async def overview(session: Session, namespaces: Sequence[str], send: Send) -> None:
+    """All runs and Tasks: ``{"type": "runs", "set": […], "gone": [uid, …], "whole": bool}``."""
+    link = Link()
+    mirrors: list[tuple[str, Mirror]] = []
+    with _unwrapped():
+        async with asyncio.TaskGroup() as group:
+            for namespace in namespaces:
+                for resource in (BATCH_RUNS, TASKS):
+                    mirror = Mirror(link)
+                    mirrors.append((resource.kind, mirror))
+                    there = replace(session, namespace=namespace)
+                    group.create_task(mirror.follow(there, resource, {}, _slim))
+            sent: dict[str, JSON] = {}
+            first = True
+            async with aclosing(_ticks(link)) as ticks:
+                async for beat in ticks:
+                    await link.tell(send)
+                    if first and not all(x.listed for _, x in mirrors):
+                        continue
+                    message = _overview_message(mirrors, sent, first)
+                    if first or message["set"] or message["gone"]:
+                        await send(message)
+                    elif beat:
+                        await send({"type": "ping"})
+                    first = False
+
+
+def _slim(item: JSON) -> JSON:
+    """What is kept of a run: all of it while it goes on, its summary once it has ended."""
+    view = view_of(item)
+    return {"line": views.summary(item, view, _now())} if view.ended else item
+
+
+def _overview_message(
+    mirrors: Sequence[tuple[str, Mirror]], sent: dict[str, JSON], first: bool
+) -> JSON:
+    """What changed since `sent`."""
+    now, found = _now(), {}
+    for kind, mirror in mirrors:
+        for uid, item in mirror.objects.items():
+            line = item.get("line") or views.summary(item, view_of({**item, "kind": kind}), now)
+            found[uid] = line | {"kind": kind}
+    news = [x for uid, x in found.items() if sent.get(uid) != x]
+    gone = [uid for uid in sent if uid not in found]
+    sent.clear()
+    sent.update(found)
+    refused = sorted({x.refused for _, x in mirrors if x.refused})
+    return {"type": "runs", "set": news, "gone": gone, "whole": first, "refused": refused}
+
+
+async def one_run(session: Session, target: Target, send: Send) -> None:
+    """A run or Task: ``{"type": "run", "run": {…}, "rows": […], "events": […], "whole": bool}``.
+
+    `rows` are the tasks that changed, `events` is there where they changed; a run that is gone is
+    ``{"type": "gone"}``.
+    """
+    link = Link()
+    run, pods, events = Mirror(link), Mirror(link), Mirror(link)
+    named = {"fieldSelector": f"metadata.name={target.name}"}
+    about = {"fieldSelector": f"involvedObject.name={target.name}"}
+    feed = _RunFeed(session, target, run, pods, events)
+    with _unwrapped():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run.follow(session, target.resource, named))
+            group.create_task(events.follow(session, CORE_EVENTS, about))
+            job: str | None = None
+            async with aclosing(_ticks(link)) as ticks:
+                async for beat in ticks:
+                    await link.tell(send)
+                    if not run.listed:
+                        continue
+                    found = next(iter(run.objects.values()), None)
+                    if found is not None:
+                        wanted = str((found.get("status") or {}).get("jobName") or "-")
+                        if job is None or (target.resource is TASKS and wanted != job):
+                            job = wanted
+                            group.create_task(
+                                pods.follow(session, PODS, selector(target, job), feed.keep)
+                            )
+                    message = await feed.message(found)
+                    if message is not None:
+                        await send(message)
+                    elif beat:
+                        await send({"type": "ping"})
+
+
+class _RunFeed:
+    """What was sent of one run."""
+
+    def __init__(
+        self, session: Session, target: Target, run: Mirror, pods: Mirror, events: Mirror
+    ) -> None:
+        self._run = run
+        self._pods = pods
+        self._events = events
+        self._target = target
+        self._targets = Targets(session)
+        self._head: JSON | None = None
+        self._rows: dict[int, list[Any]] = {}
+        self._told: list[JSON] | None = None
+        self._gone = False
+
+    def keep(self, pod: JSON) -> JSON | None:
+        """The part of a Pod that is kept: its index and its times."""
+        view = pod_view(pod, self._target, c.CONTAINER_AGENT)
+        return None if view is None else {"index": view.index, "times": views.pod_times(pod)}
+
+    async def message(self, found: JSON | None) -> JSON | None:
+        """What changed; None for nothing."""
+        if found is None:
+            if self._gone:
+                return None
+            self._gone, self._head = True, None
+            self._rows.clear()
+            return {"type": "gone", "message": self._run.refused}
+        self._gone = False
+        found = {**found, "kind": self._target.resource.kind}
+        view = await _viewed(found, self._targets)
+        head = views.detail(found, view, _now())
+        head["refused"] = sorted({x.refused for x in (self._pods, self._events) if x.refused})
+        times: dict[int, views.PodTimes] = {}
+        for each in self._pods.objects.values():
+            known = times.get(each["index"])
+            if known is None or each["times"].created >= known.created:
+                times[each["index"]] = each["times"]
+        rows = [views.row_cells(x, times.get(x.index)) for x in view.rows]
+        news = [x for x in rows if self._rows.get(x[0]) != x]
+        events = event_list(self._events.objects.values(), view.uid)
+        message: JSON = {"type": "run", "whole": self._head is None}
+        if head != self._head:
+            message["run"] = head
+        if news or self._head is None:
+            message["rows"] = news
+        if events != self._told:
+            message["events"] = events
+        self._head, self._told = head, events
+        self._rows.update((x[0], x) for x in news)
+        return message if len(message) > 2 else None
+
+
+def event_list(found: Any, *uids: str) -> list[JSON]:
+    """Events of the objects with these uids, the newest first."""
+    mine = [x for x in found if str((x.get("involvedObject") or {}).get("uid")) in uids]
+    told = sorted((views.event_json(x) for x in mine), key=lambda x: str(x["at"]), reverse=True)
+    return told[:MAX_EVENTS]
+
+
+async def task(session: Session, target: Target, index: int) -> JSON:
+    """A task of a run, or a Task with index 0, as a page of its own.
+
+    Raises:
+        CliError: the run is not there.
+        LookupError: it has no such task.
+    """
+    found = await session.get(target)
+    found = {**found, "kind": target.resource.kind}
+    view = await _viewed(found, Targets(session))
+    row = next((x for x in view.rows if x.index == index), None)
+    if row is None:
+        raise LookupError(f"{target} has no task {index}")
+    job = str(row.entry.get("jobName") or "")
+    pods, events = await asyncio.gather(
+        _pods(session, target, index, job), _events(session, job) if job else _nothing()
+    )
+    uid = {str((x.get("involvedObject") or {}).get("uid")) for x in events}
+    more = await asyncio.gather(*(_events(session, x.name) for x in pods))
+    every = [*events, *(x for each in more for x in each)]
+    uid |= {str((x.get("involvedObject") or {}).get("uid")) for x in every}
+    every.sort(key=lambda x: str(views.event_json(x)["at"]), reverse=True)
+    web = views.web_template(await _config(session, found, row.entry))
+    return views.task_detail(target, session.namespace, row, pods, every[:MAX_EVENTS], web)
+
+
+async def _nothing() -> list[JSON]:
+    return []
+
+
+async def _events(session: Session, name: str) -> list[JSON]:
+    parameters = {"fieldSelector": f"involvedObject.name={name}", "limit": str(MAX_EVENTS)}
+    try:
+        answer = await session.client.list(CORE_EVENTS, session.namespace, params=parameters)
+    except ClientError:
+        return []
+    return list(answer.get("items") or [])
+
+
+async def _pods(session: Session, target: Target, index: int, job: str) -> list[views.PodTimes]:
+    """The Pods of one task, the newest first."""
+    parameters = dict(selector(target, job or "-"))
+    if target.resource is BATCH_RUNS:
+        parameters["labelSelector"] += f",{c.LABEL_TASK_INDEX}={index}"
+    try:
+        answer = await session.client.list(PODS, session.namespace, params=parameters)
+    except ClientError:
+        return []
+    mine = [x for x in answer.get("items") or [] if pod_view(x, target, c.CONTAINER_AGENT)]
+    return sorted((views.pod_times(x) for x in mine), key=lambda x: x.created, reverse=True)
+
+
+async def _config(session: Session, found: JSON, entry: JSON) -> JSON | None:
+    """The WorkspaceConfig that the work names, else the one that is named default."""
+    spec = found.get("spec") or {}
+    name = spec.get("workspaceConfigRef") or (spec.get("batchSpec") or {}).get("workspaceConfigRef")
+    resource = Resource(c.GROUP, c.VERSION, c.PLURAL_WORKSPACE_CONFIG, c.KIND_WORKSPACE_CONFIG)
+    try:
+        return await session.client.get(
+            resource, session.namespace, str(name or c.WORKSPACE_CONFIG_DEFAULT)
+        )
+    except ClientError:
+        return None
+
+
+async def log(session: Session, target: Target, index: int, container: str, send: Send) -> None:
+    """The log of a task's container: ``{"type": "lines", "lines": […]}``, then ``{"type": "end"}``.
+
+    Before the container has started it is {"type": "wait"}.
+
+    Raises:
+        CliError: the run is not there.
+        ClientError: the server refuses.
+    """
+    waiting = False
+    while True:
+        found = await session.get(target)
+        job = str((found.get("status") or {}).get("jobName") or "-")
+        parameters = dict(selector(target, job))
+        if target.resource is BATCH_RUNS:
+            parameters["labelSelector"] += f",{c.LABEL_TASK_INDEX}={index}"
+        answer = await session.client.list(PODS, session.namespace, params=parameters)
+        every = [pod_view(x, target, container) for x in answer.get("items") or []]
+        pod = newest(x for x in every if x is not None).get(index)
+        if pod is not None and pod.began:
+            break
+        if pod is None:
+            row = next(
+                (
+                    x
+                    for x in view_of({**found, "kind": target.resource.kind}).rows
+                    if x.index == index
+                ),
+                None,
+            )
+            if row is not None and row.ended:
+                await send(
+                    {"type": "end", "message": "The Pod of this task is gone, and its log with it."}
+                )
+                return
+        if not waiting:
+            waiting = True
+            await send({"type": "wait", "message": "The container has not started."})
+        await asyncio.sleep(LOG_WAIT)
+        await send({"type": "ping"})
+    buffer: list[str] = []
+    done = asyncio.Event()
+    with _unwrapped():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_deliver(buffer, done, send))
+            options = LogOptions(container, TAIL, follow=True)
+            async with aclosing(log_lines(session, pod.name, options)) as lines:
+                async for line in lines:
+                    buffer += (plain(line, LINE_LIMIT),)
+            done.set()
+    await send({"type": "end", "message": ""})
+
+
+async def _deliver(buffer: list[str], done: asyncio.Event, send: Send) -> None:
+    """Send what is in the buffer, a few times a second, until `done` and all is sent."""
+    loop = asyncio.get_running_loop()
+    beat = loop.time()
+    while not done.is_set() or buffer:
+        try:
+            async with asyncio.timeout(SETTLE / 2):
+                await done.wait()
+        except TimeoutError:
+            pass
+        if buffer:
+            lines, buffer[:] = list(buffer), []
+            await send({"type": "lines", "lines": lines})
+        elif loop.time() - beat >= BEAT:
+            beat = loop.time()
+            await send({"type": "ping"})

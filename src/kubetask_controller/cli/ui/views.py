@@ -1,0 +1,369 @@
+"""What the page shows of an object, as JSON. Pure functions; the page itself decides nothing.
+
+Text of others (messages, results, names of repositories) is cleaned of control characters here and
+reaches the page as text, never as HTML. A link is given only where it is http or https.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.cli.costs import costs, count, decimal
+from kubetask_controller.cli.explain import Finding, findings, headline, words
+from kubetask_controller.cli.runview import RunView, TaskRow
+from kubetask_controller.cli.session import TASKS, Target
+from kubetask_controller.cli.terminal import clean
+
+JSON = dict[str, Any]
+
+MAX_TEXT = 2000
+"""Characters of one text in a row."""
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,20}(Z|[+-][0-9]{2}:[0-9]{2})")
+
+
+def shown(text: object, limit: int = MAX_TEXT) -> str:
+    """Text of others as one line."""
+    if isinstance(text, str) and text.isascii() and text.isprintable() and len(text) <= limit:
+        return text.strip()
+    found = clean(text)
+    return found if len(found) <= limit else f"{found[: limit - 1]}…"
+
+
+def time_of(text: object) -> str | None:
+    """A time of the API; None for what is none."""
+    return text if isinstance(text, str) and _TIME.fullmatch(text) else None
+
+
+def link(text: object) -> str:
+    """A URL that a person may follow; empty where it is not http or https."""
+    if not isinstance(text, str) or not text or len(text) > 2048 or shown(text) != text:
+        return ""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return ""
+    good = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+    return text if good else ""
+
+
+def summary(found: JSON, view: RunView, now: datetime) -> JSON:
+    """A run or Task as a line of the list."""
+    metadata, spec, status = found.get("metadata") or {}, view.spec, view.status
+    bill = costs(view)
+    found_out = findings(found, view, now)
+    return {
+        "kind": str(found.get("kind") or c.KIND_BATCH_RUN),
+        "namespace": str(metadata.get("namespace", "")),
+        "name": view.name,
+        "uid": view.uid,
+        "created": time_of(metadata.get("creationTimestamp")),
+        "phase": shown(view.phase, 32),
+        "reason": shown(view.reason, 128),
+        "words": words(view.reason).what if view.reason else "not yet processed",
+        "counts": dict(view.counts),
+        "start": time_of(status.get("startTime")),
+        "end": time_of(status.get("completionTime")),
+        "spent": float(bill.spent),
+        "projected": None if bill.projected is None else float(bill.projected),
+        "maxCost": None if bill.limit is None else float(bill.limit),
+        "inputTokens": bill.input_tokens,
+        "outputTokens": bill.output_tokens,
+        "batch": shown(spec.get("batchRef") or spec.get("retryOf") or ""),
+        "suspended": bool(spec.get("suspend")),
+        "cancelled": bool(spec.get("cancel")),
+        "taskLimit": limit if isinstance(limit := spec.get("taskLimit"), int) else None,
+        "headline": shown(headline(found_out, view), 400),
+        "needs": any(x.level == "act" for x in found_out),
+        "target": shown(view.rows[0].target) if view.rows and found.get("kind") == "Task" else "",
+    }
+
+
+def detail(found: JSON, view: RunView, now: datetime) -> JSON:
+    """A run or Task as the head of its own page."""
+    spec, metadata = view.spec, found.get("metadata") or {}
+    kind = str(found.get("kind") or c.KIND_BATCH_RUN)
+    where = f"-n {metadata.get('namespace', '')}"
+    return summary(found, view, now) | {
+        "message": shown(view.message),
+        "findings": [finding_json(x) for x in findings(found, view, now)],
+        "labels": {shown(k): shown(v) for k, v in sorted((metadata.get("labels") or {}).items())},
+        "settings": {
+            key: readable(spec[key])
+            for key in (
+                "workspaceConfigRef",
+                "parallelism",
+                "maxFailures",
+                "taskLimit",
+                "maxCostUSD",
+                "backoffLimit",
+                "maxDisruptions",
+                "activeDeadlineSeconds",
+                "pendingDeadlineSeconds",
+                "ttlSecondsAfterFinished",
+                "retryOf",
+                "select",
+            )
+            if spec.get(key) is not None
+        },
+        "omitted": [shown(x, 32) for x in view.omitted],
+        "commands": [
+            f"kubectl {where} describe {kind.lower()} {view.name}",
+            f"kubectl kubetask {where} status {view.name if kind != 'Task' else f'task/{view.name}'}",
+        ],
+    }
+
+
+def finding_json(finding: Finding) -> JSON:
+    """A finding."""
+    return {
+        "level": finding.level,
+        "title": shown(finding.title),
+        "detail": shown(finding.detail),
+        "todo": finding.todo,
+        "reason": finding.reason,
+        "indexes": finding.indexes,
+        "command": shown(finding.command),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class PodTimes:
+    """When the containers of a task's Pod started and ended; RFC 3339, None where they did not."""
+
+    name: str
+    created: str
+    prepare: str | None
+    work: str | None
+    end: str | None
+    waiting: str
+    node: str
+
+
+def pod_times(pod: JSON) -> PodTimes:
+    """The times of a Pod."""
+    status, spec = pod.get("status") or {}, pod.get("spec") or {}
+    states = {
+        str(x.get("name")): x.get("state") or {}
+        for key in ("initContainerStatuses", "containerStatuses")
+        for x in status.get(key) or []
+    }
+    prepare, agent = states.get(c.CONTAINER_WORKSPACE, {}), states.get(c.CONTAINER_AGENT, {})
+    waiting = next(
+        (
+            str(x["waiting"].get("reason") or "")
+            for x in (prepare, agent)
+            if x.get("waiting") and x["waiting"].get("reason") != "PodInitializing"
+        ),
+        "",
+    )
+    return PodTimes(
+        name=str(pod["metadata"]["name"]),
+        created=str(pod["metadata"].get("creationTimestamp") or ""),
+        prepare=_started(prepare),
+        work=_started(agent),
+        end=time_of((agent.get("terminated") or {}).get("finishedAt")),
+        waiting=shown(waiting, 128),
+        node=shown(spec.get("nodeName") or "", 253),
+    )
+
+
+def _started(state: JSON) -> str | None:
+    for key in ("running", "terminated"):
+        if at := time_of((state.get(key) or {}).get("startedAt")):
+            return at
+    return None
+
+
+def row_cells(row: TaskRow, times: PodTimes | None) -> list[Any]:
+    """A task as a line of the table; the order is that of ``Row`` in ui/src/api.ts."""
+    entry, result = row.entry, row.result
+    usage = result.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    cost = decimal(usage.get("costUSD"))
+    attempts = entry.get("attempts")
+    return [
+        row.index,
+        shown(row.phase, 32),
+        shown(row.reason, 128),
+        shown(row.target),
+        shown(row.message) if row.message else "",
+        time_of(entry.get("startTime")) or (times.work if times else None),
+        time_of(entry.get("completionTime")) or (times.end if times else None),
+        None if cost is None else float(cost),
+        count(usage.get("inputTokens")),
+        count(usage.get("outputTokens")),
+        link(result.get("pullRequest")),
+        shown(result.get("branch") or ""),
+        shown(result.get("summary") or "", 300),
+        attempts if isinstance(attempts, int) and not isinstance(attempts, bool) else 0,
+        times.prepare if times else None,
+        times.work if times else None,
+        times.waiting if times else "",
+    ]
+
+
+def task_detail(
+    target: Target,
+    namespace: str,
+    row: TaskRow,
+    pods: Sequence[PodTimes],
+    events: Iterable[JSON],
+    web: str,
+) -> JSON:
+    """A task as a page of its own: its result, its links, its Events, and the commands that show the same."""
+    entry, result = row.entry, row.result
+    job = str(entry.get("jobName") or "")
+    known = words(row.reason)
+    named = str(target) if target.resource is TASKS else target.name
+    index = "" if target.resource is TASKS else f" {row.index}"
+    where = f"-n {namespace}"
+    commands = []
+    if job:
+        commands = [
+            f"kubectl {where} describe job {job}",
+            f"kubectl {where} logs job/{job} -c {c.CONTAINER_AGENT} -f",
+            f"kubectl {where} get events --field-selector involvedObject.name={job}",
+        ]
+    return {
+        "index": row.index,
+        "words": known.what,
+        "todo": known.todo,
+        "job": shown(job, 63),
+        "result": readable(result),
+        "links": links(row, web),
+        "attempts": readable(entry.get("attempts")),
+        "pods": [
+            {"name": x.name, "node": x.node, "waiting": x.waiting, "created": x.created}
+            for x in pods
+        ],
+        "events": [event_json(x) for x in events],
+        "commands": [*commands, f"kubectl kubetask {where} logs {named}{index} -f"],
+    }
+
+
+def readable(value: Any, depth: int = 0) -> Any:
+    """JSON of others with its texts cleaned."""
+    if isinstance(value, str):
+        return "\n".join(shown(x, 4096) for x in value.splitlines()[:200])
+    if isinstance(value, Mapping) and depth < 8:
+        return {shown(k, 128): readable(x, depth + 1) for k, x in list(value.items())[:100]}
+    if isinstance(value, list) and depth < 8:
+        return [readable(x, depth + 1) for x in value[:200]]
+    return value if isinstance(value, int | float | bool) or value is None else shown(value)
+
+
+def links(row: TaskRow, web: str) -> list[JSON]:
+    """The pull request, and where the git server shows branch and commits.
+
+    Args:
+        row: the task.
+        web: template of a repository's page with {org} and {repo}, empty where that is not known.
+    """
+    result = row.result
+    found = []
+    if pull := link(result.get("pullRequest")):
+        found.append({"text": "Pull request", "url": pull})
+    repositories = [
+        x["repository"]
+        for x in row.entry.get("contexts") or []
+        if isinstance(x.get("repository"), dict)
+    ]
+    if len(repositories) != 1 or not web:
+        return found
+    repository = repositories[0]
+    names = {
+        "{org}": quote(str(repository.get("org", "")), safe="/"),
+        "{repo}": quote(str(repository.get("repo", "")), safe=""),
+    }
+    page = web
+    for key, value in names.items():
+        page = page.replace(key, value)
+    found.append({"text": "Repository", "url": page})
+    branch, base = result.get("branch"), repository.get("branch")
+    if isinstance(branch, str) and branch:
+        compare = (
+            f"{quote(str(base), safe='/')}...{quote(branch, safe='/')}"
+            if base
+            else quote(branch, safe="/")
+        )
+        found.append({"text": f"Diff of {shown(branch, 100)}", "url": f"{page}/compare/{compare}"})
+    commits = result.get("commits")
+    found += [
+        {"text": f"Commit {x[:10]}", "url": f"{page}/commit/{x}"}
+        for x in (commits if isinstance(commits, list) else ())
+        if isinstance(x, str) and re.fullmatch(r"[0-9a-f]{7,64}", x)
+    ]
+    return [x for x in found if link(x["url"])]
+
+
+def web_template(config: JSON | None) -> str:
+    """Template of a repository's page, from a WorkspaceConfig's git URL; empty for one that is not HTTPS."""
+    git = ((config or {}).get("spec") or {}).get("git") or {}
+    template = str(git.get("urlTemplate") or c.DEFAULT_URL_TEMPLATE)
+    try:
+        parts = urlsplit(template)
+    except ValueError:
+        return ""
+    if parts.scheme not in ("http", "https") or not parts.hostname or "{" in parts.netloc:
+        return ""
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path.removesuffix('.git')}"
+
+
+EVENT_WORDS: Mapping[str, str] = {
+    "Scheduled": "A node was chosen for the Pod",
+    "FailedScheduling": "No node fits the Pod",
+    "Pulling": "An image is being pulled",
+    "Pulled": "The image is there",
+    "Failed": "It failed",
+    "BackOff": "A failed step is retried, with longer and longer pauses",
+    "Created": "A container was created",
+    "Started": "A container started",
+    "Killing": "A container is being stopped",
+    "FailedMount": "A volume cannot be mounted",
+    "FailedAttachVolume": "A volume cannot be attached to the node",
+    "FailedCreate": "The Pod was refused",
+    "SuccessfulCreate": "The Pod was created",
+    "SuccessfulDelete": "The Pod was deleted",
+    "Completed": "The Job is complete",
+    "BackoffLimitExceeded": "The Job failed and is not tried again",
+    "Evicted": "The node evicted the Pod",
+    "Preempted": "A Pod of higher priority took the place of this one",
+    "TaintManagerEviction": "The node is drained",
+    "FailedCreatePodSandBox": "The node cannot set the Pod up",
+    "Queued": "The work was accepted and waits",
+    "Suspended": "A user suspended it",
+    "Resumed": "A user resumed it",
+    "Cancelling": "A user cancelled it",
+    "Waiting": "Something it needs does not exist",
+    "JobCreated": "The Job was created",
+    "TaskFailed": "A task failed",
+    "Succeeded": "It succeeded",
+    "JobDeleted": "The Job was deleted after its time to live",
+}
+
+
+def event_json(event: JSON) -> JSON:
+    """An Event in plain words."""
+    reason = str(event.get("reason") or "")
+    series = event.get("series") or {}
+    last = (
+        series.get("lastObservedTime")
+        or event.get("lastTimestamp")
+        or event.get("eventTime")
+        or (event.get("metadata") or {}).get("creationTimestamp")
+    )
+    about = event.get("involvedObject") or event.get("regarding") or {}
+    return {
+        "at": time_of(last),
+        "warning": event.get("type") == "Warning",
+        "reason": shown(reason, 128),
+        "words": EVENT_WORDS.get(reason) or shown(reason, 128),
+        "note": shown(event.get("message") or event.get("note") or ""),
+        "count": count(series.get("count") or event.get("count") or 1),
+        "about": shown(f"{about.get('kind', '')} {about.get('name', '')}"),
+    }

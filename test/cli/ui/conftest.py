@@ -1,0 +1,21 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from fakeapi import FakeApi
+from pagekit import Page, opened
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits of the program that a person would not notice are none."""
+    for name in ("cli.follow.PAUSE", "cli.logs.stream.PAUSE", "cli.ui.feeds.LOG_WAIT"):
+        monkeypatch.setattr(f"kubetask_controller.{name}", 0.01)
+    monkeypatch.setattr("kubetask_controller.cli.ui.feeds.SETTLE", 0.02)
+    monkeypatch.setattr("kubetask_controller.cli.ui.feeds.TICK", 0.5)
+
+
+@pytest.fixture
+async def page(api: FakeApi, tmp_path: Path, quick: None) -> AsyncIterator[Page]:
+    async with opened(api, tmp_path) as page:
+        yield page
