@@ -5,7 +5,7 @@
 #   docker build --target workspace  -t quay.io/kubetask/kubetask-workspace:v0.1.0 .
 #   docker build --target agent      -t quay.io/kubetask/kubetask-agent:v0.1.0 .
 #
-# Nothing in it is of one architecture. The base is pinned by digest with: make pin-base
+# Nothing in it is of one architecture. To pin the base by digest: --build-arg PYTHON_IMAGE=python@sha256:…
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS build

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 
 END = b"\r\n\r\n"
-LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 class RequestError(Exception):
@@ -54,14 +53,7 @@ class _Poster(asyncio.Protocol):
         head, found, body = self._received.partition(END)
         if not found:
             return
-        size = head.lower().partition(b"content-length:")[2]
-        if size:
-            length = int(size.split(b"\r\n", 1)[0])
-        elif body.endswith(LAST_CHUNK):
-            # Chunked, as an API server sends what does not fit into 2 KiB. One request is under way at a time.
-            length = len(body)
-        else:
-            return
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         if len(body) < length:
             return
         if head[9:12] != b"201":

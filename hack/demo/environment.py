@@ -50,8 +50,10 @@ class Environment:
 
 
 @contextlib.asynccontextmanager
-async def environment(directory: Path) -> AsyncIterator[Environment]:
-    """Start everything in a fresh folder, and stop it at the end."""
+async def environment(
+    directory: Path, *, metrics: str = "127.0.0.1:0"
+) -> AsyncIterator[Environment]:
+    """Start everything in a fresh folder, and stop it at the end; `metrics` is where the controller serves them."""
     _fresh(directory)
     kubeconfig = directory / "kubeconfig"
     async with contextlib.AsyncExitStack() as stack:
@@ -67,7 +69,7 @@ async def environment(directory: Path) -> AsyncIterator[Environment]:
         console.step("CRDs and RBAC, by kubectl apply -k", seconds=_since(started))
 
         started = time.monotonic()
-        controller = await start_controller(directory, admin)
+        controller = await start_controller(directory, admin, metrics=metrics)
         await stack.enter_async_context(running(controller))
         console.step("controller, as ServiceAccount kubetask-controller", seconds=_since(started))
 
@@ -81,7 +83,9 @@ async def environment(directory: Path) -> AsyncIterator[Environment]:
         yield Environment(directory, kubectl, kubeconfig, server.url, repositories, controller)
 
 
-async def start_controller(directory: Path, admin: Kubectl) -> Program:
+async def start_controller(
+    directory: Path, admin: Kubectl, *, metrics: str = "127.0.0.1:0"
+) -> Program:
     """Start the controller under its own account."""
     token = (await admin.run("create", "token", "kubetask-controller", "--duration=24h")).strip()
     kubeconfig = directory / "controller.kubeconfig"
@@ -99,7 +103,7 @@ async def start_controller(directory: Path, admin: Kubectl) -> Program:
             "--leader-elect-lease-duration=3s",
             "--leader-elect-renew-deadline=2s",
             "--leader-elect-retry-period=500ms",
-            "--metrics-bind-address=127.0.0.1:0",
+            f"--metrics-bind-address={metrics}",
             "--health-probe-bind-address=127.0.0.1:0",
         ],
         log=directory / "controller.log",
