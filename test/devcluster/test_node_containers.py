@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,14 @@ async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
 
 
 @pytest.fixture
-def foreign_mount(lab: Lab, tmp_path: Path) -> Iterator[None]:
-    """A mount of the machine below the test's folder, such as a kubelet makes."""
-    foreign = tmp_path / "kubelet"
+def foreign_mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A mount of the machine, such as a kubelet makes."""
+    foreign = tmp_path_factory.mktemp("foreign") / "kubelet"
     foreign.mkdir()
     mount = ["mount", "-t", "tmpfs", "none", str(foreign)]
     if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode:
         pytest.skip("this machine does not let root mount")
-    yield
+    yield foreign
     subprocess.run(["umount", "--lazy", str(foreign)], check=True)
 
 
@@ -212,15 +213,15 @@ async def test_a_volume_at_a_folder_of_a_read_only_root_takes_writes(lab: Lab) -
 
 
 @as_root
-@pytest.mark.usefixtures("foreign_mount")
 async def test_mounts_of_the_machine_that_a_volume_hides_do_not_stop_a_read_only_root(
-    lab: Lab, tmp_path: Path
+    lab: Lab, foreign_mount: Path
 ) -> None:
+    folder = foreign_mount.parent
     text = await lab.output(
         "p",
-        f"touch {tmp_path}/x && echo written; touch /etc/x 2>&- || echo read-only",
+        f"touch {folder}/x && echo written; touch /etc/x 2>&- || echo read-only",
         pod={"volumes": [{"name": "tmp", "emptyDir": {}}]},
-        volumeMounts=[{"name": "tmp", "mountPath": str(tmp_path)}],
+        volumeMounts=[{"name": "tmp", "mountPath": str(folder)}],
         securityContext={"readOnlyRootFilesystem": True},
     )
     assert text == "written\nread-only\n"
@@ -430,3 +431,39 @@ async def test_pods_with_the_annotation_of_the_stand_in_are_left_alone(lab: Lab)
     left = lab.client.get(PODS, NAMESPACE, "left")
     assert "nodeName" not in left["spec"]
     assert lab.events("left") == []
+
+
+# --- sidecars
+
+
+async def test_what_follows_a_sidecar_waits_for_its_startup_probe(lab: Lab) -> None:
+    port = 20000 + os.getpid() % 10000
+    server = (
+        "import http.server, sys, time; time.sleep(0.5); "
+        f"http.server.HTTPServer(('0.0.0.0', {port}), http.server.SimpleHTTPRequestHandler).serve_forever()"
+    )
+    sidecar = {
+        "name": "server",
+        "image": IMAGE,
+        "restartPolicy": "Always",
+        "command": [sys.executable, "-c", server],
+        "ports": [{"name": "web", "containerPort": port}],
+        "startupProbe": {"httpGet": {"port": "web", "path": "/"}, "periodSeconds": 1},
+    }
+    client = f"import socket; socket.create_connection(('localhost', {port})).close()"
+    lab.run(
+        "p",
+        pod={"initContainers": [sidecar], "terminationGracePeriodSeconds": 0},
+        command=[sys.executable, "-c", client],
+    )
+    waiting = await lab.until(
+        "p",
+        lambda pod: (
+            "running" in pod["status"].get("initContainerStatuses", [{}])[0].get("state", {})
+        ),
+    )
+    (status,) = waiting["status"]["initContainerStatuses"]
+    assert status["started"] is status["ready"] is False
+    assert waiting["status"]["phase"] == "Pending"
+    pod = await lab.ended("p")
+    assert pod["status"]["phase"] == "Succeeded", lab.log(pod)

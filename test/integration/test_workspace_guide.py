@@ -1,27 +1,22 @@
-"""Every YAML of the pages about workspaces, git hosts and pull requests is taken by the API server as it stands."""
+"""Every YAML of the pages about workspaces, Pods, git hosts and pull requests is taken by the API server as it stands."""
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from documents import DOCS, blocks
 from kubectl import Kubectl
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.manifest import ManifestAgent
 from kubetask_controller.workspace.agent.presets import PRESETS
 
-DOCS = Path(__file__).parents[2] / "docs"
 GUIDE = (DOCS / "workspace.md").read_text()
-PAGES = ("workspace.md", "git-hosts.md", "pull-requests.md")
-BLOCKS = [
-    block
-    for page in PAGES
-    for block in re.findall(
-        r"^```yaml\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL
-    )
-]
+PAGES = (
+    *("workspace.md", "git-hosts.md", "pull-requests.md"),
+    *("pods.md", "meshes.md", "disruption.md", "storage.md"),
+)
+BLOCKS = [x.text for page in PAGES for x in blocks(page) if x.language == "yaml"]
 
 
 def _title(block: str) -> str:

@@ -22,7 +22,10 @@ class Kind(Enum):
 
 @dataclass(slots=True)
 class ContainerState:
-    """One container. `state` and `last_state` are as in the API; `process` is its newest run."""
+    """One container. `state` and `last_state` are as in the API; `process` is its newest run.
+
+    `starting`: it runs, and its startupProbe has not succeeded yet.
+    """
 
     spec: Object
     kind: Kind
@@ -31,6 +34,7 @@ class ContainerState:
     restarts: int = 0
     attempt: int = -1
     process: Process | None = None
+    starting: bool = False
     container_id: str = ""
     image_id: str = ""
 
@@ -52,10 +56,10 @@ class ContainerState:
 
     @property
     def ready(self) -> bool:
-        """Probes are left out: what runs is ready, and an init container when it has done its work."""
+        """What has started is ready, and an init container when it has done its work; readiness probes are left out."""
         if self.kind is Kind.INIT:
             return self.terminated is not None and self.terminated["exitCode"] == 0
-        return self.running
+        return self.running and not self.starting
 
 
 @dataclass(slots=True)

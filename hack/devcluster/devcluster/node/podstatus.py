@@ -101,7 +101,7 @@ def _initialization(inits: Iterable[ContainerState]) -> tuple[int, int]:
     failed = pending = 0
     for each in inits:
         if each.kind is Kind.SIDECAR:
-            pending += not (each.running or each.terminated or each.last_state)
+            pending += each.starting or not (each.running or each.terminated or each.last_state)
             continue
         ended = each.terminated or (
             each.last_state.get("terminated") if "waiting" in each.state else None
@@ -203,7 +203,7 @@ def _container_status(each: ContainerState) -> Object:
     }
     if each.container_id:
         status["containerID"] = each.container_id
-    status["started"] = each.running
+    status["started"] = each.running and not each.starting
     return status
 
 

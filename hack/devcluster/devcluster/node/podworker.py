@@ -19,11 +19,11 @@ from devcluster.apiserver.errors import StatusError
 from devcluster.apiserver.local import PODS, LocalClient
 from devcluster.controllers.clock import Clock, unix
 
-from . import podstatus, termination, timing
+from . import podstatus, probes, termination, timing
 from .backoff import Backoffs
 from .containers import Containers, PodFolders, Tell, WaitingError, settle
 from .podstate import ContainerState, Kind, PodState
-from .runtime import Exit, StartError
+from .runtime import Exit, Process, StartError
 from .stopping import Stopper
 from .volumes import VolumeContext, VolumeError, Volumes
 
@@ -231,8 +231,12 @@ class PodWorker:
             while True:
                 begun = self._context.clock.monotonic()
                 if await self._start(container, started):
-                    started.set()
                     assert container.process is not None
+                    if container.kind is Kind.MAIN:
+                        started.set()
+                    if container.starting:
+                        await self._await_startup(container, container.process)
+                    started.set()
                     end = await asyncio.shield(container.process.exited)
                     if end.seconds > timing.SEEN_SECONDS:
                         await self._seen(container)
@@ -243,6 +247,19 @@ class PodWorker:
                 await self._wait_to_restart(container, self._context.clock.monotonic() - begun)
         finally:
             started.set()
+
+    async def _await_startup(self, container: ContainerState, process: Process) -> None:
+        """Until its startupProbe succeeds, or it has ended."""
+        probe = asyncio.create_task(probes.await_startup(container.spec, self.state.ip))
+        either: set[asyncio.Future[Any]] = {probe, process.exited}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            probe.cancel()
+            await asyncio.gather(probe, return_exceptions=True)
+        container.starting = False
+        if not process.exited.done():
+            self.write()
 
     async def _seen(self, container: ContainerState) -> None:
         """A container that ran for a while is shown as running, also where the next one takes long to start."""
@@ -275,6 +292,7 @@ class PodWorker:
             self.write()
             return False
         container.state = {"running": {"startedAt": context.clock.stamp()}}
+        container.starting = "startupProbe" in container.spec
         self.write()
         return True
 
