@@ -1,11 +1,14 @@
 # syntax=docker/dockerfile:1
-# Three images: the controller, the init container that prepares a task's workspace, and an agent for command line tools.
+# The controller, the init container that prepares a task's workspace, an agent without a tool, and one for each tool.
 #
 #   docker build --target controller -t quay.io/kubetask/kubetask-controller:v0.1.0 .
 #   docker build --target workspace  -t quay.io/kubetask/kubetask-workspace:v0.1.0 .
 #   docker build --target agent      -t quay.io/kubetask/kubetask-agent:v0.1.0 .
+#   docker build --target agent-claude -t quay.io/kubetask/kubetask-agent-claude:v0.1.0 .    # or gemini, codex, opencode, goose
 #
-# Nothing in it is of one architecture. To pin the base by digest: --build-arg PYTHON_IMAGE=python@sha256:…
+# Nothing in it is of one architecture; opencode and goose have packages for x64 alone.
+# To pin a base by digest: --build-arg PYTHON_IMAGE=python@sha256:…
+ARG NODE_IMAGE=docker.io/library/node:22-trixie-slim
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS build
@@ -46,7 +49,62 @@ USER 65532:65532
 FROM git AS workspace
 ENTRYPOINT ["kubetask-workspace"]
 
-# Command line tools of agents come on top: FROM this image, install the tool, set nothing else.
+# Tools of your own come on top: FROM this image, install the tool as root, set nothing else.
 FROM git AS agent
 WORKDIR /workspace
 ENTRYPOINT ["kubetask-agent"]
+
+# The tools that have a preset, at the versions of their lock files, which make test-agents tries. Node.js and npx are there for
+# MCP servers too.
+FROM ${NODE_IMAGE} AS node
+ENV NPM_CONFIG_UPDATE_NOTIFIER=false
+WORKDIR /opt/agent
+
+FROM agent AS agent-node
+COPY --from=node /usr/local/bin/node /usr/local/bin/node
+COPY --from=node /usr/local/lib/node_modules /usr/local/lib/node_modules
+USER 0:0
+RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm \
+    && ln -s ../lib/node_modules/npm/bin/npx-cli.js /usr/local/bin/npx
+USER 65532:65532
+ENV PATH=/opt/agent/node_modules/.bin:$PATH
+
+FROM node AS claude
+COPY hack/agents/claude/package.json hack/agents/claude/package-lock.json ./
+RUN npm ci --no-audit --no-fund
+
+FROM agent-node AS agent-claude
+COPY --from=claude /opt/agent /opt/agent
+ENV KUBETASK_AGENT=claude
+
+FROM node AS gemini
+COPY hack/agents/gemini/package.json hack/agents/gemini/package-lock.json ./
+RUN npm ci --no-audit --no-fund
+
+FROM agent-node AS agent-gemini
+COPY --from=gemini /opt/agent /opt/agent
+ENV KUBETASK_AGENT=gemini
+
+FROM node AS codex
+COPY hack/agents/codex/package.json hack/agents/codex/package-lock.json ./
+RUN npm ci --no-audit --no-fund
+
+FROM agent-node AS agent-codex
+COPY --from=codex /opt/agent /opt/agent
+ENV KUBETASK_AGENT=codex
+
+FROM node AS opencode
+COPY hack/agents/opencode/package.json hack/agents/opencode/package-lock.json ./
+RUN npm ci --no-audit --no-fund
+
+FROM agent-node AS agent-opencode
+COPY --from=opencode /opt/agent /opt/agent
+ENV KUBETASK_AGENT=opencode
+
+FROM node AS goose
+COPY hack/agents/goose/package.json hack/agents/goose/package-lock.json ./
+RUN npm ci --no-audit --no-fund
+
+FROM agent-node AS agent-goose
+COPY --from=goose /opt/agent /opt/agent
+ENV KUBETASK_AGENT=goose

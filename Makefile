@@ -69,6 +69,12 @@ verify-page: ui/node_modules/.package-lock.json
 chaos: $(INSTALLED) ## Drive a run of 200 tasks through a hundred schedules of kills, faults and deletions (half an hour)
 	@KUBETASK_CHAOS=$${KUBETASK_CHAOS:-100} $(BIN)/python -m pytest test/integration/test_chaos.py
 
+.PHONY: test-agents
+test-agents: $(INSTALLED) ## Run the real agent tools against model servers on loopback (FEW=1 for a few cases of each)
+	@$(BIN)/python -m hack.agents install
+	@KUBETASK_AGENTS=1 KUBETASK_AGENTS_FEW=$(FEW) $(BIN)/python -m pytest test/agents test/image -m agents --numprocesses=$(WORKERS)
+	@$(if $(FEW),,$(BIN)/python -m hack.agents table)
+
 .PHONY: lint
 lint: $(INSTALLED) ## Style, types and layers
 	@$(BIN)/ruff check .

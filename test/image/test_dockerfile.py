@@ -1,5 +1,7 @@
 """The images: what the Dockerfile says, and its steps run in a plain folder, as no engine is at hand everywhere."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +16,9 @@ from kubetask_controller.version import __version__
 
 TEXT = (ROOT / "Dockerfile").read_text()
 STAGES = stages(TEXT)
-TARGETS = ("controller", "workspace", "agent")
+TOOLS = ("claude", "gemini", "codex", "opencode", "goose")
+TARGETS = ("controller", "workspace", "agent", *(f"agent-{x}" for x in TOOLS))
+LOCKED = ("package.json", "package-lock.json")
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 
@@ -27,7 +31,8 @@ def test_there_is_a_target_for_each_image_of_the_manifests() -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_container_starts_a_program_of_ours_without_root(target: str) -> None:
     family = lineage(STAGES, target)
-    assert program(family[-1]) in SCRIPTS
+    (entrypoint,) = [x for x in family if x.values("ENTRYPOINT")][-1:]
+    assert program(entrypoint) in SCRIPTS
     user = [x for stage in family for x in stage.values("USER")][-1]
     # A number: a kubelet cannot tell of a name whether it is root's.
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
@@ -36,7 +41,7 @@ def test_a_container_starts_a_program_of_ours_without_root(target: str) -> None:
 
 def test_the_base_can_be_pinned_by_digest_and_nothing_is_of_one_architecture() -> None:
     bases = {x.base for x in STAGES.values()} - set(STAGES)
-    assert bases == {"${PYTHON_IMAGE}"}
+    assert bases == {"${NODE_IMAGE}", "${PYTHON_IMAGE}"}
     assert not re.search(r"amd64|arm64|x86_64|aarch64|--platform", TEXT)
     assert not re.search(r"^\s*ADD|curl|wget|:latest", TEXT, re.MULTILINE)
 
@@ -98,7 +103,7 @@ class TestBuilt:
         said = _say(built, "kubetask-controller", "--version", **{revision: "4f2a9c1"})
         assert said.stdout == f"kubetask {__version__} (revision 4f2a9c1)\n"
 
-    @pytest.mark.parametrize("target", TARGETS)
+    @pytest.mark.parametrize("target", ["controller", "workspace", "agent"])
     def test_each_program_starts(self, built: Path, target: str) -> None:
         said = _say(built, program(STAGES[target]), "--help")
         assert said.returncode == 0
@@ -121,3 +126,37 @@ def test_folders_that_agents_write_to_are_everybodys(tmp_path: Path) -> None:
     for folder in ("/home/agent", "/workspace"):
         assert folder in FOLDERS
         assert (tmp_path / folder.lstrip("/")).stat().st_mode & 0o7777 == 0o1777
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_an_agents_image_has_its_tool_from_a_lock_file_and_starts_it(tool: str) -> None:
+    install, image = STAGES[tool], STAGES[f"agent-{tool}"]
+    (copied,) = install.values("COPY")
+    assert copied.split()[:-1] == [f"hack/agents/{tool}/{x}" for x in LOCKED]
+    assert install.values("RUN") == ["npm ci --no-audit --no-fund"]
+    assert image.values("COPY") == [f"--from={tool} /opt/agent /opt/agent"]
+    assert variables(image.values("ENV"))["KUBETASK_AGENT"] == tool
+    wanted = json.loads((ROOT / "hack/agents" / tool / "package.json").read_text())
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", x) for x in wanted["dependencies"].values())
+
+
+@pytest.mark.agents
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_steps_of_an_agents_image_give_a_tool_that_starts(tmp_path: Path, tool: str) -> None:
+    if not os.environ.get("KUBETASK_AGENTS"):
+        pytest.skip("runs with make test-agents")
+    builder = Builder(tmp_path)
+    builder.build(STAGES["node"])
+    builder.build(STAGES[tool])
+    path = f"{tmp_path}/opt/agent/node_modules/.bin:{os.environ['PATH']}"
+    said = subprocess.run(
+        [tool, "--version"],
+        env={"PATH": path, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    wanted = json.loads((ROOT / "hack/agents" / tool / "package.json").read_text())
+    (version,) = wanted["dependencies"].values()
+    assert version in said.stdout, said.stdout + said.stderr

@@ -1,4 +1,4 @@
-"""Every YAML of the pages about workspaces, Pods, git hosts and pull requests is taken by the API server as it stands."""
+"""Every YAML of the pages about workspaces, agents, Pods, git hosts and pull requests is taken by the API server as it stands."""
 
 from typing import Any
 
@@ -12,8 +12,9 @@ from kubetask_controller.api.manifest import ManifestAgent
 from kubetask_controller.workspace.agent.presets import PRESETS
 
 GUIDE = (DOCS / "workspace.md").read_text()
+AGENTS = (DOCS / "agents.md").read_text()
 PAGES = (
-    *("workspace.md", "git-hosts.md", "pull-requests.md"),
+    *("workspace.md", "agents.md", "git-hosts.md", "pull-requests.md"),
     *("pods.md", "meshes.md", "disruption.md", "storage.md"),
 )
 BLOCKS = [x.text for page in PAGES for x in blocks(page) if x.language == "yaml"]
@@ -39,4 +40,4 @@ def test_the_guide_names_every_variable_that_a_task_is_given() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_guide_shows_how_an_agent_is_run(name: str) -> None:
-    assert f"`{' '.join(PRESETS[name].command(ManifestAgent(), []))}`" in GUIDE
+    assert f"`{' '.join(PRESETS[name].command(ManifestAgent(), []))}`" in AGENTS

@@ -227,9 +227,8 @@ class Runner:
         longest = limits.retry_wait_seconds
         if wait is not None and longest and max(wait.seconds or 0.0, waited) > longest:
             reason = Reason.RATE_LIMITED if wait.limited else Reason.AGENT_ERROR
-            asked = (
-                f"it waits {wait.seconds:.0f} s" if (wait.seconds or 0) > longest else "it waits"
-            )
+            seconds = wait.seconds or 0.0
+            asked = f"it waits {seconds:.0f} s" if seconds > longest else "it has waited"
             return Stop(
                 reason,
                 f"{wait.text}; {asked}, longer than {longest:.0f} s (agent.maxRetryWaitSeconds)",

@@ -188,8 +188,9 @@ class GeminiReader(Events):
             return []
         shown = super().plain(line)
         if self._RETRY.search(line):
-            wait = Wait(line.strip(), _limited(line, default=True), _seconds(line))
-            return self.waits(wait)
+            head, _, error = line.strip().partition(" _ApiError: ")
+            text = f"{head} {message_of(error)}" if error else head
+            return self.waits(Wait(text, _limited(line, default=True), _seconds(line)))
         return shown
 
     def event(self, event: JSON) -> list[str]:
@@ -309,8 +310,9 @@ class CodexReader(Events):
     def _item(self, item: JSON) -> list[str]:
         kind = item.get("type")
         if kind == "agent_message":
-            self._answered = True
-            return self.say(str(item.get("text") or ""))
+            text = str(item.get("text") or "")
+            self._answered = bool(text.strip())
+            return self.say(text)
         if kind == "error":
             # Also what is no more than a warning; turn.failed says whether it was the end.
             return [f"warning: {message_of(item)}"]
@@ -367,8 +369,9 @@ class OpenCodeReader(Events):
             self.turns += 1
             self._end, self._answered = "", False
         if kind == "text":
-            self._answered = True
-            return self.say(str(part.get("text") or ""))
+            text = str(part.get("text") or "")
+            self._answered = bool(text.strip())
+            return self.say(text)
         if kind == "tool_use":
             state = part.get("state") or {}
             shown = self.call(part.get("tool"), state.get("input"))
@@ -489,7 +492,7 @@ class GooseReader(Events):
             if own:
                 self._own, self._answered = text, False
                 return self.error(_goose_words(text))
-            self._own, self._answered = "", True
+            self._own, self._answered = "", self._answered or bool(text.strip())
             return self.stream(text, name or message.get("created"))
         if kind == "toolRequest":
             call = part.get("toolCall") or {}

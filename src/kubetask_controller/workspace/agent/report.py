@@ -47,7 +47,8 @@ _TURNS = re.compile(
 _BUDGET = re.compile(r"max(imum)?[ _]budget|budget[ _](exhausted|exceeded)", re.IGNORECASE)
 _ERROR_LINE = re.compile(
     r"^\W*(error|fatal|failed)\b|^\w*(error|exception):|unknown (argument|option|flag)"
-    r"|unexpected argument|unrecognized|invalid (argument|option|auth|value)|no provider",
+    r"|unexpected argument|unrecognized|invalid (argument|option|auth|value)|no provider"
+    r"|\b(must specify|must be set|is not set)\b",
     re.IGNORECASE,
 )
 _HELP_LINE = re.compile(r"^(usage|options|commands|positionals|arguments):?", re.IGNORECASE)
@@ -143,7 +144,8 @@ class Reader:
         wrong = [x for x in seen if _ERROR_LINE.search(x)]
         if helped or _TRY_HELP.match(lines[-1]):
             return wrong[0] if wrong else "the tool printed its help: it does not understand a flag"
-        prefixed = [x for x in wrong if re.match(r"^(error|fatal)\b", x, re.IGNORECASE)]
+        clear = re.compile(r"^(error|fatal)\b|\b(must specify|must be set)\b", re.IGNORECASE)
+        prefixed = [x for x in wrong if clear.search(x)]
         return (prefixed or lines)[-1]
 
 
