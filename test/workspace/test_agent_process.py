@@ -248,6 +248,22 @@ def test_what_an_agent_writes_as_its_result_itself_is_masked(pod: TaskPod) -> No
     assert ran.result == {"summary": "***"}
 
 
+@pytest.mark.parametrize(
+    "script",
+    ['echo "key=$MY_TOKEN" > new.txt', 'git commit -q --allow-empty -m "used $MY_TOKEN"'],
+)
+def test_a_commit_that_adds_a_secret_is_not_pushed(
+    pod: TaskPod, origins: Path, script: str
+) -> None:
+    path = tool(pod, f"{script}\n" + answer("Done."))
+    ran = run(pod, "--agent", "claude", "--commit", "--push", PATH=path, MY_TOKEN=SECRET)
+    assert ran.code == 1
+    assert ran.result["reason"] == "PushRejected"
+    assert "adds a secret that the task was given" in ran.result["summary"]
+    assert branches(origins) == ["main"]
+    assert shows_nothing_of(SECRET, everything(ran))
+
+
 def test_an_exit_code_of_0_without_the_event_of_a_success_pushes_nothing(
     pod: TaskPod, origins: Path
 ) -> None:

@@ -23,6 +23,8 @@ MAX_ENCODED = 4096
 """Characters of a secret whose encodings are masked too."""
 MAX_FILE_BYTES = 1 << 20
 """The most that a Secret holds."""
+STRONG_LENGTH = 16
+"""Characters of a value that stands in a text for no other reason than that it was copied there."""
 _MAX_PATHS = 4096
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|(^|_)PAT$", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
@@ -45,6 +47,13 @@ class Redactor:
         squeezed = {_SPACE.sub("", x) for x in found}
         wanted = sorted((x for x in squeezed if len(x) >= 2 * MIN_LENGTH), key=len, reverse=True)
         self._squeezed = re.compile("|".join(map(re.escape, wanted))) if wanted else None
+
+        strong = sorted((x for x in found if _is_strong(x)), key=len, reverse=True)
+        self._strong = re.compile("|".join(map(re.escape, strong))) if strong else None
+
+    def leaks(self, text: str) -> bool:
+        """Whether a text that may not be changed holds a secret, one that is no word of its own."""
+        return self._strong is not None and self._strong.search(text) is not None
 
     def __call__(self, text: str) -> str:
         """The text without secrets."""
@@ -205,6 +214,12 @@ def _may_be_secret(value: str) -> bool:
     if len(value) < MIN_LENGTH + 2 or "://" in value or value.startswith("/"):
         return False
     return len(value) >= 2 * MIN_LENGTH or not value.isalpha()
+
+
+def _is_strong(value: str) -> bool:
+    if len(value) < STRONG_LENGTH or re.search(r"\s|://", value):
+        return False
+    return any(x.isdigit() for x in value) and any(x.isalpha() for x in value)
 
 
 def _object(text: str) -> Any:

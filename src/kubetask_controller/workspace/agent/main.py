@@ -306,6 +306,7 @@ def _publish(options: argparse.Namespace, task: Task, report: AgentReport) -> li
         push=options.push or wanted,
         description=report.summary,
         redact=task.redact,
+        leaks=task.redact.leaks,
     )
 
 

@@ -65,6 +65,7 @@ def publish(
     push: bool,
     description: str = "",
     redact: Callable[[str], str] = str,
+    leaks: Callable[[str], bool] | None = None,
 ) -> list[Published]:
     """Commit what has changed and push what is new, as asked. What cannot be pushed is kept as a patch.
 
@@ -77,6 +78,7 @@ def publish(
         push: push what was committed.
         description: all of what the agent says at its end.
         redact: masks what the log shows.
+        leaks: tells whether a text holds a secret; commits that add one are not pushed.
 
     Raises:
         PublishError: a repository could not be committed or pushed; its message names it. The others were.
@@ -95,6 +97,8 @@ def publish(
             continue
         if push and done.commits:
             try:
+                if leaks is not None:
+                    work.refuse_secrets(leaks)
                 work.push()
                 say(f"{shown}: pushed {manifest.branch} with {len(done.commits)} commits")
                 done = replace(done, pushed=True)
@@ -195,6 +199,22 @@ class _Work:
         text = filled(template, values) if template else message
         sign_off = ["--signoff"] if self._checkout.sign_off else []
         self._run("commit", "--quiet", "--cleanup=whitespace", *sign_off, "--file=-", stdin=text)
+
+    def refuse_secrets(self, leaks: Callable[[str], bool]) -> None:
+        """Raise GitError where a commit's message, or a line that it adds, holds a secret."""
+        for commit in self.commits():
+            what = ("show", "--no-color", "--no-ext-diff", "--no-textconv", "--unified=0")
+            try:
+                shown = self._run(*what, "--format=%B", commit)
+            except GitError:
+                shown = self._run(*what[:2], "--no-patch", "--format=%B", commit)  # too large
+            lines = [x for x in shown.splitlines() if not x.startswith("-")]
+            if leaks("\n".join(lines)):
+                raise GitError(
+                    ("push",),
+                    f"fatal: commit {commit[:12]} adds a secret that the task was given, and is not"
+                    " pushed",
+                )
 
     def commits(self) -> list[str]:
         """Commits that are not of the base, the newest first."""
