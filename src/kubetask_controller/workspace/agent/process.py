@@ -228,11 +228,11 @@ class Runner:
         if wait is not None and longest and max(wait.seconds or 0.0, waited) > longest:
             reason = Reason.RATE_LIMITED if wait.limited else Reason.AGENT_ERROR
             seconds = wait.seconds or 0.0
-            asked = f"it waits {seconds:.0f} s" if seconds > longest else "it has waited"
-            return Stop(
-                reason,
-                f"{wait.text}; {asked}, longer than {longest:.0f} s (agent.maxRetryWaitSeconds)",
-            )
+            if seconds > longest:
+                asked = f"it waits {seconds:.0f} s, longer than {longest:.0f} s"
+            else:
+                asked = f"it has waited longer than {longest:.0f} s"
+            return Stop(reason, f"{wait.text}; {asked} (agent.maxRetryWaitSeconds)")
         if limits.idle_seconds and quiet >= limits.idle_seconds:
             what = wait.text if wait else reader.activity or "the command"
             return Stop(
