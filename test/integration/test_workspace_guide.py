@@ -1,4 +1,4 @@
-"""Every YAML of the pages about workspaces, agents, Pods, git hosts and pull requests is taken by the API server as it stands."""
+"""Every YAML of the pages about workspaces, agents, Pods and git hosts is taken by the API server as it stands."""
 
 from typing import Any
 
