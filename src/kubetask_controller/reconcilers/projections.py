@@ -112,6 +112,8 @@ class PodView:
     """The scheduler's message, empty where the Pod has a node or was not tried yet."""
     disruption: str
     """The reason of the condition DisruptionTarget, empty without one."""
+    disrupted_at: str
+    """When that condition became True."""
     started: str
     """status.startTime, from which activeDeadlineSeconds counts; empty before the kubelet has accepted the Pod."""
     active_deadline_seconds: int | None
@@ -239,6 +241,7 @@ def project_pod(obj: JSON) -> PodView:
         message=status.get("message", ""),
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
         disruption=disrupted.get("reason", "") if disrupted.get("status") == "True" else "",
+        disrupted_at=disrupted.get("lastTransitionTime") or "",
         started=status.get("startTime") or "",
         active_deadline_seconds=spec.get("activeDeadlineSeconds"),
         containers=tuple(
@@ -332,6 +335,7 @@ class _PodSpecPart(TypedDict, total=False):
 
 class _PodConditionPart(TypedDict, total=False):
     type: str
+    lastTransitionTime: str | None
     status: str
     reason: str
     message: str

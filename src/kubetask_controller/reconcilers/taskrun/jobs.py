@@ -12,7 +12,7 @@ A create can end in seven ways, and each means something else for "at most once,
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, TypeVar
 
@@ -130,15 +130,17 @@ class JobControl:
                 body = {"spec": {"activeDeadlineSeconds": 1}, "metadata": {"uid": pod.uid}}
                 await _gone_is_fine(self._client.patch(PODS, pod.namespace, pod.name, body))
 
-    async def hold_back(self, pods: Sequence[PodView]) -> bool:
-        """Make sure that no agent starts in these Pods any more; False where one may have started since they were read.
+    async def hold_back(self, pods: Sequence[PodView]) -> list[PodView] | None:
+        """Make sure that no agent starts in these Pods any more, and return them; None where one may have started.
 
         The deadline of a second is set on the very version that was read: a Pod that has changed meanwhile answers with a
         conflict. A Pod without a node gets it too, in case that it finds one before its Job is deleted.
         """
+        held = []
         for pod in pods:
             if pod.agent_started and not pod.terminal:
-                return False
+                return None
+            held.append(replace(pod, active_deadline_seconds=1))
             if pod.terminal or pod.active_deadline_seconds == 1:
                 continue
             metadata = {"uid": pod.uid, "resourceVersion": pod.resource_version}
@@ -149,9 +151,9 @@ class JobControl:
                 if is_not_found(error):
                     continue
                 if is_conflict(error):
-                    return False
+                    return None
                 raise
-        return True
+        return held
 
     async def delete(self, job: JobView, *, foreground: bool = False) -> None:
         """Delete a Job with its Pods; one that is gone, or bears another uid, is left alone.

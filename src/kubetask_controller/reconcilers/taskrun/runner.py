@@ -429,8 +429,9 @@ class TaskRunner:
             elif not _is_ending(context.listers.pods_of(job)):
                 state, live = tracker.states[index], await context.fresh.pods(job)
                 wanted = owner.spec.get("cancel") or (state is not None and state.final)
-                if wanted or await context.jobs.hold_back(live.pods):
-                    await context.jobs.end(job, live.pods)
+                pods = live.pods if wanted else await context.jobs.hold_back(live.pods)
+                if pods is not None:
+                    await context.jobs.end(job, pods)
                 else:
                     tracker.look_again(index, context.clock.monotonic() + RECHECK)
         except Exception:
@@ -447,7 +448,8 @@ class TaskRunner:
                 assert state is not None
                 await context.jobs.keep(job, state.replacements)
                 return
-            if not await context.jobs.hold_back([x for x in live.pods if not x.deleting]):
+            staying = [x for x in live.pods if not x.deleting]
+            if await context.jobs.hold_back(staying) is None:
                 return
         context.tombstones.forget_job(owner.uid, job.uid)
         await context.jobs.delete(job, foreground=True)

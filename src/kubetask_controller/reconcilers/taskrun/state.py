@@ -239,7 +239,12 @@ def _alive(job: JobView, known: TaskState | None, facts: TaskFacts) -> TaskState
         replaced_time=known.replaced_time if known else "",
         replaced_uid=known.replaced_uid if known else "",
     )
-    if not job.suspended and pod is not None and _runs(job, pod, agent):
+    # A Pod that is gone is replaced, or its Job's condition follows: without tries left it can only be the latter.
+    ending = pod is None and job.backoff_limit == 0 and known is not None
+    if not job.suspended and (
+        (pod is not None and _runs(job, pod, agent))
+        or (ending and known is not None and known.phase is Phase.RUNNING)
+    ):
         return replace(base, phase=Phase.RUNNING, reason=Reason.TASK_RUNNING)
     found = pending_reason(job, pod, facts.event)
     return replace(base, reason=found.reason, message=one_line(found.message))
@@ -409,7 +414,8 @@ def _disrupted(
         again = _replaced(replace(state, disruptions=state.disruptions + 1), facts, text)
         return Decision(again, action=Action.REPLACE)
     text = one_line(f"{what} while the agent ran; it may have acted already")
-    return Decision(_failure(state, Reason.DISRUPTED, text, last, ""), action=after)
+    failed = _failure(state, Reason.DISRUPTED, text, last, _timestamp(facts.now))
+    return Decision(failed, action=after)
 
 
 def _replaced(state: TaskState, facts: TaskFacts, message: str) -> TaskState:
@@ -497,7 +503,7 @@ def _without_job(
     if (found := ending or rules.halt) and not is_started(pods):
         return Decision(_failure(state, found.reason, found.message, last, ""))
     text = f"Job {name} was deleted before it ended; its agent may have acted already"
-    return Decision(_failure(state, Reason.JOB_LOST, text, last, ""))
+    return Decision(_failure(state, Reason.JOB_LOST, text, last, _timestamp(facts.now)))
 
 
 # Ends ---------------------------------------------------------------------------------------------
@@ -531,7 +537,7 @@ def _failure(
         phase=Phase.FAILED,
         reason=reason,
         message=message,
-        completion_time=end or (pod.finished_at if pod else ""),
+        completion_time=(pod.finished_at if pod else "") or end,
         result=result,
     )
 
@@ -614,13 +620,16 @@ def _runs(job: JobView, pod: PodView, agent: ContainerView | None) -> bool:
     """The agent runs, or has ended and neither the Job's condition nor its next Pod has followed yet."""
     if agent is None or agent.state == "waiting":
         return False
-    return agent.state == "running" or not _will_retry(job, pod, agent)
+    return agent.state == "running" or (pod.agent_started and not _will_retry(job, pod, agent))
 
 
 def _succeeded(pod: PodView, agent: ContainerView) -> bool:
-    """The agent ended with exit code 0 by itself."""
-    ended = agent.state == "terminated" and agent.exit_code == 0 and bool(agent.started_at)
-    return ended and not _by_deadline(pod, agent)
+    """The agent ended with exit code 0 by itself, and not because the cluster or its deadline ended it."""
+    if agent.state != "terminated" or agent.exit_code != 0 or not agent.started_at:
+        return False
+    if pod.phase != "Succeeded" and pod.disruption and agent.finished_at >= pod.disrupted_at:
+        return False
+    return not _by_deadline(pod, agent)
 
 
 def _will_retry(job: JobView, pod: PodView, agent: ContainerView) -> bool:
