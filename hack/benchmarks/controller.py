@@ -1,24 +1,31 @@
-"""How fast a run's Jobs are made, and what the controller needs for it, against a bare client that posts the same Jobs.
+"""How fast a run's Jobs are created and the run ends, against a bare client that posts the same Jobs.
 
-    python -m hack.benchmarks.controller [--tasks 500,1000,5000]
+    KUBEBUILDER_ASSETS=DIR python -m hack.benchmarks.controller [--tasks 1000,5000] [--rounds 3] [--write]
 
-The cluster is the one that tests take: KUBECONFIG, KUBEBUILDER_ASSETS, else the development cluster. Figures that matter are
-ratios within one run; absolute ones move with the machine.
+Each measurement has a control plane of its own: etcd, kube-apiserver, kube-controller-manager, and stand-ins for kubelets
+that end each Pod after 0.2 s. The bare client keeps 32 requests in flight, made of bytes that are ready before the clock
+starts, and looks into no answer. Ratios within one round hold; absolute figures move with the machine.
+``--write`` puts the table of medians into docs/performance.md.
 """
 
 import argparse
 import asyncio
-import resource
-import tempfile
+import json
+import signal
+import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from devcluster.base import Cluster
-from devcluster.choice import chosen_cluster
-from hack.benchmarks.running import BIN, SYSTEM, cpu, install
+from hack.benchmarks import rawhttp, report
+from hack.benchmarks.observer import Observer
+from hack.benchmarks.planes import Plane, plane
+from hack.benchmarks.running import BIN, SYSTEM, cpu, install, peak_rss
 
 from kubetask_controller.client.config import load_config
 from kubetask_controller.client.resources import JOBS, NAMESPACES, Resource
@@ -26,143 +33,231 @@ from kubetask_controller.client.rest import Client
 
 IN_FLIGHT = 32
 RUNS = Resource("kubetask.io", "v1alpha1", "batchruns", "BatchRun")
-CONFIGS = Resource("kubetask.io", "v1alpha1", "workspaceconfigs", "WorkspaceConfig")
+BATCHES = Resource("kubetask.io", "v1alpha1", "batches", "Batch")
 ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
+NAMESPACE = "benchmark"
+FINAL = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run.
+    """One measurement. Times are seconds since the first request, processor times are seconds.
 
     Attributes:
         tasks: how many.
-        bare: seconds in which the bare client made the Jobs.
-        created: seconds from the run's creation until its last Job was there.
-        final: seconds until its status was final.
-        cpu: CPU seconds of the controller.
+        first: until the first Job was there.
+        created: until the last Job was there.
+        final: until the run was final, or the last Job had succeeded.
+        servers: processor time of API server, etcd and controller manager, by name.
+        cpu: processor time of the controller.
         rss: its peak memory in MiB.
-        writes: writes of the run's status.
+        requests: what the API server answered, by verb and resource.
     """
 
     tasks: int
-    bare: float
+    first: float
     created: float
     final: float
+    servers: dict[str, float]
     cpu: float
     rss: float
-    writes: int
+    requests: dict[str, int]
+
+    @property
+    def server(self) -> float:
+        """Processor time of all servers."""
+        return sum(self.servers.values())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m hack.benchmarks.controller", description=__doc__
     )
-    parser.add_argument("--tasks", default="500,1000,5000", help="sizes of the runs")
+    parser.add_argument("--tasks", default="1000,5000", help="sizes of the runs")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--by-reference", action="store_true", help="the run names a Batch")
+    parser.add_argument("--controller", type=Path, default=BIN / "kubetask-controller")
+    parser.add_argument("--crds", type=Path, help="a checkout to install from, if not this one")
+    parser.add_argument("--save", type=Path, help="append each measurement to this file, as JSON")
+    parser.add_argument("--write", action="store_true", help="update docs/performance.md")
     options = parser.parse_args()
-    sizes = [int(x) for x in options.tasks.split(",")]
-    with (
-        tempfile.TemporaryDirectory(prefix="kubetask-benchmark-") as directory,
-        chosen_cluster(Path(directory)) as cluster,
-    ):
-        print(cluster.summary())
-        install(cluster)
-        print(
-            f"{'tasks':>6} {'bare':>8} {'created':>8} {'ratio':>6} {'final':>8} "
-            f"{'CPU/task':>9} {'peak RSS':>9} {'status writes':>14}"
-        )
-        for size in sizes:
-            measured = asyncio.run(_measure(cluster, Path(directory), size))
-            print(
-                f"{measured.tasks:>6} {measured.bare:>6.1f} s {measured.created:>6.1f} s "
-                f"{measured.created / measured.bare:>6.2f} {measured.final:>6.1f} s "
-                f"{1000 * measured.cpu / measured.tasks:>6.2f} ms {measured.rss:>5.0f} MiB "
-                f"{measured.writes:>14}",
-                flush=True,
-            )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    rows = []
+    for size in map(int, options.tasks.split(",")):
+        rounds = [_round(size, options) for _ in range(options.rounds)]
+        rows.append(_row(size, rounds))
+    if options.write:
+        report.write("run", report.table(HEADER, rows), command=_command(options))
 
 
-async def _measure(cluster: Cluster, directory: Path, size: int) -> Measured:
-    config = await load_config(kubeconfig=str(cluster.admin_kubeconfig))
-    async with Client(config, user_agent="kubetask-benchmark") as client:
-        namespaces = [f"bench-{size}-run", f"bench-{size}-bare"]
-        for name in namespaces:
-            await _namespace(client, name)
-        created, final, cpu, rss, writes = await _controller(
-            cluster, client, directory, namespaces[0], size
-        )
-        jobs = (await client.list(JOBS, namespaces[0], timeout=300))["items"]
-        bare = await _bare(client, namespaces[1], jobs)
-        for name in namespaces:
-            await client.delete(NAMESPACES, None, name)
-    return Measured(size, bare, created, final, cpu, rss, writes)
+HEADER = (
+    "tasks",
+    "bare: last Job",
+    "KubeTask",
+    "ratio",
+    "bare: all succeeded",
+    "KubeTask: final",
+    "ratio",
+    "CPU of the servers, bare",
+    "KubeTask",
+    "CPU of the controller, a task",
+    "peak memory",
+    "status writes",
+)
 
 
-async def _namespace(client: Client, name: str) -> None:
-    await client.create(NAMESPACES, None, {"metadata": {"name": name}})
-    await client.create(ACCOUNTS, name, {"metadata": {"name": "kubetask-agent"}})
-    config = {
-        "apiVersion": "kubetask.io/v1alpha1",
-        "kind": "WorkspaceConfig",
-        "metadata": {"name": "default"},
-        "spec": {"podAnnotations": {"devcluster.dev/outcome": '{"runSeconds": 0.2}'}},
-    }
-    await client.create(CONFIGS, name, config)
+def _command(options: argparse.Namespace) -> str:
+    return f"python -m hack.benchmarks.controller --tasks {options.tasks} --rounds {options.rounds} --write"
+
+
+def _round(size: int, options: argparse.Namespace) -> tuple[Measured, Measured]:
+    with plane() as one:
+        ours, jobs = asyncio.run(_controller(one, size, options))
+    _tell("KubeTask", ours, options.save)
+    with plane() as one:
+        bare = asyncio.run(_bare(one, jobs))
+    _tell("bare", bare, options.save)
+    print(
+        f"{'ratio':>8} last Job {ours.created / bare.created:.2f}, end {ours.final / bare.final:.2f}, "
+        f"CPU {(ours.server + ours.cpu) / bare.server:.2f}",
+        flush=True,
+    )
+    return ours, bare
+
+
+def _tell(who: str, measured: Measured, save: Path | None) -> None:
+    print(
+        f"{who:>8} {measured.tasks:>6} tasks: first Job {measured.first:6.2f} s, "
+        f"last {measured.created:6.2f} s, end {measured.final:6.1f} s; "
+        f"CPU of the servers {measured.server:6.1f} s, of the controller {measured.cpu:5.2f} s; "
+        f"{measured.rss:4.0f} MiB\n{'':>8} {measured.servers} {measured.requests}",
+        flush=True,
+    )
+    if save:
+        with save.open("a") as file:
+            file.write(json.dumps({"who": who, "time": time.time(), **asdict(measured)}) + "\n")
+
+
+def _row(size: int, rounds: Sequence[tuple[Measured, Measured]]) -> list[str]:
+    middle = statistics.median
+    ours, bare = [x for x, _ in rounds], [x for _, x in rounds]
+    return [
+        f"{size:,}",
+        f"{middle(x.created for x in bare):.1f} s",
+        f"{middle(x.created for x in ours):.1f} s",
+        f"{middle(x.created / y.created for x, y in rounds):.2f}",
+        f"{middle(x.final for x in bare):.1f} s",
+        f"{middle(x.final for x in ours):.1f} s",
+        f"{middle(x.final / y.final for x, y in rounds):.2f}",
+        f"{middle(x.server for x in bare):.1f} s",
+        f"{middle(x.server for x in ours):.1f} s",
+        f"{1000 * middle(x.cpu for x in ours) / size:.1f} ms",
+        f"{middle(x.rss for x in ours):.0f} MiB",
+        f"{middle(x.requests.get('PUT batchruns/status', 0) for x in ours):.0f}",
+    ]
 
 
 async def _controller(
-    cluster: Cluster, client: Client, directory: Path, namespace: str, size: int
-) -> tuple[float, float, float, float, int]:
-    kubeconfig = cluster.service_account_kubeconfig(SYSTEM, "kubetask-controller")
-    with (directory / "controller.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            BIN / "kubetask-controller",
-            f"--kubeconfig={kubeconfig}",
-            "--metrics-bind-address=0",
-            "--health-probe-bind-address=0",
-            stdout=log,
-            stderr=log,
+    one: Plane, size: int, options: argparse.Namespace
+) -> tuple[Measured, list[dict[str, Any]]]:
+    cluster = one.cluster
+    install(cluster, options.crds)
+    config = await load_config(kubeconfig=str(cluster.admin_kubeconfig))
+    async with (
+        Client(config, user_agent="kubetask-benchmark") as client,
+        Observer.connected(cluster.connection) as observer,
+    ):
+        await make_namespace(client)
+        if options.by_reference:
+            await client.create(BATCHES, NAMESPACE, _batch(size))
+        kubeconfig = cluster.service_account_kubeconfig(SYSTEM, "kubetask-controller")
+        process = _start(options.controller, kubeconfig, one.directory / "controller.log")
+        try:
+            async with observer.following(NAMESPACE):
+                await one.quiet()
+                servers, own = one.cpu(), cpu(process.pid)
+                before = await observer.requests()
+                observer.begin()
+                await client.create(
+                    RUNS, NAMESPACE, run_of(size, by_reference=options.by_reference), timeout=120
+                )
+                created = await observer.until_created(size)
+                final = await observer.until_phase(NAMESPACE, "run", FINAL)
+            measured = Measured(
+                size,
+                observer.created[0],
+                created,
+                final,
+                _used(one, servers),
+                cpu(process.pid) - own,
+                peak_rss(process.pid),
+                _difference(await observer.requests(), before),
+            )
+        finally:
+            process.kill()
+            process.wait()
+        jobs = (await client.list(JOBS, NAMESPACE, timeout=300))["items"]
+    return measured, jobs
+
+
+def _start(program: Path, kubeconfig: Path, log: Path) -> subprocess.Popen[bytes]:
+    flags = ("--metrics-bind-address=0", "--health-probe-bind-address=0")
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [program, f"--kubeconfig={kubeconfig}", *flags], stdout=file, stderr=file
         )
-    try:
-        await asyncio.sleep(3)  # the caches fill before the clock starts
-        before = cpu(process.pid)
-        result = await _follow(client, namespace, size)
-        return *result[:2], cpu(process.pid) - before, _peak_rss(process.pid), result[2]
-    finally:
-        process.terminate()
-        await process.wait()
 
 
-async def _follow(client: Client, namespace: str, size: int) -> tuple[float, float, int]:
-    started = time.monotonic()
-    run = await client.create(RUNS, namespace, _run(size))
-    seen: set[str] = set()
-    created = 0.0
-    writes = 0
-    version = run["metadata"]["resourceVersion"]
+async def _bare(one: Plane, jobs: Sequence[dict[str, Any]]) -> Measured:
+    cluster = one.cluster
+    config = await load_config(kubeconfig=str(cluster.admin_kubeconfig))
+    path = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
+    requests = [rawhttp.post(path, json.dumps(_again(x)).encode()) for x in jobs]
+    port = urlsplit(cluster.url).port
+    assert port is not None
+    async with (
+        Client(config, user_agent="kubetask-benchmark") as client,
+        Observer.connected(cluster.connection) as observer,
+    ):
+        await make_namespace(client)
+        async with observer.following(NAMESPACE):
+            await one.quiet()
+            servers = one.cpu()
+            before = await observer.requests()
+            observer.begin()
+            await rawhttp.send(
+                port, requests, connections=IN_FLIGHT, tls=cluster.connection.ssl_context
+            )
+            created = await observer.until_created(len(jobs))
+            final = await observer.until_succeeded(len(jobs))
+        return Measured(
+            len(jobs),
+            observer.created[0],
+            created,
+            final,
+            _used(one, servers),
+            0.0,
+            0.0,
+            _difference(await observer.requests(), before),
+        )
 
-    async def count_jobs() -> None:
-        nonlocal created
-        params = {"resourceVersion": version, "timeoutSeconds": "3000"}
-        async with client.watch(JOBS, namespace, params=params, timeout_seconds=3000) as events:
-            async for event in events:
-                seen.add(event["object"]["metadata"].get("name", ""))
-                if len(seen) >= size:
-                    created = time.monotonic() - started
-                    return
 
-    counting = asyncio.create_task(count_jobs())
-    params = {"resourceVersion": version, "timeoutSeconds": "3000"}
-    async with client.watch(RUNS, namespace, params=params, timeout_seconds=3000) as events:
-        async for event in events:
-            writes += event["type"] == "MODIFIED"
-            if event["object"].get("status", {}).get("phase") in ("Succeeded", "Failed"):
-                break
-    final = time.monotonic() - started
-    await counting
-    return created, final, writes
+def _used(one: Plane, before: dict[str, float]) -> dict[str, float]:
+    return {name: round(used - before[name], 2) for name, used in one.cpu().items()}
 
 
-def _run(size: int) -> dict[str, Any]:
+def _difference(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    counted = {key: after[key] - before.get(key, 0) for key in after}
+    return {key: n for key, n in sorted(counted.items(), key=lambda x: -x[1])[:12] if n}
+
+
+async def make_namespace(client: Client) -> None:
+    """The namespace of a benchmark, with what runs need."""
+    await client.create(NAMESPACES, None, {"metadata": {"name": NAMESPACE}})
+    await client.create(ACCOUNTS, NAMESPACE, {"metadata": {"name": "kubetask-agent"}})
+
+
+def _spec(size: int) -> dict[str, Any]:
     text = {"type": "File", "file": {"name": "task.md", "source": {"inline": "x" * 1024}}}
     repositories = [
         [
@@ -173,27 +268,27 @@ def _run(size: int) -> dict[str, Any]:
         ]
         for i in range(size)
     ]
+    return {"commonContext": [text], "variableContexts": repositories}
+
+
+def _batch(size: int) -> dict[str, Any]:
     return {
-        "apiVersion": "kubetask.io/v1alpha1",
-        "kind": "BatchRun",
-        "metadata": {"name": "run"},
-        "spec": {"batchSpec": {"commonContext": [text], "variableContexts": repositories}},
+        "apiVersion": RUNS.api_version,
+        "kind": "Batch",
+        "metadata": {"name": "batch"},
+        "spec": _spec(size),
     }
 
 
-async def _bare(client: Client, namespace: str, jobs: Sequence[dict[str, Any]]) -> float:
-    bodies = [_again(x) for x in jobs]
-    gate = asyncio.Semaphore(IN_FLIGHT)
-
-    async def create(body: dict[str, Any]) -> None:
-        async with gate:
-            await client.create(JOBS, namespace, body)
-
-    started = time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        for body in bodies:
-            group.create_task(create(body))
-    return time.monotonic() - started
+def run_of(size: int, *, by_reference: bool = False, name: str = "run") -> dict[str, Any]:
+    """A BatchRun of so many tasks, each on a repository of its own, with a common file of 1 KiB."""
+    spec = {"batchRef": "batch"} if by_reference else {"batchSpec": _spec(size)}
+    return {
+        "apiVersion": RUNS.api_version,
+        "kind": "BatchRun",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
 
 
 def _again(job: dict[str, Any]) -> dict[str, Any]:
@@ -212,13 +307,6 @@ def _again(job: dict[str, Any]) -> dict[str, Any]:
         "metadata": {**metadata, "labels": ours},
         "spec": {**spec, "template": template},
     }
-
-
-def _peak_rss(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

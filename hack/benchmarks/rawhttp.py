@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 END = b"\r\n\r\n"
+LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 class RequestError(Exception):
@@ -53,7 +54,14 @@ class _Poster(asyncio.Protocol):
         head, found, body = self._received.partition(END)
         if not found:
             return
-        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+        size = head.lower().partition(b"content-length:")[2]
+        if size:
+            length = int(size.split(b"\r\n", 1)[0])
+        elif body.endswith(LAST_CHUNK):
+            # Chunked, as an API server sends what does not fit into 2 KiB. One request is under way at a time.
+            length = len(body)
+        else:
+            return
         if len(body) < length:
             return
         if head[9:12] != b"201":

@@ -19,8 +19,8 @@ SYSTEM = "kubetask-system"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def install(cluster: Cluster) -> None:
-    """The controller's CRDs and rights."""
+def install(cluster: Cluster, checkout: Path | None = None) -> None:
+    """The controller's CRDs and rights, from this checkout or another one."""
     environ = {**os.environ, "KUBECONFIG": str(cluster.admin_kubeconfig)}
     for arguments in (
         ("apply", "--server-side", "-k", "config/crd"),
@@ -29,7 +29,11 @@ def install(cluster: Cluster) -> None:
         ("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/name=kubetask"),
     ):
         subprocess.run(
-            [BIN / "kubectl", *arguments], env=environ, cwd=ROOT, check=True, capture_output=True
+            [BIN / "kubectl", *arguments],
+            env=environ,
+            cwd=checkout or ROOT,
+            check=True,
+            capture_output=True,
         )
 
 
@@ -93,6 +97,14 @@ def cpu(pid: int) -> float:
     """Seconds of processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def peak_rss(pid: int) -> float:
+    """The most memory that a process has used, in MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
+    raise ProcessLookupError(pid)
 
 
 async def wait_for(done: Callable[[], bool], *, seconds: float = 60.0) -> None:

@@ -13,7 +13,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,12 +42,24 @@ NODE_NAME = "standin"
 
 
 class ControlPlane(Cluster):
-    """etcd, kube-apiserver and perhaps kube-controller-manager from a folder of binaries. Use as a context manager."""
+    """etcd, kube-apiserver and perhaps kube-controller-manager from a folder of binaries. Use as a context manager.
+
+    `standin`: whether Pods are moved by the stand-in. `flags`: further flags of a binary, by its name.
+    """
 
     name = "control plane of KUBEBUILDER_ASSETS"
 
-    def __init__(self, assets: Path, directory: Path) -> None:
+    def __init__(
+        self,
+        assets: Path,
+        directory: Path,
+        *,
+        standin: bool = True,
+        flags: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._assets = assets
+        self._with_standin = standin
+        self._flags = flags or {}
         self._directory = directory
         self._processes: list[subprocess.Popen[bytes]] = []
         self._standin: StandIn | None = None
@@ -98,6 +110,16 @@ class ControlPlane(Cluster):
         assert self._standin is not None, "the control plane is not running"
         return self._standin
 
+    @property
+    def etcd_url(self) -> str:
+        """Where etcd answers, for what no API offers."""
+        return f"http://127.0.0.1:{self._ports['etcd']}"
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The running processes, by the name of their binary."""
+        return {Path(str(x.args[0])).name: x.pid for x in self._processes}  # type: ignore[index]
+
     def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
         """A kubeconfig with a client certificate."""
         file = self._directory / f"{re.sub('[^A-Za-z0-9.-]', '-', user)}.kubeconfig"
@@ -126,6 +148,8 @@ class ControlPlane(Cluster):
         if Capability.JOB_CONTROLLER in self.capabilities:
             self._start_manager(pki)
         self._make_node()
+        if not self._with_standin:
+            return
         from .kubelet_standin import StandIn
 
         self._standin = StandIn(self.connection)
@@ -174,7 +198,7 @@ class ControlPlane(Cluster):
         with (self._directory / f"{binary}.log").open("wb") as log:
             self._processes.append(
                 subprocess.Popen(
-                    [str(self._assets / binary), *flags],
+                    [str(self._assets / binary), *flags, *self._flags.get(binary, ())],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

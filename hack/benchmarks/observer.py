@@ -1,0 +1,140 @@
+"""Follows a benchmark from outside for as little of the server's time as can be: no spec and no status is ever sent to it."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Self
+from urllib.parse import quote
+
+import aiohttp
+from devcluster.connection import Connection
+
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
+_LINE = 1024 * 1024
+_POLL = 0.5
+
+
+class Observer:
+    """Sees Jobs come and succeed, and what kubectl's columns say of a BatchRun.
+
+    Attributes:
+        created: seconds since `begin` until each Job was there, in order.
+        succeeded: the same for the first success of each.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self._began = 0.0
+        self._changed = asyncio.Condition()
+        self.created: list[float] = []
+        self.succeeded: list[float] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, connection: Connection) -> AsyncIterator[Self]:
+        """An observer with connections of its own."""
+        async with aiohttp.ClientSession(
+            connection.url,
+            headers=connection.headers,
+            connector=aiohttp.TCPConnector(ssl=connection.ssl_context or True),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+            read_bufsize=_LINE,
+        ) as session:
+            yield cls(session)
+
+    def begin(self) -> None:
+        """The clock starts."""
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since `begin`."""
+        return time.monotonic() - self._began
+
+    @asynccontextmanager
+    async def following(self, namespace: str, *, selector: str = "") -> AsyncIterator[None]:
+        """Count the Jobs of a namespace, or those of them with the labels.
+
+        A Job leaves the watch when it succeeds: the watch is of Jobs without success.
+        """
+        ready = asyncio.Event()
+        task = asyncio.create_task(self._follow(namespace, selector, ready))
+        try:
+            await asyncio.wait(
+                {task, asyncio.create_task(ready.wait())}, return_when="FIRST_COMPLETED"
+            )
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def until_created(self, count: int) -> float:
+        """Seconds until so many Jobs were there."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.created) >= count)
+        return self.created[count - 1]
+
+    async def until_succeeded(self, count: int) -> float:
+        """Seconds until so many Jobs had succeeded."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.succeeded) >= count)
+        return self.succeeded[count - 1]
+
+    async def until_phase(self, namespace: str, name: str, phases: tuple[str, ...]) -> float:
+        """Seconds until the column PHASE of a BatchRun is one of these."""
+        path = f"/apis/kubetask.io/v1alpha1/namespaces/{namespace}/batchruns"
+        params = {"fieldSelector": f"metadata.name={name}", "resourceVersion": "0"}
+        while True:
+            async with self._session.get(path, params=params, headers={"Accept": TABLE}) as answer:
+                table = await answer.json()
+            names = [x["name"] for x in table["columnDefinitions"]]
+            for row in table["rows"]:
+                if row["cells"][names.index("Phase")] in phases:
+                    return self.seconds
+            await asyncio.sleep(_POLL)
+
+    async def requests(self) -> dict[str, int]:
+        """Requests that the server has answered, by "VERB resource/subresource"."""
+        async with self._session.get("/metrics") as answer:
+            text = await answer.text()
+        found: dict[str, int] = {}
+        for line in text.splitlines():
+            if line.startswith("apiserver_request_total{"):
+                series, _, value = line.rpartition(" ")
+                labels = dict(
+                    x.split("=", 1) for x in series[len("apiserver_request_total{") : -1].split(",")
+                )
+                key = f"{labels['verb']} {labels['resource']}".replace('"', "")
+                if labels["subresource"] != '""':
+                    key += f"/{labels['subresource']}".replace('"', "")
+                found[key] = found.get(key, 0) + int(float(value))
+        return found
+
+    async def _follow(self, namespace: str, labels: str, ready: asyncio.Event) -> None:
+        selector = (
+            quote("status.successful=0", safe="") + f"&labelSelector={quote(labels, safe='')}"
+        )
+        path = f"/apis/batch/v1/namespaces/{namespace}/jobs?watch=1&fieldSelector={selector}&timeoutSeconds=3600"
+        async with self._session.get(path, headers={"Accept": METADATA}) as answer:
+            answer.raise_for_status()
+            ready.set()
+            rest = b""
+            async for chunk in answer.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    self._see(line)
+                async with self._changed:
+                    self._changed.notify_all()
+
+    def _see(self, line: bytes) -> None:
+        # The type comes first; the rest is of no interest.
+        kind = line[:20]
+        if b"ADDED" in kind:
+            self.created.append(self.seconds)
+        elif b"DELETED" in kind:
+            self.succeeded.append(self.seconds)
+        elif b"ERROR" in kind:
+            raise RuntimeError(json.loads(line))
