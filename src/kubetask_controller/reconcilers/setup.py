@@ -36,6 +36,7 @@ from kubetask_controller.runtime.builder import Builder
 from kubetask_controller.runtime.clock import Clock
 from kubetask_controller.runtime.consistency import ConsistencyStore
 from kubetask_controller.runtime.controller import Controller
+from kubetask_controller.runtime.inflight import InFlightLimit
 from kubetask_controller.runtime.manager import Manager
 from kubetask_controller.runtime.mutationcache import MutationCache
 from kubetask_controller.runtime.reconcile import Request
@@ -88,7 +89,7 @@ def setup_with_manager(manager: Manager, settings: Settings) -> ReconcilerContex
         clock=manager.clock,
         listers=listers,
         fresh=FreshReader(client, manager.clock, listers),
-        jobs=JobControl(client),
+        jobs=JobControl(client, InFlightLimit(manager.clock)),
         lookup=EventLookup(client, manager.clock),
         consistency=ConsistencyStore(manager.cache.informers),
         limiter=limiter,

@@ -19,12 +19,21 @@ from kubetask_controller.reconcilers.projections import AnyView
 from kubetask_controller.runtime.consistency import StaleCacheError
 from kubetask_controller.runtime.events import EventType, ObjectReference
 
-MIN_INTERVAL = 1.0
-"""Seconds between two writes of one object's status; a change of phase does not wait."""
+MIN_INTERVAL, MAX_INTERVAL = 1.0, 60.0
+"""Seconds between two writes of one object's status, at least and at most; a change of phase does not wait."""
 
+SHARE, URGENT_SHARE = 0.05, 0.25
+"""The part of the time that may go into writing one object's status, and where something is done only once it is written.
 
-WRITE_TIMEOUT = 15.0
+What a write costs the API server grows with the object: it decodes, prunes, defaults, compares and validates the whole of
+it several times, for 1,000 tasks in half a second of processor time. Fewer writes are the only remedy.
+"""
+
+WRITE_TIMEOUT, LARGE_WRITE_TIMEOUT = 15.0, 60.0
 """Seconds until a status write counts as failed: its resourceVersion makes another try safe."""
+
+LARGE = 1000
+"""Entries of tasks from which a status is large."""
 
 MAX_REDUCTION = 3
 """Steps in which a status that is refused gives up results, then messages, then the entries of tasks."""
@@ -41,6 +50,7 @@ class _Written:
     Attributes:
         uid: of the object.
         at: monotonic time of the last write in seconds.
+        seconds: how long it took.
         version: resourceVersion of the object as this process last wrote or read it.
         reduction: how much of the status the API server refuses.
         contested: somebody else has written the object since. Two processes that act at once do not outrun each other.
@@ -48,6 +58,7 @@ class _Written:
 
     uid: str
     at: float = float("-inf")
+    seconds: float = 0.0
     version: str = ""
     reduction: int = 0
     contested: bool = False
@@ -62,11 +73,15 @@ class StatusWriter:
         self._kind = kind
         self._written: dict[tuple[str, str], _Written] = {}
 
-    def due_in(self, view: AnyView, phase: Phase, *, interval: float = MIN_INTERVAL) -> float:
-        """Seconds until this object's status may be written again, 0 for now; a change of phase does not wait."""
+    def due_in(self, view: AnyView, phase: Phase, *, urgent: bool = False) -> float:
+        """Seconds until this object's status may be written again, 0 for now; a change of phase does not wait.
+
+        ``urgent``: something is done only once it is in the status, such as the replacement of a Job.
+        """
         known = self._of(view)
         if phase != view.status.get("phase") and not known.contested:
             return 0.0
+        interval = write_interval(known.seconds, URGENT_SHARE if urgent else SHARE)
         return max(0.0, known.at + interval - self._context.clock.monotonic())
 
     def forget(self, namespace: str, name: str) -> None:
@@ -108,6 +123,7 @@ class StatusWriter:
             "spec": view.spec,
             "status": status,
         }
+        started = self._context.clock.monotonic()
         try:
             written = await self._update(view, body)
         except APIStatusError as error:
@@ -120,6 +136,7 @@ class StatusWriter:
             raise
         known = self._of(view)
         known.at = self._context.clock.monotonic()
+        known.seconds = known.at - started
         known.version = written["metadata"]["resourceVersion"]
         self._context.consistency.wrote_at(
             owner_key(self._kind, view.namespace, view.name),
@@ -145,7 +162,8 @@ class StatusWriter:
                     view.name,
                     sent,
                     subresource="status",
-                    timeout=WRITE_TIMEOUT,
+                    timeout=_timeout(sent["status"]),
+                    metadata_only=True,
                 )
             except APIStatusError as error:
                 if known.reduction == MAX_REDUCTION or not _is_refused(error):
@@ -174,6 +192,15 @@ class StatusWriter:
         self._context.events.event(
             regarding, type=kind, reason=reason.value, action="Reconcile", note=note
         )
+
+
+def write_interval(seconds: float, share: float) -> float:
+    """Seconds between two writes of a status, where the last one took so many and may take this share of the time."""
+    return min(MAX_INTERVAL, max(MIN_INTERVAL, seconds / share))
+
+
+def _timeout(status: JSON) -> float:
+    return LARGE_WRITE_TIMEOUT if len(status.get("tasks") or ()) >= LARGE else WRITE_TIMEOUT
 
 
 def reduced(status: JSON, step: int) -> JSON:

@@ -17,7 +17,6 @@ from kubetask_controller.reconcilers.batchrun.status import (
     build_status,
     summarize,
     summarize_missing,
-    write_interval,
 )
 from kubetask_controller.reconcilers.context import ReconcilerContext, owner_key
 from kubetask_controller.reconcilers.events import contender
@@ -206,10 +205,11 @@ class BatchRunReconciler:
     async def _write(self, run: RunView, known: "_Run | None", summary: Summary) -> Result:
         """Write the status, and count and announce what has ended once it is written."""
         tracker = known.tracker if known else None
-        interval = write_interval(tracker.total if tracker else 0)
-        wait = self._writer.due_in(run, summary.phase, interval=interval)
+        urgent = tracker is not None and tracker.awaits_record()
+        wait = self._writer.due_in(run, summary.phase, urgent=urgent)
         if wait > 0:
             return Result(wait)
+        states = list(tracker.states) if tracker else []
         status = build_status(
             run,
             tracker,
@@ -220,7 +220,7 @@ class BatchRunReconciler:
         )
         await self._writer.write(run, status)
         if tracker is not None:
-            ended = tracker.recorded()
+            ended = tracker.recorded(states)
             for state in ended:
                 self._context.recorder.task_ended(run, state)
             self._announce(run, tracker, [x for x in ended if x.phase is c.Phase.FAILED])

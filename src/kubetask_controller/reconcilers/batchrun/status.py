@@ -31,15 +31,8 @@ MAX_FAILED_ENTRIES = 1000
 _ENVELOPE = 24 * 1024
 """Bytes kept free for metadata, managedFields and everything in the status but its entries and ranges."""
 
-_LEAST_WRITE, _MOST_WRITE, _TASKS_A_WRITE = 1.0, 5.0, 1500
-
 _HARMLESS = frozenset({Reason.STARTING, Reason.QUEUED, Reason.TASK_LIMIT, Reason.SUSPENDED})
 """Reasons of pending tasks that need nobody's attention, or that the user has asked for."""
-
-
-def write_interval(tasks: int) -> float:
-    """Seconds between two writes of a run's status: 1 up to 1,500 tasks, 5 from 7,500. A change of phase does not wait."""
-    return min(_MOST_WRITE, max(_LEAST_WRITE, tasks / _TASKS_A_WRITE))
 
 
 @dataclass(frozen=True, slots=True)

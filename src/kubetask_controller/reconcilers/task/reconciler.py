@@ -150,9 +150,10 @@ class TaskReconciler:
     async def _write(
         self, task: TaskView, tracker: Tracker, state: TaskState, *, created: bool
     ) -> None:
+        states = list(tracker.states)
         status = build_task_status(task, state, self._context.timestamp())
         await self._writer.write(task, status)
-        for ended in tracker.recorded():
+        for ended in tracker.recorded(states):
             self._context.recorder.task_ended(task, ended)
         if created:
             note = f"created Job {state.job_name}"

@@ -29,9 +29,10 @@ from kubetask_controller.client.resources import JOBS, PODS
 from kubetask_controller.client.rest import Client
 from kubetask_controller.reconcilers.projections import JobView, PodView, controller_of, project_job
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason, from_event
+from kubetask_controller.runtime.inflight import InFlightLimit
 
 IN_FLIGHT = 32
-"""Requests under way at once for one owner; more gains nothing, as the benchmark of bare creates shows."""
+"""Requests under way at once for one owner that ends Jobs. Creates have a limit that follows the server's latency."""
 
 _REFUSALS = frozenset({400, 403, 404, 405, 413, 422})
 
@@ -81,11 +82,27 @@ class CreateOutcome:
 class JobControl:
     """Creates Jobs, and ends what they run."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, creates: InFlightLimit) -> None:
         self._client = client
+        self._creates = creates
+
+    @property
+    def most_creates(self) -> int:
+        """Creates that may be under way at once at most."""
+        return self._creates.most
 
     async def create(self, body: dict[str, Any]) -> CreateOutcome:
-        """Create one Job. Does not raise for any answer of the API server; cancellation passes through."""
+        """Create one Job, once the limit of creates under way admits it.
+
+        Does not raise for any answer of the API server; cancellation passes through.
+        """
+        async with self._creates.attempt() as attempt:
+            outcome = await self._create(body)
+            if outcome.how is Created.UNKNOWN:
+                attempt.overloaded()
+            return outcome
+
+    async def _create(self, body: dict[str, Any]) -> CreateOutcome:
         metadata = body["metadata"]
         try:
             created = await self._client.create(JOBS, metadata["namespace"], body)
@@ -212,34 +229,51 @@ class JobControl:
         return CreateOutcome(Created.FOREIGN, job)
 
 
-async def slow_start(
+async def ramp_up(
     items: Sequence[ItemT],
     work: Callable[[ItemT], Awaitable[ResultT]],
     *,
     failed: Callable[[ResultT], bool],
+    go_on: Callable[[], bool],
+    first: int = 1,
+    most: int = IN_FLIGHT,
 ) -> list[ResultT]:
-    """Work on items in waves of 1, 2, 4, 8…, and stop after the first wave with a failure.
+    """Work on items, a few at first and one more at once after each success; nothing new begins after a failure.
 
-    So a template that is refused costs one request and not ten thousand, as in the Job controller. Returns the results of
-    what was tried, in order; at most ``IN_FLIGHT`` are under way at once.
+    So a template that is refused costs one request and not ten thousand, as the slow start of the Job controller. Unlike
+    there, no wave waits for its slowest request.
+
+    Args:
+        items: in the order in which they begin.
+        work: on one item.
+        failed: whether a result says that the others would end like it.
+        go_on: asked before each item; once it says no, what is under way ends.
+        first: how many at first.
+        most: how many at once.
+
+    Returns:
+        The results of what was tried, in the order of their ends.
     """
-    gate = asyncio.Semaphore(IN_FLIGHT)
-
-    async def one(item: ItemT) -> ResultT:
-        async with gate:
-            return await work(item)
-
+    rest = iter(items)
     results: list[ResultT] = []
-    size = 1
-    while len(results) < len(items):
-        wave = items[len(results) : len(results) + size]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in wave]
-        done = [task.result() for task in tasks]
-        results += done
-        if any(failed(result) for result in done):
-            break
-        size *= 2
+    stopped = False
+    workers = max(1, min(first, most, len(items)))
+
+    async def worker() -> None:
+        nonlocal stopped, workers
+        for item in rest:
+            result = await work(item)
+            results.append(result)
+            stopped = stopped or failed(result) or not go_on()
+            if stopped:
+                return
+            if workers < most:
+                workers += 1
+                group.create_task(worker())
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(workers):
+            group.create_task(worker())
     return results
 
 

@@ -35,7 +35,7 @@ from kubetask_controller.reconcilers.taskrun.jobs import (
     Created,
     CreateOutcome,
     in_parallel,
-    slow_start,
+    ramp_up,
 )
 from kubetask_controller.reconcilers.taskrun.pending_reasons import (
     PATIENCE,
@@ -61,8 +61,11 @@ from kubetask_controller.runtime.reconcile import Request
 
 logger = structlog.get_logger("tasks")
 
-MAX_CREATES = 500
-"""Jobs that one reconcile creates at most: ends are observed, and the status is written, in between."""
+MAX_CREATES = 2000
+"""Jobs for which one reconcile takes slots at most."""
+
+CREATE_SECONDS = 2.0
+"""Seconds for which one reconcile creates Jobs at most: ends are observed, and the status is written, in between."""
 
 AT_ONCE = 0.001
 """Seconds until a reconcile goes on that had more to create than one does."""
@@ -139,6 +142,7 @@ class Work:
         batch: the Batch's spec, whose pullRequest overrides that of the WorkspaceConfig.
         single: the owner is a Task: its Job has no index.
         places: the ConfigMap of each inline text, once they were created.
+        accepted: the digest of the WorkspaceConfig with which the API server last accepted a Job.
     """
 
     contexts: Callable[[int], list[ContextJSON]]
@@ -146,6 +150,7 @@ class Work:
     batch: BatchSpecJSON
     single: bool = False
     places: Mapping[str, str] | None = None
+    accepted: str | None = None
 
 
 class TaskRunner:
@@ -308,7 +313,9 @@ class TaskRunner:
         tracker.decided(index, decision.state)
         if decision.wake_after > 0:
             tracker.look_again(index, self._context.clock.monotonic() + decision.wake_after)
-        if decision.action is Action.END and (decision.state is None or not decision.state.final):
+        if decision.action is Action.END and decision.state is not None and decision.state.final:
+            tracker.must_be_recorded(index)
+        elif decision.action is Action.END:
             if decision.ending is not None:
                 tracker.is_ending(index, decision.ending)
             seen.end[index] = decision.ending
@@ -482,10 +489,12 @@ class TaskRunner:
             since=lambda: self._last_service(owner),
         )
         batch = ready[:granted]
-        created, blocked, retry = 0, None, 0.0
+        created, tried, blocked, retry = 0, 0, None, 0.0
         if batch:
             try:
-                outcomes, problem = await self._create(owner, tracker, environment, batch, work)
+                tried, outcomes, problem = await self._create(
+                    owner, tracker, environment, batch, work
+                )
             finally:
                 for index in batch:
                     name = tracker.job_name(index)
@@ -508,7 +517,7 @@ class TaskRunner:
         if blocked is None and granted < min(len(ready), MAX_CREATES):
             text = f"maxConcurrentTasks {limit} of WorkspaceConfig {environment.name} are in use"
             blocked = PendingReason(Reason.QUEUED, text)
-        elif blocked is None and granted < len(ready):
+        elif blocked is None and error is None and tried < len(ready):
             retry = AT_ONCE
         return Started(blocked, retry, error, created)
 
@@ -591,7 +600,8 @@ class TaskRunner:
         environment: Environment,
         batch: Sequence[int],
         work: Work,
-    ) -> tuple[list[CreateOutcome], Exception | None]:
+    ) -> tuple[int, list[CreateOutcome], Exception | None]:
+        """Create Jobs for a while; how many tasks were tried, the outcomes, and an answer that did not come."""
         context = self._context
         ref = files.Owner(self._kind, owner.namespace, owner.name, owner.uid)
         if work.places is None:
@@ -639,12 +649,32 @@ class TaskRunner:
         def stop(done: tuple[int, CreateOutcome | None]) -> bool:
             return done[1] is not None and done[1].concerns_all
 
-        results = await slow_start(batch, create, failed=stop)
+        until = context.clock.monotonic() + CREATE_SECONDS
+
+        def go_on() -> bool:
+            # Whoever suspends, cancels or deletes the owner need not wait for the end.
+            now = context.listers.owner(self._kind, owner.namespace, owner.name)
+            if now is None or now.uid != owner.uid or now.deleting:
+                return False
+            return now.generation == owner.generation and context.clock.monotonic() < until
+
+        accepted = work.accepted == environment.digest
+        results = await ramp_up(
+            batch,
+            create,
+            failed=stop,
+            go_on=go_on,
+            first=context.jobs.most_creates if accepted else 1,
+            most=context.jobs.most_creates,
+        )
+        if any(outcome is not None and outcome.ours for _, outcome in results):
+            work.accepted = environment.digest
         for index, outcome in results:
             if outcome is not None and outcome.how is Created.PREDECESSOR and outcome.job:
                 await self._replace_unwatched(owner, tracker, index, outcome.job)
         outcomes = [outcome for _, outcome in results if outcome is not None]
-        return outcomes, next((x.error for x in outcomes if x.error is not None), None)
+        problem = next((x.error for x in outcomes if x.error is not None), None)
+        return len(results), outcomes, problem
 
     def _note(self, owner: OwnerView, tracker: Tracker, index: int, outcome: CreateOutcome) -> None:
         name = tracker.job_name(index)

@@ -48,6 +48,7 @@ class Tracker:
         }
         self._counted = set(self._recorded_final)
         self._usage = recorded.usage
+        self._unrecorded: set[int] = set()
         self._dirty: dict[int, None] | None = None
         self._rules: TaskRules | None = None
         self._in_flight: dict[int, None] = {}
@@ -114,6 +115,10 @@ class Tracker:
         """The status says that the present Job of the task is to be replaced."""
         state = self._states[index]
         return state is not None and self._recorded_replacements.get(index, 0) >= state.replacements
+
+    def awaits_record(self) -> bool:
+        """Something is done only once the status says it: a Job is replaced, or what a task still runs is ended."""
+        return bool(self._unrecorded)
 
     def unstarted(self) -> list[int]:
         """Tasks that may get a Job: not ended, and their present Job was never created."""
@@ -237,8 +242,14 @@ class Tracker:
     def replaced(self, index: int, state: TaskState) -> None:
         """The task gets a new Job in place of its present one."""
         self._states[index] = state
+        self._unrecorded.add(index)
         self._created.discard(index)
         self._ending.pop(index, None)
+
+    def must_be_recorded(self, index: int) -> None:
+        """The Job of a task that has ended is deleted once the status says that it has."""
+        if index not in self._recorded_final:
+            self._unrecorded.add(index)
 
     def is_ending(self, index: int, reason: PendingReason) -> None:
         """The task is being ended for this reason; the first one counts."""
@@ -292,10 +303,13 @@ class Tracker:
 
     # What the status says now ----------------------------------------------------------------------
 
-    def recorded(self) -> list[TaskState]:
-        """The present states are in the status; those that ended and were not counted before."""
+    def recorded(self, states: Sequence[TaskState | None]) -> list[TaskState]:
+        """These states are in the status; those of them that ended and were not counted before."""
         ended = []
-        for index, state in enumerate(self._states):
+        self._unrecorded = {
+            i for i in self._unrecorded if (x := self._states[i]) is not None and x != states[i]
+        }
+        for index, state in enumerate(states):
             if state is None:
                 continue
             if state.replacements:
