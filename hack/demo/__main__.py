@@ -35,6 +35,7 @@ async def play(directory: Path, *, keep: bool) -> None:
     async with environment(directory) as env:
         await scenes.update_dependencies(env)
         await scenes.a_task_that_fails(env)
+        await scenes.pull_requests(env)
         scenes.look_around(env)
         console.console.print()
         console.step("done", seconds=time.monotonic() - started)

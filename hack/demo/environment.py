@@ -15,7 +15,7 @@ from hack.demo import console
 from hack.demo.kubectl import Kubectl
 from hack.demo.processes import Program, launch, running
 from hack.demo.services import make_repositories
-from hack.gitserver import GitServer
+from hack.forge import ForgeServer
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "team-platform"
@@ -75,9 +75,10 @@ async def environment(
 
         started = time.monotonic()
         repositories = await make_repositories(directory / "git", org=ORG)
-        server = await stack.enter_async_context(GitServer(directory / "git"))
+        server = await stack.enter_async_context(ForgeServer(directory / "git"))
         console.step(
-            f"{len(repositories)} git repositories at {server.url}", seconds=_since(started)
+            f"{len(repositories)} git repositories at {server.url}, with pull requests",
+            seconds=_since(started),
         )
         kubectl = Kubectl(kubeconfig, NAMESPACE)
         yield Environment(directory, kubectl, kubeconfig, server.url, repositories, controller)

@@ -50,6 +50,27 @@ class Kubectl:
         console.output(text)
         return text
 
+    async def plugin(self, *arguments: str, **environ: str) -> str:
+        """Show a command of the plugin and what it prints, on whichever stream.
+
+        Raises:
+            KubectlError: it failed.
+        """
+        console.command(f"kubectl kubetask {shlex.join(arguments)}")
+        process = await asyncio.create_subprocess_exec(
+            *(str(KUBECTL.with_name("kubectl-kubetask")), "--namespace", self._namespace),
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**self._environ, **environ},
+        )
+        out, _ = await process.communicate()
+        console.output(out.decode())
+        if process.returncode:
+            raise KubectlError(f"kubectl kubetask {shlex.join(arguments)}: {out.decode().strip()}")
+        return out.decode()
+
     async def watch(self, resource: str, name: str) -> AsyncIterator[dict[str, Any]]:
         """An object as it is now and at every change, until the caller has seen enough."""
         process = await asyncio.create_subprocess_exec(

@@ -8,6 +8,7 @@ from hack.demo.environment import Environment
 from hack.demo.progress import FINAL, follow
 
 MANIFESTS = Path(__file__).with_name("manifests")
+PULL_REQUESTS = "update-requests-003"
 SCRIPT = Path(__file__).with_name("bump.sh")
 
 
@@ -40,6 +41,26 @@ async def a_task_that_fails(env: Environment) -> None:
     await env.kubectl.show("get", "batchrun", "update-requests-002", "-o", f"jsonpath={template}")
     await env.kubectl.show("logs", "job/update-requests-002-task-0", "--tail=5")
     await env.kubectl.show("events", "--for=batchrun/update-requests-002")
+
+
+async def pull_requests(env: Environment) -> None:
+    """Scene three: a pull request in every repository, one of them merged, the others closed."""
+    console.scene("Pull requests, to their end")
+    await apply(env, "pullrequests.yaml")
+    run = await follow(env.kubectl.watch("batchrun", PULL_REQUESTS))
+    if run.get("status", {}).get("phase") != "Succeeded":
+        raise DemoError(f"the run ended as {run.get('status')}")
+    console.console.print()
+    mine = {"GITEA_TOKEN": "demo-token"}
+    await env.kubectl.plugin("prs", PULL_REQUESTS, **mine)
+    await env.kubectl.plugin("prs", PULL_REQUESTS, "--select", "0", "--merge", "--yes", **mine)
+    path = env.bare / "billing.git"
+    console.command("git -C acme/billing.git log --oneline main")
+    console.output(await _git(path, "log", "--oneline", "main"))
+    picture = env.directory / "burndown.svg"
+    close = ("--close", "--comment", "Only a demo.", "--yes")
+    await env.kubectl.plugin("prs", PULL_REQUESTS, *close, **mine)
+    await env.kubectl.plugin("prs", PULL_REQUESTS, "--burn-down", str(picture), **mine)
 
 
 def look_around(env: Environment) -> None:

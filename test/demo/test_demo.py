@@ -30,6 +30,7 @@ async def git(repository: Path, *arguments: str) -> str:
     return out.decode()
 
 
+@pytest.mark.timeout(180)
 def test_the_demo_ends_with_a_branch_in_every_repository_and_says_why_tasks_failed(
     tmp_path: Path,
 ) -> None:
@@ -40,7 +41,7 @@ def test_the_demo_ends_with_a_branch_in_every_repository_and_says_why_tasks_fail
         env={**environ, "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=170,
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
@@ -50,6 +51,10 @@ def test_the_demo_ends_with_a_branch_in_every_repository_and_says_why_tasks_fail
     assert ended.stdout.count("requests==2.32.4") == len(SERVICES)
     assert "AgentError: exit code 1: requests is pinned nowhere in acme/handbook" in ended.stdout
     assert "CloneFailed: acme/no-such-repository" in ended.stdout
+    assert "5 open" in ended.stdout
+    assert "chore(billing): Bump requests to 2.32.4 (#1)" in ended.stdout
+    assert "1 merged, 4 closed" in ended.stdout
+    assert (tmp_path / "demo/burndown.svg").exists()
 
 
 async def follow_with_kills(env: Environment) -> Program:

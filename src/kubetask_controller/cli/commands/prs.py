@@ -16,7 +16,9 @@ from pydantic_core import to_json
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from kubetask_controller.api.text import escaped_json
 from kubetask_controller.cli.burndown import burn_down
+from kubetask_controller.cli.commands.results import harmless
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
 from kubetask_controller.cli.indexes import parse_indexes
 from kubetask_controller.cli.podresults import recovered
@@ -51,8 +53,6 @@ COLUMNS = (
     "note",
     "url",
 )
-_STYLES = {"Open": "yellow", "Draft": "dim", "Merged": "magenta", "Closed": "red"}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +240,9 @@ async def _act(
     for each in wanted:
         assert each.request is not None
         title = clean(each.request.title)
-        terminal.print(f"would {what}" if options.dry_run else f"{what}")
-        terminal.print(
-            f"  {_name(each)}  {clean(each.request.branch)}  {title}  {clean(each.link.url)}"
-        )
+        verb = f"would {what}" if options.dry_run else what
+        told = (clean(each.request.branch), title, clean(each.link.url))
+        terminal.print("  ".join([f"{verb} {_name(each)}", *told]))
     if options.dry_run or not wanted:
         terminal.note(
             f"{len(wanted)} of {len(seen)} pull requests would be changed"
@@ -317,14 +316,16 @@ def _selected(found: Found, options: argparse.Namespace) -> bool:
 def _show(seen: Sequence[Found], output: str, terminal: Terminal) -> None:
     cells = [_cells(x) for x in seen]
     if output == "json":
-        terminal.stdout.write(to_json([_json(x) for x in seen], indent=2).decode() + "\n")
+        terminal.stdout.write(
+            escaped_json(to_json([_json(x) for x in seen], indent=2).decode()) + "\n"
+        )
         return
     if output == "csv":
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(COLUMNS)
         for row in cells:
-            writer.writerow([_harmless(row[x]) for x in COLUMNS])
+            writer.writerow([harmless(row[x]) for x in COLUMNS])
         terminal.stdout.write(text.getvalue())
         return
     columns = ("index", "repository", "number", "state", "checks", "review", "age", "title", "note")
@@ -419,10 +420,6 @@ def _write(name: str, text: str) -> None:
 
 def _name(found: Found) -> str:
     return f"{clean(found.link.org)}/{clean(found.link.repo)}#{found.link.number}"
-
-
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 @contextmanager

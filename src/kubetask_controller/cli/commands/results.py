@@ -121,7 +121,7 @@ def as_csv(rows: Iterable[TaskRow]) -> str:
     writer.writerow(CSV_COLUMNS)
     for row in rows:
         cells = _cells(row)
-        writer.writerow([_harmless(cells[column]) for column in CSV_COLUMNS])
+        writer.writerow([harmless(cells[column]) for column in CSV_COLUMNS])
     return text.getvalue()
 
 
@@ -153,7 +153,7 @@ def _cells(row: TaskRow) -> dict[str, str]:
     return {key: "" if value is None else str(value) for key, value in cells.items()}
 
 
-def _harmless(cell: str) -> str:
+def harmless(cell: str) -> str:
     """As a spreadsheet may open it: https://owasp.org/www-community/attacks/CSV_Injection."""
     text = clean_text(cell)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
