@@ -10,6 +10,7 @@ GitHub below /api/v3, GitLab below /api/v4, Gitea below /api/v1, Bitbucket Cloud
 import argparse
 import asyncio
 import base64
+import json
 import re
 import signal
 import sys
@@ -67,6 +68,18 @@ class Pull:
         return self.state == "open"
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request, and what it was answered with."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Any
+    status: int
+    answer: Any
+
+
 class ApiError(Exception):
     """An answer other than the one that was asked for."""
 
@@ -84,6 +97,7 @@ class Forge:
         self.url = ""
         self.pulls: list[Pull] = []
         self.requests: list[str] = []
+        self.exchanges: list[Exchange] = []
         self.failures: list[Refusal] = []
         """What the next requests are answered with."""
         self.page_size = 2
@@ -219,9 +233,17 @@ class Forge:
             return web.json_response(
                 dialect.error(error), status=error.status, headers=dict(error.headers)
             )
-        if isinstance(body, web.StreamResponse):
-            return body
-        return web.json_response(body, headers=dialect.headers)
+        response = (
+            body
+            if isinstance(body, web.Response)
+            else web.json_response(body, headers=dialect.headers)
+        )
+        answer = json.loads(response.text) if response.text else None
+        path, query = request.rel_url.raw_path, dict(request.query)
+        self.exchanges.append(
+            Exchange(request.method, path, query, dialect.body, response.status, answer)
+        )
+        return response
 
 
 class Dialect:

@@ -1,6 +1,8 @@
 """The APIs of git hosts: one behaviour, whoever the host is. Each is a stand-in that speaks as its documentation does."""
 
 import asyncio
+import json
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,7 +15,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from hack.forge import IDS, Forge, ForgeServer, Pull
+from hack.forge import IDS, Exchange, Forge, ForgeServer, Pull
 from hack.gitserver import Refusal, make_repository
 
 from kubetask_controller.hosts import (
@@ -295,6 +297,71 @@ async def test_a_token_that_is_no_good_is_told_and_not_shown(kind: str) -> None:
         assert "wr0ng-token" not in str(error.value)
 
 
+async def test_what_is_said_to_github_and_what_its_stand_in_answers_is_as_published() -> None:
+    """Paths, parameters, fields and their types, against GitHub's own OpenAPI description."""
+    published = json.loads((Path(__file__).parent / "published/github.json").read_text())
+    operations = published["operations"]
+    async with _lab("GitHub") as lab:
+        wish: dict[str, Any] = {
+            "labels": ["bot"],
+            "reviewers": ["ada", "acme/team"],
+            "assignees": ["bob"],
+        }
+        made, _ = await lab.open(base="", **wish)
+        await lab.open(**wish)
+        await lab.host.find(lab.org, "billing", "work")
+        await lab.host.look(lab.org, "billing", made.number)
+        await lab.host.comment(lab.org, "billing", made, "Look.")
+        await lab.host.update_branch(lab.org, "billing", made)
+        await lab.host.merge(lab.org, "billing", made, Merge.REBASE)
+        assert [x async for x in lab.host.repositories(lab.org)]
+        assert [x async for x in lab.host.repositories(lab.org, search="bill")]
+        exchanges = [x for x in lab.forge.exchanges if x.path != "/api/graphql"]
+    problems, seen = [], set()
+    for each in exchanges:
+        name = next(x for x in sorted(operations, key=len) if _is_operation(x, each))
+        seen.add(name)
+        operation = operations[name]
+        problems += [f"{name}: ?{x}" for x in each.query if x not in operation["query"]]
+        if each.body is not None:
+            known = operation["body"]
+            problems += [f"{name}: body {x}" for x in each.body if x not in known["names"]]
+            problems += [f"{name}: without {x}" for x in known["required"] if x not in each.body]
+        if str(each.status) not in operation["answers"]:
+            problems.append(f"{name}: answers {each.status}")
+        elif schema := operation["answers"][str(each.status)]:
+            problems += [f"{name}: {x}" for x in _differences(each.answer, schema, "")]
+    assert problems == []
+    assert len(seen) >= 12
+
+
+def _is_operation(name: str, exchange: Exchange) -> bool:
+    method, _, template = name.partition(" ")
+    pattern = re.sub(r"\{\w+\}", "[^/]+", template)
+    path = exchange.path.removeprefix("/api/v3")
+    return method == exchange.method and bool(re.fullmatch(pattern, path))
+
+
+def _differences(value: Any, schema: dict[str, Any], where: str) -> list[str]:
+    """Where an answer has fields or types that the schema does not have."""
+    kinds = {bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}
+    kind = kinds.get(type(value), "null")
+    if kind not in schema["type"]:
+        return [f"{where} is {kind}"]
+    found = []
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        for name, each in value.items():
+            if name not in known:
+                found.append(f"{where}.{name} is unknown")
+            else:
+                found += _differences(each, known[name], f"{where}.{name}")
+    if isinstance(value, list):
+        for each in value:
+            found += _differences(each, schema["items"], f"{where}[]")
+    return found
+
+
 class TestSession:
     @pytest.fixture
     async def served(self) -> AsyncIterator[Callable[[Any], Awaitable[HostSession]]]:
@@ -447,7 +514,6 @@ def test_a_host_whose_name_does_not_tell_has_to_be_named() -> None:
 
 def test_a_github_app_signs_in_with_its_key() -> None:
     import base64
-    import json
 
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(

@@ -21,6 +21,7 @@ _DRAFT = "WIP: "
 _STATUS = {
     "success": Checks.PASSED,
     "warning": Checks.PASSED,
+    "skipped": Checks.PASSED,
     "pending": Checks.PENDING,
     "failure": Checks.FAILED,
     "error": Checks.FAILED,
