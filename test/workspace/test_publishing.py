@@ -207,6 +207,15 @@ class TestSigning:
         subprocess.run(["gpgconf", "--kill", "all"], env=environ, check=True)
         assert out in ("G", "U")
 
+    def test_a_secret_without_a_key_says_which_it_has(self, task: Make) -> None:
+        pod = task(repository(), git={"signing": {"secretRef": {"name": "s"}}})
+        pod.put("git-signing", {"id_ed25519": "x"})
+        assert pod.fails() == (
+            "InvalidSpec",
+            "the Secret of git.signing has the keys id_ed25519; signing needs ssh-privatekey or"
+            " gpg-privatekey",
+        )
+
     def _pod(self, task: Make, secret: dict[str, str]) -> TaskPod:
         author = {"name": "Bot", "email": "bot@acme.example"}
         pod = task(repository(), git={"signing": {"secretRef": {"name": "s"}}, "author": author})

@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from taskpod import BRANCH, Make, TaskPod, git, repository
 
+from kubetask_controller.api.manifest import TaskManifest
+from kubetask_controller.workspace.agent.publish import PublishError, publish
+from kubetask_controller.workspace.git import Git
+
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
 WRAPPER = list(Path("/usr/lib").glob("*/libnss_wrapper.so"))
 
@@ -105,6 +109,50 @@ def test_an_agent_that_was_given_the_key_pushes(task: Make, sshd: SSHServer, ori
     pod.git("commit", "--allow-empty", "--message", "Work")
     pod.git("push", "--quiet", "origin", "HEAD")
     assert git("log", "-1", "--format=%s", BRANCH, cwd=origins / "acme/billing.git") == "Work"
+
+
+def test_the_key_lies_in_no_file_that_containers_share(
+    task: Make, sshd: SSHServer, room: Path
+) -> None:
+    seen, real = room / "seen", shutil.which("ssh")
+    (room / "bin").mkdir()
+    program = room / "bin/ssh"
+    program.write_text(
+        f'#!/bin/sh\nfind "$TMPDIR" -type f -exec cat {{}} + >> {seen}; exec {real} "$@"\n'
+    )
+    program.chmod(0o755)
+    pod = task(repository(), git=over(sshd), secret=sshd.secret)
+    with pod.start(PATH=f"{room}/bin:{os.environ['PATH']}") as process:
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, out
+    assert seen.exists()
+    assert "PRIVATE KEY" not in seen.read_text()
+
+
+def test_the_words_of_a_hook_are_the_reason_over_ssh_too(
+    task: Make, sshd: SSHServer, origins: Path
+) -> None:
+    hook = origins / "acme/billing.git/hooks/pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(
+        "#!/bin/sh\necho 'Gitea: Not allowed to push to protected branch' >&2\nexit 1\n"
+    )
+    hook.chmod(0o755)
+    pod = task(repository(), git=over(sshd, shared=True), secret=sshd.secret)
+    pod.prepare()
+    pod.git("commit", "--allow-empty", "--message", "Work")
+    git_ = Git(environ=pod.environ("containers"))
+    with pytest.raises(PublishError) as error:
+        publish(
+            TaskManifest.model_validate(pod.manifest),
+            pod.directory,
+            git_,
+            message="Work",
+            commit=True,
+            push=True,
+        )
+    assert error.value.reason == "PushRejected"
+    assert str(error.value) == "acme/billing: Gitea: Not allowed to push to protected branch"
 
 
 def test_without_known_hosts_the_first_key_of_a_host_is_trusted(

@@ -6,7 +6,6 @@ https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-githu
 import asyncio
 import base64
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +31,9 @@ class App:
     installation: str = ""
 
 
-def installation_token(app: App, api: str, url: str, names: Sequence[str]) -> tuple[float, str]:
+def installation_token(
+    app: App, api: str, url: str, names: Sequence[str], *, ca_file: str = ""
+) -> tuple[float, str]:
     """A token for some repositories of one owner: until when it is good, in seconds since the epoch, and the token.
 
     Args:
@@ -40,12 +41,13 @@ def installation_token(app: App, api: str, url: str, names: Sequence[str]) -> tu
         api: URL of the API; empty for that of the repository's host.
         url: of a repository.
         names: ``org/repo``.
+        ca_file: PEM file of further authorities.
 
     Raises:
         ValueError: the key is none, or the host refuses.
     """
     try:
-        return asyncio.run(_token(app, api or api_url("GitHub", url), names))
+        return asyncio.run(_token(app, api or api_url("GitHub", url), names, ca_file))
     except HostError as error:
         raise ValueError(str(error)) from error
 
@@ -71,9 +73,8 @@ def signed(app: App, now: float) -> str:
     return f"{head}.{_encoded(signature)}"
 
 
-async def _token(app: App, api: str, names: Sequence[str]) -> tuple[float, str]:
+async def _token(app: App, api: str, names: Sequence[str], ca_file: str) -> tuple[float, str]:
     headers = {**_VERSION, "Authorization": f"Bearer {signed(app, time.time())}"}
-    ca_file = os.environ.get("GIT_SSL_CAINFO", "")
     owners = {x.rpartition("/")[0] for x in names}
     try:
         async with HostSession(api, headers, limits=_LIMITS, ca_file=ca_file) as session:

@@ -12,6 +12,7 @@ from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.gitconfig import (
     APP_KEY,
     ENV_APP_TOKEN,
+    GPG_KEY,
     SSH_KEY,
     Host,
     origin,
@@ -38,6 +39,24 @@ def check_hosts(hosts: Sequence[Host], workspace: Path) -> None:
         _check_keys(host)
 
 
+def check_signing(folder: str | None) -> None:
+    """Refuse a Secret of ``git.signing`` without a key.
+
+    Raises:
+        PreparationError: with the keys that it has.
+    """
+    path = Path(folder or "")
+    if not folder or not path.is_dir() or any((path / x).exists() for x in (SSH_KEY, GPG_KEY)):
+        return
+    keys = (
+        ", ".join(sorted(x.name for x in path.iterdir() if not x.name.startswith(".."))) or "none"
+    )
+    raise PreparationError(
+        Reason.INVALID_SPEC,
+        f"the Secret of git.signing has the keys {keys}; signing needs {SSH_KEY} or {GPG_KEY}",
+    )
+
+
 def masked(folder: Path) -> list[str]:
     """What of a Secret must not be shown: its values, and what HTTP makes of a user and a password."""
     values = secrets_in([folder])
@@ -54,10 +73,13 @@ class AppTokens:
     Args:
         hosts: of the task.
         seen: gets every token, so that it is masked.
-        cached: folder in which others find them, None for nowhere.
+        ca_file: file of further authorities, where it exists.
     """
 
-    def __init__(self, hosts: Sequence[Host], seen: Callable[[str], None]) -> None:
+    def __init__(
+        self, hosts: Sequence[Host], seen: Callable[[str], None], *, ca_file: Path
+    ) -> None:
+        self._ca_file = ca_file
         self._hosts = [x for x in hosts if x.is_app and x.repositories]
         self._seen = seen
         self._tokens: dict[int, tuple[float, str]] = {}
@@ -81,7 +103,11 @@ class AppTokens:
             names = [f"{x.org}/{x.repo}" for x in host.repositories]
             try:
                 until, token = make_app_token(
-                    Path(host.folder), host.host.api_url, host.repositories[0].url, names
+                    Path(host.folder),
+                    host.host.api_url,
+                    host.repositories[0].url,
+                    names,
+                    ca_file=self._ca_file,
                 )
             except ValueError as error:
                 raise PreparationError(Reason.CLONE_FAILED, str(error)) from error
@@ -91,7 +117,9 @@ class AppTokens:
         return until, token
 
 
-def make_app_token(folder: Path, api: str, url: str, names: Sequence[str]) -> tuple[float, str]:
+def make_app_token(
+    folder: Path, api: str, url: str, names: Sequence[str], *, ca_file: Path | None = None
+) -> tuple[float, str]:
     """A token of a GitHub App for some repositories: until when it is good, and the token.
 
     Args:
@@ -99,6 +127,7 @@ def make_app_token(folder: Path, api: str, url: str, names: Sequence[str]) -> tu
         api: URL of the host's API; empty for that of the repository's host.
         url: of a repository.
         names: ``org/repo``.
+        ca_file: file of further authorities, where it exists.
 
     Raises:
         ValueError: it cannot be had, and why.
@@ -107,7 +136,8 @@ def make_app_token(folder: Path, api: str, url: str, names: Sequence[str]) -> tu
     from kubetask_controller.hosts.githubapp import App, installation_token
 
     app = App(_read(folder / APP_ID), _read(folder / APP_KEY), _read(folder / APP_INSTALLATION))
-    return installation_token(app, api, url, names)
+    trusted = str(ca_file) if ca_file is not None and ca_file.is_file() else ""
+    return installation_token(app, api, url, names, ca_file=trusted)
 
 
 def _check_url(url: str, template: str, workspace: Path) -> None:

@@ -14,7 +14,12 @@ from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import TaskManifest
 from kubetask_controller.workspace import gitconfig
 from kubetask_controller.workspace.cache import Cache
-from kubetask_controller.workspace.credentials import AppTokens, check_hosts, masked
+from kubetask_controller.workspace.credentials import (
+    AppTokens,
+    check_hosts,
+    check_signing,
+    masked,
+)
 from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.files import place_files
 from kubetask_controller.workspace.git import Git, say
@@ -37,7 +42,9 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
     home = Path(environ.get(c.ENV_HOME, c.MOUNT_HOME))
     hosts = gitconfig.hosts_of(manifest)
     mask = _Mask([y for x in hosts if x.folder for y in masked(Path(x.folder))])
-    tokens = AppTokens(hosts, mask.add)
+    check_hosts(hosts, workspace)
+    check_signing(manifest.checkout.signing)
+    tokens = AppTokens(hosts, mask.add, ca_file=home / gitconfig.BUNDLE)
     # The agent's image may run as any user, and must be able to work on what is made here.
     os.umask(0)
     try:
@@ -58,7 +65,6 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
         raise PreparationError(
             Reason.WORKSPACE_ERROR, f"the workspace cannot be used: {error}"
         ) from error
-    check_hosts(hosts, workspace)
     place_files(
         manifest.files,
         task_dir=task_dir,

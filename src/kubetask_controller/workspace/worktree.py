@@ -8,6 +8,7 @@ system (modes, links) is kept. Nothing of the repository runs.
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ DROPPINGS = (
 MAX_SUBMODULE_DEPTH = 8
 POINTER = b"version https://git-lfs.github.com/spec/"
 _PACKED_REFS = "# pack-refs with: peeled fully-peeled sorted"
+_CONVERTS = re.compile(r"\b(text|eol|crlf|ident|filter|working-tree-encoding)\b")
 _MAX_POINTER = 1024
 _KEEP_AS_IT_IS = "-text -ident -filter -working-tree-encoding"
 
@@ -193,7 +195,9 @@ def _config(source: Source, checkout: Checkout) -> str:
 def _finish(git: Git, target: Path, checkout: Checkout) -> None:
     """See to it that the files are whole and that nothing is shown as changed."""
     at = ("-C", str(target))
-    if not git(*at, "ls-files", "--", ".gitattributes", "**/.gitattributes"):
+    listed = git(*at, "ls-files", "-z", "--", ".gitattributes", "**/.gitattributes", strip=False)
+    # Looking at every file takes its time, and most repositories say nothing of contents.
+    if not any(_converts(target / x) for x in listed.split("\0") if x):
         return
     kept, raw = _lfs_files(git, target)
     attributes = target / ".git" / "info" / "attributes"
@@ -219,6 +223,14 @@ def _finish(git: Git, target: Path, checkout: Checkout) -> None:
     say(
         f"{len(changed)} files differ from their commit after the checkout; they are not shown as changed"
     )
+
+
+def _converts(attributes: Path) -> bool:
+    """Whether files may differ from what was committed, by these attributes."""
+    try:
+        return bool(_CONVERTS.search(attributes.read_text(errors="replace")))
+    except OSError:
+        return False
 
 
 def _changed(git: Git, target: Path) -> list[str]:

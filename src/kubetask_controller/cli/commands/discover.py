@@ -39,7 +39,7 @@ It runs with your own token, as `kubectl kubetask prs` does, and needs no cluste
   kubectl kubetask discover acme --name bump > batch.yaml
   kubectl kubetask discover acme --topic python --exclude '^legacy-' --task task.md --name bump
   kubectl kubetask discover platform/tools --url https://gitlab.acme.example --name bump
-  kubectl kubetask discover acme --search 'filename:requirements.txt' -f batch.yaml --write
+  kubectl kubetask discover acme --search 'language:python' -f batch.yaml --write
   kubectl kubetask discover --from repositories.txt --name bump
 """
 
