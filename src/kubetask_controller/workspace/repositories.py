@@ -240,7 +240,11 @@ def _brought(bare: Bare, wanted: str, refs: Mapping[str, str]) -> str:
     """Fetch a tag or a commit; the commit that it is."""
     if wanted in refs:
         bare.fetch(f"+{wanted}:{_tag_ref(wanted)}")
-        return bare("rev-parse", "--verify", f"{_tag_ref(wanted)}^{{commit}}")
+        try:
+            return bare("rev-parse", "--verify", "--quiet", f"{_tag_ref(wanted)}^{{commit}}")
+        except GitError:
+            name = wanted.removeprefix(TAGS)
+            raise GitError(("fetch",), f"fatal: the tag {name} is of no commit") from None
     if len(wanted) in (40, 64):
         with contextlib.suppress(GitError):
             bare.fetch(f"+{wanted}:refs/kubetask/commits/{wanted}")
