@@ -65,6 +65,10 @@ verify-page: ui/node_modules/.package-lock.json
 		&& diff -ru ../src/kubetask_controller/cli/ui/static "$$built" >/dev/null \
 		|| { echo "src/kubetask_controller/cli/ui/static is not what ui/ builds: run make ui"; exit 1; }
 
+.PHONY: test-nodes
+test-nodes: $(INSTALLED) ## Run the integration tests on the nodes of the cluster that KUBECONFIG names
+	@hack/node.sh $(TESTS)
+
 .PHONY: chaos
 chaos: $(INSTALLED) ## Drive a run of 200 tasks through a hundred schedules of kills, faults and deletions (half an hour)
 	@KUBETASK_CHAOS=$${KUBETASK_CHAOS:-100} $(BIN)/python -m pytest test/integration/test_chaos.py

@@ -229,11 +229,11 @@ async def _git(*arguments: str) -> None:
         raise RuntimeError(f"git {' '.join(arguments)} failed")
 
 
-async def _main(directory: Path) -> None:
+async def _main(directory: Path, host: str) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with GitServer(directory) as server:
+    async with GitServer(directory, host=host) as server:
         sys.stdout.write(f"{server.url}\n")
         sys.stdout.flush()
         await stop.wait()
@@ -242,4 +242,6 @@ async def _main(directory: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m hack.gitserver", description=__doc__)
     parser.add_argument("directory", type=Path, help="folder with <org>/<repo>.git")
-    asyncio.run(_main(parser.parse_args().directory))
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    arguments = parser.parse_args()
+    asyncio.run(_main(arguments.directory, arguments.host))

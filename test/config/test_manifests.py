@@ -29,6 +29,14 @@ def test_every_object_is_what_its_published_schema_describes(folder: str) -> Non
             kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
 
 
+def test_a_namespace_for_tasks_needs_no_storage_class_unless_it_asks_for_one() -> None:
+    assert not by_kind(objects("tenant"), "PersistentVolumeClaim")
+    overlay = objects("overlays/tenant-claim")
+    (claim,) = by_kind(overlay, "PersistentVolumeClaim")
+    config = by_kind(overlay, "WorkspaceConfig")["default"]["spec"]
+    assert config["workspace"] == {"persistentVolumeClaim": {"claimName": claim}}
+
+
 INTEGRATIONS = sorted((CONFIG / "integrations").rglob("*.yaml"))
 BUILT_IN = {"v1", "batch/v1", "rbac.authorization.k8s.io/v1"}
 

@@ -14,16 +14,16 @@ class HTTPProxy(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, upstream: str, *, login: str = "") -> None:
+    def __init__(self, upstream: str, host: str, *, login: str = "") -> None:
         self.upstream = urlsplit(upstream).netloc
         self.password = base64.b64encode(login.encode()).decode() if login else ""
         self.passed: list[str] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__((host, 0), _Handler)
 
     @property
     def address(self) -> str:
         """Host and port."""
-        return f"127.0.0.1:{self.server_port}"
+        return f"{self.server_address[0]}:{self.server_port}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -65,9 +65,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def proxy(upstream: str, *, login: str = "") -> Iterator[HTTPProxy]:
+def proxy(upstream: str, host: str, *, login: str = "") -> Iterator[HTTPProxy]:
     """A proxy at work."""
-    with HTTPProxy(upstream, login=login) as server:
+    with HTTPProxy(upstream, host, login=login) as server:
         thread = Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

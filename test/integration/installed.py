@@ -5,9 +5,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import objects
 import pytest
 from controller import SYSTEM, ControllerProcess
-from devcluster.base import Cluster
+from devcluster.base import Capability, Cluster
 from githost import GitHost
 from kubectl import Kubectl
 
@@ -74,6 +75,9 @@ def controller(_controller: ControllerProcess) -> ControllerProcess:
 @pytest.fixture
 def namespace(cluster: Cluster, installed: Kubectl) -> Iterator[str]:
     """A fresh namespace that has the account of tasks."""
+    objects.real_nodes = {Capability.NODES, Capability.PROCESSES} <= cluster.capabilities and (
+        Capability.SCRIPTED_PODS not in cluster.capabilities
+    )
     with cluster.namespace("kubetask") as name:
         Kubectl(cluster.admin_kubeconfig, name)("create", "serviceaccount", "kubetask-agent")
         yield name
@@ -84,7 +88,14 @@ def git_host(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """A git server on loopback, real git over real HTTP."""
     cluster.require("processes", "loopback")
     directory = tmp_path_factory.mktemp("git")
-    command = [sys.executable, "-m", "hack.gitserver", str(directory)]
+    command = [
+        sys.executable,
+        "-m",
+        "hack.gitserver",
+        "--host",
+        cluster.test_address,
+        str(directory),
+    ]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

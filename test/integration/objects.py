@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+import pytest
+from devcluster.base import LACKS, Capability
+
 API = "kubetask.io/v1alpha1"
 
 
@@ -56,9 +59,30 @@ def config(name: str = "default", **spec: Any) -> dict[str, Any]:
 
 
 def scripted(name: str = "default", *, outcome: dict[str, Any], **spec: Any) -> dict[str, Any]:
-    """A WorkspaceConfig whose Pods end as a test says (see devcluster.kubelet_states.Outcome) and run nothing."""
+    """A WorkspaceConfig whose Pods end as a test says (see devcluster.kubelet_states.Outcome).
+
+    They run nothing, unless real nodes run all Pods: then a shell ends like that. What a shell cannot do is skipped.
+    """
+    if real_nodes:
+        return obj("WorkspaceConfig", name, _acted(outcome) | spec)
     annotations = {"devcluster.dev/outcome": json.dumps(outcome)}
     return obj("WorkspaceConfig", name, {"podAnnotations": annotations, **spec})
+
+
+real_nodes = False
+"""Whether real nodes run every Pod of the cluster under test; set by the fixture ``namespace``."""
+
+
+def _acted(outcome: dict[str, Any]) -> dict[str, Any]:
+    if set(outcome) - {"exitCode", "message", "runSeconds"}:
+        pytest.skip(LACKS + Capability.SCRIPTED_PODS)
+    seconds = outcome.get("runSeconds", 1)
+    script = (
+        f"trap 'exit 143' TERM; sleep {'infinity' if seconds is None else seconds} & wait $!; "
+        f'printf %s "$1" > /dev/termination-log; exit {outcome.get("exitCode", 0)}'
+    )
+    message = outcome.get("message", "").replace("$", "$$")
+    return {"command": ["sh", "-c", script, "sh", message]}
 
 
 def conditions(found: dict[str, Any]) -> dict[str, str]:

@@ -59,14 +59,14 @@ def test_tools_find_their_folders_writable_on_a_read_only_root(kubectl: Kubectl)
 
 
 def test_one_field_runs_an_image_that_needs_root(kubectl: Kubectl, cluster: Cluster) -> None:
-    cluster.require("loopback")  # where tests say who an image runs as
+    cluster.require("images")
     image = {"agentImage": "registry.example.com/root:1"}
     agent = shell('test "$(id -u)" = 0')
     succeeds(kubectl, *example("root", lambda spec: spec.update(agent | image)))
 
 
 def test_a_named_user_runs_with_its_number(kubectl: Kubectl, cluster: Cluster) -> None:
-    cluster.require("loopback")
+    cluster.require("images")
     image = {"agentImage": "registry.example.com/named-user:1"}
     agent = shell('test "$(id -u)" = 1000')
     kubectl("label", "namespace", kubectl.namespace, RESTRICTED)
@@ -93,10 +93,10 @@ def test_a_preparation_without_enough_memory_says_so(kubectl: Kubectl) -> None:
 
 @pytest.mark.parametrize("login", ["", "agents:not-a-real-password"])
 def test_behind_a_proxy_repositories_are_cloned_and_the_agent_reaches_the_world(
-    kubectl: Kubectl, git_host: GitHost, login: str
+    kubectl: Kubectl, cluster: Cluster, git_host: GitHost, login: str
 ) -> None:
     git_host.make("acme", "proxied")
-    with proxy(git_host.url, login=login) as server:
+    with proxy(git_host.url, cluster.test_address, login=login) as server:
         objects: list[JSON] = []
         spec: JSON = {"http": f"http://{server.address}", "noProxy": "elsewhere.example.com"}
         if login:
@@ -249,3 +249,43 @@ def test_a_run_of_many_tasks_has_the_same_files_in_each_home(kubectl: Kubectl) -
     agent = shell("test \"$(cat $HOME/a)\" = '$$(HOME) $$$$'")
     kubectl.apply(config(homeFiles=files, **agent), obj("BatchRun", "r", {"batchSpec": inline}))
     kubectl.wait_phase("batchrun/r", "Succeeded", timeout=60)
+
+
+# --- agents that cannot start after the preparation
+
+CANNOT_START: dict[str, tuple[JSON, str, str]] = {
+    "a Secret that is not there": (
+        {"env": [{"name": "K", "valueFrom": {"secretKeyRef": {"name": "none", "key": "k"}}}]},
+        "ContextNotFound",
+        '"none"',
+    ),
+    "an image that no registry can have": (
+        {"agentImage": "registry.example.com/UPPER:1"},
+        "InvalidImageName",
+        "registry.example.com/UPPER:1",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "named"), CANNOT_START.values(), ids=CANNOT_START.keys()
+)
+def test_an_agent_that_cannot_start_is_pending_with_the_reason(
+    kubectl: Kubectl, spec: JSON, reason: str, named: str
+) -> None:
+    kubectl.apply(config(**shell("true"), **spec), task("t"))
+    status = kubectl.wait_reason("task/t", reason, timeout=60)["status"]
+    assert status["phase"] == "Pending"
+    assert named in status["message"]
+
+
+@pytest.mark.parametrize("image", ["root", "named-user"])
+def test_an_image_whose_user_is_refused_names_the_field(
+    kubectl: Kubectl, cluster: Cluster, image: str
+) -> None:
+    cluster.require("images")
+    kubectl.apply(config(agentImage=f"registry.example.com/{image}:1", **shell("true")), task("t"))
+    status = kubectl.wait_reason("task/t", "CreateContainerConfigError", timeout=60)["status"]
+    assert status["phase"] == "Pending"
+    assert "securityContext.runAsUser" in status["message"]
+    assert "securityContext.runAsNonRoot" in status["message"]

@@ -39,7 +39,9 @@ class Capability(StrEnum):
     NODES = "nodes"
     """There is a node, so Pods get scheduled."""
     LOOPBACK = "loopback"
-    """Containers reach servers that a test runs on 127.0.0.1."""
+    """Containers reach servers that a test runs on `cluster.test_address`."""
+    IMAGES = "images"
+    """A test decides what an image has and as whom it runs."""
     SCRIPTED_PODS = "scripted-pods"
     """A test decides what becomes of a Pod (`cluster.pods`)."""
 
@@ -77,6 +79,11 @@ class Cluster(ABC):
     def test_image(self) -> str:
         """An image that test Pods may use; it has a POSIX shell, git and Python where Pods run as processes."""
         return TEST_IMAGE
+
+    @property
+    def test_address(self) -> str:
+        """The address of this machine at which Pods reach servers that a test runs."""
+        return "127.0.0.1"
 
     @cached_property
     def connection(self) -> Connection:

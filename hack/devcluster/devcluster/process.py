@@ -41,6 +41,7 @@ class DevClusterProcess(Cluster):
             {
                 Capability.PROCESSES,
                 Capability.LOOPBACK,
+                Capability.IMAGES,
                 Capability.JOB_CONTROLLER,
                 Capability.NODES,
                 Capability.SCRIPTED_PODS,

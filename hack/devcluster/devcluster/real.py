@@ -32,6 +32,7 @@ ADMIN = "kubernetes-admin"
 MASTERS = "system:masters"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 TEST_IMAGE_VARIABLE = "KUBETASK_TEST_IMAGE"
+TEST_ADDRESS_VARIABLE = "KUBETASK_TEST_ADDRESS"
 # Without nodes these would take Pods and the stand-in's node for lost.
 DISABLED_CONTROLLERS = (
     "node-lifecycle-controller",
@@ -291,6 +292,8 @@ class ExistingCluster(Cluster):
         self.capabilities = frozenset({Capability.JOB_CONTROLLER, Capability.NODES})
         if os.environ.get(TEST_IMAGE_VARIABLE):
             self.capabilities |= {Capability.PROCESSES}
+            if os.environ.get(TEST_ADDRESS_VARIABLE):
+                self.capabilities |= {Capability.LOOPBACK}
         self._standin: StandIn | None = None
 
     def __enter__(self) -> ExistingCluster:
@@ -331,6 +334,11 @@ class ExistingCluster(Cluster):
     def test_image(self) -> str:
         """What KUBETASK_TEST_IMAGE names."""
         return os.environ.get(TEST_IMAGE_VARIABLE) or TEST_IMAGE
+
+    @property
+    def test_address(self) -> str:
+        """What KUBETASK_TEST_ADDRESS names."""
+        return os.environ.get(TEST_ADDRESS_VARIABLE) or super().test_address
 
     @cached_property
     def ca(self) -> bytes:
