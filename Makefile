@@ -79,6 +79,10 @@ test-agents: $(INSTALLED) ## Run the real agent tools against model servers on l
 	@KUBETASK_AGENTS=1 KUBETASK_AGENTS_FEW=$(FEW) $(BIN)/python -m pytest test/agents test/image -m agents --numprocesses=$(WORKERS)
 	@$(if $(FEW),,$(BIN)/python -m hack.agents table)
 
+.PHONY: simulate
+simulate: $(INSTALLED) ## Run the reconcilers through 100,000 schedules of faults in a simulated cluster (half an hour)
+	@cd test && ../$(BIN)/python -m simulation.simulate $(or $(SCHEDULES),100000)
+
 .PHONY: lint
 lint: $(INSTALLED) ## Style, types and layers
 	@$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""The reconcilers in a simulated cluster, in virtual time; see simulate.py."""
