@@ -129,7 +129,9 @@ async def _measure(one: Plane, count: int) -> Start:
         finally:
             process.terminate()
             process.wait(60)
-        longest = json.loads(turns.read_text())["longest"]
+        found = json.loads(turns.read_text())
+        print(json.dumps(found, indent=1), flush=True)
+        longest = found["longest"]
     return Start(count, used, seconds, longest, rss, task)
 
 

@@ -54,8 +54,14 @@ async def test_a_server_that_becomes_slow_is_given_less(clock):
     # Eight at once take 0.4 s, sixty-four would take 3.2 s.
     slow = Server(clock, seconds=0.4, capacity=8)
     await send(clock, slow, limit, 500)
-    assert limit.limit < 20
-    assert limit.limit >= 4
+    assert limit.limit == 16
+
+
+async def test_slow_answers_alone_leave_a_share(clock):
+    # However few requests there are, somebody else keeps the server busy.
+    limit = InFlightLimit(clock, most=64)
+    await send(clock, Server(clock, seconds=2.0, capacity=1000), limit, 500)
+    assert limit.limit == 16
 
 
 async def test_a_server_that_refuses_is_given_half(clock):
@@ -85,9 +91,12 @@ async def test_it_never_falls_below_one_and_recovers(clock):
         with pytest.raises(OSError, match="broken"):
             await clock.run(broken())
     assert limit.limit == 1
+    # After a refusal it grows by one a round, and as at first after a while without requests.
+    await send(clock, Server(clock, seconds=0.01, capacity=1000), limit, 4)
+    assert 1 < limit.limit < 4
     await clock.advance(60)
     await send(clock, Server(clock, seconds=0.01, capacity=1000), limit, 20)
-    assert limit.limit > 4
+    assert limit.limit >= 8
     await send(clock, Server(clock, seconds=0.01, capacity=1000), limit, 300)
     assert limit.limit == 8
 

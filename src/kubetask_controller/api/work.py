@@ -45,8 +45,8 @@ class WorkSpec(KubeModel):
     image or a ConfigMap. Then it has failed with reason PendingTimeout. Time in a queue does not
     count. Default: no limit."""
     ttl_seconds_after_finished: Count | None = None
-    """How long after the end Jobs are kept, with their Pods and logs. Default: as long as this
-    object. See ttlPolicy for the object itself."""
+    """How long after the end Jobs are kept, with their Pods and logs. Default: what the controller's
+    flag --default-ttl-seconds-after-finished says, a week. See ttlPolicy for the object itself."""
     ttl_policy: TtlPolicy | None = None
     """What is deleted after ttlSecondsAfterFinished: Jobs, or All, which is this object too.
     GitOps tools make an object that vanished anew, and then everything runs again: use All only

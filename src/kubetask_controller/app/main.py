@@ -18,7 +18,7 @@ from kubetask_controller.runtime.log import configure_logging
 
 GC_THRESHOLD = (20_000, 20, 50)
 """Objects as JSON are many containers without cycles: with CPython's own thresholds half of the time of reading a watch event
-goes into looking for garbage."""
+goes into looking for garbage. Until the caches are full the collector rests, see ``runtime.garbage``."""
 
 logger = structlog.get_logger("setup")
 
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run until a signal; does not return."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
     gc.set_threshold(*GC_THRESHOLD)
+    gc.disable()
     configure_logging(level=options.log_level, format=options.log_format)
     sys.exit(asyncio.run(_run(options)))
 

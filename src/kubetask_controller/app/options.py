@@ -17,6 +17,10 @@ DEFAULT_WORKSPACE_IMAGE = f"quay.io/kubetask/kubetask-workspace:v{__version__}"
 _PREFIX = "KUBETASK_"
 
 
+DEFAULT_TTL = 7 * 24 * 3600
+"""Seconds: long enough to look at a failure after a weekend, short enough that finished Jobs do not pile up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the flags say. Times are in seconds; an address of "0" switches a server off."""
@@ -38,6 +42,7 @@ class Options:
     kube_api_qps: float = 0.0
     kube_api_burst: int = 0
     max_concurrent_reconciles: int = 4
+    default_ttl_seconds_after_finished: int = DEFAULT_TTL
     workspace_image: str = DEFAULT_WORKSPACE_IMAGE
     workspace_image_pull_policy: str = ""
     agent_image: str = c.DEFAULT_AGENT_IMAGE
@@ -110,6 +115,12 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     add("--kube-api-burst", type=int, help="requests that may exceed --kube-api-qps at once")
     add("--max-concurrent-reconciles", type=_positive, help="workers of each kind")
+    add(
+        "--default-ttl-seconds-after-finished",
+        type=int,
+        help="seconds for which the Jobs of an ended BatchRun or Task that sets no"
+        " ttlSecondsAfterFinished are kept; the object itself stays; -1: as long as the object",
+    )
     add("--workspace-image", help="image of the init container that prepares a task's workspace")
     add("--workspace-image-pull-policy", help="its imagePullPolicy; default: Kubernetes' own")
     add("--agent-image", help="image of the agent where no WorkspaceConfig names one")

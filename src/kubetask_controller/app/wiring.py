@@ -13,6 +13,7 @@ from kubetask_controller.reconcilers.setup import Settings, setup_with_manager
 from kubetask_controller.reconcilers.taskrun.pod_template import Images
 from kubetask_controller.runtime import metricsserver
 from kubetask_controller.runtime.clientmetrics import PrometheusRestMetrics
+from kubetask_controller.runtime.garbage import GarbageFreeze
 from kubetask_controller.runtime.heartbeat import Heartbeat
 from kubetask_controller.runtime.httpserver import HTTPServer
 from kubetask_controller.runtime.leaderelection import LeaderElectionConfig
@@ -53,6 +54,7 @@ async def run(options: Options) -> None:
         manager = Manager(client, manager_options(options, config), metrics=metrics)
         setup_with_manager(manager, settings(options))
         add_metrics_server(manager, client, options)
+        manager.add(GarbageFreeze(), needs_leader=False)
         heartbeat = Heartbeat()
         manager.add(heartbeat, needs_leader=False)
         manager.add_healthz_check("eventLoop", heartbeat.check)
@@ -88,8 +90,12 @@ def settings(options: Options) -> Settings:
         agent=options.agent_image,
         workspace_pull_policy=options.workspace_image_pull_policy,
     )
+    ttl = options.default_ttl_seconds_after_finished
     return Settings(
-        images, version=__version__, max_concurrent_reconciles=options.max_concurrent_reconciles
+        images,
+        version=__version__,
+        max_concurrent_reconciles=options.max_concurrent_reconciles,
+        default_ttl=None if ttl < 0 else ttl,
     )
 
 

@@ -42,6 +42,7 @@ class ReconcilerContext:
         events: Events on the owners.
         recorder: metrics.
         images: images that the flags name.
+        default_ttl: seconds for which finished Jobs are kept where the owner does not say; None for as long as the owner.
     """
 
     client: Client
@@ -57,6 +58,7 @@ class ReconcilerContext:
     events: EventRecorder
     recorder: Recorder
     images: Images
+    default_ttl: int | None = None
 
     def now(self) -> datetime:
         """The wall clock, UTC."""

@@ -57,6 +57,7 @@ class Settings:
     images: Images
     version: str
     max_concurrent_reconciles: int = 4
+    default_ttl: int | None = None
 
 
 def setup_with_manager(manager: Manager, settings: Settings) -> ReconcilerContext:
@@ -98,6 +99,7 @@ def setup_with_manager(manager: Manager, settings: Settings) -> ReconcilerContex
         events=manager.event_recorder("kubetask-controller"),
         recorder=Metrics(registry, version=settings.version),
         images=settings.images,
+        default_ttl=settings.default_ttl,
     )
     workers = settings.max_concurrent_reconciles
     runs = RequestMapper(c.KIND_BATCH_RUN, listers)

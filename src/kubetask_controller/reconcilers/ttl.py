@@ -28,7 +28,7 @@ class TTLAfterFinished:
         jobs = self._context.listers.owned_jobs(view, self._kind)
         alive = [x for x in jobs if not x.deleting]
         await in_parallel([x for x in alive if not x.finished], self._end)
-        ttl = view.spec.get("ttlSecondsAfterFinished")
+        ttl = view.spec.get("ttlSecondsAfterFinished", self._context.default_ttl)
         if ttl is None:
             return Result()
         left = ttl - seconds_since(view.status.get("completionTime", ""), self._context.now())
@@ -38,7 +38,7 @@ class TTLAfterFinished:
         if done:
             await in_parallel(done, self._context.jobs.delete)
             self._announce(view, len(done))
-        if view.spec.get("ttlPolicy") == "All":
+        if view.spec.get("ttlPolicy") == "All" and "ttlSecondsAfterFinished" in view.spec:
             await self._delete_owner(view)
         return Result()
 
@@ -68,5 +68,11 @@ class TTLAfterFinished:
             type="Normal",
             reason=EventReason.JOB_DELETED.value,
             action="Delete",
-            note=f"deleted {count} {noun}: ttlSecondsAfterFinished is over",
+            note=f"deleted {count} {noun}: {_why(view)}",
         )
+
+
+def _why(view: OwnerView) -> str:
+    if "ttlSecondsAfterFinished" in view.spec:
+        return "ttlSecondsAfterFinished is over"
+    return "the controller's --default-ttl-seconds-after-finished is over"

@@ -18,6 +18,13 @@ MOST = 64
 TARGET = 0.5
 """Seconds within which answers come from a server that is not busy."""
 
+LEAST = 16
+"""Requests under way that slow answers alone do not reduce further.
+
+On a machine that others keep busy, answers are slow however few requests we send, and fewer would only give our share away. A
+server that has too much to do says so (429, 503), and then the number goes down to one.
+"""
+
 IDLE = 30.0
 """Seconds without a request after which what was learned no longer holds."""
 
@@ -44,12 +51,17 @@ class InFlightLimit:
         most: the limit's own limit.
     """
 
-    def __init__(self, clock: Clock, *, most: int = MOST, target: float = TARGET) -> None:
+    def __init__(
+        self, clock: Clock, *, most: int = MOST, least: int = LEAST, target: float = TARGET
+    ) -> None:
         self.most = most
+        self._least = float(min(least, most))
         self._clock = clock
         self._target = target
         self._limit = min(FIRST, float(most))
         self._doubling = True
+        # The server has refused requests for load since the limit was last a usual one.
+        self._careful = False
         self._under_way = 0
         self._latency = 0.0
         self._shrunk_at = self._used_at = float("-inf")
@@ -107,13 +119,17 @@ class InFlightLimit:
         if attempt.refused or self._latency > self._target:
             # Once for each round: what was sent before the last decrease says nothing about the present number.
             if started > self._shrunk_at:
-                self._limit = max(1.0, self._limit * (_OVERLOADED if attempt.refused else _SLOW))
+                if attempt.refused:
+                    self._limit, self._careful = max(1.0, self._limit * _OVERLOADED), True
+                else:
+                    self._limit = max(min(self._limit, self._least), self._limit * _SLOW)
                 self._shrunk_at = now
-            self._doubling = False
-            return
+                self._doubling = False
+            if self._limit >= self._least or attempt.refused:
+                return
         if self._under_way < self.limit:
             # Not used up: its answers say nothing about more.
             return
-        self._limit = min(
-            float(self.most), self._limit + (1.0 if self._doubling else 1.0 / self._limit)
-        )
+        doubling = self._doubling or (self._limit < self._least and not self._careful)
+        self._limit = min(float(self.most), self._limit + (1.0 if doubling else 1.0 / self._limit))
+        self._careful = self._careful and self._limit < self._least
