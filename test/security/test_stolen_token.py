@@ -49,7 +49,13 @@ def booty(cluster: Cluster, installed: Kubectl) -> Iterator[Booty]:
     with cluster.namespace("stolen") as namespace:
         admin = Kubectl(cluster.admin_kubeconfig, namespace)
         owner = _reference(admin.create(task("t", managedBy=ELSEWHERE)))
-        for name, labels, references in (("ours", LABELS, [owner]), ("theirs", {}, [])):
+        strayed = {"kubetask.io/task": "t"}
+        admin.create(config_map())
+        for name, labels, references in (
+            ("ours", LABELS, [owner]),
+            ("theirs", {}, []),
+            ("strayed", strayed, [owner]),
+        ):
             made = job(name)
             made["metadata"] |= {"labels": labels, "ownerReferences": references}
             made["spec"] |= {"suspend": True, "managedBy": ELSEWHERE}
@@ -149,6 +155,11 @@ MAY = {
         {"metadata": {"annotations": {"kubetask.io/stopped-for": "Cancelled"}}},
     ),
     "deletes a task's Job": ("DELETE", f"{JOBS}/ours"),
+    "restores the label by which it watches": (
+        "PATCH",
+        f"{JOBS}/strayed",
+        {"metadata": {"labels": {"app.kubernetes.io/managed-by": "kubetask"}}},
+    ),
 }
 
 
@@ -219,6 +230,16 @@ EXISTING = {
         "PATCH",
         f"{JOBS}/ours",
         {"metadata": {"labels": {"kubetask.io/task": "other"}}},
+    ),
+    "takes the label by which a task's Job is watched": (
+        "PATCH",
+        f"{JOBS}/ours",
+        {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}},
+    ),
+    "deletes somebody's ConfigMap": ("DELETE", f"{NS}/configmaps/c"),
+    "deletes a ConfigMap of the system": (
+        "DELETE",
+        "/api/v1/namespaces/kube-system/configmaps/kube-root-ca.crt",
     ),
     "holds a task's Job by a finalizer": (
         "PATCH",
