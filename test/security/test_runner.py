@@ -89,3 +89,12 @@ def test_a_secret_that_is_not_listed_is_no_file(
     assert (said is not None) == refused
     if said:
         assert "allowedSecrets of WorkspaceConfig default" in said
+
+
+def test_a_task_that_names_a_secret_beside_the_list_never_runs(kubectl: Kubectl) -> None:
+    kubectl.apply(config("default", allowedSecrets=["model"]), secret("db-admin"))
+    kubectl.apply(task("t", _file("secretKeyRef", "db-admin")))
+    status = kubectl.wait_phase("task/t", "Failed")["status"]
+    assert status["reason"] == "SecretNotAllowed"
+    assert "Secret db-admin" in status["message"]
+    assert kubectl.items("jobs") == []
