@@ -7,7 +7,7 @@
 #   docker build --target agent-claude -t quay.io/kubetask/kubetask-agent-claude:v0.1.0 .    # or gemini, codex, opencode, goose
 #
 # Nothing in it is of one architecture; opencode and goose have packages for x64 alone.
-# To pin a base by digest: --build-arg PYTHON_IMAGE=python@sha256:…
+# The bases are pinned by digest with: make pin-base
 ARG NODE_IMAGE=docker.io/library/node:22-trixie-slim
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
 

@@ -83,6 +83,10 @@ test-agents: $(INSTALLED) ## Run the real agent tools against model servers on l
 simulate: $(INSTALLED) ## Run the reconcilers through 100,000 schedules of faults in a simulated cluster (half an hour)
 	@cd test && ../$(BIN)/python -m simulation.simulate $(or $(SCHEDULES),100000)
 
+.PHONY: attack
+attack: $(INSTALLED) ## Try the attacks of test/security, and count what was tried and what held
+	@$(BIN)/python -m pytest -q -rN test/security $$($(BIN)/python test/security/attacks.py)
+
 .PHONY: lint
 lint: $(INSTALLED) ## Style, types and layers
 	@$(BIN)/ruff check .
@@ -111,3 +115,48 @@ lock: $(INSTALLED) ## Pin the newest allowed versions in the lock file
 		--upgrade -o hack/requirements/runtime.txt pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--upgrade -o hack/requirements/build.txt hack/requirements/build.in
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--upgrade -o hack/requirements/supply.txt hack/requirements/supply.in
+
+# What is shipped: inventory, licences, known flaws. The tools and what is shipped have environments of their own.
+SUPPLY := build/supply
+SHIPPED := build/shipped
+
+$(SUPPLY)/.installed: hack/requirements/supply.txt
+	@$(PYTHON) -m venv $(SUPPLY)
+	@$(SUPPLY)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
+# As the Dockerfile builds /opt/kubetask, which is the same in all three images.
+$(SHIPPED)/.installed: hack/requirements/runtime.txt pyproject.toml $(SUPPLY)/.installed $(INSTALLED)
+	@rm -rf $(SHIPPED) dist && $(PYTHON) -m venv --without-pip $(SHIPPED)
+	@$(SUPPLY)/bin/python -m pip --python $(SHIPPED)/bin/python install --quiet --require-hashes -r $<
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@$(SUPPLY)/bin/python -m pip --python $(SHIPPED)/bin/python install --quiet --no-deps --no-index dist/*.whl
+	@touch $@
+
+.PHONY: sbom
+sbom: $(SHIPPED)/.installed ## Write dist/kubetask.cdx.json, the inventory of the wheel and of the images' Python (CycloneDX)
+	@$(SUPPLY)/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		-o dist/kubetask.cdx.json $(SHIPPED)/bin/python
+	@echo "dist/kubetask.cdx.json: $$(grep -c '"bom-ref"' dist/kubetask.cdx.json) components"
+
+.PHONY: licenses
+licenses: $(SHIPPED)/.installed ## Write docs/licenses.md from what is shipped
+	@{ cat hack/licenses_head.md; $(SUPPLY)/bin/pip-licenses --python $(SHIPPED)/bin/python --format=markdown \
+		--with-urls --no-version --ignore-packages kubetask-controller; } > docs/licenses.md
+
+.PHONY: audit
+audit: $(SUPPLY)/.installed ## Fail on a known flaw in what is shipped or built with, and where one could not be looked up
+	@for file in runtime build dev supply; do echo "hack/requirements/$$file.txt"; \
+		$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes -r hack/requirements/$$file.txt || exit 1; done
+
+.PHONY: pin-base
+pin-base: ## Pin the Dockerfile's base images to the digests that their tags have now (needs docker and the registry)
+	@set -e; cp Dockerfile build.Dockerfile; trap 'rm -f build.Dockerfile' EXIT; \
+	for name in $$(sed -n 's/^ARG \([A-Z]*_IMAGE\)=.*/\1/p' Dockerfile); do \
+		image=$$(sed -n "s/^ARG $$name=\([^@]*\).*/\1/p" Dockerfile); \
+		digest=$$(docker buildx imagetools inspect "$$image" --format '{{.Manifest.Digest}}'); \
+		[[ $$digest =~ ^sha256:[0-9a-f]{64}$$ ]]; \
+		sed -i "s|^ARG $$name=.*|ARG $$name=$$image@$$digest|" build.Dockerfile; \
+	done; cp build.Dockerfile Dockerfile; grep '^ARG [A-Z]*_IMAGE' Dockerfile
