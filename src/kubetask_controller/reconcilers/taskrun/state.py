@@ -29,9 +29,6 @@ MAX_MESSAGE = 512
 SIDECAR_GRACE = 10.0
 """Seconds for which a Pod may run on after its agent has ended. Native sidecars stop in that time by themselves."""
 
-_EVICTIONS = frozenset({"Evicted", "Preempting", "NodeShutdown", "NodeLost", "Shutdown"})
-"""status.reason of a Pod that its kubelet or the node took away."""
-
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
@@ -373,7 +370,8 @@ def _suffices(job: JobView, facts: TaskFacts) -> bool:
 
 def _is_disruption(job: JobView, pod: PodView | None) -> bool:
     assert job.failed is not None
-    if pod is not None and (pod.disruption or pod.reason in _EVICTIONS):
+    # A Pod that has outgrown one of its own volumes is Evicted too, without that condition: a new one would do the same.
+    if pod is not None and pod.disruption:
         return True
     return job.failed.reason == "PodFailurePolicy" and "DisruptionTarget" in job.failed.message
 
@@ -381,7 +379,7 @@ def _is_disruption(job: JobView, pod: PodView | None) -> bool:
 def _disruption_text(job: JobView, pod: PodView | None) -> str:
     if pod is None:
         return "its Pod was disrupted and deleted"
-    why = pod.disruption or pod.reason
+    why = pod.disruption
     said = one_line(pod.message)
     return f"Pod {pod.name} was disrupted: {why}" + (f": {said}" if said else "")
 
@@ -451,6 +449,9 @@ def _deadline(
 def _why_failed(job: JobView, pod: PodView) -> tuple[str, str]:
     assert job.failed is not None
     agent = pod.agent
+    if pod.reason == "Evicted":
+        meaning = Reason.AGENT_ERROR if pod.agent_started else Reason.WORKSPACE_ERROR
+        return meaning, one_line(f"Pod {pod.name} was evicted: {pod.message}")
     if agent is not None and agent.state == "terminated":
         return _agent_failure(agent, pod)
     for container in pod.containers:
