@@ -14,7 +14,7 @@ if status.phase == "Succeeded" then
   hs.status = "Healthy"
 elseif status.phase == "Failed" then
   hs.status = "Degraded"
-elseif status.reason == "Suspended" then
+elseif status.reason == "Suspended" or status.reason == "TaskLimit" then
   hs.status = "Suspended"
 end
 return hs
