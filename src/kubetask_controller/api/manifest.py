@@ -7,7 +7,6 @@ file's content, never a secret. Version 1 is added to and never changed.
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, NamedTuple
 from urllib.parse import quote, unquote
@@ -240,14 +239,25 @@ def repository_paths(names: Sequence[RepositoryName]) -> list[str]:
     too, else with the host before. All have the same form, so that no folder lies inside another.
 
     Raises:
-        ValueError: two of them are the same repository and branch.
+        ValueError: two of them are the same repository and branch, or their folders differ in nothing but case.
     """
     for form in (_short, _with_org, _with_branch, _with_host):
         paths = [form(name) for name in names]
         if len({path.lower() for path in paths}) == len(paths):
             return paths
-    twice = next(path for path, count in Counter(map(_with_branch, names)).items() if count > 1)
-    raise ValueError(f"repository {twice} is named twice")
+    first: dict[str, RepositoryName] = {}
+    for name in names:
+        other = first.setdefault(_with_host(name).lower(), name)
+        if other is not name and other == name:
+            raise ValueError(f"repository {_with_branch(name)} is named twice")
+        if other is not name:
+            both = f"{_shown(other)} and {_shown(name)}"
+            raise ValueError(f"repositories {both} would lie in one folder: leave one of them out")
+    raise AssertionError("names that differ have folders that differ")
+
+
+def _shown(name: RepositoryName) -> str:
+    return f"{name.org}/{name.repo}" + (f"@{name.branch}" if name.branch else "")
 
 
 def _short(name: RepositoryName) -> str:
