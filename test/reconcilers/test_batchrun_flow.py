@@ -1,0 +1,705 @@
+"""A BatchRun from its creation to its end, against an API server in memory: what its user sees, and what is sent."""
+
+import pytest
+from cluster import (
+    CONFIGMAPS,
+    CONTROLLERREVISIONS,
+    JOBS,
+    NAMESPACE,
+    PODS,
+    Cluster,
+    inline,
+    repository,
+    server_error,
+)
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.client.errors import APIStatusError, TransportError
+from kubetask_controller.client.resources import CORE_EVENTS
+from kubetask_controller.reconcilers.listers import BATCH_RUNS, BATCHES, WORKSPACE_CONFIGS
+from kubetask_controller.runtime.consistency import StaleCacheError
+from kubetask_controller.runtime.reconcile import Request, Result
+
+
+@pytest.fixture
+async def cluster() -> Cluster:
+    return Cluster()
+
+
+async def running(cluster: Cluster, tasks: int = 2, **spec: object) -> Cluster:
+    """A run whose agents all run."""
+    cluster.run(tasks=tasks, **spec)
+    await cluster.settle()
+    cluster.start()
+    await cluster.settle()
+    return cluster
+
+
+# The simple way --------------------------------------------------------------------------------------
+
+
+async def test_a_run_starts_a_job_for_each_task_and_ends_with_the_last(cluster: Cluster) -> None:
+    await running(cluster)
+    assert cluster.jobs() == ["r-task-0", "r-task-1"]
+    assert cluster.shown() == "Running/TasksRunning"
+    cluster.end("r-task-0")
+    await cluster.settle()
+    assert (cluster.shown(), cluster.status()["done"]) == ("Running/TasksRunning", "1/2")
+    cluster.end("r-task-1")
+    await cluster.settle()
+    assert cluster.shown() == "Succeeded/TasksSucceeded"
+    assert cluster.events() == ["Queued", "Started", "Succeeded"]
+
+
+async def test_no_job_is_created_before_the_first_status(cluster: Cluster) -> None:
+    cluster.run()
+    await cluster.reconcile()
+    assert (cluster.shown(), cluster.jobs()) == ("Pending/Queued", [])
+    await cluster.reconcile()
+    assert cluster.jobs() == ["r-task-0"]
+
+
+async def test_an_ended_run_writes_and_creates_nothing_more(cluster: Cluster) -> None:
+    await running(cluster)
+    cluster.end()
+    await cluster.settle()
+    before = cluster.writes()
+    for name in cluster.jobs():
+        cluster.vanish(JOBS, name)
+    await cluster.reconcile(times=3)
+    assert cluster.writes() == before
+    assert cluster.context.limiter.statistics() == {"waiting": 0, "served": 0, "creates": 0}
+
+
+async def test_a_failed_task_shows_its_exit_and_an_event_tells_it(cluster: Cluster) -> None:
+    await running(cluster)
+    cluster.end("r-task-0", code=7, message="boom")
+    cluster.end("r-task-1")
+    await cluster.settle()
+    assert cluster.shown() == "Failed/TasksFailed"
+    assert cluster.status()["tasks"][0]["message"] == "exit code 7: boom"
+    assert ("r", "TaskFailed", "r-task-0: AgentError: exit code 7: boom") in cluster.recorded.events
+
+
+async def test_many_failures_at_once_are_one_event(cluster: Cluster) -> None:
+    await running(cluster, 5)
+    cluster.end(code=1)
+    await cluster.settle()
+    told = [note for _, reason, note in cluster.recorded.events if reason == "TaskFailed"]
+    assert told == ["5 tasks failed; the first: r-task-0: AgentError"]
+
+
+async def test_a_deleted_run_is_forgotten(cluster: Cluster) -> None:
+    await running(cluster)
+    cluster.vanish(BATCH_RUNS, "r")
+    assert await cluster.runs.reconcile(Request(NAMESPACE, "r")) == Result()
+    assert len(cluster.context.trackers) == 0
+    assert list(cluster.context.tombstones.owners()) == []
+
+
+async def test_a_run_of_another_controller_is_left_alone(cluster: Cluster) -> None:
+    cluster.run(managedBy="kueue.x-k8s.io/multikueue")
+    await cluster.reconcile()
+    assert cluster.writes() == []
+
+
+async def test_a_large_run_is_not_looked_at_for_every_change(cluster: Cluster) -> None:
+    cluster.run(tasks=400, taskLimit=1)
+    await cluster.settle()
+    reads = len(cluster.requests)
+    result = await cluster.reconcile(seconds=0.01)
+    assert (round(result.requeue_after, 2), len(cluster.requests)) == (0.09, reads)
+
+
+async def test_status_writes_of_one_run_are_coalesced(cluster: Cluster) -> None:
+    await running(cluster, 4)
+    before = len(cluster.sent("update", BATCH_RUNS))
+    for name in cluster.jobs()[:3]:
+        cluster.end(name)
+        await cluster.reconcile(seconds=0.2)
+    assert len(cluster.sent("update", BATCH_RUNS)) - before <= 1
+
+
+# What a run waits for ----------------------------------------------------------------------------
+
+
+async def test_a_run_waits_for_its_batch_and_starts_when_it_appears(cluster: Cluster) -> None:
+    cluster.run(batchRef="b")
+    await cluster.settle()
+    assert cluster.shown() == "Pending/BatchNotFound"
+    cluster.apply(c.KIND_BATCH, "b", {"variableContexts": [[repository("x")], [repository("y")]]})
+    await cluster.settle()
+    assert cluster.jobs() == ["r-task-0", "r-task-1"]
+    assert cluster.status()["batchSnapshot"] in cluster.sent("create", CONTROLLERREVISIONS)
+
+
+async def test_a_cancelled_run_without_its_batch_ends(cluster: Cluster) -> None:
+    cluster.run(batchRef="b")
+    await cluster.settle()
+    cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
+    await cluster.settle()
+    assert cluster.shown() == "Failed/Cancelled"
+
+
+async def test_a_retry_of_a_run_without_failures_ends(cluster: Cluster) -> None:
+    await running(cluster)
+    cluster.end()
+    await cluster.settle()
+    cluster.run(name="again", retryOf="r")
+    await cluster.settle("again")
+    assert cluster.shown("again") == "Failed/InvalidSpec"
+
+
+async def test_a_retry_runs_the_failed_tasks_of_the_other_run_alone(cluster: Cluster) -> None:
+    await running(cluster, 3)
+    cluster.end("r-task-1", code=1)
+    cluster.run(name="again", retryOf="r")
+    await cluster.settle("again")
+    assert cluster.shown("again") == "Pending/RetryOfNotFinished"
+    cluster.end("r-task-0", "r-task-2")
+    await cluster.settle("r", "again")
+    assert cluster.shown("again") == "Pending/Starting"
+    contexts = cluster.status("again")["tasks"][0]["contexts"]
+    assert [x["repository"]["repo"] for x in contexts] == ["service-1"]
+
+
+async def test_a_run_waits_for_the_workspaceconfig_that_it_names(cluster: Cluster) -> None:
+    cluster.run(workspaceConfigRef="big")
+    await cluster.settle()
+    assert cluster.shown() == "Pending/WorkspaceConfigNotFound"
+    cluster.config("big", agentImage="registry/other:2")
+    await cluster.settle()
+    image = cluster.job()["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image == "registry/other:2"
+
+
+async def test_a_workspaceconfig_that_the_cache_does_not_show_yet_counts(cluster: Cluster) -> None:
+    with cluster.lag(WORKSPACE_CONFIGS):
+        cluster.config(agentImage="registry/mine:1", maxConcurrentTasks=1)
+        cluster.run(tasks=5)
+        await cluster.settle()
+        assert cluster.jobs() == ["r-task-0"]
+        image = cluster.job()["spec"]["template"]["spec"]["containers"][0]["image"]
+        assert image == "registry/mine:1"
+
+
+async def test_a_batch_that_was_edited_before_the_cache_shows_it_is_taken_as_it_is(
+    cluster: Cluster,
+) -> None:
+    cluster.apply(c.KIND_BATCH, "b", {"variableContexts": [[repository("old")]]})
+    with cluster.lag(BATCHES):
+        cluster.apply(c.KIND_BATCH, "b", {"variableContexts": [[repository("new")]] * 3})
+        cluster.run(batchRef="b")
+        await cluster.settle()
+        assert cluster.status()["progress"]["total"] == 3
+
+
+async def test_a_run_that_nothing_is_wrong_with_but_its_pod_says_what_it_waits_for(
+    cluster: Cluster,
+) -> None:
+    cluster.run()
+    await cluster.settle()
+    cluster.wait("r-task-0", "ImagePullBackOff", "no such image")
+    await cluster.settle()
+    assert cluster.shown() == "Pending/ImagePullBackOff"
+    assert cluster.status().get("startTime") is None
+
+
+async def test_every_silent_pod_explains_itself_by_its_events(cluster: Cluster) -> None:
+    cluster.run(tasks=8)
+    await cluster.settle()
+    for name in cluster.jobs():
+        cluster.wait(name, "ContainerCreating")
+        text = 'MountVolume.SetUp failed for volume "files" : configmap "none" not found'
+        cluster.tell(f"{name}-pod", "FailedMount", text)
+    cluster.requests.clear()
+    await cluster.reconcile(seconds=20, times=2)
+    assert cluster.entries() == ["Pending/ContextNotFound"] * 8
+    # One list serves all of them.
+    assert len(cluster.sent("list", CORE_EVENTS)) <= 2
+
+
+async def test_a_task_that_cannot_start_comes_before_the_queue_in_the_reason(
+    cluster: Cluster,
+) -> None:
+    cluster.config(maxConcurrentTasks=3)
+    cluster.run(tasks=9)
+    await cluster.settle()
+    for name in cluster.jobs():
+        cluster.tell(name, "FailedCreate", "Error creating: violates PodSecurity")
+    await cluster.reconcile(seconds=20, times=3)
+    assert cluster.shown() == "Pending/AdmissionDenied"
+    assert "violates PodSecurity" in cluster.status()["message"]
+
+
+async def test_a_run_goes_on_after_its_workspaceconfig_was_corrected(cluster: Cluster) -> None:
+    cluster.config(agentImage="registry/broken:1")
+    cluster.run(tasks=2)
+    await cluster.settle()
+    old = {x: cluster.job(x)["metadata"]["uid"] for x in cluster.jobs()}
+    for name in old:
+        cluster.wait(name, "ErrImagePull", "no such image")
+    await cluster.settle()
+    cluster.config(agentImage="registry/good:1")
+    await cluster.settle()
+    for name, uid in old.items():
+        found = cluster.job(name)
+        assert found["metadata"]["uid"] != uid
+        assert found["spec"]["template"]["spec"]["containers"][0]["image"] == "registry/good:1"
+        assert found["metadata"]["annotations"][c.ANNOTATION_REPLACEMENT] == "1"
+    assert cluster.events().count("Retrying") == 2
+
+
+async def test_a_job_whose_agent_starts_meanwhile_is_not_replaced(cluster: Cluster) -> None:
+    cluster.config(agentImage="registry/broken:1")
+    cluster.run()
+    await cluster.settle()
+    cluster.wait("r-task-0", "ErrImagePull")
+    await cluster.settle()
+    with cluster.lag(PODS):
+        cluster.start()
+        cluster.config(agentImage="registry/good:1")
+        await cluster.reconcile(times=3)
+    await cluster.settle()
+    assert cluster.sent("delete", JOBS) == []
+    assert cluster.shown() == "Running/TasksRunning"
+
+
+async def test_a_replacement_is_not_deleted_for_an_agent_that_started_after_it_was_recorded(
+    cluster: Cluster,
+) -> None:
+    cluster.config(agentImage="registry/broken:1")
+    cluster.run()
+    await cluster.settle()
+    cluster.wait("r-task-0", "ErrImagePull")
+    await cluster.settle()
+    cluster.config(agentImage="registry/good:1")
+    await cluster.reconcile()
+    with cluster.lag(PODS):
+        cluster.start()
+        await cluster.reconcile(times=2)
+    await cluster.settle()
+    assert cluster.sent("delete", JOBS) == []
+    assert cluster.shown() == "Running/TasksRunning"
+
+
+# Limits ------------------------------------------------------------------------------------------
+
+
+async def test_parallelism_bounds_the_jobs_and_they_follow_one_another(cluster: Cluster) -> None:
+    cluster.run(tasks=4, parallelism=2)
+    await cluster.settle()
+    assert cluster.jobs() == ["r-task-0", "r-task-1"]
+    cluster.end("r-task-0")
+    await cluster.settle()
+    assert cluster.jobs() == ["r-task-0", "r-task-1", "r-task-2"]
+
+
+async def test_failures_beyond_the_limit_end_what_has_not_started(cluster: Cluster) -> None:
+    cluster.run(tasks=5, maxFailures=1)
+    await cluster.settle()
+    cluster.start("r-task-0", "r-task-1", "r-task-2")
+    await cluster.settle()
+    cluster.end("r-task-0", "r-task-1", code=1)
+    await cluster.settle()
+    assert sorted(cluster.sent("delete", JOBS)) == ["r-task-3", "r-task-4"]
+    assert cluster.entries()[2:] == [
+        "Running/TaskRunning",
+        "Failed/MaxFailuresExceeded",
+        "Failed/MaxFailuresExceeded",
+    ]
+    cluster.end("r-task-2")
+    await cluster.settle()
+    assert cluster.shown() == "Failed/MaxFailuresExceeded"
+
+
+async def test_the_failure_that_passes_the_limit_starts_no_further_task(cluster: Cluster) -> None:
+    cluster.run(tasks=3, parallelism=1, maxFailures=0)
+    await cluster.settle()
+    cluster.start()
+    cluster.end("r-task-0", code=1)
+    await cluster.settle()
+    assert cluster.sent("create", JOBS) == ["r-task-0"]
+    assert cluster.shown() == "Failed/MaxFailuresExceeded"
+
+
+async def test_failures_that_exceed_the_limit_all_at_once_give_the_run_its_reason(
+    cluster: Cluster,
+) -> None:
+    await running(cluster, 5, maxFailures=1)
+    cluster.end(code=1)
+    await cluster.settle()
+    assert cluster.shown() == "Failed/MaxFailuresExceeded"
+
+
+async def test_the_budget_stops_tasks_that_have_not_started(cluster: Cluster) -> None:
+    cluster.run(tasks=3, parallelism=1, maxCostUSD="1.5")
+    await cluster.settle()
+    for index in range(2):
+        cluster.start(f"r-task-{index}")
+        cluster.end(f"r-task-{index}", message='{"summary": "x", "usage": {"costUSD": "0.8"}}')
+        await cluster.settle()
+    assert cluster.shown() == "Failed/BudgetExceeded"
+    assert cluster.status()["usage"]["costUSD"] == "1.6"
+    assert cluster.jobs() == ["r-task-0", "r-task-1"]
+
+
+async def test_a_canary_waits_for_a_person_and_goes_on_when_the_limit_is_raised(
+    cluster: Cluster,
+) -> None:
+    cluster.run(tasks=3, taskLimit=1)
+    await cluster.settle()
+    cluster.start()
+    cluster.end()
+    await cluster.settle()
+    assert cluster.shown() == "Running/TaskLimit"
+    assert cluster.entries()[1:] == ["Pending/TaskLimit"] * 2
+    cluster.change(c.KIND_BATCH_RUN, "r", taskLimit=3)
+    await cluster.settle()
+    assert cluster.jobs() == ["r-task-0", "r-task-1", "r-task-2"]
+
+
+async def test_a_task_that_does_not_start_in_time_ends(cluster: Cluster) -> None:
+    cluster.run(pendingDeadlineSeconds=60)
+    await cluster.settle()
+    cluster.wait("r-task-0", "ErrImagePull", "no such image")
+    await cluster.settle()
+    assert cluster.sent("patch", PODS) == []
+    await cluster.reconcile(seconds=60)
+    cluster.enforce_deadlines()
+    await cluster.settle()
+    assert cluster.entries() == ["Failed/PendingTimeout"]
+    assert "did not start within 60 s: ImagePullBackOff" in cluster.status()["tasks"][0]["message"]
+
+
+async def test_the_pending_deadline_holds_after_the_limit_of_failures(cluster: Cluster) -> None:
+    cluster.run(tasks=2, maxFailures=0, pendingDeadlineSeconds=30)
+    await cluster.settle()
+    cluster.start("r-task-0")
+    cluster.end("r-task-0", code=1)
+    await cluster.reconcile(seconds=40, times=4)
+    assert cluster.shown() == "Failed/MaxFailuresExceeded"
+
+
+# What a user asks for ----------------------------------------------------------------------------
+
+
+async def test_a_suspended_run_starts_nothing_new_and_resumes(cluster: Cluster) -> None:
+    cluster.run(tasks=2, parallelism=1)
+    await cluster.settle()
+    cluster.start()
+    cluster.change(c.KIND_BATCH_RUN, "r", suspend=True)
+    await cluster.settle()
+    assert cluster.shown() == "Running/Suspended"
+    cluster.end("r-task-0")
+    await cluster.settle()
+    assert cluster.entries() == ["Succeeded/TaskSucceeded", "Pending/Suspended"]
+    cluster.change(c.KIND_BATCH_RUN, "r", suspend=False)
+    await cluster.settle()
+    assert cluster.jobs() == ["r-task-0", "r-task-1"]
+
+
+async def test_a_cancelled_run_ends_its_pods_and_keeps_them(cluster: Cluster) -> None:
+    await running(cluster, 3, parallelism=2)
+    cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
+    await cluster.settle()
+    assert sorted(cluster.sent("patch", PODS)) == ["r-task-0-pod", "r-task-1-pod"]
+    assert cluster.shown() == "Running/Cancelling"
+    assert cluster.entries()[2] == "Failed/Cancelled"
+    cluster.enforce_deadlines()
+    await cluster.settle()
+    assert cluster.shown() == "Failed/Cancelled"
+    assert cluster.entries() == ["Failed/Cancelled"] * 3
+
+
+async def test_cancelling_sends_many_requests_at_once(cluster: Cluster) -> None:
+    await running(cluster, 40)
+    cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
+    cluster.requests.clear()
+    await cluster.reconcile()
+    verbs = [verb for verb, *_ in cluster.requests]
+    # Each Pod is read and then patched; one after another, these would alternate.
+    assert verbs[:20] == ["list"] * 20
+    assert len(cluster.sent("patch", PODS)) == 40
+
+
+async def test_a_pod_that_cannot_be_ended_holds_up_no_other(cluster: Cluster) -> None:
+    await running(cluster, 3)
+    cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
+    cluster.refuse("patch", PODS, server_error())
+    with pytest.raises(ExceptionGroup):
+        await cluster.reconcile()
+    ended = [
+        x["spec"].get("activeDeadlineSeconds")
+        for (r, _), x in cluster.objects.items()
+        if r == "pods"
+    ]
+    assert sorted(ended, key=str) == [1, 1, None]
+    await cluster.reconcile()
+    assert len(cluster.sent("patch", PODS)) == 4
+
+
+# Disruptions, and Jobs that vanish -------------------------------------------------------------------
+
+
+def disrupt(cluster: Cluster, name: str) -> None:
+    """The cluster evicts a Pod: the Job fails on its policy and the Pod is gone."""
+    gone = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+    cluster.pod(name, phase="Failed", conditions=[gone])
+    cluster.finish(name, "Failed", failed=1)
+
+
+async def test_a_disrupted_task_gets_another_job_where_the_user_allows_it(cluster: Cluster) -> None:
+    await running(cluster, 1, maxDisruptions=1, backoffLimit=1)
+    disrupt(cluster, "r-task-0")
+    await cluster.settle()
+    annotations = cluster.job()["metadata"]["annotations"]
+    assert annotations[c.ANNOTATION_REPLACEMENT] == "1"
+    assert annotations[c.ANNOTATION_EARLIER_ATTEMPTS] == "1"
+    assert cluster.job()["spec"]["backoffLimit"] == 1
+    cluster.start()
+    await cluster.settle()
+    entry = cluster.status()["tasks"][0]
+    assert (entry["attempts"], entry["disruptions"], entry["replacements"]) == (2, 1, 1)
+    assert "Retrying" in cluster.events()
+
+
+async def test_a_disruption_that_is_not_allowed_ends_the_task(cluster: Cluster) -> None:
+    await running(cluster, 1)
+    disrupt(cluster, "r-task-0")
+    await cluster.settle()
+    assert cluster.entries() == ["Failed/Disrupted"]
+    assert len(cluster.sent("create", JOBS)) == 1
+
+
+async def test_a_job_that_somebody_deletes_while_it_runs_is_lost(cluster: Cluster) -> None:
+    await running(cluster, 2)
+    cluster.vanish(JOBS, "r-task-0")
+    await cluster.settle()
+    assert cluster.entries() == ["Failed/JobLost", "Running/TaskRunning"]
+    assert len(cluster.sent("create", JOBS)) == 2
+
+
+async def test_a_job_that_the_cache_does_not_show_after_a_failover_is_not_lost(
+    cluster: Cluster,
+) -> None:
+    await running(cluster, 3, parallelism=3)
+    cluster.restart(behind=JOBS)
+    await cluster.reconcile(times=3)
+    assert cluster.entries() == ["Running/TaskRunning"] * 3
+    assert (cluster.sent("delete", JOBS), len(cluster.sent("create", JOBS))) == ([], 3)
+
+
+async def test_a_cap_holds_after_a_failover_to_a_cache_without_the_last_jobs(
+    cluster: Cluster,
+) -> None:
+    cluster.config(maxConcurrentTasks=2)
+    cluster.run(tasks=6)
+    await cluster.settle()
+    cluster.run(tasks=6, name="s")
+    await cluster.reconcile("s")
+    cluster.restart(behind=JOBS)
+    # The new process looks first at the run that has no Job.
+    await cluster.reconcile("s", times=2)
+    await cluster.reconcile("r", times=2)
+    assert cluster.jobs() == ["r-task-0", "r-task-1"]
+
+
+async def test_a_result_counts_though_the_pod_cache_is_behind(cluster: Cluster) -> None:
+    await running(cluster, 2)
+    with cluster.lag(PODS):
+        cluster.end("r-task-0", message='{"summary": "3 files", "branch": "fix"}')
+        cluster.end("r-task-1", code=7)
+        await cluster.settle()
+        first, second = cluster.status()["tasks"]
+        assert (first["result"], first["status"]) == (
+            {"summary": "3 files", "branch": "fix"},
+            "Succeeded",
+        )
+        assert (second["reason"], second["message"]) == ("AgentError", "exit code 7")
+
+
+async def test_a_job_that_lost_its_label_is_given_it_back(cluster: Cluster) -> None:
+    await running(cluster, 1)
+    stripped = cluster.job()
+    cluster.store(JOBS, stripped | {"metadata": stripped["metadata"] | {"labels": {}}})
+    await cluster.reconcile(times=3)
+    labels = cluster.job()["metadata"]["labels"]
+    assert labels[c.LABEL_MANAGED_BY] == c.LABEL_MANAGED_BY_VALUE
+    assert cluster.entries() == ["Running/TaskRunning"]
+
+
+async def test_a_foreign_job_that_names_the_run_is_ignored_and_told_once(cluster: Cluster) -> None:
+    await running(cluster, 1)
+    ours = cluster.job()["metadata"]
+    foreign = {k: ours[k] for k in ("labels", "ownerReferences")} | {"name": "r-task-9"}
+    cluster.store(JOBS, {"metadata": foreign, "spec": {}})
+    await cluster.reconcile(times=3)
+    assert cluster.events().count("Ignored") == 1
+    assert cluster.status()["progress"]["total"] == 1
+
+
+# Creates -----------------------------------------------------------------------------------------
+
+
+async def test_a_name_that_another_objects_job_bears_fails_that_task_alone(
+    cluster: Cluster,
+) -> None:
+    cluster.store(JOBS, {"metadata": {"name": "r-task-0"}, "spec": {}})
+    cluster.run(tasks=2)
+    await cluster.settle()
+    assert cluster.entries() == ["Failed/NameConflict", "Pending/Starting"]
+
+
+async def test_a_create_whose_answer_is_lost_is_not_sent_again(cluster: Cluster) -> None:
+    cluster.run()
+    await cluster.reconcile()
+    with cluster.lag(JOBS):
+        cluster.lose_answer("create", JOBS)
+        with pytest.raises(TransportError):
+            await cluster.reconcile()
+        await cluster.reconcile(times=2)
+    assert cluster.sent("create", JOBS) == ["r-task-0"]
+    assert cluster.entries() == ["Pending/Starting"]
+
+
+async def test_a_create_that_never_arrived_is_sent_again(cluster: Cluster) -> None:
+    cluster.run()
+    await cluster.reconcile()
+    cluster.refuse("create", JOBS, TransportError("reset"))
+    with pytest.raises(TransportError):
+        await cluster.reconcile()
+    await cluster.settle()
+    assert cluster.sent("create", JOBS) == ["r-task-0"] * 2
+
+
+async def test_a_job_that_ran_and_went_while_its_create_had_no_answer_is_not_created_again(
+    cluster: Cluster,
+) -> None:
+    cluster.run()
+    await cluster.reconcile()
+    with cluster.lag(JOBS):
+        cluster.lose_answer("create", JOBS)
+        with pytest.raises(TransportError):
+            await cluster.reconcile()
+        cluster.tell("r-task-0", "SuccessfulCreate", "Created pod: r-task-0-x", type="Normal")
+        del cluster.objects[str(JOBS), "r-task-0"]
+        await cluster.reconcile(times=3)
+    assert cluster.sent("create", JOBS) == ["r-task-0"]
+    assert cluster.entries() == ["Failed/JobLost"]
+
+
+async def test_a_job_that_an_earlier_process_created_and_lost_is_known_by_its_event(
+    cluster: Cluster,
+) -> None:
+    cluster.run()
+    await cluster.reconcile(times=2)
+    cluster.tell("r-task-0", "SuccessfulCreate", "Created pod: r-task-0-x", type="Normal")
+    cluster.vanish(JOBS, "r-task-0")
+    cluster.objects[str(BATCH_RUNS), "r"]["status"] |= {"startedIndexes": "", "tasks": []}
+    cluster.restart()
+    await cluster.settle()
+    assert (cluster.entries(), len(cluster.sent("create", JOBS))) == (["Failed/JobLost"], 1)
+
+
+async def test_a_refusal_costs_one_request_and_is_tried_less_and_less_often(
+    cluster: Cluster,
+) -> None:
+    cluster.run(tasks=30)
+    text = "jobs.batch is forbidden: exceeded quota: q"
+    cluster.refuse("create", JOBS, APIStatusError(code=403, message=text), times=99)
+    await cluster.reconcile(seconds=1, times=120)
+    assert cluster.shown() == "Pending/QuotaExceeded"
+    assert "exceeded quota" in cluster.status()["message"]
+    assert 4 <= len(cluster.sent("create", JOBS)) <= 9
+
+
+async def test_a_job_that_is_too_large_fails_its_task_alone(cluster: Cluster) -> None:
+    cluster.run(tasks=2)
+    cluster.refuse("create", JOBS, APIStatusError(code=413, message="request is too large"))
+    await cluster.settle()
+    assert cluster.entries() == ["Failed/TooLarge", "Pending/Starting"]
+
+
+async def test_an_inline_file_beyond_a_configmap_in_bytes_fails_its_task_alone(
+    cluster: Cluster,
+) -> None:
+    contexts = [[inline("prompt.md", "ж" * 600_000)], [inline("prompt.md", "short")]]
+    cluster.run(batchSpec={"variableContexts": contexts})
+    await cluster.settle()
+    assert cluster.entries() == ["Failed/TooLarge", "Pending/Starting"]
+    assert "1200000 bytes" in cluster.status()["tasks"][0]["message"]
+
+
+async def test_folders_that_collide_fail_their_task_alone(cluster: Cluster) -> None:
+    colliding = [repository("Billing"), repository("billing")]
+    cluster.run(batchSpec={"variableContexts": [[repository("a")], colliding, [repository("b")]]})
+    await cluster.settle()
+    assert cluster.entries() == ["Pending/Starting", "Failed/InvalidSpec", "Pending/Starting"]
+
+
+async def test_a_secret_that_the_workspaceconfig_does_not_allow_fails_its_task(
+    cluster: Cluster,
+) -> None:
+    secret = {"secretKeyRef": {"name": "prod-db", "key": "password"}}
+    context = {"type": "File", "file": {"name": "x", "source": secret}}
+    cluster.config(allowedSecrets=["tokens"])
+    cluster.run(batchSpec={"variableContexts": [[context], [repository("a")]]})
+    await cluster.settle()
+    assert cluster.entries() == ["Failed/SecretNotAllowed", "Pending/Starting"]
+
+
+async def test_one_prompt_for_many_tasks_is_stored_once(cluster: Cluster) -> None:
+    contexts = [[repository(f"r{i}")] for i in range(3)]
+    spec = {"commonContext": [inline("p.md", "do it")], "variableContexts": contexts}
+    cluster.run(batchSpec=spec)
+    await cluster.settle()
+    assert len(cluster.sent("create", CONFIGMAPS)) == 1
+
+
+async def test_a_create_that_fails_under_load_holds_up_none_of_the_others(
+    cluster: Cluster,
+) -> None:
+    cluster.run(tasks=8)
+    await cluster.reconcile()
+    cluster.refuse("create", JOBS, server_error(503), name="r-task-1")
+    result = await cluster.reconcile()
+    assert (result.requeue_after, len(cluster.jobs())) == (0.5, 2)
+    await cluster.settle()
+    assert len(cluster.jobs()) == 8
+
+
+# Two processes -----------------------------------------------------------------------------------
+
+
+async def test_a_status_that_the_cache_does_not_show_yet_holds_up_the_next_decision(
+    cluster: Cluster,
+) -> None:
+    cluster.run()
+    with cluster.lag(BATCH_RUNS):
+        await cluster.reconcile()
+        with pytest.raises(StaleCacheError):
+            await cluster.reconcile()
+    await cluster.settle()
+    assert cluster.jobs() == ["r-task-0"]
+
+
+async def test_a_status_that_somebody_else_has_written_is_not_overwritten(cluster: Cluster) -> None:
+    cluster.run()
+    with cluster.lag(BATCH_RUNS):
+        found = cluster.objects[str(BATCH_RUNS), "r"]
+        cluster.store(BATCH_RUNS, found)
+        with pytest.raises(StaleCacheError):
+            await cluster.reconcile()
+
+
+async def test_an_end_that_another_process_recorded_is_not_taken_back(cluster: Cluster) -> None:
+    await running(cluster, 2)
+    found = cluster.objects[str(BATCH_RUNS), "r"]
+    entry = found["status"]["tasks"][0] | {"status": "Failed", "reason": "JobLost"}
+    status = found["status"] | {"failedIndexes": "0", "tasks": [entry, found["status"]["tasks"][1]]}
+    cluster.store(BATCH_RUNS, found | {"status": status})
+    await cluster.settle()
+    assert cluster.entries() == ["Failed/JobLost", "Running/TaskRunning"]
+    # What still runs for it is ended.
+    assert cluster.sent("patch", PODS) == ["r-task-0-pod"]

@@ -1,0 +1,168 @@
+"""The work of a run is settled once: whatever happens to the Batch, or to the snapshot, later."""
+
+from typing import Any
+
+import pytest
+import runs
+from cluster import CONTROLLERREVISIONS, Cluster, repository, server_error
+from views import resource
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.client.errors import APIStatusError
+from kubetask_controller.reconcilers.batchrun.snapshot import Missing, Snapshot, select
+from kubetask_controller.reconcilers.listers import BATCH_RUNS, BATCHES
+
+
+@pytest.fixture
+async def cluster() -> Cluster:
+    return Cluster()
+
+
+def batch(cluster: Cluster, tasks: int) -> None:
+    contexts = [[repository(f"r{i}")] for i in range(tasks)]
+    cluster.apply(c.KIND_BATCH, "b", {"variableContexts": contexts})
+
+
+async def accepted(cluster: Cluster, tasks: int = 3, **spec: Any) -> str:
+    """A run of a Batch; the name of its snapshot."""
+    batch(cluster, tasks)
+    cluster.run(batchRef="b", **spec)
+    await cluster.settle()
+    return str(cluster.status()["batchSnapshot"])
+
+
+async def test_a_later_change_of_the_batch_does_not_reach_a_run(cluster: Cluster) -> None:
+    await accepted(cluster, parallelism=1)
+    batch(cluster, 7)
+    cluster.restart()
+    await cluster.settle()
+    assert cluster.status()["progress"]["total"] == 3
+
+
+async def test_a_run_goes_on_after_its_batch_was_deleted(cluster: Cluster) -> None:
+    await accepted(cluster, parallelism=1)
+    cluster.vanish(BATCHES, "b")
+    cluster.restart()
+    cluster.end()
+    await cluster.settle()
+    assert len(cluster.jobs()) == 2
+
+
+@pytest.mark.parametrize("how", ["deleted", "changed"])
+async def test_a_snapshot_that_is_lost_is_never_taken_again(cluster: Cluster, how: str) -> None:
+    name = await accepted(cluster, parallelism=1)
+    cluster.start()
+    batch(cluster, 7)
+    if how == "deleted":
+        cluster.vanish(CONTROLLERREVISIONS, name)
+    else:
+        cluster.objects[str(CONTROLLERREVISIONS), name]["data"]["variableContexts"].pop()
+    cluster.restart()
+    await cluster.settle()
+    assert cluster.entries() == ["Running/TaskRunning", *["Failed/SnapshotLost"] * 2]
+    cluster.end()
+    await cluster.settle()
+    assert cluster.shown() == "Failed/SnapshotLost"
+    assert cluster.jobs() == ["r-task-0"]
+    # What made each task differ is still shown.
+    assert cluster.status()["tasks"][2]["contexts"][0]["repository"]["repo"] == "r2"
+
+
+async def test_a_snapshot_whose_read_fails_is_not_taken_for_lost(cluster: Cluster) -> None:
+    await accepted(cluster)
+    cluster.restart()
+    cluster.refuse("get", CONTROLLERREVISIONS, server_error(503))
+    with pytest.raises(APIStatusError):
+        await cluster.reconcile()
+    await cluster.settle()
+    assert cluster.shown() == "Pending/Starting"
+
+
+async def test_a_snapshot_of_a_try_whose_status_was_lost_is_used_or_replaced(
+    cluster: Cluster,
+) -> None:
+    batch(cluster, 3)
+    cluster.run(batchRef="b")
+    cluster.refuse("update", BATCH_RUNS, server_error())
+    with pytest.raises(APIStatusError):
+        await cluster.reconcile()
+    batch(cluster, 4)
+    cluster.restart()
+    await cluster.settle()
+    assert cluster.status()["progress"]["total"] == 4
+    (name,) = set(cluster.sent("create", CONTROLLERREVISIONS))
+    assert len(cluster.objects[str(CONTROLLERREVISIONS), name]["data"]["variableContexts"]) == 4
+
+
+async def test_the_same_snapshot_is_not_written_twice(cluster: Cluster) -> None:
+    batch(cluster, 3)
+    cluster.run(batchRef="b")
+    cluster.refuse("update", BATCH_RUNS, server_error())
+    with pytest.raises(APIStatusError):
+        await cluster.reconcile()
+    cluster.restart()
+    await cluster.settle()
+    assert cluster.sent("delete", CONTROLLERREVISIONS) == []
+
+
+async def test_a_retry_of_a_run_whose_snapshot_is_gone_ends(cluster: Cluster) -> None:
+    name = await accepted(cluster, 1)
+    cluster.start()
+    cluster.end(code=1)
+    await cluster.settle()
+    cluster.vanish(CONTROLLERREVISIONS, name)
+    cluster.run(name="again", retryOf="r")
+    await cluster.settle("again")
+    assert cluster.shown("again") == "Failed/InvalidSpec"
+
+
+async def test_a_retry_waits_for_a_run_that_does_not_exist(cluster: Cluster) -> None:
+    cluster.run(retryOf="none")
+    await cluster.settle()
+    assert cluster.shown() == "Pending/RetryOfNotFound"
+
+
+async def test_a_retry_of_a_retry_keeps_the_first_indexes(cluster: Cluster) -> None:
+    await accepted(cluster, 4)
+    cluster.start()
+    cluster.end("r-task-0", "r-task-2")
+    cluster.end("r-task-1", "r-task-3", code=1)
+    await cluster.settle()
+    cluster.run(name="s", retryOf="r")
+    await cluster.settle("s")
+    cluster.end("s-task-0", "s-task-1", code=1)
+    await cluster.settle("s")
+    cluster.run(name="u", retryOf="s", select="1")
+    await cluster.settle("u")
+    revision = cluster.objects[str(CONTROLLERREVISIONS), cluster.status("u")["batchSnapshot"]]
+    assert revision["data"]["origin"] == [3]
+    assert revision["metadata"]["annotations"][c.ANNOTATION_SOURCE] == "BatchRun/s select 1"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ("Failed", [1]),
+        ("0-1", [0, 1]),
+        ("9", "has no task 9, its indexes are 0 to 2"),
+        ("", "has no such tasks"),
+        ("x", "select: "),
+        ("3-1", "is not an index or a range"),
+    ],
+)
+def test_a_retry_names_its_tasks_by_their_end_or_index(chosen: str, expected: Any) -> None:
+    status = runs.status(runs.run(tasks=3), runs.SUCCEEDED, runs.failed(), runs.SUCCEEDED)
+    found = select(chosen, resource("r", {}, status), 3)
+    if isinstance(found, Missing):
+        assert found.final
+        assert expected in found.reason.message
+    else:
+        assert found == expected
+
+
+def test_contexts_of_a_task_are_the_common_ones_and_its_own() -> None:
+    common, own = repository("a"), repository("b")
+    snapshot = Snapshot({"commonContext": [common], "variableContexts": [[own], []]})  # type: ignore[typeddict-item]
+    assert snapshot.contexts(0) == [common, own]
+    assert snapshot.contexts(1) == [common]
+    assert list(snapshot.everything) == [common, own]

@@ -1,0 +1,602 @@
+"""The state machine of a task: what follows from each combination of facts, and which live read is missing."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from views import (
+    DISRUPTION,
+    NOW,
+    at,
+    complete,
+    container,
+    exited,
+    failed,
+    job,
+    pod,
+    waiting,
+)
+
+from kubetask_controller.api.constants import Phase, Reason
+from kubetask_controller.reconcilers.projections import ContainerView, JobView
+from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
+from kubetask_controller.reconcilers.taskrun.state import (
+    Action,
+    Decision,
+    Needs,
+    TaskFacts,
+    TaskRules,
+    TaskState,
+    decide,
+    one_line,
+    read_result,
+)
+
+NAME = "r-task-0"
+CANCELLED = PendingReason(Reason.CANCELLED, "cancelled before the agent started")
+STOPPED = PendingReason(Reason.MAX_FAILURES_EXCEEDED, "not started: more than 0 tasks failed")
+CANCEL = TaskRules(halt=CANCELLED, cancel=True)
+HALT = TaskRules(halt=STOPPED)
+STARTING = TaskState(Phase.PENDING, Reason.STARTING, job_name=NAME)
+RUNNING = TaskState(
+    Phase.RUNNING, Reason.TASK_RUNNING, job_name=NAME, start_time=at(-30), attempts=1
+)
+RUNS = pod(container("workspace", "terminated", exit_code=0), container())
+NOT_YET = pod(container("workspace", "running"), waiting())
+DISRUPTED = {"disruption": "EvictionByEvictionAPI", "deleting": True}
+
+
+def look(
+    the_job: JobView | None,
+    *pods: Any,
+    known: TaskState | None = None,
+    rules: TaskRules = TaskRules(),  # noqa: B008
+    ending: PendingReason | None = None,
+    **facts: Any,
+) -> Decision:
+    found = TaskFacts(job=the_job, now=NOW, pods=pods, created=facts.pop("created", True), **facts)
+    return decide(NAME, known, found, rules, ending)
+
+
+def verified(the_job: JobView | None, *pods: Any, **rest: Any) -> Decision:
+    """As ``look``, with live reads of the Job and its Pods."""
+    return look(the_job, *pods, job_verified=the_job is None, pods_verified=True, **rest)
+
+
+def shown(decision: Decision) -> tuple[Phase, str]:
+    assert decision.state is not None
+    return decision.state.phase, decision.state.reason
+
+
+# Before the agent has started -------------------------------------------------------------------
+
+
+def test_a_task_that_never_had_a_job_has_no_state() -> None:
+    assert look(None, created=False) == Decision(None)
+
+
+@pytest.mark.parametrize(
+    ("pods", "reason"),
+    [
+        ((), Reason.STARTING),
+        ((NOT_YET,), Reason.STARTING),
+        ((pod(exited(name="workspace"), waiting("ErrImagePull")),), Reason.IMAGE_PULL_BACK_OFF),
+        ((pod(waiting("CreateContainerConfigError")),), Reason.CREATE_CONTAINER_CONFIG_ERROR),
+        ((pod(unschedulable="0/1 nodes are available", node=""),), Reason.UNSCHEDULABLE),
+        # A sidecar runs, and the agent does not.
+        (
+            (pod(container("istio-proxy"), waiting("ImagePullBackOff")),),
+            Reason.IMAGE_PULL_BACK_OFF,
+        ),
+    ],
+)
+def test_a_task_is_pending_until_its_agent_container_has_started(pods: Any, reason: Reason) -> None:
+    decision = look(job(), *pods)
+    assert shown(decision) == (Phase.PENDING, reason)
+    assert decision.state is not None
+    assert decision.state.start_time == ""
+
+
+def test_a_task_runs_from_the_start_of_its_agent() -> None:
+    state = look(job(), RUNS).state
+    assert state == replace(RUNNING, start_time=at(-30))
+
+
+def test_a_suspended_job_is_queued_and_its_pending_deadline_rests() -> None:
+    decision = verified(job(suspended=True, created=at(-999)), rules=TaskRules(pending_deadline=5))
+    assert shown(decision) == (Phase.PENDING, Reason.QUEUED)
+    assert decision.action is Action.NONE
+
+
+def test_a_replacement_pod_without_a_node_is_pending_again() -> None:
+    first = pod(exited(137), phase="Failed", name="r-task-0-first", created=at(-50))
+    second = pod(unschedulable="no node fits", node="", name="r-task-0-second", created=at(-5))
+    assert shown(look(job(), first, second)) == (Phase.PENDING, Reason.UNSCHEDULABLE)
+
+
+def test_an_agent_that_could_not_be_executed_never_ran() -> None:
+    agent = exited(128, reason="StartError", started_at="")
+    assert shown(look(job(), pod(agent)))[0] is Phase.PENDING
+
+
+# The pending deadline -----------------------------------------------------------------------------
+
+
+def test_the_pending_deadline_wakes_the_reconciler_when_it_is_due() -> None:
+    decision = look(job(), NOT_YET, rules=TaskRules(pending_deadline=100))
+    assert (decision.action, decision.needs, decision.wake_after) == (
+        Action.NONE,
+        Needs.NOTHING,
+        40,
+    )
+
+
+def test_a_passed_pending_deadline_ends_nothing_on_a_cache_alone() -> None:
+    decision = look(job(), NOT_YET, rules=TaskRules(pending_deadline=10))
+    assert (decision.needs, decision.action) == (Needs.PODS, Action.NONE)
+
+
+def test_a_passed_pending_deadline_ends_the_task_and_says_what_it_waited_for() -> None:
+    stuck = pod(exited(name="workspace"), waiting("ImagePullBackOff", "no such image"))
+    decision = verified(job(), stuck, rules=TaskRules(pending_deadline=10))
+    assert decision.action is Action.END
+    assert decision.ending is not None
+    assert decision.ending.reason == Reason.PENDING_TIMEOUT
+    assert "within 10 s: ImagePullBackOff: " in decision.ending.message
+
+
+def test_the_pending_deadline_does_not_touch_an_agent_that_has_started() -> None:
+    decision = verified(job(), RUNS, rules=TaskRules(pending_deadline=1))
+    assert (decision.action, decision.wake_after) == (Action.NONE, 0)
+
+
+def test_the_pending_deadline_holds_after_the_limit_of_failures_too() -> None:
+    rules = TaskRules(halt=STOPPED, pending_deadline=10)
+    assert verified(job(), NOT_YET, rules=rules).ending == STOPPED
+
+
+# No further agent may start -----------------------------------------------------------------------
+
+
+def test_a_halt_ends_what_has_not_started_after_a_live_look() -> None:
+    assert look(job(), NOT_YET, rules=HALT).needs is Needs.PODS
+    decision = verified(job(), NOT_YET, rules=HALT)
+    assert (decision.action, decision.ending) == (Action.END, STOPPED)
+
+
+def test_a_halt_lets_agents_that_run_go_on() -> None:
+    assert look(job(), RUNS, rules=HALT) == Decision(look(job(), RUNS).state)
+
+
+def test_a_cancelled_agent_is_ended_and_shown_as_running_until_then() -> None:
+    decision = look(job(), RUNS, rules=CANCEL)
+    assert shown(decision) == (Phase.RUNNING, Reason.TASK_RUNNING)
+    assert (decision.action, decision.ending) == (Action.END, CANCELLED)
+
+
+# A WorkspaceConfig that was corrected --------------------------------------------------------------
+
+CORRECTED = TaskRules(config_digest="new")
+STUCK = pod(exited(name="workspace"), waiting("ImagePullBackOff", "no such image"))
+
+
+def test_a_job_that_cannot_start_is_replaced_once_its_workspaceconfig_was_changed() -> None:
+    the_job = job(config_digest="old")
+    assert look(the_job, STUCK, rules=CORRECTED).needs is Needs.PODS
+    decision = verified(the_job, STUCK, rules=CORRECTED)
+    assert decision.action is Action.REPLACE
+    state = decision.state
+    assert state is not None
+    assert (state.replacements, state.replaced_uid, state.replaced_time) == (
+        1,
+        the_job.uid,
+        at(0),
+    )
+
+
+def test_a_job_that_admission_refuses_is_replaced_too() -> None:
+    refused = PendingReason(Reason.ADMISSION_DENIED, "violates PodSecurity")
+    decision = verified(job(config_digest="old"), rules=CORRECTED, event=refused)
+    assert decision.action is Action.REPLACE
+
+
+@pytest.mark.parametrize(
+    ("the_job", "pods"),
+    [
+        (job(config_digest="new"), (STUCK,)),
+        (job(config_digest=""), (STUCK,)),  # of an earlier version
+        (job(config_digest="old"), (NOT_YET,)),
+        (job(config_digest="old"), (RUNS,)),
+        (job(config_digest="old", suspended=True), ()),
+    ],
+    ids=["the same config", "no digest", "on its way", "runs", "queued"],
+)
+def test_other_jobs_are_left_alone(the_job: JobView, pods: Any) -> None:
+    assert verified(the_job, *pods, rules=CORRECTED).action is Action.NONE
+
+
+def test_a_job_whose_agent_ran_in_an_earlier_pod_is_not_replaced() -> None:
+    ran = pod(exited(1), name="r-task-0-first", created=at(-50))
+    decision = verified(job(config_digest="old", backoff_limit=1), ran, STUCK, rules=CORRECTED)
+    assert decision.action is Action.NONE
+
+
+def test_what_a_replaced_job_does_counts_no_more() -> None:
+    known = replace(STARTING, replacements=1)
+    decision = verified(job(complete=complete()), pod(exited()), known=known)
+    assert decision == Decision(known, action=Action.REPLACE)
+
+
+# Ends -----------------------------------------------------------------------------------------------
+
+
+def test_a_final_state_is_never_left() -> None:
+    ended = replace(RUNNING, phase=Phase.FAILED, reason=Reason.AGENT_ERROR)
+    assert verified(job(complete=complete()), pod(exited()), known=ended) == Decision(ended)
+
+
+def test_a_complete_job_without_its_pod_in_the_cache_is_no_end_yet() -> None:
+    decision = look(job(complete=complete()), known=RUNNING)
+    assert decision == Decision(RUNNING, needs=Needs.PODS)
+
+
+def test_a_complete_job_whose_pod_the_cache_still_shows_running_is_no_end_yet() -> None:
+    assert look(job(complete=complete()), RUNS, known=RUNNING).needs is Needs.PODS
+
+
+def test_a_failed_job_needs_every_failed_pod_that_it_counts() -> None:
+    first = pod(exited(1), name="r-task-0-first")
+    the_job = job(failed=failed(), failed_pods=2)
+    assert look(the_job, first).needs is Needs.PODS
+    assert look(the_job, first, pod(exited(2))).needs is Needs.NOTHING
+
+
+def test_success_keeps_the_result_that_the_agent_left() -> None:
+    left = exited(message='{"summary": "3 files changed", "branch": "fix"}')
+    state = look(job(complete=complete()), pod(left), known=RUNNING).state
+    assert state is not None
+    assert (state.phase, state.reason, state.message) == (
+        Phase.SUCCEEDED,
+        Reason.TASK_SUCCEEDED,
+        "3 files changed",
+    )
+    assert state.result == {"summary": "3 files changed", "branch": "fix"}
+    assert state.completion_time == at(-2)
+
+
+def test_success_of_a_job_whose_pods_are_gone_ends_at_the_time_of_its_condition() -> None:
+    state = verified(job(complete=complete())).state
+    assert state is not None
+    assert (state.phase, state.start_time, state.completion_time) == (
+        Phase.SUCCEEDED,
+        at(-60),
+        at(-1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("agent", "reason", "words"),
+    [
+        (exited(3, "boom"), Reason.AGENT_ERROR, "exit code 3: boom"),
+        (exited(137, reason="OOMKilled"), Reason.OOM_KILLED, "resources.limits.memory"),
+        (exited(137, signal=9), Reason.AGENT_ERROR, "killed by signal 9"),
+        (
+            exited(128, "no such file", reason="StartError", started_at=""),
+            Reason.AGENT_ERROR,
+            "the agent could not be started: no such file",
+        ),
+        (exited(1, '{"reason": "RateLimited", "summary": "429"}'), Reason.RATE_LIMITED, "429"),
+        (exited(1, '{"reason": "NoChanges"}'), Reason.NO_CHANGES, "NoChanges"),
+        (exited(1, '{"reason": "Cancelled"}'), Reason.AGENT_ERROR, "exit code 1"),
+        (exited(1, '{"summary": "x", "costUSD": NaN}'), Reason.AGENT_ERROR, "exit code 1: x"),
+    ],
+)
+def test_a_failure_says_how_the_agent_ended(
+    agent: ContainerView, reason: Reason, words: str
+) -> None:
+    state = look(job(failed=failed()), pod(agent)).state
+    assert state is not None
+    assert (state.phase, state.reason) == (Phase.FAILED, reason)
+    assert words in state.message
+
+
+@pytest.mark.parametrize(
+    ("preparation", "reason", "words"),
+    [
+        (
+            exited(1, '{"reason": "CloneFailed", "message": "repository not found"}'),
+            Reason.CLONE_FAILED,
+            "repository not found",
+        ),
+        (exited(1, '{"reason": "TooLarge", "message": "x"}'), Reason.TOO_LARGE, "x"),
+        (exited(1, '{"reason": "Succeeded"}'), Reason.WORKSPACE_ERROR, ""),
+        (exited(1, "fatal: no"), Reason.WORKSPACE_ERROR, "container workspace: fatal: no"),
+        (exited(2), Reason.WORKSPACE_ERROR, "exit code 2"),
+        (exited(137, reason="OOMKilled"), Reason.OOM_KILLED, "workspace.resources.limits.memory"),
+    ],
+)
+def test_a_failed_preparation_says_why(
+    preparation: ContainerView, reason: Reason, words: str
+) -> None:
+    found = pod(replace(preparation, name="workspace", init=True), waiting(), phase="Failed")
+    state = look(job(failed=failed()), found).state
+    assert state is not None
+    assert (state.reason, state.start_time) == (reason, "")
+    assert words in state.message
+
+
+def test_another_init_container_that_fails_is_named() -> None:
+    found = pod(exited(1, "no mesh", name="istio-init", init=True), waiting(), phase="Failed")
+    state = look(job(failed=failed()), found).state
+    assert state is not None
+    assert state.message == "container istio-init: no mesh"
+
+
+def test_a_failed_job_whose_pods_are_gone_is_lost() -> None:
+    assert look(job(failed=failed())).needs is Needs.PODS
+    assert shown(verified(job(failed=failed()))) == (Phase.FAILED, Reason.JOB_LOST)
+
+
+def test_the_result_of_a_pod_that_was_deleted_meanwhile_counts() -> None:
+    gone = pod(exited(7, "left"), deleting=False)
+    state = look(job(failed=failed()), deleted_pods=(gone,)).state
+    assert state is not None
+    assert state.message == "exit code 7: left"
+
+
+def test_a_pod_deleted_by_hand_is_no_disruption() -> None:
+    gone = pod(exited(137), deleting=True)
+    state = look(job(failed=failed()), deleted_pods=(gone,)).state
+    assert state is not None
+    assert (state.reason, "was deleted while" in state.message) == (Reason.AGENT_ERROR, True)
+
+
+def test_what_runs_longer_than_its_deadline_has_timed_out() -> None:
+    killed = pod(exited(137), reason="DeadlineExceeded", active_deadline_seconds=3)
+    state = look(job(failed=failed()), killed).state
+    assert state is not None
+    assert (state.reason, state.message) == (Reason.TIMED_OUT, "the agent ran longer than 3 s")
+
+
+def test_an_agent_that_ended_before_the_deadline_of_its_pod_succeeded() -> None:
+    kept = pod(
+        exited(finished_at=at(-40)),
+        phase="Failed",
+        reason="DeadlineExceeded",
+        active_deadline_seconds=30,
+    )
+    assert shown(look(job(failed=failed()), kept)) == (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED)
+
+
+def test_an_agent_that_a_deadline_ended_failed_whatever_its_exit_code_is() -> None:
+    ended = pod(exited(), phase="Failed", reason="DeadlineExceeded", active_deadline_seconds=5)
+    assert shown(look(job(failed=failed()), ended)) == (Phase.FAILED, Reason.TIMED_OUT)
+
+
+@pytest.mark.parametrize(
+    ("rules", "ending", "reason"),
+    [
+        (TaskRules(), STOPPED, Reason.MAX_FAILURES_EXCEEDED),
+        (HALT, None, Reason.MAX_FAILURES_EXCEEDED),
+        (TaskRules(pending_deadline=5), None, Reason.PENDING_TIMEOUT),
+        (TaskRules(), None, Reason.TIMED_OUT),
+        (CANCEL, None, Reason.CANCELLED),
+    ],
+)
+def test_a_pod_that_was_ended_before_its_agent_says_for_what(
+    rules: TaskRules, ending: PendingReason | None, reason: Reason
+) -> None:
+    ended = pod(waiting(), phase="Failed", reason="DeadlineExceeded", active_deadline_seconds=1)
+    decision = look(job(failed=failed()), ended, rules=rules, ending=ending)
+    assert shown(decision) == (Phase.FAILED, reason)
+
+
+def test_a_cancelled_agent_that_still_succeeded_counts_as_success() -> None:
+    assert shown(look(job(complete=complete()), pod(exited()), rules=CANCEL))[0] is Phase.SUCCEEDED
+
+
+# Disruptions ----------------------------------------------------------------------------------------
+
+
+def disrupted_job() -> JobView:
+    return job(failed=failed("PodFailurePolicy", DISRUPTION), failed_pods=1)
+
+
+def test_a_disrupted_agent_fails_the_task() -> None:
+    gone = pod(exited(137), **DISRUPTED)
+    decision = look(disrupted_job(), deleted_pods=(gone,), known=RUNNING)
+    assert shown(decision) == (Phase.FAILED, Reason.DISRUPTED)
+
+
+def test_a_disrupted_agent_is_tried_again_as_often_as_the_user_allows() -> None:
+    gone, rules = pod(exited(137), **DISRUPTED), TaskRules(max_disruptions=1)
+    decision = look(disrupted_job(), deleted_pods=(gone,), known=RUNNING, rules=rules)
+    assert decision.action is Action.REPLACE
+    assert decision.state is not None
+    assert (decision.state.disruptions, decision.state.attempts) == (1, 1)
+    used_up = replace(RUNNING, disruptions=1)
+    again = look(disrupted_job(), deleted_pods=(gone,), known=used_up, rules=rules)
+    assert shown(again) == (Phase.FAILED, Reason.DISRUPTED)
+
+
+def test_a_disruption_before_the_agent_started_costs_nothing() -> None:
+    gone = pod(container("workspace"), waiting(), phase="Failed", **DISRUPTED)
+    decision = look(disrupted_job(), deleted_pods=(gone,))
+    assert decision.action is Action.REPLACE
+    assert decision.state is not None
+    assert (decision.state.disruptions, decision.state.replacements) == (0, 1)
+
+
+def test_a_disruption_before_the_start_of_a_halted_task_ends_it_for_the_halt() -> None:
+    gone = pod(waiting(), phase="Failed", **DISRUPTED)
+    decision = look(disrupted_job(), deleted_pods=(gone,), rules=HALT)
+    assert shown(decision) == (Phase.FAILED, Reason.MAX_FAILURES_EXCEEDED)
+
+
+def test_a_disrupted_pod_of_which_nothing_is_left_counts_as_started() -> None:
+    decision = verified(disrupted_job(), known=STARTING)
+    assert shown(decision) == (Phase.FAILED, Reason.DISRUPTED)
+
+
+@pytest.mark.parametrize(
+    ("agent", "reason"),
+    [(exited(137), Reason.AGENT_ERROR), (waiting(), Reason.WORKSPACE_ERROR)],
+)
+def test_a_pod_that_outgrows_its_own_volume_has_failed_and_is_not_replaced(
+    agent: ContainerView, reason: Reason
+) -> None:
+    gone = pod(agent, phase="Failed", reason="Evicted", message="Usage of volume home exceeds 1Gi")
+    decision = look(job(failed=failed()), gone)
+    assert shown(decision) == (Phase.FAILED, reason)
+    assert decision.state is not None
+    assert "volume home" in decision.state.message
+
+
+def test_an_agent_that_ends_with_0_because_it_is_evicted_has_not_succeeded() -> None:
+    gone = pod(exited(finished_at=at(-2)), phase="Failed", disrupted_at=at(-5), **DISRUPTED)
+    assert shown(look(disrupted_job(), gone)) == (Phase.FAILED, Reason.DISRUPTED)
+    before = replace(gone, disrupted_at=at(-1))
+    assert shown(look(disrupted_job(), before))[0] is Phase.SUCCEEDED
+
+
+def test_an_agent_whose_end_is_unknown_counts_as_started() -> None:
+    lost = exited(137, reason="ContainerStatusUnknown", started_at="")
+    gone = pod(lost, phase="Failed", **DISRUPTED)
+    assert shown(look(disrupted_job(), gone)) == (Phase.FAILED, Reason.DISRUPTED)
+
+
+def test_an_agent_of_a_job_that_a_queue_suspends_is_not_started_again() -> None:
+    decision = look(job(suspended=True), RUNS, known=RUNNING)
+    assert decision.action is Action.END
+    assert shown(decision) == (Phase.FAILED, Reason.DISRUPTED)
+
+
+def test_a_suspended_job_whose_agent_ran_is_disrupted_though_its_pod_is_gone() -> None:
+    assert shown(look(job(suspended=True), known=RUNNING))[1] == Reason.DISRUPTED
+
+
+def test_a_cancelled_task_that_is_disrupted_ends_as_cancelled() -> None:
+    decision = look(job(suspended=True), RUNS, known=RUNNING, rules=CANCEL)
+    assert shown(decision) == (Phase.FAILED, Reason.CANCELLED)
+
+
+# Sidecars -------------------------------------------------------------------------------------------
+
+
+def kept(code: int = 0, **fields: Any) -> Any:
+    return pod(exited(code), container("istio-proxy"), phase="Running", **fields)
+
+
+def test_a_sidecar_has_a_moment_to_end_by_itself() -> None:
+    decision = look(job(), kept(), ended_for=4.0)
+    assert shown(decision) == (Phase.RUNNING, Reason.TASK_RUNNING)
+    assert decision.wake_after == 6.0
+
+
+@pytest.mark.parametrize(("code", "phase"), [(0, Phase.SUCCEEDED), (3, Phase.FAILED)])
+def test_a_pod_that_a_sidecar_keeps_ends_as_its_agent_did(code: int, phase: Phase) -> None:
+    decision = look(job(), kept(code), ended_for=11.0)
+    assert (shown(decision)[0], decision.action) == (phase, Action.END)
+
+
+def test_a_job_with_tries_left_gets_them_after_its_sidecar_was_ended() -> None:
+    decision = look(job(backoff_limit=1), kept(3), ended_for=11.0)
+    assert (shown(decision)[0], decision.action) == (Phase.RUNNING, Action.END_POD)
+
+
+def test_a_halted_task_gets_no_further_try() -> None:
+    decision = look(job(backoff_limit=1), kept(3), ended_for=11.0, rules=HALT)
+    assert (shown(decision)[0], decision.action) == (Phase.FAILED, Action.END)
+
+
+def test_a_sidecar_that_fails_after_the_agent_succeeded_starts_no_second_agent() -> None:
+    found = pod(exited(), exited(1, name="istio-proxy"))
+    decision = look(job(backoff_limit=3), found)
+    assert (shown(decision)[0], decision.action) == (Phase.SUCCEEDED, Action.END)
+
+
+def test_a_job_that_failed_for_its_sidecar_alone_succeeded() -> None:
+    found = pod(exited(), exited(1, name="istio-proxy"))
+    assert shown(look(job(failed=failed()), found))[0] is Phase.SUCCEEDED
+
+
+# A Job that is gone ---------------------------------------------------------------------------------
+
+
+def test_a_job_that_the_cache_lacks_is_not_lost_before_a_live_read() -> None:
+    assert look(None, known=RUNNING) == Decision(RUNNING, needs=Needs.JOB)
+
+
+def test_a_job_that_a_live_read_does_not_find_is_lost() -> None:
+    state = verified(None, known=RUNNING).state
+    assert state is not None
+    assert (state.phase, state.reason) == (Phase.FAILED, Reason.JOB_LOST)
+    assert (state.start_time, state.completion_time) == (at(-30), at(0))
+
+
+def test_a_job_that_finished_before_it_was_deleted_ends_as_it_did() -> None:
+    decision = verified(None, deleted_job=job(complete=complete()), deleted_pods=(pod(exited()),))
+    assert shown(decision)[0] is Phase.SUCCEEDED
+
+
+@pytest.mark.parametrize(("code", "phase"), [(0, Phase.SUCCEEDED), (4, Phase.FAILED)])
+def test_an_agent_that_ended_before_its_job_was_deleted_counts(code: int, phase: Phase) -> None:
+    state = verified(None, deleted_pods=(pod(exited(code)),)).state
+    assert state is not None
+    assert (state.phase, state.start_time) == (phase, at(-30))
+
+
+def test_an_agent_that_ended_because_its_job_was_deleted_is_lost() -> None:
+    gone = pod(exited(), deleting=True)
+    assert shown(verified(None, deleted_pods=(gone,)))[1] == Reason.JOB_LOST
+
+
+@pytest.mark.parametrize(
+    ("pods", "rules", "ending", "reason"),
+    [
+        ((RUNS,), CANCEL, None, Reason.CANCELLED),
+        ((NOT_YET,), CANCEL, None, Reason.CANCELLED),
+        ((NOT_YET,), HALT, None, Reason.MAX_FAILURES_EXCEEDED),
+        ((), TaskRules(), STOPPED, Reason.MAX_FAILURES_EXCEEDED),
+        ((RUNS,), HALT, None, Reason.JOB_LOST),
+    ],
+)
+def test_a_job_that_the_controller_deleted_ends_for_the_reason_of_that(
+    pods: Any, rules: TaskRules, ending: PendingReason | None, reason: Reason
+) -> None:
+    decision = verified(None, deleted_pods=pods, rules=rules, ending=ending)
+    assert shown(decision) == (Phase.FAILED, reason)
+
+
+def test_a_task_that_runs_is_not_pending_again_while_its_end_follows() -> None:
+    assert shown(look(job(), known=RUNNING)) == (Phase.RUNNING, Reason.TASK_RUNNING)
+    assert shown(look(job(backoff_limit=1), known=RUNNING))[0] is Phase.PENDING
+
+
+def test_a_job_that_is_being_deleted_is_shown_as_it_was() -> None:
+    assert shown(look(job(deleting=True), RUNS)) == (Phase.RUNNING, Reason.TASK_RUNNING)
+
+
+# Messages -------------------------------------------------------------------------------------------
+
+
+def test_a_message_is_the_last_line_that_says_something() -> None:
+    assert one_line("first\n\x1b[31mlast\x1b[0m \n\n") == "last"
+    assert one_line("x" * 600) == "x" * 511 + "…"
+    assert one_line("\n ") == ""
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400"])
+def test_a_number_that_no_json_has_costs_its_own_field_alone(number: str) -> None:
+    left = exited(message=f'{{"summary": "done", "usage": {{"costUSD": {number}}}, "x": {number}}}')
+    result, summary = read_result(left)
+    assert summary == "done"
+    assert result is not None
+    assert "x" not in result
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("", (None, "")), ("a\nb", (None, "b")), ("{broken", (None, "{broken"))]
+)
+def test_a_message_that_is_no_result_is_one_line(text: str, expected: Any) -> None:
+    assert read_result(exited(message=text)) == expected
