@@ -69,6 +69,10 @@ verify-page: ui/node_modules/.package-lock.json
 test-nodes: $(INSTALLED) ## Run the integration tests on the nodes of the cluster that KUBECONFIG names
 	@hack/node.sh $(TESTS)
 
+.PHONY: coverage
+coverage: $(INSTALLED) ## Fail when tests without a cluster execute less than 90 % of the reconcilers
+	@$(BIN)/python -m pytest -q test/reconcilers --cov=kubetask_controller.reconcilers --cov-report=term:skip-covered --cov-fail-under=90
+
 .PHONY: chaos
 chaos: $(INSTALLED) ## Drive a run of 200 tasks through a hundred schedules of kills, faults and deletions (half an hour)
 	@KUBETASK_CHAOS=$${KUBETASK_CHAOS:-100} $(BIN)/python -m pytest test/integration/test_chaos.py
