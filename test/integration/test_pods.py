@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from controller import free_port
 from devcluster.base import Cluster
 from documents import blocks
 from githost import GitHost
@@ -182,7 +183,7 @@ with socket.create_connection((url.hostname, url.port)) as connection:
 def test_an_agent_finds_its_database_ready_and_ends_before_it(
     kubectl: Kubectl, cluster: Cluster
 ) -> None:
-    port = 25432
+    port = free_port()  # Pods may share the machine's network
 
     def change(spec: JSON) -> None:
         (url,) = spec["env"]
