@@ -24,7 +24,7 @@ class Source:
         self.requests = requests
         self.ended = False
 
-    def start(self, queue):
+    async def start(self, queue):
         for request in self.requests:
             queue.add(request)
 

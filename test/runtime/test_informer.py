@@ -4,6 +4,7 @@ from time import perf_counter
 import pytest
 from script import RUNS, Counts, Recorder, added, deleted, modified, obj, view
 
+from kubetask_controller.runtime import slicing
 from kubetask_controller.runtime.informer import (
     CacheNotStartedError,
     Informer,
@@ -256,3 +257,37 @@ async def test_a_large_list_is_delivered_without_holding_up_the_event_loop(infor
     beat.cancel()
     await asyncio.gather(beat, return_exceptions=True)
     assert longest < 0.1
+
+
+async def test_following_a_large_informer_lets_everything_else_run(informer, monkeypatch):
+    monkeypatch.setattr(slicing, "SLICE", 0.0)
+    names = [f"thing-{i}" for i in range(10)]
+    feed = await fill(informer, *names)
+    recorder = Recorder()
+    following, turns = asyncio.create_task(informer.follow(recorder)), 0
+    while not following.done():
+        await asyncio.sleep(0)
+        turns += 1
+        if turns == 3:
+            # What changes meanwhile is told as a change alone; what goes is not told as new.
+            apply(feed, modified("thing-8", 20))
+            apply(feed, deleted("thing-9", 21))
+    assert turns > 8
+    assert [x for x in recorder.heard if x[0] == "add!"] == [("add!", name) for name in names[:8]]
+    assert [x for x in recorder.heard if x[0] != "add!"] == [
+        ("update", "thing-8"),
+        ("delete", "thing-9"),
+    ]
+
+
+async def test_following_that_is_cancelled_leaves_no_handler(informer, monkeypatch):
+    monkeypatch.setattr(slicing, "SLICE", 0.0)
+    feed = await fill(informer, *(f"thing-{i}" for i in range(10)))
+    recorder = Recorder()
+    following = asyncio.create_task(informer.follow(recorder))
+    await asyncio.sleep(0)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    count = len(recorder.heard)
+    apply(feed, added("new", 30))
+    assert len(recorder.heard) == count < 10

@@ -177,7 +177,7 @@ async def test_a_source_on_a_filled_informer_tells_what_is_there_and_then_what_c
     draft.put(obj("old", 1))
     await feed.replace(draft, "1")
     assert source.laggards() == []
-    end = source.start(queue)
+    end = await source.start(queue)
     feed.apply("ADDED", obj("new", 2))
     end()
     feed.apply("ADDED", obj("unheard", 3))

@@ -109,8 +109,11 @@ class Controller:
             raise RuntimeError(f"controller {self.name} was started before")
         self._started = True
         self._log.info("Starting Controller")
-        endings = [source.start(self._queue) for source in self._sources]
+        endings: list[Callable[[], None]] = []
         try:
+            for source in self._sources:
+                end_source = await source.start(self._queue)
+                endings.append(end_source)
             if await self._synced(stop):
                 await self._run_workers(stop)
         finally:

@@ -5,6 +5,7 @@ first gets an add for every object there is; has_synced means that all handlers 
 the whole first list. Does not talk to the server: reflectors do, each through its scope's feed.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic
@@ -124,6 +125,26 @@ class Informer(Generic[T]):
     def add_event_handler(self, handler: EventHandler[T]) -> Registration[T]:
         """Let `handler` hear of changes; it first gets an add for every object there is."""
         return self._delivery.add(handler, self._store.list())
+
+    async def follow(self, handler: EventHandler[T]) -> Registration[T]:
+        """As add_event_handler, in slices that let the event loop do everything else in between.
+
+        For handlers that take the changes of an object in any order: an object that changes before its add was delivered is
+        delivered as an update alone. Cancelled, it removes the handler.
+        """
+        existing = self._store.list()
+        registration = self._delivery.add(handler, ())
+        slices = TimeSlices()
+        try:
+            for obj in existing:
+                if self._store.get(obj.namespace, obj.name) is obj:
+                    self._delivery.added(obj, initial=True, to=(registration,))
+                if slices.used_up():
+                    await slices.rest()
+        except asyncio.CancelledError:
+            self._delivery.remove(registration)
+            raise
+        return registration
 
     def remove_event_handler(self, registration: Registration[T]) -> None:
         """Let a handler hear nothing any more, from this moment on."""

@@ -17,7 +17,7 @@ T = TypeVar("T", bound=Object)
 class Source(Protocol):
     """Puts requests into a controller's queue."""
 
-    def start(self, queue: WorkQueue[Request]) -> Callable[[], None]:
+    async def start(self, queue: WorkQueue[Request]) -> Callable[[], None]:
         """Begin; returns how to end."""
 
     def laggards(self) -> list[str]:
@@ -28,8 +28,8 @@ class Source(Protocol):
 class InformerSource(Generic[T]):
     """The objects of an informer.
 
-    Started on a filled informer, it is told of what exists before start() returns; so a standby
-    that becomes the leader needs no warming up.
+    Started on a filled informer, it has enqueued what exists when start() returns; so a standby that
+    becomes the leader needs no warming up.
     """
 
     informer: Informer[T]
@@ -37,10 +37,10 @@ class InformerSource(Generic[T]):
     predicate: Predicate[T] = field(default_factory=Predicate)
     delay: float = 0.0
 
-    def start(self, queue: WorkQueue[Request]) -> Callable[[], None]:
-        """Listen to the informer."""
+    async def start(self, queue: WorkQueue[Request]) -> Callable[[], None]:
+        """Follow the informer."""
         handler = EnqueueRequests(queue, self.mapping, self.predicate, self.delay)
-        registration: Registration[T] = self.informer.add_event_handler(handler)
+        registration: Registration[T] = await self.informer.follow(handler)
         return lambda: self.informer.remove_event_handler(registration)
 
     def laggards(self) -> list[str]:
