@@ -54,6 +54,8 @@ ANNOTATION_BATCH_RUN: Final = f"{GROUP}/batch-run"
 """On Job and Pod: the whole name of the BatchRun."""
 ANNOTATION_SOURCE: Final = f"{GROUP}/source"
 """On a ControllerRevision: what the snapshot was taken from."""
+ANNOTATION_NOTIFIED: Final = f"{GROUP}/notified"
+"""On a BatchRun: when its end was delivered to the webhook."""
 ANNOTATION_DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
 ANNOTATION_REPLACEMENT: Final = f"{GROUP}/replacement"
 """On a Job that replaces an earlier Job of the same task: how many Jobs came before it."""
@@ -257,6 +259,7 @@ class EventReason(StrEnum):
     IGNORED = "Ignored"  # a Job or Pod names this object as its owner, and is not of its making
     SUCCEEDED = "Succeeded"  # the end
     FAILED = "Failed"  # the end; the note has the reason
+    WEBHOOK_FAILED = "WebhookFailed"  # the end was not delivered to the webhook; it is sent again
     JOB_DELETED = "JobDeleted"  # the time to live of a finished Job is over
 
 

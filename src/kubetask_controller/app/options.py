@@ -46,6 +46,7 @@ class Options:
     workspace_image: str = DEFAULT_WORKSPACE_IMAGE
     workspace_image_pull_policy: str = ""
     agent_image: str = c.DEFAULT_AGENT_IMAGE
+    webhook_config_path: str = ""
     log_level: str = "info"
     log_format: str = "json"
 
@@ -124,6 +125,10 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--workspace-image", help="image of the init container that prepares a task's workspace")
     add("--workspace-image-pull-policy", help="its imagePullPolicy; default: Kubernetes' own")
     add("--agent-image", help="image of the agent where no WorkspaceConfig names one")
+    add(
+        "--webhook-config-path",
+        help="folder with url and secret: a signed POST is sent there when a BatchRun ends; default: none",
+    )
     add(
         "--log-level",
         choices=("debug", "info", "warning", "error"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import structlog
 
 from kubetask_controller.app.options import Options
+from kubetask_controller.app.webhook import setup_webhook
 from kubetask_controller.client.config import RestConfig, load_config
 from kubetask_controller.client.rest import DEFAULT_BURST, Client
 from kubetask_controller.reconcilers.setup import Settings, setup_with_manager
@@ -52,7 +53,10 @@ async def run(options: Options) -> None:
         metrics=PrometheusRestMetrics(metrics.registry),
     ) as client:
         manager = Manager(client, manager_options(options, config), metrics=metrics)
-        setup_with_manager(manager, settings(options))
+        context = setup_with_manager(manager, settings(options))
+        if options.webhook_config_path:
+            folder = Path(options.webhook_config_path)
+            setup_webhook(manager, context.listers.runs.informer, folder)
         add_metrics_server(manager, client, options)
         manager.add(GarbageFreeze(), needs_leader=False)
         heartbeat = Heartbeat()

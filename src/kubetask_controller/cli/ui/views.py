@@ -343,6 +343,10 @@ EVENT_WORDS: Mapping[str, str] = {
     "JobCreated": "The Job was created",
     "TaskFailed": "A task failed",
     "Succeeded": "It succeeded",
+    "WebhookFailed": "The end was not delivered to the webhook",
+    "TaskLimit": "The first tasks have ended; the others wait for a person",
+    "Retrying": "The task gets another Job",
+    "Ignored": "An object that only claims to belong to it is ignored",
     "JobDeleted": "The Job was deleted after its time to live",
 }
 

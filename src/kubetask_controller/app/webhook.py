@@ -1,0 +1,277 @@
+"""Sends one signed POST when a BatchRun ends, so that chat and tickets can hear of it.
+
+It is a controller of its own beside the reconcilers, with its own queue and workers: a receiver that is slow or down never
+holds up a run. The request follows the Standard Webhooks specification (headers webhook-id, webhook-timestamp and
+webhook-signature), so receivers can use its libraries.
+
+Guarantees: at least once for each end, within GIVE_UP seconds of it. An end that was delivered is recorded in an annotation
+of the run; where the controller is lost between the two, the request is sent again with the same webhook-id, by which a
+receiver knows it. Redirects are not followed. Neither the URL nor the secret is logged: chat services put tokens into URLs.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+from pydantic_core import to_json
+from yarl import URL
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.api.constants import EventReason, Phase
+from kubetask_controller.client.errors import is_conflict, is_not_found
+from kubetask_controller.client.resources import Resource
+from kubetask_controller.client.rest import Client
+from kubetask_controller.reconcilers.projections import RunView
+from kubetask_controller.runtime.builder import Builder
+from kubetask_controller.runtime.events import EventRecorder
+from kubetask_controller.runtime.informer import Informer
+from kubetask_controller.runtime.manager import Manager
+from kubetask_controller.runtime.objectref import ObjectReference
+from kubetask_controller.runtime.reconcile import Request, Result
+
+JSON = dict[str, Any]
+
+TIMEOUT = 10.0
+"""Seconds for one request."""
+FIRST_DELAY, LAST_DELAY = 2.0, 600.0
+"""Seconds before the second try, and before late ones; each delay is twice the one before."""
+GIVE_UP = 24 * 3600.0
+"""Seconds after a run's end from which it is not sent any more, also where it never was."""
+WORKERS = 4
+MAX_TASKS = 50
+"""Failed tasks, and pull requests, that a body names."""
+_REMEMBERED = 10_000
+_BATCH_RUNS = Resource(c.GROUP, c.VERSION, c.PLURAL_BATCH_RUN, c.KIND_BATCH_RUN)
+_SECRET_PREFIX = "whsec_"
+
+logger = structlog.get_logger("webhook")
+
+
+class WebhookConfigError(ValueError):
+    """The folder has no usable URL or secret; the message says which."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Receiver:
+    """Where to send, and the key to sign with."""
+
+    url: URL
+    key: bytes
+
+    @classmethod
+    def read(cls, folder: Path) -> "Receiver":
+        """From the files ``url`` and ``secret`` of a mounted Secret.
+
+        Raises:
+            WebhookConfigError: one of them is missing or cannot be used.
+        """
+        texts = {}
+        for name in ("url", "secret"):
+            try:
+                texts[name] = (folder / name).read_text("utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise WebhookConfigError(f"{folder / name} cannot be read") from error
+        try:
+            url = URL(texts["url"])
+        except ValueError as error:
+            raise WebhookConfigError(f"{folder / 'url'} holds no URL") from error
+        if url.scheme not in ("http", "https") or not url.host:
+            raise WebhookConfigError(f"{folder / 'url'} holds no http or https URL")
+        if len(texts["secret"]) < 16:
+            raise WebhookConfigError(f"{folder / 'secret'} has fewer than 16 characters")
+        return cls(url, signing_key(texts["secret"]))
+
+
+def signing_key(secret: str) -> bytes:
+    """The bytes of a secret: of ``whsec_…`` the base64 after it, else the text itself."""
+    if secret.startswith(_SECRET_PREFIX):
+        try:
+            return base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
+        except binascii.Error:
+            pass
+    return secret.encode()
+
+
+def signed_headers(key: bytes, identity: str, at: int, body: bytes) -> dict[str, str]:
+    """The headers of the Standard Webhooks specification; `at` is in seconds since 1970."""
+    signed = f"{identity}.{at}.".encode() + body
+    digest = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return {
+        "Content-Type": "application/json",
+        "webhook-id": identity,
+        "webhook-timestamp": str(at),
+        "webhook-signature": f"v1,{digest}",
+    }
+
+
+def identity_of(run: RunView) -> str:
+    """The same for each try, and for no other run."""
+    return f"batchrun_{run.uid}_ended"
+
+
+def body_of(run: RunView) -> JSON:
+    """What is sent: how the run ended, never a prompt and never a Secret."""
+    status: Mapping[str, Any] = run.status
+    tasks = [x for x in status.get("tasks") or () if isinstance(x, dict)]
+    failed = [x for x in tasks if x.get("status") == Phase.FAILED]
+    pulls = [
+        {"index": x.get("index"), "url": x["result"]["pullRequest"]}
+        for x in tasks
+        if (x.get("result") or {}).get("pullRequest")
+    ]
+    return {
+        "type": "batchrun.ended",
+        "timestamp": status.get("completionTime"),
+        "data": {
+            "namespace": run.namespace,
+            "name": run.name,
+            "uid": run.uid,
+            "labels": dict(run.labels),
+            "phase": status.get("phase"),
+            "reason": status.get("reason"),
+            "message": status.get("message"),
+            "startTime": status.get("startTime"),
+            "completionTime": status.get("completionTime"),
+            "progress": status.get("progress"),
+            "usage": status.get("usage"),
+            "failedTasks": [
+                {key: x.get(key) for key in ("index", "reason", "message")}
+                for x in failed[:MAX_TASKS]
+            ],
+            "pullRequests": pulls[:MAX_TASKS],
+        },
+    }
+
+
+def setup_webhook(manager: Manager, runs: Informer[RunView], folder: Path) -> "Notifier":
+    """Send an end for each BatchRun of `runs`, to the receiver that `folder` names.
+
+    Raises:
+        WebhookConfigError: the folder has no usable URL or secret.
+    """
+    Receiver.read(folder)
+    notifier = Notifier(
+        runs, folder, client=manager.client, events=manager.event_recorder("kubetask-controller"),
+        now=manager.clock.now,
+    )  # fmt: skip
+    Builder(manager, name="webhook").for_(runs).with_options(
+        max_concurrent_reconciles=WORKERS
+    ).complete(notifier)
+    return notifier
+
+
+class Notifier:
+    """Sends the end of one run at a time; a Reconciler."""
+
+    def __init__(
+        self,
+        runs: Informer[RunView],
+        folder: Path,
+        *,
+        client: Client,
+        events: EventRecorder,
+        now: Callable[[], datetime],
+    ) -> None:
+        """`now` gives the time, with its zone."""
+        self._runs = runs
+        self._folder = folder
+        self._client = client
+        self._events = events
+        self._now = now
+        self._delivered: OrderedDict[str, None] = OrderedDict()
+        self._tries: dict[str, int] = {}
+
+    async def reconcile(self, request: Request) -> Result:
+        """Send the end of a run where that was not done; never raises for what a receiver does."""
+        run = self._runs.get(request.namespace, request.name)
+        if run is None or not self._wanted(run):
+            return Result()
+        if run.uid not in self._delivered:
+            problem = await self._send(run)
+            if problem:
+                return self._later(run, problem)
+            self._tries.pop(run.uid, None)
+            self._delivered[run.uid] = None
+            while len(self._delivered) > _REMEMBERED:
+                self._delivered.popitem(last=False)
+            logger.info("Webhook delivered", namespace=run.namespace, batchrun=run.name)
+        await self._record(run)
+        return Result()
+
+    def _wanted(self, run: RunView) -> bool:
+        if run.status.get("phase") not in (Phase.SUCCEEDED, Phase.FAILED) or run.deleting:
+            return False
+        if run.spec.get("managedBy") not in (None, c.MANAGED_BY):
+            return False
+        if c.ANNOTATION_NOTIFIED in run.annotations:
+            return False
+        ended = _time(run.status.get("completionTime"))
+        return ended is not None and (self._now() - ended).total_seconds() < GIVE_UP
+
+    async def _send(self, run: RunView) -> str:
+        """Send once; what went wrong, or nothing."""
+        try:
+            receiver = await asyncio.to_thread(Receiver.read, self._folder)
+        except WebhookConfigError as error:
+            return str(error)
+        body = to_json(body_of(run))
+        headers = signed_headers(receiver.key, identity_of(run), int(self._now().timestamp()), body)
+        try:
+            # A session for each: ends are rare, and a receiver may move to another address.
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as http,
+                http.post(receiver.url, data=body, headers=headers, allow_redirects=False) as found,
+            ):
+                good = 200 <= found.status < 300
+                return "" if good else f"{receiver.url.host} answered {found.status}"
+        except TimeoutError:
+            return f"{receiver.url.host} did not answer within {TIMEOUT:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            return f"{receiver.url.host} cannot be reached: {type(error).__name__}"
+
+    def _later(self, run: RunView, problem: str) -> Result:
+        tries = self._tries[run.uid] = self._tries.get(run.uid, 0) + 1
+        delay = min(FIRST_DELAY * 2 ** min(tries - 1, 20), LAST_DELAY)
+        logger.warning(
+            "Webhook not delivered; it is sent again",
+            namespace=run.namespace, batchrun=run.name, problem=problem, seconds=delay,
+        )  # fmt: skip
+        if tries == 1:
+            about = ObjectReference(
+                c.API_VERSION, c.KIND_BATCH_RUN, run.name, run.namespace, run.uid
+            )
+            self._events.event(
+                about,
+                type="Warning",
+                reason=EventReason.WEBHOOK_FAILED,
+                action="Notify",
+                note=f"The end was not delivered: {problem}. It is sent again.",
+            )
+        return Result(requeue_after=delay)
+
+    async def _record(self, run: RunView) -> None:
+        at = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        patch = {"metadata": {"uid": run.uid, "annotations": {c.ANNOTATION_NOTIFIED: at}}}
+        try:
+            await self._client.patch(_BATCH_RUNS, run.namespace, run.name, patch)
+        except Exception as error:
+            # Deleted meanwhile, or another object of that name: nothing is left to record.
+            if not (is_not_found(error) or is_conflict(error)):
+                raise
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
