@@ -32,6 +32,8 @@ class Panel:
     description: str = ""
     single: bool = False
     stacked: bool = False
+    exporter: str = ""
+    """Who serves the metrics, where that is not the controller."""
 
 
 def _by_resource(metric: str) -> str:
@@ -40,9 +42,9 @@ def _by_resource(metric: str) -> str:
 
 PANELS = (
     Panel(
-        "Replica that acts",
+        "Leader",
         (Query('sum(leader_election_master_status) or sum(up{job=~".*kubetask.*"}) * 0'),),
-        description="1 when all is well; 0 means that nobody starts or ends anything.",
+        description="1 when a replica holds the Lease. With 0, no task is started or ended.",
         single=True,
     ),
     Panel(
@@ -55,7 +57,7 @@ PANELS = (
         single=True,
     ),
     Panel(
-        "Waiting tasks",
+        "Pending tasks",
         (
             Query(
                 f'sum(max by (namespace) (kubetask_tasks{{phase="Pending",{_WHERE}}})) or vector(0)'
@@ -64,7 +66,7 @@ PANELS = (
         single=True,
     ),
     Panel(
-        "Failed of all that ended",
+        "Failed tasks, of all that ended",
         (
             Query(
                 f'(sum(kubetask_tasks_finished_total{{phase="Failed",{_WHERE}}}) or vector(0))'
@@ -75,7 +77,7 @@ PANELS = (
         single=True,
     ),
     Panel(
-        "Cost that agents tell of",
+        "Cost reported by agents",
         (Query(f"sum(kubetask_task_cost_usd_total{{{_WHERE}}}) or vector(0)"),),
         unit="currencyUSD",
         single=True,
@@ -91,17 +93,17 @@ PANELS = (
         stacked=True,
     ),
     Panel(
-        "Ends by reason",
+        "Tasks ended per minute, by reason",
         (
             Query(
                 f"sum by (reason) (rate(kubetask_tasks_finished_total{{{_WHERE}}}{_RATE})) * 60",
                 "{{reason}}",
             ),
         ),
-        description="Tasks a minute that ended, by the reason in their status.",
+        description="The reason is that of the status of the task.",
     ),
     Panel(
-        "How long agents work",
+        "Task duration",
         tuple(
             Query(
                 f"histogram_quantile({q}, sum by (le) (rate(kubetask_task_duration_seconds_bucket"
@@ -113,7 +115,7 @@ PANELS = (
         unit="s",
     ),
     Panel(
-        "How long tasks wait for their start",
+        "Time until a task starts",
         tuple(
             Query(
                 "histogram_quantile("
@@ -123,10 +125,10 @@ PANELS = (
             for q in (0.5, 0.95)
         ),
         unit="s",
-        description="From the creation of the run or Task, so a run with a low parallelism waits by intent.",
+        description="From the creation of the run or Task. A run with a low parallelism waits by intent.",
     ),
     Panel(
-        "Places of a WorkspaceConfig in use",
+        "Concurrency slots in use",
         (
             Query(
                 f"max by (namespace, workspace_config) (kubetask_concurrency_used{{{_WHERE}}})",
@@ -139,17 +141,30 @@ PANELS = (
         ),
     ),
     Panel(
-        "Tokens",
+        "Cost by team",
+        (
+            Query(
+                f"sum by (team) (max by (namespace, batchrun, team) (kubetask_batchrun_cost_usd{{{_WHERE}}}))",
+                "{{team}}",
+            ),
+        ),
+        unit="currencyUSD",
+        description="Of the runs that exist, by their label team.",
+        stacked=True,
+        exporter="kube-state-metrics",
+    ),
+    Panel(
+        "Tokens per second",
         (
             Query(
                 f"sum by (direction) (rate(kubetask_task_tokens_total{{{_WHERE}}}{_RATE}))",
                 "{{direction}}",
             ),
         ),
-        description="Tokens a second that agents tell of.",
+        description="As reported by agents.",
     ),
     Panel(
-        "Reconciles",
+        "Reconciles per second",
         (
             Query(
                 f"sum by (controller, result) (rate(controller_runtime_reconcile_total{_RATE}))",
@@ -159,7 +174,7 @@ PANELS = (
         unit="ops",
     ),
     Panel(
-        "Time of a reconcile, 99%",
+        "Reconcile time, 99th percentile",
         (
             Query(
                 "histogram_quantile(0.99, sum by (le, controller)"
@@ -170,23 +185,23 @@ PANELS = (
         unit="s",
     ),
     Panel(
-        "Requests to the API server by answer",
+        "API requests by status code",
         (Query(f"sum by (code) (rate(rest_client_requests_total{_RATE}))", "{{code}}"),),
         unit="ops",
-        description="429 is an API server that is too busy, <error> one that did not answer.",
+        description="429: the API server is too busy. <error>: it did not answer.",
     ),
     Panel(
-        "Silence of watches",
+        "Time since the last watch event",
         (Query(_by_resource("informer_last_event_age_seconds"), "{{resource}}"),),
         unit="s",
-        description="Bookmarks come about once a minute, so more than two minutes is a watch that hangs.",
+        description="Bookmarks come about once a minute. A watch without one for two minutes hangs.",
     ),
     Panel(
-        "Objects held",
+        "Objects in the cache",
         (Query(_by_resource("informer_objects"), "{{resource}}"),),
     ),
     Panel(
-        "Memory",
+        "Memory of the controller",
         (Query('process_resident_memory_bytes{job=~".*kubetask.*"}', "{{instance}}"),),
         unit="bytes",
     ),

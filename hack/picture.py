@@ -94,7 +94,7 @@ def _chart(
             )
         legend += 14 + 6.2 * len(each.name)
     lines.append(
-        f'<text x="{right:.1f}" y="{bottom + 15:.1f}" text-anchor="end" fill="#777">{seconds:.0f} s</text>'
+        f'<text x="{right:.1f}" y="{bottom + 15:.1f}" text-anchor="end" fill="#777">{_span(seconds)}</text>'
     )
     return "\n".join(lines)
 
@@ -110,6 +110,10 @@ def _line(
     return (
         f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
     )
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
 
 
 def shown(value: float, unit: str) -> str:
