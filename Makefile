@@ -27,8 +27,8 @@ $(INSTALLED): $(LOCK) pyproject.toml hack/devcluster/pyproject.toml
 install: $(INSTALLED) ## Build .venv from the lock file
 
 .PHONY: demo
-demo: $(INSTALLED) ## Run the main job on the embedded development cluster (KEEP=1 leaves it up)
-	@$(BIN)/python -m hack.demo $(if $(KEEP),--keep)
+demo: $(INSTALLED) ## Run the main job on the embedded development cluster (KEEP=1 leaves it up, UI=1 opens the page)
+	@$(BIN)/python -m hack.demo $(if $(KEEP),--keep) $(if $(UI),--ui)
 
 .PHONY: test
 test: $(INSTALLED) chromium ## Lint, verify and run every test

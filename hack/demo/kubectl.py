@@ -5,13 +5,14 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 from hack.demo import console
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
+PLUGIN = Path(sys.executable).with_name("kubectl-kubetask")
 
 
 class KubectlError(Exception):
@@ -57,21 +58,26 @@ class Kubectl:
             KubectlError: it failed.
         """
         console.command(f"kubectl kubetask {shlex.join(arguments)}")
-        process = await asyncio.create_subprocess_exec(
-            *(str(KUBECTL.with_name("kubectl-kubetask")), "--namespace", self._namespace),
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={**self._environ, **environ},
-        )
+        process = await self.attached(*arguments, stdout=asyncio.subprocess.PIPE, **environ)
         out, _ = await process.communicate()
         console.output(out.decode())
         if process.returncode:
             raise KubectlError(f"kubectl kubetask {shlex.join(arguments)}: {out.decode().strip()}")
         return out.decode()
 
-    async def watch(self, resource: str, name: str) -> AsyncIterator[dict[str, Any]]:
+    async def attached(
+        self, *arguments: str, stdout: int | None = None, **environ: str
+    ) -> asyncio.subprocess.Process:
+        """The plugin as a process; without `stdout` it prints where the demo does."""
+        return await asyncio.create_subprocess_exec(
+            *(str(PLUGIN), "--namespace", self._namespace, *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=None if stdout is None else asyncio.subprocess.STDOUT,
+            env={**self._environ, **environ},
+        )
+
+    async def watch(self, resource: str, name: str) -> AsyncGenerator[dict[str, Any], None]:
         """An object as it is now and at every change, until the caller has seen enough."""
         process = await asyncio.create_subprocess_exec(
             *self._command("get", resource, name, "--watch", "-o", "json"),

@@ -1,7 +1,10 @@
 """What the demo shows: a run that succeeds, and one that fails and says why."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 from hack.demo import console
 from hack.demo.environment import Environment
@@ -10,6 +13,7 @@ from hack.demo.progress import FINAL, follow
 MANIFESTS = Path(__file__).with_name("manifests")
 PULL_REQUESTS = "update-requests-003"
 SCRIPT = Path(__file__).with_name("bump.sh")
+CANARY = ("--canary", "2", "--max-cost", "5")
 
 
 class DemoError(Exception):
@@ -43,8 +47,51 @@ async def a_task_that_fails(env: Environment) -> None:
     await env.kubectl.show("events", "--for=batchrun/update-requests-002")
 
 
+async def a_canary(env: Environment) -> None:
+    """Scene three: the first repositories alone, then the others."""
+    console.scene("A canary: two repositories first, then all")
+    await env.kubectl.plugin("run", "update-requests", "--name", "canary-001", *CANARY)
+    await _until(env, "canary-001", _waits_for_a_person)
+    await env.kubectl.plugin("status", "canary-001")
+    await env.kubectl.plugin("promote", "canary-001", "--all")
+    run = await follow(env.kubectl.watch("batchrun", "canary-001"))
+    if run.get("status", {}).get("phase") != "Succeeded":
+        raise DemoError(f"the run ended as {run.get('status')}")
+
+
+def _waits_for_a_person(run: dict[str, Any]) -> bool:
+    status = run.get("status", {})
+    ended = status.get("progress", {}).get("completed", 0)
+    return bool(status.get("reason") == "TaskLimit" and ended)
+
+
+async def _until(
+    env: Environment, name: str, wanted: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
+    """The run, once it is as wanted or has ended."""
+    async with aclosing(env.kubectl.watch("batchrun", name)) as states:
+        async for run in states:
+            if wanted(run) or run.get("status", {}).get("phase") in FINAL:
+                return run
+    raise DemoError(f"the watch of {name} ended")
+
+
+async def open_page(env: Environment, stop: asyncio.Event) -> None:
+    """The runs in a browser, until `stop` is set."""
+    console.scene("The runs in a browser")
+    console.command("kubectl kubetask ui")
+    page = await env.kubectl.attached("ui")
+    stopping = asyncio.create_task(stop.wait())
+    ended = asyncio.create_task(page.wait())
+    await asyncio.wait((stopping, ended), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if page.returncode is None:
+        page.terminate()
+    await ended
+
+
 async def pull_requests(env: Environment) -> None:
-    """Scene three: a pull request in every repository, one of them merged, the others closed."""
+    """Scene four: a pull request in every repository, one of them merged, the others closed."""
     console.scene("Pull requests, to their end")
     await apply(env, "pullrequests.yaml")
     run = await follow(env.kubectl.watch("batchrun", PULL_REQUESTS))

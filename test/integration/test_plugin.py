@@ -4,9 +4,12 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tomllib
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -236,3 +239,33 @@ def test_the_namespace_of_the_command_line_wins(
         assert plugin("run", "b", "--name", "r").code == 4
         assert plugin("run", "b", "--name", "r", "-n", other).code == 0
     assert kubectl.items("batchruns") == []
+
+
+def test_the_page_shows_a_run_and_cancels_it_when_asked(plugin: Plugin, kubectl: Kubectl) -> None:
+    kubectl.apply(scripted(outcome=FOREVER), run("r", tasks=2))
+    uid = kubectl.wait_phase("batchrun/r", "Running")["metadata"]["uid"]
+    place = {"kind": "BatchRun", "namespace": kubectl.namespace, "name": "r"}
+    with plugin.going("ui", "--no-browser") as process:
+        assert process.stdout is not None
+        address, _, token = process.stdout.readline().strip().partition("/#token=")
+
+        def ask(path: str, body: dict[str, object] | None = None) -> dict[str, object]:
+            request = urllib.request.Request(
+                address + path,
+                data=None if body is None else json.dumps(body).encode(),
+                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return dict(json.loads(answer.readline()))
+
+        found = ask(f"/api/run?{urllib.parse.urlencode(place)}")
+        assert {x[1] for x in found["rows"]} <= {"Running", "Pending"}
+        asked = {**place, "uid": uid, "action": "cancel"}
+        planned = ask("/api/plan", asked)
+        assert planned["refused"] == ""
+        assert "This cannot be undone." in planned["effects"]
+        assert "cancel" not in kubectl.get("batchrun", "r")["spec"]
+        ask("/api/act", {**asked, "fields": planned["fields"]})
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    assert kubectl.wait_phase("batchrun/r", "Failed")["status"]["reason"] == "Cancelled"
