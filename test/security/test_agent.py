@@ -12,6 +12,7 @@ from kubetask_controller.api.result import parse_result
 from kubetask_controller.api.text import escaped_json
 from kubetask_controller.cli.commands.results import as_csv
 from kubetask_controller.cli.logs.output import LogOutput
+from kubetask_controller.cli.podresults import _with
 from kubetask_controller.cli.runview import TaskRow
 from kubetask_controller.cli.terminal import Terminal
 
@@ -63,6 +64,8 @@ NUMBERS = [
 @pytest.mark.parametrize("link", LINKS)
 def test_a_link_that_is_not_http_is_dropped_alone(link: str) -> None:
     assert _kept({"pullRequest": link}) == {}
+    good = "https://git.example/acme/billing/pull/1"
+    assert _kept({"pullRequests": [link, good, {"url": link}]}) == {"pullRequests": [good]}
 
 
 @pytest.mark.parametrize("text", NUMBERS)
@@ -212,6 +215,12 @@ def test_json_for_a_person_holds_no_control_characters() -> None:
     shown = escaped_json(json.dumps({"a": text}, ensure_ascii=False))
     assert shown.isprintable()
     assert json.loads(shown) == {"a": text}
+
+
+def test_what_the_plugin_reads_of_a_pod_itself_is_cleaned_too() -> None:
+    said = '{"pullRequest": "javascript:alert(1)", "summary": "\\u001b[2Jdone", "score": NaN}'
+    row = _with(TaskRow(0, "Failed"), {"message": said})
+    assert row.result == {"summary": "done"}
 
 
 def _row(summary: str) -> TaskRow:

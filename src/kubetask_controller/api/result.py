@@ -39,7 +39,10 @@ MAX_LINK_LENGTH: Final = 2048
 
 _FORBIDDEN = frozenset({"apiVersion", "kind", "metadata"})
 """Names that mean something else to tools which walk through objects."""
-_KNOWN = {field.alias or name for name, field in TaskResult.model_fields.items()} | {"reason"}
+_KNOWN = {field.alias or name for name, field in TaskResult.model_fields.items()} | {
+    "reason",
+    "pullRequests",
+}
 _COST_DIGITS = 6
 _URL = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+", re.IGNORECASE)
 """The characters of RFC 3986, and no other."""
@@ -91,6 +94,8 @@ def http_link(value: object) -> str | None:
 def _known(key: str, item: Any) -> Any:
     if key == "pullRequest":
         found: Any = http_link(item)
+    elif key == "pullRequests":
+        found = [x for x in item if http_link(x)][:64] if isinstance(item, list) else None
     elif key == "usage":
         found = _usage(item)
     elif key == "commits":

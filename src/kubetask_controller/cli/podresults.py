@@ -9,9 +9,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from pydantic_core import from_json
-
 from kubetask_controller.api.constants import CONTAINER_AGENT, Omitted
+from kubetask_controller.api.result import parse_result
 from kubetask_controller.cli.follow import LISTED, changes
 from kubetask_controller.cli.logs.pods import pod_view, selector
 from kubetask_controller.cli.runview import RunView, TaskRow
@@ -72,10 +71,7 @@ def _with(row: TaskRow, ended: JSON) -> TaskRow:
     for key, source in pairs:
         if ended.get(source):
             entry.setdefault(key, ended[source])
-    try:
-        result = from_json(str(ended.get("message") or ""))
-    except ValueError:
-        result = None
-    if isinstance(result, dict):
+    result = parse_result(str(ended.get("message") or ""))
+    if result is not None:
         entry.setdefault("result", result)
     return replace(row, entry=entry)
