@@ -456,9 +456,9 @@ class TestPullRequests:
     def test_a_batch_overrides_single_fields(self, task: Make) -> None:
         from dataclasses import replace
 
-        from kubetask_controller.reconcilers.files import Owner
-        from kubetask_controller.reconcilers.jobtemplate import Template
-        from kubetask_controller.reconcilers.podtemplate import Images
+        from kubetask_controller.reconcilers.taskrun.files import Owner
+        from kubetask_controller.reconcilers.taskrun.job_template import Template
+        from kubetask_controller.reconcilers.taskrun.pod_template import Images
 
         template = Template(
             Owner("BatchRun", "team", "run", "u-1"), {}, {},
