@@ -120,6 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
         if ":countTokens" in path:
             return self.answer(200, {"totalTokens": 100})
         self.server.requests.append(body)
+        if not any(self.headers.get(x) for x in ("authorization", "x-api-key", "x-goog-api-key")):
+            body["no_key"] = True
         for end, dialect in dialects:
             if path.endswith(end):
                 return dialect(self, body)
@@ -210,6 +212,7 @@ def anthropic(handler: _Handler, body: JSON) -> None:
         step = Say("The second agent is done.") if used else Use(EDIT, "I am the second agent.")
     else:
         step = handler.server.step(used)
+    step = Fail("401") if "no_key" in body else step
     if isinstance(step, Fail):
         status, headers, kind, text = ANTHROPIC[step.name]
         return handler.answer(
@@ -399,6 +402,7 @@ def chat(handler: _Handler, body: JSON) -> None:
     tools = {(x.get("function") or {}).get("name") for x in body.get("tools") or ()}
     used = sum(x.get("role") == "tool" for x in body.get("messages") or ())
     step: Step = handler.server.step(used) if tools else Say("Update readme")
+    step = Fail("401") if "no_key" in body else step
     if isinstance(step, Fail):
         return _openai_error(handler, step.name)
     text, calls, finish, refusal = step.text, [], "stop", None

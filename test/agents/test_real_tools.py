@@ -111,7 +111,7 @@ CASES = [
         "SIGTERM while a tool runs",
         edits(command=f"{EDIT} && tail -f /dev/null"),
         reasons(ERROR),
-        until=lambda log: "tail -f" in log,
+        until=lambda log: WORK in log and ("tail -f" in log or "no output for 10 s" in log),
         small=True,
     ),
     Case(

@@ -170,8 +170,8 @@ PRESETS: Mapping[str, Preset] = {
             "gemini",
             ("--output-format", "stream-json", "--approval-mode", "yolo"),
             GeminiReader,
-            # A second process would not hand on signals.
-            {"GEMINI_CLI_TRUST_WORKSPACE": "true", "GEMINI_CLI_NO_RELAUNCH": "true"},
+            # Not GEMINI_CLI_NO_RELAUNCH: without its second process it cuts off a long line of its output.
+            {"GEMINI_CLI_TRUST_WORKSPACE": "true"},
             instructions=("GEMINI.md",),
             settings=(".gemini/settings.json", _gemini_settings),
             git_in_environ=True,

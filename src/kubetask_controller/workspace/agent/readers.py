@@ -342,6 +342,8 @@ class OpenCodeReader(Events):
 
     def __init__(self) -> None:
         super().__init__()
+        # It prints the use of a tool when that has ended.
+        self.activity = "the model, or a command of its"
         self._end = ""
         self._answered = False
         self._failed = False
@@ -374,8 +376,9 @@ class OpenCodeReader(Events):
             return self.say(text)
         if kind == "tool_use":
             state = part.get("state") or {}
+            activity = self.activity
             shown = self.call(part.get("tool"), state.get("input"))
-            self.activity = "the model"
+            self.activity = activity
             if state.get("status") == "error":
                 shown += [f"[{part.get('tool')}] failed: {message_of(state.get('error'))}"]
             return shown
