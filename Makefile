@@ -80,7 +80,8 @@ chaos: $(INSTALLED) ## Drive a run of 200 tasks through a hundred schedules of k
 .PHONY: test-agents
 test-agents: $(INSTALLED) ## Run the real agent tools against model servers on loopback (FEW=1 for a few cases of each)
 	@$(BIN)/python -m hack.agents install
-	@KUBETASK_AGENTS=1 KUBETASK_AGENTS_FEW=$(FEW) $(BIN)/python -m pytest test/agents test/image -m agents --numprocesses=$(WORKERS)
+	@KUBETASK_AGENTS=1 KUBETASK_AGENTS_FEW=$(FEW) $(BIN)/python -m pytest test/agents test/image -m agents \
+		--numprocesses=$(WORKERS) $(if $(FEW),-k "told or example")
 	@$(if $(FEW),,$(BIN)/python -m hack.agents table)
 
 .PHONY: simulate

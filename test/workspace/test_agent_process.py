@@ -160,6 +160,7 @@ def test_a_budget_that_cannot_be_kept_is_refused_before_anything_is_spent(pod: T
     assert ran.result["summary"].startswith("agent.maxCostUSD cannot be kept: codex")
 
 
+@pytest.mark.slow
 def test_silence_is_explained_within_ten_seconds(pod: TaskPod) -> None:
     path = tool(pod, "sleep 11\n" + answer("Done."))
     began = time.monotonic()
