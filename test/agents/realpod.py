@@ -109,7 +109,7 @@ class RealPod:
         *arguments: str,
         extra: Sequence[str] = (),
         until: Callable[[str], bool] | None = None,
-        timeout: float = 90,
+        timeout: float = 120,
     ) -> Ended:
         """Run the agent's container to its end; SIGTERM once the log satisfies `until`."""
         extra = (*(x.format(url=self.models.url) for x in ARGUMENTS.get(self.tool, ())), *extra)
@@ -131,6 +131,9 @@ class RealPod:
                     signalled = True
                 time.sleep(0.1)  # the process is polled; its output is awaited by the thread
         finally:
+            # The death of its parent is no signal to a process that has changed its user.
+            if process.poll() is None and (first := Namespace.first(process)):
+                os.kill(first, signal.SIGKILL)
             process.kill()
             process.wait()
             reader.join()

@@ -5,6 +5,7 @@ agent that was signalled has not succeeded, whatever it says or exits with.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -36,6 +37,8 @@ GRACE_SECONDS = 15.0
 QUIET_SECONDS = (10.0, 60.0, 300.0)
 """Silence after which the log says what is waited for; then again for each further last one."""
 TICK_SECONDS = 0.5
+PIPE_BYTES = 1 << 20
+"""What a tool can print without waiting for us. Some lose what they could not print when they end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,8 @@ class Runner:
             self._signal(signal.SIGTERM)
         assert process.stdin is not None
         assert process.stdout is not None
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         workers = [
             threading.Thread(target=self._follow, args=(process.stdout, reader), daemon=True),
             threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True),
