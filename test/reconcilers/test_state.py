@@ -459,10 +459,15 @@ def test_an_agent_that_ends_with_0_because_it_is_evicted_has_not_succeeded() -> 
     assert shown(look(disrupted_job(), before))[0] is Phase.SUCCEEDED
 
 
-def test_an_agent_whose_end_is_unknown_counts_as_started() -> None:
-    lost = exited(137, reason="ContainerStatusUnknown", started_at="")
-    gone = pod(lost, phase="Failed", **DISRUPTED)
-    assert shown(look(disrupted_job(), gone)) == (Phase.FAILED, Reason.DISRUPTED)
+@pytest.mark.parametrize(
+    ("created", "ends"),
+    [(True, (Phase.FAILED, Reason.DISRUPTED)), (False, (Phase.PENDING, Reason.STARTING))],
+)
+def test_an_agent_whose_end_is_unknown_counts_as_started_if_it_existed(
+    created: bool, ends: tuple[Phase, Reason]
+) -> None:
+    lost = replace(exited(137, reason="ContainerStatusUnknown", started_at=""), created=created)
+    assert shown(look(disrupted_job(), pod(lost, phase="Failed", **DISRUPTED))) == ends
 
 
 def test_an_agent_of_a_job_that_a_queue_suspends_is_not_started_again() -> None:

@@ -91,6 +91,11 @@ class Listers:
         """A BatchRun or Task by name."""
         return (self.runs if kind == c.KIND_BATCH_RUN else self.tasks).get(namespace, name)
 
+    def expire(self) -> None:
+        """Drop versions that the informers show by now."""
+        for cache in (self.batches, self.runs, self.tasks, self.configs, self.jobs, self.pods):
+            cache.expire()
+
     def owned_jobs(self, owner: AnyView, kind: str) -> list[JobView]:
         """The Jobs in the owner's namespace that name it as their controller; their names are not checked."""
         return [

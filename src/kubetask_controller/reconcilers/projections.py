@@ -91,6 +91,8 @@ class ContainerView:
     signal: int | None = None
     started_at: str = ""
     finished_at: str = ""
+    created: bool = False
+    """The runtime has given it an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +136,15 @@ class PodView:
     def agent_started(self) -> bool:
         """Whether the agent's process may have run.
 
-        A container whose end the kubelet does not know (ContainerStatusUnknown) counts as started; one whose process
-        could not be executed (StartError, with an empty start) does not.
+        A container that existed and whose end the kubelet does not know (ContainerStatusUnknown) counts as started; one
+        whose process could not be executed (StartError, with an empty start) does not. The kubelet writes
+        ContainerStatusUnknown for containers of an ended Pod that it has never created, too: these have no id.
         """
         agent = self.agent
         if agent is None or agent.state == "waiting":
             return False
-        return bool(agent.started_at) or agent.reason == "ContainerStatusUnknown"
+        unknown = agent.reason == "ContainerStatusUnknown" and agent.created
+        return bool(agent.started_at) or unknown
 
     @property
     def finished_at(self) -> str:
@@ -288,6 +292,7 @@ def _container(status: Mapping[str, Any], init: bool) -> ContainerView:
         signal=detail.get("signal"),
         started_at=_moment(detail.get("startedAt")),
         finished_at=_moment(detail.get("finishedAt")),
+        created=bool(status.get("containerID")),
     )
 
 
@@ -343,6 +348,7 @@ class _PodConditionPart(TypedDict, total=False):
 
 class _ContainerStatusPart(TypedDict, total=False):
     name: str
+    containerID: str
     state: JSON
 
 

@@ -124,7 +124,7 @@ def setup_with_manager(manager: Manager, settings: Settings) -> ReconcilerContex
         .with_options(max_concurrent_reconciles=workers)
         .complete(TaskReconciler(context))
     )
-    manager.add(_Waker(limiter, manager.clock))
+    manager.add(_Housekeeper(limiter, listers, manager.clock))
     return context
 
 
@@ -159,17 +159,19 @@ def _listers(manager: Manager) -> Listers:
     )
 
 
-class _Waker:
-    """A runnable that looks for free slots which no event announced, such as those of a create that expired."""
+class _Housekeeper:
+    """A runnable for what no event announces: slots of creates that have expired, and versions that the cache shows now."""
 
-    def __init__(self, limiter: ConcurrencyLimiter, clock: Clock) -> None:
+    def __init__(self, limiter: ConcurrencyLimiter, listers: Listers, clock: Clock) -> None:
         self._limiter = limiter
+        self._listers = listers
         self._clock = clock
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until asked to stop."""
         while not stop.is_set():
             self._limiter.wake_all()
+            self._listers.expire()
             waiting = asyncio.ensure_future(stop.wait())
             try:
                 await asyncio.wait((waiting,), timeout=WAKE_INTERVAL)

@@ -103,6 +103,11 @@ class MutationCache(Generic[T]):
     def __len__(self) -> int:
         return len(self._informer)
 
+    def expire(self) -> None:
+        """Drop what the cache below has caught up with, also where no event of it came: bookmarks make it newer too."""
+        for key in list(self._newer):
+            self._valid(key, self._informer.get(*key))
+
     @property
     def pending(self) -> int:
         """Versions that the cache below does not show yet."""

@@ -28,6 +28,7 @@ from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReaso
 from kubetask_controller.reconcilers.taskrun.plan import halt, make_plan
 from kubetask_controller.reconcilers.taskrun.recorded import Recorded, read_run
 from kubetask_controller.reconcilers.taskrun.runner import (
+    AT_ONCE,
     Environment,
     Started,
     TaskRunner,
@@ -158,7 +159,9 @@ class BatchRunReconciler:
         # Status: written whole, when it differs and is due.
         blocked = started.blocked or plan.blocked
         summary = summarize(run, tracker, blocked)
+        awaited = tracker.awaits_record()
         result = await self._write(run, known, summary)
+        go_on = AT_ONCE if awaited and not tracker.awaits_record() else 0.0
 
         # Requeue.
         retry = started.retry_after
@@ -168,7 +171,7 @@ class BatchRunReconciler:
             # Under load some requests fail. As long as others do not, the delay does not grow.
             logger.info("Some Jobs are tried again", error=str(started.error))
             retry = earliest(retry, AGAIN)
-        return Result(earliest(result.requeue_after, seen.wake_after, retry))
+        return Result(earliest(result.requeue_after, seen.wake_after, retry, go_on))
 
     async def _accept(self, request: Request, run: RunView) -> "_Run | Summary":
         """Find or take the snapshot; why it cannot be taken, as the state of the whole run."""

@@ -19,6 +19,7 @@ from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReaso
 from kubetask_controller.reconcilers.taskrun.plan import halt, make_plan
 from kubetask_controller.reconcilers.taskrun.recorded import read_task, task_fields
 from kubetask_controller.reconcilers.taskrun.runner import (
+    AT_ONCE,
     Environment,
     Started,
     TaskRunner,
@@ -110,7 +111,8 @@ class TaskReconciler:
             context.limiter.withdraw(contender(c.KIND_TASK, task))
 
         # Status: written whole, when it differs and is due.
-        state = _shown(task, tracker.states[0], started.blocked or plan.blocked)
+        state = _shown(task, tracker, started.blocked or plan.blocked)
+        awaited = tracker.awaits_record()
         wait = self._writer.due_in(task, state.phase)
         if not wait:
             await self._write(task, tracker, state, created=started.created > 0)
@@ -118,7 +120,8 @@ class TaskReconciler:
         # Requeue.
         if started.error is not None:
             raise started.error
-        return Result(earliest(wait, seen.wake_after, started.retry_after))
+        go_on = AT_ONCE if awaited and not tracker.awaits_record() else 0.0
+        return Result(earliest(wait, seen.wake_after, started.retry_after, go_on))
 
     def _track(self, request: Request, task: TaskView) -> tuple[Tracker, Work]:
         known = self._known.get(request)
@@ -166,11 +169,15 @@ class TaskReconciler:
             self._tasks.forget(request, known[0].uid)
 
 
-def _shown(task: TaskView, state: TaskState | None, blocked: PendingReason | None) -> TaskState:
+def _shown(task: TaskView, tracker: Tracker, blocked: PendingReason | None) -> TaskState:
     """The state as the user's own wishes show in it: a suspended or cancelled Task says so."""
+    state = tracker.states[0]
     known = state or UNSTARTED
     if known.final:
         return known
+    if not tracker.was_created(0):
+        # A Job that is being replaced is not the Job of this Task any more.
+        known = replace(known, job_name="")
     if task.spec.get("cancel"):
         text = "ending the agent" if known.phase is Phase.RUNNING else "ending the Job"
         return replace(known, reason=Reason.CANCELLING, message=text)
