@@ -43,6 +43,7 @@ def job(name: str = "r-task-0", **fields: Any) -> JobView:
         "resource_version": "10",
         "owner": owner_ref(),
         "workspace_config": "default",
+        "index_label": "",
         "config_digest": "",
         "replacement": 0,
         "earlier_attempts": 0,

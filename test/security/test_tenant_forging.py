@@ -121,9 +121,6 @@ def test_a_job_under_another_name_is_no_job_of_a_run(team: Kubectl) -> None:
     _ignored(team, "evil")
 
 
-@pytest.mark.xfail(
-    reason="what is left after the end is deleted by owner alone, whatever its name", strict=False
-)
 def test_a_job_that_was_given_an_owner_later_is_left_alone(team: Kubectl) -> None:
     owner = _suspended(team)
     team.create(_forged_job("bystander", None))

@@ -20,6 +20,7 @@ from kubetask_controller.reconcilers.projections import (
     RunView,
     TaskView,
 )
+from kubetask_controller.reconcilers.taskrun.names import is_run_job_name, task_job_name
 from kubetask_controller.runtime.mutationcache import MutationCache
 
 BATCHES = Resource(c.GROUP, c.VERSION, c.PLURAL_BATCH, c.KIND_BATCH)
@@ -97,7 +98,18 @@ class Listers:
             cache.expire()
 
     def owned_jobs(self, owner: AnyView, kind: str) -> list[JobView]:
-        """The Jobs in the owner's namespace that name it as their controller; their names are not checked."""
+        """The Jobs of an owner: in its namespace, under a name that is derived from it, and with its uid."""
+        if kind == c.KIND_BATCH_RUN:
+            return [
+                job
+                for job in self.claimed_jobs(owner, kind)
+                if is_run_job_name(job.name, owner.name, owner.uid, job.index_label)
+            ]
+        name = task_job_name(owner.name, owner.uid)
+        return [job for job in self.claimed_jobs(owner, kind) if job.name == name]
+
+    def claimed_jobs(self, owner: AnyView, kind: str) -> list[JobView]:
+        """The Jobs in the owner's namespace that name it as their controller, whatever their own names are."""
         return [
             job
             for job in self.jobs.by_index(INDEX_OWNER, owner.uid)

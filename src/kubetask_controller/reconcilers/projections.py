@@ -53,6 +53,8 @@ class JobView:
     resource_version: str
     owner: OwnerRef | None
     workspace_config: str
+    index_label: str
+    """The label with the task's index; a hint, because users may change labels."""
     config_digest: str
     """Of the WorkspaceConfig's spec that the Pod template follows; empty for Jobs of earlier versions."""
     replacement: int
@@ -210,6 +212,7 @@ def project_job(obj: JSON) -> JobView:
         resource_version=metadata["resourceVersion"],
         owner=controller_of(metadata),
         workspace_config=annotations.get(c.ANNOTATION_WORKSPACE_CONFIG, ""),
+        index_label=labels.get(c.LABEL_TASK_INDEX, ""),
         config_digest=annotations.get(c.ANNOTATION_CONFIG_DIGEST, ""),
         replacement=_count(annotations.get(c.ANNOTATION_REPLACEMENT)),
         earlier_attempts=_count(annotations.get(c.ANNOTATION_EARLIER_ATTEMPTS)),

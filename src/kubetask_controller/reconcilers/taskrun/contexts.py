@@ -26,11 +26,12 @@ def file_name(context: ContextJSON) -> str | None:
 
 def repositories(contexts: Iterable[ContextJSON]) -> list[RepositoryJSON]:
     """The repositories among the contexts, in order, each once."""
-    seen: dict[tuple[str, str, str], RepositoryJSON] = {}
+    seen: dict[tuple[str, ...], RepositoryJSON] = {}
     for context in contexts:
         repository = context.get("repository")
         if repository and context.get("type") == "Repository":
-            key = (repository["org"], repository["repo"], repository.get("branch", ""))
+            place = (repository.get("host", ""), repository["org"], repository["repo"])
+            key = (*place, repository.get("branch", ""))
             seen.setdefault(key, repository)
     return list(seen.values())
 

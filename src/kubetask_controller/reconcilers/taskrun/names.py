@@ -51,6 +51,16 @@ def run_job_name(run: str, uid: str, index: int) -> str:
     return shortened(run_task_name(run, index), uid, limit=MAX_JOB_NAME)
 
 
+def is_run_job_name(name: str, run: str, uid: str, index_label: str) -> bool:
+    """Whether a Job of that name, with that label ``kubetask.io/task-index``, may belong to a run.
+
+    Names that were not cut end in the index; for the others the label says which one to derive.
+    """
+    suffix = name.removeprefix(f"{run}-task-")
+    indexes = (x for x in (suffix, index_label) if x.isascii() and x.isdigit() and len(x) < 6)
+    return any(run_job_name(run, uid, int(digits)) == name for digits in indexes)
+
+
 def task_suffix(uid: str) -> str:
     """What tells two Tasks of one name apart: drawn from the uid, the same for the life of the object."""
     return digest(uid, length=_SUFFIX_LENGTH)

@@ -217,7 +217,7 @@ class TaskRunner:
 
     def _jobs(self, owner: OwnerView, tracker: Tracker) -> dict[int, JobView]:
         jobs = {}
-        for job in self._context.listers.owned_jobs(owner, self._kind):
+        for job in self._context.listers.claimed_jobs(owner, self._kind):
             index = tracker.index_of(job.name)
             if index is not None:
                 jobs[index] = job
