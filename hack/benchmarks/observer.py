@@ -29,6 +29,7 @@ class Observer:
         self._session = session
         self._began = 0.0
         self._changed = asyncio.Condition()
+        self._ended = False
         self.created: list[float] = []
         self.succeeded: list[float] = []
 
@@ -61,7 +62,7 @@ class Observer:
         A Job leaves the watch when it succeeds: the watch is of Jobs without success.
         """
         ready = asyncio.Event()
-        task = asyncio.create_task(self._follow(namespace, selector, ready))
+        task = asyncio.create_task(self._followed(namespace, selector, ready))
         try:
             await asyncio.wait(
                 {task, asyncio.create_task(ready.wait())}, return_when="FIRST_COMPLETED"
@@ -73,15 +74,20 @@ class Observer:
 
     async def until_created(self, count: int) -> float:
         """Seconds until so many Jobs were there."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self.created) >= count)
+        await self._wait_for(self.created, count)
         return self.created[count - 1]
 
     async def until_succeeded(self, count: int) -> float:
         """Seconds until so many Jobs had succeeded."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self.succeeded) >= count)
+        await self._wait_for(self.succeeded, count)
         return self.succeeded[count - 1]
+
+    async def _wait_for(self, seen: list[float], count: int) -> None:
+        """Raises RuntimeError when the watch has ended."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(seen) >= count or self._ended)
+        if len(seen) < count:
+            raise RuntimeError(f"the watch of Jobs has ended: {len(seen)} of {count} were seen")
 
     async def until_phase(self, namespace: str, name: str, phases: tuple[str, ...]) -> float:
         """Seconds until the column PHASE of a BatchRun is one of these."""
@@ -114,20 +120,34 @@ class Observer:
         return found
 
     async def _follow(self, namespace: str, labels: str, ready: asyncio.Event) -> None:
+        """Watch after watch: a server that is short of time closes the watches of slow readers."""
         selector = (
             quote("status.successful=0", safe="") + f"&labelSelector={quote(labels, safe='')}"
         )
         path = f"/apis/batch/v1/namespaces/{namespace}/jobs?watch=1&fieldSelector={selector}&timeoutSeconds=3600"
-        async with self._session.get(path, headers={"Accept": METADATA}) as answer:
-            answer.raise_for_status()
-            ready.set()
-            rest = b""
-            async for chunk in answer.content.iter_any():
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    self._see(line)
-                async with self._changed:
-                    self._changed.notify_all()
+        version = ""
+        while True:
+            url = f"{path}&resourceVersion={version}" if version else path
+            async with self._session.get(url, headers={"Accept": METADATA}) as answer:
+                answer.raise_for_status()
+                ready.set()
+                rest = line = b""
+                async for chunk in answer.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        self._see(line)
+                    async with self._changed:
+                        self._changed.notify_all()
+            if line:
+                version = json.loads(line)["object"]["metadata"]["resourceVersion"]
+
+    async def _followed(self, namespace: str, labels: str, ready: asyncio.Event) -> None:
+        try:
+            await self._follow(namespace, labels, ready)
+        finally:
+            async with self._changed:
+                self._ended = True
+                self._changed.notify_all()
 
     def _see(self, line: bytes) -> None:
         # The type comes first; the rest is of no interest.

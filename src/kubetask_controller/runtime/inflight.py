@@ -2,7 +2,7 @@
 
 The number begins low and doubles with each round of answers until one is slow. From then on it grows by one a round, and it
 shrinks when answers are slow or the server has too much to do: additive increase, multiplicative decrease, as in TCP.
-The service level objective of Kubernetes for a write of one object is a second; a server that takes half of it is busy.
+The service level objective of Kubernetes for a write of one object is a second; a server that takes longer is busy.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from kubetask_controller.runtime.clock import Clock
 MOST = 64
 """Requests under way at most."""
 
-TARGET = 0.5
-"""Seconds within which answers come from a server that is not busy."""
+TARGET = 1.0
+"""Seconds within which answers come from a server that is not busy: the service level objective of Kubernetes."""
 
-LEAST = 16
+LEAST = 32
 """Requests under way that slow answers alone do not reduce further.
 
 On a machine that others keep busy, answers are slow however few requests we send, and fewer would only give our share away. A
@@ -28,7 +28,7 @@ server that has too much to do says so (429, 503), and then the number goes down
 IDLE = 30.0
 """Seconds without a request after which what was learned no longer holds."""
 
-FIRST = 4.0
+FIRST = 8.0
 _SMOOTHING = 0.2
 _SLOW, _OVERLOADED = 0.7, 0.5
 
