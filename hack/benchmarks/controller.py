@@ -102,7 +102,6 @@ HEADER = (
     "KubeTask",
     "CPU of the controller, a task",
     "peak memory",
-    "status writes",
 )
 
 
@@ -153,7 +152,6 @@ def _row(size: int, rounds: Sequence[tuple[Measured, Measured]]) -> list[str]:
         f"{middle(x.server for x in ours):.1f} s",
         f"{1000 * middle(x.cpu for x in ours) / size:.1f} ms",
         f"{middle(x.rss for x in ours):.0f} MiB",
-        f"{middle(x.requests.get('PUT batchruns/status', 0) for x in ours):.0f}",
     ]
 
 
