@@ -15,7 +15,7 @@ from cluster import (
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.client.errors import APIStatusError, TransportError
-from kubetask_controller.client.resources import CORE_EVENTS
+from kubetask_controller.client.resources import CORE_EVENTS, Resource
 from kubetask_controller.reconcilers.listers import BATCH_RUNS, BATCHES, WORKSPACE_CONFIGS
 from kubetask_controller.runtime.consistency import StaleCacheError
 from kubetask_controller.runtime.reconcile import Request, Result
@@ -412,15 +412,13 @@ async def test_a_cancelled_run_ends_its_pods_and_keeps_them(cluster: Cluster) ->
     assert cluster.entries() == ["Failed/Cancelled"] * 3
 
 
-async def test_cancelling_sends_many_requests_at_once(cluster: Cluster) -> None:
+async def test_cancelling_sends_one_request_for_each_pod_on_a_node(cluster: Cluster) -> None:
     await running(cluster, 40)
     cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
     cluster.requests.clear()
     await cluster.reconcile()
-    verbs = [verb for verb, *_ in cluster.requests]
-    # Each Pod is read and then patched; one after another, these would alternate.
-    assert verbs[:20] == ["list"] * 20
     assert len(cluster.sent("patch", PODS)) == 40
+    assert cluster.sent("list", PODS) == []
 
 
 async def test_a_pod_that_cannot_be_ended_holds_up_no_other(cluster: Cluster) -> None:
@@ -612,6 +610,29 @@ async def test_a_refusal_costs_one_request_and_is_tried_less_and_less_often(
     assert cluster.shown() == "Pending/QuotaExceeded"
     assert "exceeded quota" in cluster.status()["message"]
     assert 4 <= len(cluster.sent("create", JOBS)) <= 9
+
+
+@pytest.mark.parametrize("resource", [CONTROLLERREVISIONS, CONFIGMAPS])
+async def test_a_run_whose_snapshot_or_files_are_refused_says_so(
+    cluster: Cluster, resource: Resource
+) -> None:
+    refused = APIStatusError(code=403, message="is forbidden: ValidatingAdmissionPolicy 'p' denied")
+    cluster.apply(c.KIND_BATCH, "b", {"variableContexts": [[inline("p.md", "do it")]]})
+    cluster.refuse("create", resource, refused, times=99)
+    cluster.run(batchRef="b")
+    await cluster.reconcile(seconds=1, times=60)
+    assert cluster.shown() == "Pending/AdmissionDenied"
+    assert "ValidatingAdmissionPolicy" in cluster.status()["message"]
+
+
+async def test_files_that_could_not_be_created_at_once_are_created_later(cluster: Cluster) -> None:
+    cluster.refuse("create", CONFIGMAPS, server_error())
+    cluster.run(batchSpec={"variableContexts": [[inline("p.md", "do it")]]})
+    await cluster.reconcile()
+    with pytest.raises(APIStatusError):
+        await cluster.reconcile()
+    await cluster.reconcile()
+    assert cluster.entries() == ["Pending/Starting"]
 
 
 async def test_a_job_that_is_too_large_fails_its_task_alone(cluster: Cluster) -> None:

@@ -55,7 +55,7 @@ class _Run:
     def __init__(self, snapshot: Snapshot, tracker: Tracker) -> None:
         self.snapshot = snapshot
         self.tracker = tracker
-        self.work = Work(snapshot.contexts, snapshot.everything, snapshot.batch)
+        self.work = Work(snapshot.contexts, list(snapshot.everything), snapshot.batch)
         self.entries: dict[int, Any] = {}
         self.looked_at = float("-inf")
         self.generation = -1
@@ -105,8 +105,9 @@ class BatchRunReconciler:
         if known is None or known.tracker.uid != run.uid:
             self._forget(request)
             settled = await self._accept(request, run)
-            if isinstance(settled, Summary):
-                return await self._write(run, None, settled)
+            if isinstance(settled, Missing):
+                written = await self._write(run, None, summarize_missing(run, settled))
+                return Result(earliest(written.requeue_after, settled.retry_after))
             known = settled
         tracker = known.tracker
 
@@ -173,13 +174,13 @@ class BatchRunReconciler:
             retry = earliest(retry, AGAIN)
         return Result(earliest(result.requeue_after, seen.wake_after, retry, go_on))
 
-    async def _accept(self, request: Request, run: RunView) -> "_Run | Summary":
-        """Find or take the snapshot; why it cannot be taken, as the state of the whole run."""
+    async def _accept(self, request: Request, run: RunView) -> _Run | Missing:
+        """Find or take the snapshot, or say why it cannot be taken."""
         context = self._context
         observed_at = context.clock.monotonic()
         snapshot = await self._snapshots.resolve(run, observed_at)
         if isinstance(snapshot, Missing):
-            return summarize_missing(run, snapshot)
+            return snapshot
         recorded = read_run(run.status) if "phase" in run.status else Recorded()
         jobs = [names.run_job_name(run.name, run.uid, i) for i in range(snapshot.total)]
         tracker = context.trackers.add(Tracker(run.uid, jobs, recorded, observed_at))

@@ -24,10 +24,14 @@ from kubetask_controller.reconcilers.projections import JSON, RunView, controlle
 from kubetask_controller.reconcilers.taskrun import files, names
 from kubetask_controller.reconcilers.taskrun.contexts import merged
 from kubetask_controller.reconcilers.taskrun.indexes import parse_indexes
+from kubetask_controller.reconcilers.taskrun.jobs import is_refusal, refusal
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.recorded import read_run
 
 SELECT_FAILED = "Failed"
+
+REFUSED = 30.0
+"""Seconds until a refused ControllerRevision is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +94,12 @@ class Missing:
     Attributes:
         reason: what it waits for.
         final: nothing can change that: the run ends.
+        retry_after: seconds until it is worth another try, 0 where an event follows.
     """
 
     reason: PendingReason
     final: bool = False
+    retry_after: float = 0.0
 
 
 def revision_name(run: RunView) -> str:
@@ -132,7 +138,17 @@ class SnapshotResolver:
         else:
             found = await self._batch(run, run.spec.get("batchRef") or "", since)
             source = f"{c.KIND_BATCH}/{run.spec.get('batchRef')}"
-        return found if isinstance(found, Missing) else await self._save(run, found, source)
+        if isinstance(found, Missing):
+            return found
+        try:
+            return await self._save(run, found, source)
+        except APIStatusError as error:
+            if error.code == 413 or "is too large" in error.message:
+                text = f"the work does not fit into a ControllerRevision: {error.message}"
+                return Missing(PendingReason(Reason.TOO_LARGE, text), final=True)
+            if not is_refusal(error):
+                raise
+            return Missing(refusal(error), retry_after=REFUSED)
 
     async def _batch(self, run: RunView, name: str, since: float) -> Snapshot | Missing:
         batch = await self._context.fresh.batch(run.namespace, name, since)

@@ -111,8 +111,8 @@ class JobControl:
                 return await self._existing(body)
             if error.code == 413 or "is too large" in error.message:
                 return CreateOutcome(Created.TOO_LARGE, reason=_too_large(metadata, error))
-            if error.code in _REFUSALS:
-                return CreateOutcome(Created.REFUSED, reason=_refusal(error))
+            if is_refusal(error):
+                return CreateOutcome(Created.REFUSED, reason=refusal(error))
             return CreateOutcome(Created.UNKNOWN, error=error)
         except TransportError as error:
             return CreateOutcome(Created.UNKNOWN, error=error)
@@ -311,7 +311,13 @@ def _too_large(metadata: dict[str, Any], error: APIStatusError) -> PendingReason
     return PendingReason(Reason.TOO_LARGE, f"Job {metadata['name']} is too large: {error.message}")
 
 
-def _refusal(error: APIStatusError) -> PendingReason:
+def is_refusal(error: APIStatusError) -> bool:
+    """The API server has carried nothing out, and would answer the same request in the same way."""
+    return error.code in _REFUSALS
+
+
+def refusal(error: APIStatusError) -> PendingReason:
+    """Why a create was refused, as a reason for which its owner waits."""
     if error.code in (400, 422):
         return PendingReason(Reason.INVALID_SPEC, error.message)
     return from_event("FailedCreate", error.message) or PendingReason(

@@ -7,7 +7,7 @@ repeated.
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -22,7 +22,7 @@ from kubetask_controller.api.typed import (
     ContextJSON,
     WorkspaceConfigSpecJSON,
 )
-from kubetask_controller.client.errors import ClientError
+from kubetask_controller.client.errors import APIStatusError, ClientError
 from kubetask_controller.reconcilers.concurrency import Contender
 from kubetask_controller.reconcilers.context import ReconcilerContext
 from kubetask_controller.reconcilers.events import contender
@@ -35,7 +35,9 @@ from kubetask_controller.reconcilers.taskrun.jobs import (
     Created,
     CreateOutcome,
     in_parallel,
+    is_refusal,
     ramp_up,
+    refusal,
 )
 from kubetask_controller.reconcilers.taskrun.pending_reasons import (
     PATIENCE,
@@ -146,7 +148,7 @@ class Work:
     """
 
     contexts: Callable[[int], list[ContextJSON]]
-    everything: Iterable[ContextJSON]
+    everything: Sequence[ContextJSON]
     batch: BatchSpecJSON
     single: bool = False
     places: Mapping[str, str] | None = None
@@ -434,16 +436,25 @@ class TaskRunner:
             elif what == "end_pods":
                 await context.jobs.end_pods(context.listers.pods_of(job))
             elif not _is_ending(context.listers.pods_of(job)):
-                state, live = tracker.states[index], await context.fresh.pods(job)
-                wanted = owner.spec.get("cancel") or (state is not None and state.final)
-                pods = live.pods if wanted else await context.jobs.hold_back(live.pods)
-                if pods is not None:
-                    await context.jobs.end(job, pods)
-                else:
-                    tracker.look_again(index, context.clock.monotonic() + RECHECK)
+                await self._end(owner, tracker, index, job)
         except Exception:
             tracker.mark(index)
             raise
+
+    async def _end(self, owner: OwnerView, tracker: Tracker, index: int, job: JobView) -> None:
+        """End a Job. Only an agent that was cancelled, or has ended, may have started; every other one is held back."""
+        context, state = self._context, tracker.states[index]
+        pods: Sequence[PodView] | None = context.listers.pods_of(job)
+        if owner.spec.get("cancel") or (state is not None and state.final):
+            if not any(x.node and not x.terminal for x in pods or ()):
+                # Without a Pod on a node the Job is deleted, which needs newer facts than a cache has.
+                pods = (await context.fresh.pods(job)).pods
+        else:
+            pods = await context.jobs.hold_back((await context.fresh.pods(job)).pods)
+        if pods is None:
+            tracker.look_again(index, context.clock.monotonic() + RECHECK)
+        else:
+            await context.jobs.end(job, pods)
 
     async def _replace(self, owner: OwnerView, tracker: Tracker, index: int, job: JobView) -> None:
         """Delete a Job whose replacement is recorded, after a live look that no agent runs in it."""
@@ -606,7 +617,13 @@ class TaskRunner:
         ref = files.Owner(self._kind, owner.namespace, owner.name, owner.uid)
         if work.places is None:
             packed = files.pack(ref, work.everything)
-            await files.ensure(context.client, packed)
+            try:
+                await files.ensure(context.client, packed)
+            except APIStatusError as error:
+                if not is_refusal(error):
+                    raise
+                refused = CreateOutcome(Created.REFUSED, reason=refusal(error))
+                return len(batch), [refused], None
             work.places = packed.places
         template = Template(
             owner=ref,
