@@ -31,20 +31,25 @@ demo: $(INSTALLED) ## Run the main job on the embedded development cluster (KEEP
 	@$(BIN)/python -m hack.demo $(if $(KEEP),--keep) $(if $(UI),--ui)
 
 .PHONY: test
-test: $(INSTALLED) chromium ## Lint, verify and run every test
+test: $(INSTALLED) programs ## Lint, verify and run every test
 	@$(MAKE) --no-print-directory lint verify verify-ui
 	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 .PHONY: test-ui
-test-ui: $(INSTALLED) chromium verify-ui ## Run the tests of the page of `kubectl kubetask ui`, in Chromium too
+test-ui: $(INSTALLED) programs verify-ui ## Run the tests of the page of `kubectl kubetask ui`, in Chromium too
 	@$(BIN)/python -m pytest test/cli/ui
 
-.PHONY: chromium
-chromium:
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-		&& echo "Installing Debian's chromium (once; about a minute)" && apt-get -qq update >/dev/null \
-		&& DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
-		|| echo "Chromium is not installed: the page is tested in no browser"
+# Programs that some tests use: a browser, an SSH server, Git LFS, GnuPG. Without one of them its tests are skipped.
+PROGRAMS := chromium:chromium sshd:openssh-server git-lfs:git-lfs gpg:gnupg
+
+.PHONY: programs
+programs:
+	@missing=""; for each in $(PROGRAMS); do \
+		PATH="$$PATH:/usr/sbin" command -v "$${each%%:*}" >/dev/null || missing="$$missing $${each#*:}"; done; \
+	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& echo "Installing Debian's$$missing (once; about a minute)" && apt-get -qq update >/dev/null \
+		&& DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $$missing fonts-dejavu-core >/dev/null; } \
+		|| echo "Not installed, so their tests are skipped:$$missing"
 
 ui/node_modules/.package-lock.json: ui/package-lock.json
 	@cd ui && npm ci --silent
