@@ -39,8 +39,8 @@ def test_a_tenants_namespace_is_set_up(cluster: Cluster, installed: Kubectl) -> 
         tenant = Kubectl(cluster.admin_kubeconfig, name)
         tenant("apply", "--server-side", "-k", str(CONFIG / "overlays" / "tenant-network-policy"))
         tenant("apply", "-f", str(CONFIG / "tenant" / "workspace-setup.yaml"))
-        claim = tenant.get("workspaceconfig", "default")["spec"]["workspace"]
-        assert tenant.get("pvc", claim["persistentVolumeClaim"]["claimName"])
+        assert tenant.get("workspaceconfig", "default")["spec"]["agentImage"]
+        assert tenant.items("pvc") == []
         assert tenant.get("serviceaccount", "kubetask-agent")
 
 

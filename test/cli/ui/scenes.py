@@ -8,7 +8,6 @@ from cliobjects import repository
 
 JSON = dict[str, Any]
 
-NOW = datetime.now(UTC).replace(microsecond=0)
 HOSTILE = (
     "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
     "\x1b[31mred\x1b]0;owned\x07 \u202egnp.exe\u2066 {{7*7}} ' OR 1=1 --"
@@ -16,14 +15,19 @@ HOSTILE = (
 PULL = "https://git.example/acme/service-{}/pull/{}"
 
 
+def now() -> datetime:
+    """The scenes are as old as they say when they are made, however long the tests before took."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
 def at(seconds_ago: float) -> str:
     """A time of the API."""
-    return (NOW - timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (now() - timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def age(time: str) -> float:
     """Seconds since a time of the API."""
-    return (NOW - datetime.fromisoformat(time)).total_seconds()
+    return (now() - datetime.fromisoformat(time)).total_seconds()
 
 
 def entry(index: int, phase: str, reason: str, **more: Any) -> JSON:

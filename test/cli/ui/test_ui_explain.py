@@ -14,7 +14,7 @@ from kubetask_controller.cli.ui import views
 
 
 def found(run: dict, **later: float) -> list:
-    return findings(run, run_view(run), scenes.NOW + timedelta(**later))
+    return findings(run, run_view(run), scenes.now() + timedelta(**later))
 
 
 @pytest.mark.parametrize("reason", Reason)
