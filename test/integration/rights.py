@@ -21,8 +21,9 @@ from objects import batch, obj, run, scripted, task
 from kubetask_controller.app import options, wiring
 from kubetask_controller.client import Client, load_config
 from kubetask_controller.client.errors import APIStatusError, is_not_found
-from kubetask_controller.client.resources import LEASES, Resource
+from kubetask_controller.client.resources import CONTROLLERREVISIONS, LEASES, Resource
 from kubetask_controller.reconcilers.setup import setup_with_manager
+from kubetask_controller.reconcilers.taskrun import files, names
 from kubetask_controller.runtime.clientmetrics import PrometheusRestMetrics
 from kubetask_controller.runtime.manager import Manager
 from kubetask_controller.runtime.metrics import Metrics
@@ -221,9 +222,27 @@ class Bench:
             run("taken", workspaceConfigRef="ends"),
             run("stuck", workspaceConfigRef="stuck"),
             obj("BatchRun", "toggled", {"batchRef": "nowhere"}),
+            obj("BatchRun", "again", {"retryOf": "cut", "workspaceConfigRef": "ends"}),
+            obj("BatchRun", "forged", {"batchRef": "late", "workspaceConfigRef": "ends"}),
         ]
         for each in made:
             await self.admin.create(KINDS[each["kind"]], self.namespace, each)
+        await self._forge()
+        await self.admin.create(KINDS["Batch"], self.namespace, batch("late"))
+
+    async def _forge(self) -> None:
+        """Somebody puts a snapshot of theirs under the name that the run's own will have."""
+        run = await self.admin.get(KINDS["BatchRun"], self.namespace, "forged")
+        name, uid = run["metadata"]["name"], run["metadata"]["uid"]
+        body = {
+            "metadata": {
+                "name": names.owned_name(name, uid, "snapshot"),
+                "ownerReferences": [files.Owner("BatchRun", self.namespace, name, uid).reference()],
+            },
+            "data": {"variableContexts": []},
+            "revision": 1,
+        }
+        await self.admin.create(CONTROLLERREVISIONS, self.namespace, body)
 
     async def steer(self) -> None:
         """What users do later: cancel what runs, suspend and resume what waits. And the other leader leaves."""
@@ -248,6 +267,9 @@ class Bench:
         backoff = [x["spec"]["backoffLimit"] for x in jobs if x["metadata"]["name"] == "cut-task-0"]
         return {
             "a run succeeds": (await self._status("whole")).get("phase") == "Succeeded",
+            "a retry succeeds": (await self._status("again")).get("phase") == "Succeeded",
+            "a forged snapshot is replaced": (await self._status("forged")).get("phase")
+            == "Succeeded",
             "a task succeeds": (await self._status("t", "Task")).get("phase") == "Succeeded",
             "Jobs are swept": (await self._status("swept")).get("phase") == "Succeeded"
             and not any(x["metadata"]["name"].startswith("swept") for x in jobs),
