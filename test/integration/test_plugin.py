@@ -52,10 +52,18 @@ class Plugin:
         command = [KUBECTL, "kubetask", *arguments]
         pipe = subprocess.PIPE
         with subprocess.Popen(
-            command, stdout=pipe, stderr=pipe, text=True, env=self._environ
+            command,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            env=self._environ,
+            # A shell that starts the tests in the background has Ctrl-C ignored for all of them.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:
-            yield process
-            process.kill()
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 def install(folder: Path) -> Path:
