@@ -169,7 +169,11 @@ def test_what_the_controller_does_is_admitted(booty: Booty, row: str) -> None:
 
 
 IMAGE = {"spec": {"containers": [{"name": "c", "image": "registry.example/worse:1"}]}}
-ONLY_WHERE_GATED = ("lets a task's Pod go", "sends a task's Pod to a node")
+ONLY_WHERE_GATED = (
+    "lets a task's Pod go",
+    "sends a task's Pod to a node",
+    "lets a task's Pod onto every node",
+)
 EXISTING = {
     "changes the image of a task's Pod": ("PATCH", f"{PODS}/ours", IMAGE),
     "changes the image of another Pod": ("PATCH", f"{PODS}/theirs", IMAGE),
