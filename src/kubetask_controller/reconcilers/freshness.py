@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from kubetask_controller.api import constants as c
 from kubetask_controller.client.errors import APIStatusError, is_not_found
 from kubetask_controller.client.resources import JOBS, PODS, Resource
 from kubetask_controller.client.rest import Client
@@ -31,6 +30,7 @@ from kubetask_controller.reconcilers.listers import (
     BATCHES,
     WORKSPACE_CONFIGS,
     Listers,
+    is_ours,
 )
 from kubetask_controller.reconcilers.projections import (
     BatchView,
@@ -42,6 +42,7 @@ from kubetask_controller.reconcilers.projections import (
     project_pod,
     project_resource,
 )
+from kubetask_controller.reconcilers.taskrun.jobs import JobControl
 from kubetask_controller.runtime.clock import Clock
 from kubetask_controller.runtime.mutationcache import MutationCache
 from kubetask_controller.runtime.resourceversion import MalformedResourceVersionError, compare
@@ -81,7 +82,8 @@ class LivePods:
 class FreshReader:
     """Live reads. All methods raise ClientError where the API server refuses, or gives no answer."""
 
-    def __init__(self, client: Client, clock: Clock, listers: Listers) -> None:
+    def __init__(self, client: Client, clock: Clock, listers: Listers, jobs: JobControl) -> None:
+        self._jobs = jobs
         self._client = client
         self._clock = clock
         self._listers = listers
@@ -154,22 +156,24 @@ class FreshReader:
         """Read the Jobs of a namespace that hold slots, once in the life of the process.
 
         A process that takes the lead may have a cache that lacks the last Jobs of its predecessor. From then on this
-        process creates all Jobs itself, and what it creates is in the MutationCache at once.
+        process creates all Jobs itself, and what it creates is in the MutationCache at once. The list has no label
+        selector: a Job whose label somebody has removed runs on, and gets its label back.
         """
         entry = self._counted.setdefault(namespace, _LastRead())
         async with entry.lock:
             if entry.began >= 0:
                 return
             began = self._clock.monotonic()
-            params = {
-                "labelSelector": f"{c.LABEL_MANAGED_BY}={c.LABEL_MANAGED_BY_VALUE}",
-                "fieldSelector": "status.successful=0",
-                "limit": _PAGE,
-            }
+            params = {"fieldSelector": "status.successful=0", "limit": _PAGE}
             while True:
                 page = await self._client.list(JOBS, namespace, params=params)
                 for item in page.get("items") or ():
-                    self._listers.jobs.mutated(project_job(item))
+                    job = project_job(item)
+                    if not is_ours(job):
+                        continue
+                    if not (job.managed or job.finished):
+                        job = await self._jobs.restore_labels(job) or job
+                    self._listers.jobs.mutated(job)
                 token = (page.get("metadata") or {}).get("continue")
                 if not token:
                     break

@@ -133,6 +133,16 @@ class Listers:
         )
 
 
+def is_ours(job: JobView) -> bool:
+    """Whether a BatchRun or Task controls a Job, as far as its owner reference says."""
+    owner = job.owner
+    return (
+        owner is not None
+        and owner.kind in (c.KIND_BATCH_RUN, c.KIND_TASK)
+        and owner.api_version.rpartition("/")[0] == c.GROUP
+    )
+
+
 def is_owned(job: JobView, kind: str, namespace: str, uid: str) -> bool:
     """Whether the controlling owner reference of a Job is that object."""
     owner = job.owner

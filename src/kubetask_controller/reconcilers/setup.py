@@ -85,12 +85,13 @@ def setup_with_manager(manager: Manager, settings: Settings) -> ReconcilerContex
     registry = manager.metrics.registry
     registry.register(StateCollector(listers.runs, listers.tasks, listers.configs, limiter.usage))
     client = manager.client
+    control = JobControl(client, InFlightLimit(manager.clock))
     context = ReconcilerContext(
         client=client,
         clock=manager.clock,
         listers=listers,
-        fresh=FreshReader(client, manager.clock, listers),
-        jobs=JobControl(client, InFlightLimit(manager.clock)),
+        fresh=FreshReader(client, manager.clock, listers, control),
+        jobs=control,
         lookup=EventLookup(client, manager.clock),
         consistency=ConsistencyStore(manager.cache.informers),
         limiter=limiter,

@@ -425,6 +425,7 @@ class TaskRunner:
         ]
         if work:
             await in_parallel(work, lambda item: self._act(owner, tracker, seen, *item))
+            seen.wake(tracker.next_due(self._context.clock.monotonic()))
 
     async def _act(
         self, owner: OwnerView, tracker: Tracker, seen: Observation, what: str, index: int
@@ -468,6 +469,7 @@ class TaskRunner:
                 return
             staying = [x for x in live.pods if not x.deleting]
             if await context.jobs.hold_back(staying) is None:
+                tracker.look_again(index, context.clock.monotonic() + RECHECK)
                 return
         context.tombstones.forget_job(owner.uid, job.uid)
         await context.jobs.delete(job, foreground=True)
