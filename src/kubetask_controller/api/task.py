@@ -70,7 +70,7 @@ class TaskExecutionStatus(StatusBase):
     replaced_time: Time | None = None
     """When the last of them was replaced."""
     replaced_job_uid: Annotated[ShortText | None, Field(alias="replacedJobUID")] = None
-    """The uid of that Job, by which its Events are told from those of its successor."""
+    """The uid of that Job, which separates its Events from those of its successor."""
 
 
 class Task(KubeModel):

@@ -21,7 +21,7 @@ from kubetask_controller.api.result import parse_result
 from kubetask_controller.api.text import clean_line
 from kubetask_controller.reconcilers.projections import ContainerView, JobView, PodView
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason, pending_reason
-from kubetask_controller.reconcilers.times import parse_time, seconds_since
+from kubetask_controller.reconcilers.times import format_time, parse_time, seconds_since
 
 MAX_MESSAGE = 512
 """Characters of a task's message in the status; a run has up to 10,000 of them."""
@@ -412,7 +412,7 @@ def _disrupted(
         again = _replaced(replace(state, disruptions=state.disruptions + 1), facts, text)
         return Decision(again, action=Action.REPLACE)
     text = one_line(f"{what} while the agent ran; it may have acted already")
-    failed = _failure(state, Reason.DISRUPTED, text, last, _timestamp(facts.now))
+    failed = _failure(state, Reason.DISRUPTED, text, last, format_time(facts.now))
     return Decision(failed, action=after)
 
 
@@ -423,7 +423,7 @@ def _replaced(state: TaskState, facts: TaskFacts, message: str) -> TaskState:
         reason=Reason.STARTING,
         message=one_line(message),
         replacements=state.replacements + 1,
-        replaced_time=_timestamp(facts.now),
+        replaced_time=format_time(facts.now),
         replaced_uid=facts.job.uid if facts.job else "",
     )
 
@@ -504,7 +504,7 @@ def _without_job(
     if (found := ending or rules.halt) and not is_started(pods):
         return Decision(_failure(state, found.reason, found.message, last, ""))
     text = f"Job {name} was deleted before it ended; its agent may have acted already"
-    return Decision(_failure(state, Reason.JOB_LOST, text, last, _timestamp(facts.now)))
+    return Decision(_failure(state, Reason.JOB_LOST, text, last, format_time(facts.now)))
 
 
 # Ends ---------------------------------------------------------------------------------------------
@@ -651,7 +651,3 @@ def _by_deadline(pod: PodView, agent: ContainerView) -> bool:
         return True
     deadline = parse_time(pod.started) + timedelta(seconds=pod.active_deadline_seconds)
     return parse_time(agent.finished_at) >= deadline
-
-
-def _timestamp(now: datetime) -> str:
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
