@@ -22,7 +22,7 @@ OWNER = {
     "controller": True,
     "blockOwnerDeletion": True,
 }
-TRANSCRIPTS = Path(__file__).resolve().parents[1] / "devcluster" / "transcripts"
+TRANSCRIPTS = Path(__file__).resolve().parents[2] / "hack/devcluster/tests/transcripts"
 
 
 def _objects(kind: str) -> list[dict[str, Any]]:

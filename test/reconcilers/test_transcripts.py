@@ -22,7 +22,7 @@ from kubetask_controller.reconcilers.taskrun.state import (
     decide,
 )
 
-TRANSCRIPTS = Path(__file__).parents[1] / "devcluster" / "transcripts"
+TRANSCRIPTS = Path(__file__).parents[2] / "hack" / "devcluster" / "tests" / "transcripts"
 CANCEL = TaskRules(halt=PendingReason(Reason.CANCELLED, "cancelled"), cancel=True)
 LATER = 60.0
 """Seconds after the recording at which the task is looked at once more, with what its Events say."""

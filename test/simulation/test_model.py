@@ -14,7 +14,7 @@ from simulation.schedule import Schedule
 from simulation.virtualloop import VirtualLoop
 from simulation.world import NAMESPACE, TASKS, World
 
-TRANSCRIPTS = Path(__file__).parent.parent / "devcluster" / "transcripts" / "pods-with-init.jsonl"
+TRANSCRIPTS = Path(__file__).parents[2] / "hack/devcluster/tests/transcripts/pods-with-init.jsonl"
 IGNORE, FAIL = (
     {"rules": [{"action": x, "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]}
     for x in ("Ignore", "FailJob")

@@ -21,7 +21,7 @@ GC_THRESHOLD = 50_000
 
 def main() -> int:
     """Run a cluster until a signal."""
-    parser = argparse.ArgumentParser(prog="python -m devcluster", description=__doc__)
+    parser = argparse.ArgumentParser(prog="devcluster", description=__doc__)
     parser.add_argument(
         "--dir",
         type=Path,

@@ -1,6 +1,6 @@
 """The score: how many recorded calls get the recorded answer, file by file.
 
-    python test/devcluster/conformance [--kubeconfig FILE] [--file NAME] [-v]
+    python hack/devcluster/tests/conformance [--kubeconfig FILE] [--file NAME] [-v]
 
 Plays against a development cluster of its own, or against the (new) cluster of a kubeconfig.
 """
