@@ -15,7 +15,7 @@ from hack.forge import ForgeServer
 from hack.gitserver import Refusal, make_repository
 
 from kubetask_controller.cli.burndown import burn_down, counts_at
-from kubetask_controller.cli.requests import parse_link
+from kubetask_controller.cli.pullrequests import parse_link
 from kubetask_controller.hosts import Request, RequestState
 
 TOKEN = "t0ken-of-the-user"

@@ -8,7 +8,7 @@ import pytest
 from cliobjects import failed, queued, run, running, succeeded
 from rich.console import Console
 
-from kubetask_controller.cli.indexes import format_indexes, parse_indexes
+from kubetask_controller.api.indexes import format_indexes, parse_indexes
 from kubetask_controller.cli.progress import MANY, ChangeLines, _Picture
 from kubetask_controller.cli.runview import run_view
 from kubetask_controller.cli.times import human, parse_duration

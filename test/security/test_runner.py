@@ -21,7 +21,7 @@ from holders import (
 from kubectl import Kubectl
 from objects import batch, config, run, task
 
-from kubetask_controller.api.allowed import secret_refusal
+from kubetask_controller.api.context import secret_refusal
 
 pytestmark = pytest.mark.integration
 

@@ -572,7 +572,7 @@ class TestHousekeeping:
     def test_what_no_task_made_stays_and_no_agent_changes_its_age(self, task: Make) -> None:
         import time
 
-        from kubetask_controller.workspace.housekeeping import TASK_KEEP_SECONDS, remove_old_tasks
+        from kubetask_controller.workspace.taskfolders import TASK_KEEP_SECONDS, remove_old_tasks
 
         old = task(text("task.md"), config=CLAIM)
         old.prepare()

@@ -9,7 +9,7 @@ import pytest
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.workspace.errors import PreparationError
-from kubetask_controller.workspace.homefiles import place_home_files
+from kubetask_controller.workspace.files import place_home_files
 
 
 @pytest.fixture

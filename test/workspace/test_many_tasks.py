@@ -17,7 +17,7 @@ from taskpod import BRANCH, Make, TaskPod, git, repository, text
 
 from kubetask_controller.workspace import cache as caches
 from kubetask_controller.workspace.cache import BARE_KEEP_SECONDS, MAX_PACKS, lock
-from kubetask_controller.workspace.housekeeping import TASK_KEEP_SECONDS, remove_old_tasks
+from kubetask_controller.workspace.taskfolders import TASK_KEEP_SECONDS, remove_old_tasks
 
 CLAIM = {"workspace": {"persistentVolumeClaim": {"claimName": "shared"}}}
 

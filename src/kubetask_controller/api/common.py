@@ -20,13 +20,9 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from kubetask_controller.api import constants as c
+from kubetask_controller.api.times import format_time
 
 MAX_INT32 = 2_147_483_647
-
-
-def format_time(value: datetime) -> str:
-    """RFC 3339 in UTC to the second, as Kubernetes writes ``metav1.Time``."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _aware(value: datetime) -> datetime:

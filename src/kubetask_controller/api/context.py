@@ -4,8 +4,9 @@
 stands.
 """
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, StringConstraints
 
@@ -172,3 +173,27 @@ Contexts = Annotated[
     ),
 ]
 """A list of contexts, of which a run may have ten thousand."""
+
+
+def secret_refusal(
+    contexts: Iterable[Mapping[str, Any]], config: Mapping[str, Any], *, config_name: str
+) -> str | None:
+    """Why a task may not run: the sentence for reason ``SecretNotAllowed``; None where it may.
+
+    Args:
+        contexts: the contexts of the task, as in its owner's spec.
+        config: the spec of the WorkspaceConfig in force, empty where there is none.
+        config_name: its name.
+    """
+    allowed = config.get("allowedSecrets")
+    if allowed is None:
+        return None
+    for context in contexts:
+        file = context.get("file") or {}
+        secret = ((file.get("source") or {}).get("secretKeyRef") or {}).get("name")
+        if secret is not None and secret not in allowed:
+            return (
+                f"file {file.get('name')} comes from Secret {secret}, which allowedSecrets of"
+                f" WorkspaceConfig {config_name} does not list: add it there, or use another Secret"
+            )
+    return None

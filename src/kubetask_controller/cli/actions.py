@@ -10,9 +10,9 @@ from typing import Any
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase
+from kubetask_controller.api.indexes import format_indexes
 from kubetask_controller.cli.costs import costs, dollars
 from kubetask_controller.cli.exits import CliError, UsageError
-from kubetask_controller.cli.indexes import format_indexes
 from kubetask_controller.cli.runview import STARTED, RunView
 from kubetask_controller.cli.session import BATCH_RUNS, Target
 from kubetask_controller.cli.settings import retry_run

@@ -12,8 +12,8 @@ from typing import Any
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase
+from kubetask_controller.api.indexes import format_indexes
 from kubetask_controller.cli.costs import costs
-from kubetask_controller.cli.indexes import format_indexes
 from kubetask_controller.cli.runview import STARTED, RunView, TaskRow
 from kubetask_controller.cli.terminal import clean
 from kubetask_controller.cli.times import elapsed, human

@@ -10,16 +10,15 @@ from rich.text import Text
 
 from kubetask_controller.cli.arguments import ClusterCommand, parse
 from kubetask_controller.cli.commands.discover import Discover
+from kubetask_controller.cli.commands.lifecycle import Cancel, Promote, Resume, Suspend
 from kubetask_controller.cli.commands.logs import Logs
 from kubetask_controller.cli.commands.migrate import Migrate
-from kubetask_controller.cli.commands.promote import Promote
 from kubetask_controller.cli.commands.prs import Prs
 from kubetask_controller.cli.commands.results import Results
 from kubetask_controller.cli.commands.retry import Retry
 from kubetask_controller.cli.commands.run import Run
 from kubetask_controller.cli.commands.schedule import Schedule
 from kubetask_controller.cli.commands.status import Status
-from kubetask_controller.cli.commands.steer import Cancel, Resume, Suspend
 from kubetask_controller.cli.commands.ui import Ui
 from kubetask_controller.cli.exits import CliError, Exit
 from kubetask_controller.cli.session import open_session

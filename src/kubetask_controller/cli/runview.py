@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubetask_controller.api.constants import Phase
-from kubetask_controller.cli.indexes import parse_indexes
+from kubetask_controller.api.indexes import parse_indexes
 
 JSON = dict[str, Any]
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 
-def parse_time(text: object) -> datetime | None:
+def time_or_none(text: object) -> datetime | None:
     """A time of the API; None for what is none."""
     if not isinstance(text, str) or not text:
         return None
@@ -15,10 +15,10 @@ def parse_time(text: object) -> datetime | None:
 
 def elapsed(start: object, end: object, now: datetime) -> float | None:
     """Seconds from start to end, or to now where there is no end; None before the start."""
-    began = parse_time(start)
+    began = time_or_none(start)
     if began is None:
         return None
-    return max((parse_time(end) or now).timestamp() - began.timestamp(), 0.0)
+    return max((time_or_none(end) or now).timestamp() - began.timestamp(), 0.0)
 
 
 def human(seconds: float | None) -> str:

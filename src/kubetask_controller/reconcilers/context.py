@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from kubetask_controller.api.times import format_time
 from kubetask_controller.client.rest import Client
 from kubetask_controller.reconcilers.concurrency import ConcurrencyLimiter
 from kubetask_controller.reconcilers.events import TombstoneStore
@@ -13,7 +14,6 @@ from kubetask_controller.reconcilers.taskrun.jobs import JobControl
 from kubetask_controller.reconcilers.taskrun.pending_reasons import EventLookup
 from kubetask_controller.reconcilers.taskrun.pod_template import Images
 from kubetask_controller.reconcilers.taskrun.tracker import Trackers
-from kubetask_controller.reconcilers.times import format_time
 from kubetask_controller.runtime.clock import Clock
 from kubetask_controller.runtime.consistency import ConsistencyStore
 from kubetask_controller.runtime.events import EventRecorder

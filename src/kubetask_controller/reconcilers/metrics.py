@@ -15,10 +15,10 @@ from prometheus_client.registry import Collector
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase
+from kubetask_controller.api.times import parse_time
 from kubetask_controller.reconcilers.concurrency import Pool
 from kubetask_controller.reconcilers.projections import AnyView
 from kubetask_controller.reconcilers.taskrun.state import TaskState
-from kubetask_controller.reconcilers.times import parse_time
 
 DURATION_BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800)
 """Seconds. An agent works for minutes, now and then for hours."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypedDict, TypeVar
 
 from kubetask_controller.api import constants as c
+from kubetask_controller.api.times import EPOCH
 from kubetask_controller.api.typed import (
     BatchRunSpecJSON,
     BatchRunStatusJSON,
@@ -17,7 +18,6 @@ from kubetask_controller.api.typed import (
     TaskSpecJSON,
     WorkspaceConfigSpecJSON,
 )
-from kubetask_controller.reconcilers.times import EPOCH
 
 JSON = dict[str, Any]
 SpecT = TypeVar("SpecT", covariant=True)

@@ -6,12 +6,12 @@ them once the end is in the status; the BatchRun or Task itself is deleted last.
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import EventReason
+from kubetask_controller.api.times import seconds_since
 from kubetask_controller.client.errors import APIStatusError, is_conflict, is_not_found
 from kubetask_controller.reconcilers.context import ReconcilerContext
 from kubetask_controller.reconcilers.listers import RESOURCES
 from kubetask_controller.reconcilers.projections import JobView, OwnerView
 from kubetask_controller.reconcilers.taskrun.jobs import in_parallel
-from kubetask_controller.reconcilers.times import seconds_since
 from kubetask_controller.runtime.events import ObjectReference
 from kubetask_controller.runtime.reconcile import Result
 

@@ -1,14 +1,21 @@
-"""The files of a task, by name in its folder.
+"""The files of a task, in its folder and below the agent's home folder.
 
-What is not secret is copied, read-only, so that agents which do not follow links out of their folder can read it. What is
-secret stays where Kubernetes mounts it, in memory, and the folder has a link to it. An inline file is compared with the
-digest that the manifest has of it: its ConfigMap may have been made by somebody else, under the name that ours would have.
+In the task's folder, files that are not secret are read-only copies, because some agents do not follow links out of their
+folder. Secret files stay in the volume that Kubernetes keeps in memory; the folder contains a link to each. The content of an
+inline file must match the digest in the manifest, because another user could create a ConfigMap under the derived name.
+
+Files below HOME (``spec.homeFiles`` of the WorkspaceConfig) are copies, not mounts: tools replace their settings files while
+they run, which a mounted file does not allow.
 """
 
 import hashlib
-from collections.abc import Iterable
+import json
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import RESERVED_DIR, Reason
 from kubetask_controller.api.manifest import ManifestFile
 from kubetask_controller.workspace.errors import PreparationError
@@ -56,3 +63,47 @@ def place_files(
                 )
             target.write_bytes(content)
             target.chmod(FILE_MODE)
+
+
+def place_home_files(
+    environ: Mapping[str, str], home: Path, mounted: Path = Path(c.MOUNT_HOME_FILES)
+) -> int:
+    """Write the files that ``KUBETASK_HOME_FILES`` describes; returns how many.
+
+    Raises:
+        PreparationError: two of them have paths that exclude each other, or the home folder cannot be written.
+    """
+    count = 0
+    for file in json.loads(environ.get(c.ENV_HOME_FILES) or "[]"):
+        try:
+            for path, content in _contents(file, mounted):
+                _write(home, path, content, file["mode"])
+                count += 1
+        except OSError as error:
+            raise PreparationError(
+                Reason.INVALID_SPEC,
+                f"homeFiles: {file['path']} cannot be written: {error.strerror}",
+            ) from error
+    return count
+
+
+def _contents(file: Mapping[str, Any], mounted: Path) -> list[tuple[str, bytes]]:
+    """(path below HOME, content) of an entry: one, or one for each key of an object."""
+    if "inline" in file:
+        return [(file["path"], file["inline"].encode())]
+    folder = mounted / str(file["source"])
+    if "key" in file:
+        return [(file["path"], (folder / file["key"]).read_bytes())]
+    keys = sorted(x for x in folder.iterdir() if not x.name.startswith(".."))
+    return [(f"{file['path']}/{x.name}", x.read_bytes()) for x in keys]
+
+
+def _write(home: Path, path: str, content: bytes, mode: int) -> None:
+    target = home / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # From an earlier try of this container, perhaps with other permissions.
+    target.unlink(missing_ok=True)
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(fd, "wb") as stream:
+        stream.write(content)
+    target.chmod(mode)

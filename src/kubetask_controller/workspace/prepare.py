@@ -21,12 +21,11 @@ from kubetask_controller.workspace.credentials import (
     masked,
 )
 from kubetask_controller.workspace.errors import PreparationError
-from kubetask_controller.workspace.files import place_files
+from kubetask_controller.workspace.files import place_files, place_home_files
 from kubetask_controller.workspace.git import Git, say
-from kubetask_controller.workspace.homefiles import place_home_files
-from kubetask_controller.workspace.housekeeping import clear, remove_old_tasks
 from kubetask_controller.workspace.redaction import Redactor
 from kubetask_controller.workspace.repositories import Repositories
+from kubetask_controller.workspace.taskfolders import clear, remove_old_tasks
 
 
 def prepare(environ: Mapping[str, str] = os.environ) -> None:

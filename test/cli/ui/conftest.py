@@ -9,10 +9,10 @@ from pagekit import Page, opened
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of the program that a person would not notice are none."""
-    for name in ("cli.follow.PAUSE", "cli.logs.stream.PAUSE", "cli.ui.feeds.LOG_WAIT"):
+    for name in ("cli.follow.PAUSE", "cli.logs.stream.PAUSE", "cli.ui.streams.LOG_WAIT"):
         monkeypatch.setattr(f"kubetask_controller.{name}", 0.01)
-    monkeypatch.setattr("kubetask_controller.cli.ui.feeds.SETTLE", 0.02)
-    monkeypatch.setattr("kubetask_controller.cli.ui.feeds.TICK", 0.5)
+    monkeypatch.setattr("kubetask_controller.cli.ui.streams.SETTLE", 0.02)
+    monkeypatch.setattr("kubetask_controller.cli.ui.streams.TICK", 0.5)
 
 
 @pytest.fixture

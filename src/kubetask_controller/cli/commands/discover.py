@@ -13,7 +13,7 @@ import yaml
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.patterns import ORG_PATTERN, REPO_PATTERN
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
-from kubetask_controller.cli.requests import Hosts, host_of, parse_apis, provider_for
+from kubetask_controller.cli.pullrequests import Hosts, host_of, parse_apis, provider_for
 from kubetask_controller.cli.terminal import Terminal, clean
 from kubetask_controller.hosts import HostError, RepositoryInfo
 

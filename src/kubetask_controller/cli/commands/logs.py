@@ -6,10 +6,10 @@ from contextlib import aclosing
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase, Reason
+from kubetask_controller.api.indexes import format_indexes, parse_indexes
 from kubetask_controller.cli.arguments import count
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
 from kubetask_controller.cli.follow import LISTED, changes
-from kubetask_controller.cli.indexes import format_indexes, parse_indexes
 from kubetask_controller.cli.logs.follower import Follower
 from kubetask_controller.cli.logs.output import LogOutput
 from kubetask_controller.cli.logs.pods import PodView, newest, pod_view, selector

@@ -16,13 +16,20 @@ from pydantic_core import to_json
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from kubetask_controller.api.indexes import parse_indexes
 from kubetask_controller.api.text import escaped_json
 from kubetask_controller.cli.burndown import burn_down
 from kubetask_controller.cli.commands.results import harmless
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
-from kubetask_controller.cli.indexes import parse_indexes
 from kubetask_controller.cli.podresults import recovered
-from kubetask_controller.cli.requests import Found, Hosts, links_of, look, parse_apis, trusted_hosts
+from kubetask_controller.cli.pullrequests import (
+    Found,
+    Hosts,
+    links_of,
+    look,
+    parse_apis,
+    trusted_hosts,
+)
 from kubetask_controller.cli.runview import run_view, task_view
 from kubetask_controller.cli.session import TASKS, Session, Target
 from kubetask_controller.cli.targets import Targets

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from kubetask_controller.api.indexes import format_indexes
 from kubetask_controller.api.text import clean_text, escaped_json
 from kubetask_controller.cli.exits import Exit, UsageError
-from kubetask_controller.cli.indexes import format_indexes
 from kubetask_controller.cli.podresults import recovered
 from kubetask_controller.cli.runview import RunView, TaskRow, run_view
 from kubetask_controller.cli.session import BATCH_RUNS, Session, Target

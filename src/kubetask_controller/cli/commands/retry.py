@@ -3,9 +3,9 @@
 import argparse
 
 from kubetask_controller.api.constants import Phase
+from kubetask_controller.api.indexes import format_indexes, parse_indexes
 from kubetask_controller.cli.actions import MAX_SELECT
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
-from kubetask_controller.cli.indexes import format_indexes, parse_indexes
 from kubetask_controller.cli.runview import RunView, run_view
 from kubetask_controller.cli.session import BATCH_RUNS, Session, Target
 from kubetask_controller.cli.settings import add_settings, chosen, retry_run, start

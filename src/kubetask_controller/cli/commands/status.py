@@ -9,11 +9,11 @@ from kubetask_controller.api.constants import Phase
 from kubetask_controller.cli.arguments import add_timeout
 from kubetask_controller.cli.exits import Exit
 from kubetask_controller.cli.explain import Finding, findings
+from kubetask_controller.cli.follow import follow_task
 from kubetask_controller.cli.progress import follow
 from kubetask_controller.cli.runview import run_view, target_of
 from kubetask_controller.cli.session import JSON, TASKS, Session, Target
 from kubetask_controller.cli.targets import Targets
-from kubetask_controller.cli.taskfollow import follow_task
 from kubetask_controller.cli.terminal import PHASE_STYLES, Terminal, clean
 from kubetask_controller.cli.times import elapsed, human
 from kubetask_controller.cli.tree import DRAWN, PLAIN, render

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from kubetask_controller.cli.migrate.nodes import Node, parse
+from kubetask_controller.cli.migrate.documents import Node, parse
 
 Lines = list[str]
 

@@ -19,16 +19,20 @@ from kubetask_controller.api.batchrun import BatchRun
 from kubetask_controller.api.common import KubeModel
 from kubetask_controller.api.workspaceconfig import WorkspaceConfig
 from kubetask_controller.cli.migrate.blocks import FlowStyleError, cut, dump
-from kubetask_controller.cli.migrate.documents import Document, join, split
+from kubetask_controller.cli.migrate.documents import Document, Node, join, parse, split
 from kubetask_controller.cli.migrate.kinds import KINDS, OLD_GROUP, transform
-from kubetask_controller.cli.migrate.nodes import Node, parse
 from kubetask_controller.cli.migrate.report import Report
-from kubetask_controller.cli.migrate.roles import ROLES, with_new_resources
 
 _MODELS: Mapping[str, type[KubeModel]] = {
     c.KIND_BATCH: Batch,
     c.KIND_BATCH_RUN: BatchRun,
     c.KIND_WORKSPACE_CONFIG: WorkspaceConfig,
+}
+ROLES = ("Role", "ClusterRole")
+_PLURALS = {
+    "bundles": c.PLURAL_BATCH,
+    "bundleruns": c.PLURAL_BATCH_RUN,
+    "codesweepconfigs": c.PLURAL_WORKSPACE_CONFIG,
 }
 _COMMENT = re.compile(r"(?m)(?:^|\s)#")
 MAX_COMPLAINTS = 5
@@ -155,3 +159,28 @@ def _scalars(node: Node) -> Iterator[str]:
     for key, value in node.entries:
         yield key.value
         yield from _scalars(value)
+
+
+def with_new_resources(body: str, root: Node) -> str:
+    """The text of a Role in which groups and resources are ours; nothing else changes."""
+    lines = body.split("\n")
+    edits = sorted(_edits(root), key=lambda edit: edit[0].start, reverse=True)
+    for node, old, new in edits:
+        number, column = node.start
+        line = lines[number]
+        lines[number] = line[:column] + line[column:].replace(old, new, 1)
+    return "\n".join(lines)
+
+
+def _edits(root: Node) -> Iterator[tuple[Node, str, str]]:
+    rules = root.get("rules")
+    for rule in rules.items if rules else ():
+        groups = rule.get("apiGroups")
+        if groups is None or all(x.value != OLD_GROUP for x in groups.items):
+            continue
+        yield from ((x, OLD_GROUP, c.GROUP) for x in groups.items if x.value == OLD_GROUP)
+        resources = rule.get("resources")
+        for resource in resources.items if resources else ():
+            old = resource.value.partition("/")[0]
+            if old in _PLURALS:
+                yield resource, old, _PLURALS[old]

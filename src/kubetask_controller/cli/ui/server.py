@@ -26,12 +26,12 @@ from aiohttp import web
 from pydantic_core import from_json, to_json
 
 from kubetask_controller.api import constants as c
+from kubetask_controller.api.indexes import parse_indexes
 from kubetask_controller.cli import actions
 from kubetask_controller.cli.exits import CliError, UsageError
-from kubetask_controller.cli.indexes import parse_indexes
 from kubetask_controller.cli.runview import RunView
 from kubetask_controller.cli.session import BATCH_RUNS, TASKS, Session, Target
-from kubetask_controller.cli.ui import feeds, views
+from kubetask_controller.cli.ui import streams, views
 from kubetask_controller.client import ClientError
 
 JSON = dict[str, Any]
@@ -190,22 +190,22 @@ class Server:
         )
 
     async def _runs(self, request: web.Request) -> web.StreamResponse:
-        async def feed(send: feeds.Send) -> None:
+        async def feed(send: streams.Send) -> None:
             if self._settings.namespace:
                 namespaces = [self._settings.namespace]
             else:
-                namespaces = list(await feeds.visible_namespaces(self._session))
-            await feeds.overview(self._session, namespaces, send)
+                namespaces = list(await streams.visible_namespaces(self._session))
+            await streams.overview(self._session, namespaces, send)
 
         return await _stream(request, feed)
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
         session, target = self._target(request.query)
-        return await _stream(request, lambda send: feeds.one_run(session, target, send))
+        return await _stream(request, lambda send: streams.one_run(session, target, send))
 
     async def _task(self, request: web.Request) -> web.Response:
         session, target = self._target(request.query)
-        return _answer(await feeds.task(session, target, _index(request)))
+        return _answer(await streams.task(session, target, _index(request)))
 
     async def _log(self, request: web.Request) -> web.StreamResponse:
         session, target = self._target(request.query)
@@ -214,7 +214,7 @@ class Server:
         if container not in (c.CONTAINER_AGENT, c.CONTAINER_WORKSPACE):
             raise web.HTTPBadRequest(text="There is no such container.")
         return await _stream(
-            request, lambda send: feeds.log(session, target, index, container, send)
+            request, lambda send: streams.log(session, target, index, container, send)
         )
 
     async def _plan(self, request: web.Request) -> web.Response:
@@ -254,7 +254,7 @@ class Server:
         found = await session.get(target)
         if found["metadata"].get("uid") != body.get("uid"):
             raise web.HTTPConflict(text=f"{target} was deleted and created again. Reload the page.")
-        view = feeds.view_of({**found, "kind": target.resource.kind})
+        view = streams.view_of({**found, "kind": target.resource.kind})
         match body.get("action"):
             case "suspend":
                 plan = actions.suspend(target, found, view)
@@ -352,7 +352,7 @@ async def _asset(request: web.Request) -> web.Response:
 
 
 async def _stream(
-    request: web.Request, feed: Callable[[feeds.Send], Awaitable[None]]
+    request: web.Request, feed: Callable[[streams.Send], Awaitable[None]]
 ) -> web.StreamResponse:
     """A line of JSON for each message, until the feed ends or the page goes away."""
     response = web.StreamResponse(headers=HEADERS)

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase, Reason
+from kubetask_controller.api.indexes import parse_indexes
 from kubetask_controller.api.typed import BatchSpecJSON, ContextJSON
 from kubetask_controller.client.errors import APIStatusError, is_already_exists, is_not_found
 from kubetask_controller.client.resources import CONTROLLERREVISIONS
@@ -23,7 +24,6 @@ from kubetask_controller.reconcilers.context import ReconcilerContext
 from kubetask_controller.reconcilers.projections import JSON, RunView, controller_of
 from kubetask_controller.reconcilers.taskrun import files, names
 from kubetask_controller.reconcilers.taskrun.contexts import merged
-from kubetask_controller.reconcilers.taskrun.indexes import parse_indexes
 from kubetask_controller.reconcilers.taskrun.jobs import is_refusal, refusal
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.recorded import read_run

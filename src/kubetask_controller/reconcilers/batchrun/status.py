@@ -14,11 +14,11 @@ from pydantic_core import to_json
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Omitted, Phase, Reason
+from kubetask_controller.api.indexes import format_indexes
 from kubetask_controller.reconcilers.batchrun.snapshot import Missing, Snapshot
 from kubetask_controller.reconcilers.conditions import build_conditions
 from kubetask_controller.reconcilers.projections import JSON, RunView
 from kubetask_controller.reconcilers.taskrun.contexts import distinguishing
-from kubetask_controller.reconcilers.taskrun.indexes import format_indexes
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.plan import failures
 from kubetask_controller.reconcilers.taskrun.recorded import task_fields, usage_json

@@ -12,10 +12,10 @@ from typing import Any
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Reason
+from kubetask_controller.api.times import parse_time, seconds_since
 from kubetask_controller.client.resources import CORE_EVENTS
 from kubetask_controller.client.rest import Client
 from kubetask_controller.reconcilers.projections import ContainerView, JobView, PodView
-from kubetask_controller.reconcilers.times import parse_time, seconds_since
 from kubetask_controller.runtime.clock import Clock
 
 PATIENCE = 5.0

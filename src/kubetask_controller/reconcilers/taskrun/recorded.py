@@ -10,9 +10,9 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from kubetask_controller.api.constants import Phase, Reason
+from kubetask_controller.api.indexes import parse_indexes
 from kubetask_controller.api.typed import BatchRunStatusJSON, TaskExecutionStatusJSON
 from kubetask_controller.reconcilers.projections import JSON
-from kubetask_controller.reconcilers.taskrun.indexes import parse_indexes
 from kubetask_controller.reconcilers.taskrun.state import TaskState
 
 

@@ -15,8 +15,9 @@ import structlog
 from pydantic_core import to_json
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.allowed import secret_refusal
 from kubetask_controller.api.constants import EventReason, Phase, Reason
+from kubetask_controller.api.context import secret_refusal
+from kubetask_controller.api.times import parse_time
 from kubetask_controller.api.typed import (
     BatchSpecJSON,
     ContextJSON,
@@ -57,7 +58,6 @@ from kubetask_controller.reconcilers.taskrun.state import (
     newest,
 )
 from kubetask_controller.reconcilers.taskrun.tracker import Tracker
-from kubetask_controller.reconcilers.times import parse_time
 from kubetask_controller.runtime.events import ObjectReference
 from kubetask_controller.runtime.reconcile import Request
 

@@ -19,9 +19,9 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase, Reason
 from kubetask_controller.api.result import parse_result
 from kubetask_controller.api.text import clean_line
+from kubetask_controller.api.times import format_time, parse_time, seconds_since
 from kubetask_controller.reconcilers.projections import ContainerView, JobView, PodView
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason, pending_reason
-from kubetask_controller.reconcilers.times import format_time, parse_time, seconds_since
 
 MAX_MESSAGE = 512
 """Characters of a task's message in the status; a run has up to 10,000 of them."""

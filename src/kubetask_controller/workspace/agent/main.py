@@ -276,7 +276,7 @@ def _get_out(
         problems.append(str(error))
     if task.manifest.pull_request and any(x.pushed for x in published):
         # It takes time to load.
-        from kubetask_controller.workspace.agent.requests import open_requests
+        from kubetask_controller.workspace.agent.pullrequests import open_requests
 
         published, refused = open_requests(
             task.manifest, published, report.summary, task.environ, redact=task.redact

@@ -1,10 +1,10 @@
-"""Indexes of tasks as text, in the form an Indexed Job uses: ``0-37,39``."""
+"""Sets of task indexes as text, in the form that an Indexed Job uses for ``completedIndexes``: ``0-37,39``."""
 
 from collections.abc import Iterable, Iterator
 
 
 def format_indexes(indexes: Iterable[int]) -> str:
-    """Ascending, neighbours joined by a dash; the empty set is the empty string."""
+    """The indexes in ascending order, neighbours joined by a dash; the empty set is the empty string."""
     ranges: list[list[int]] = []
     for index in sorted(set(indexes)):
         if ranges and index == ranges[-1][1] + 1:
@@ -15,10 +15,10 @@ def format_indexes(indexes: Iterable[int]) -> str:
 
 
 def parse_indexes(text: str, *, limit: int | None = None) -> set[int]:
-    """The set that a text such as ``3,7-9`` names.
+    """The set that a text such as ``3,7-9`` describes.
 
     Raises:
-        ValueError: it is no such text, or names an index that is not below `limit`.
+        ValueError: the text is not a list of indexes and ranges, or contains an index that is not below `limit`.
     """
     return set(_expand(text, limit))
 
