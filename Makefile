@@ -98,11 +98,20 @@ attack: $(INSTALLED) ## Try the attacks of test/security, and count what was tri
 	@$(BIN)/python -m pytest -q -rN test/security $$($(BIN)/python test/security/attacks.py)
 
 .PHONY: lint
-lint: $(INSTALLED) ## Style, types and layers
+lint: $(INSTALLED) lint-github ## Check style, types, layers and workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+.PHONY: lint-github
+lint-github: $(INSTALLED)
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms \
+		$(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	@$(BIN)/zizmor --offline --no-progress --quiet .github
 
 .PHONY: format
 format: $(INSTALLED) ## Bring the code into its style
