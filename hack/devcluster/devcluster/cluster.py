@@ -21,10 +21,10 @@ from .apiserver.auth import kubeconfig
 from .apiserver.auth.bootstrap import bootstrap
 from .apiserver.auth.identity import AUTHENTICATED, MASTERS
 from .apiserver.auth.security import Security
+from .apiserver.faults import Faults
 from .apiserver.interfaces import User
 from .apiserver.server import ApiServer, ApiServerOptions, create_server
 from .controllers import Controllers
-from .faults import Faults
 from .images import Images
 from .listener import TLSListener
 from .node import IsolationError, Node, NodeOptions

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from devcluster.apiserver.errors import StatusError
 from devcluster.apiserver.local import NODES
-from devcluster.node.binding import bind
 from devcluster.node.fit import misfit
+from devcluster.node.podsubresources import bind
 from node_lab import NAMESPACE, PODS, Lab, open_lab
 
 Object = dict[str, Any]

@@ -12,15 +12,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import web
 from pydantic_core import to_json
 
-from devcluster.faults import FAULTS_PATH, Faults
 from devcluster.storage import Storage
 
 from . import discovery, openapi, paths
-from .errors import StatusError, forbidden, resource_not_found
+from .errors import StatusError, forbidden, forbidden_reason, resource_not_found
+from .faults import FAULTS_PATH, Faults
 from .handlers import Call, handle_resource
 from .interfaces import AdmissionPlugin, Attributes, Authenticator, Authorizer, User
 from .server import ANONYMOUS, ApiServer, ApiServerOptions, create_server
-from .verdicts import forbidden_reason
 
 API_SERVER: web.AppKey[ApiServer] = web.AppKey("api_server", ApiServer)
 HEALTH_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
@@ -133,8 +132,10 @@ class _Frontend:
             return self._health(path)
         if path == FAULTS_PATH:
             return await self.faults.admin(request, user)
+        if path == "/openapi/v2":
+            return self.server.openapi_v2.respond(request.headers.get("Accept", ""))
         if path.startswith("/openapi/"):
-            found = openapi.respond(self.server, request, path)
+            found = openapi.respond(self.server.catalog, path)
         else:
             found = discovery.respond(self.server, request, path)
         return found if found is not None else page_not_found()

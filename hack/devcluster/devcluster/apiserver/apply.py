@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic_core import from_json, to_json
+
 from . import fieldset, managed
 from .codec import ResourceCodec
 from .context import WriteContext
 from .errors import StatusError, bad_request, not_found
 from .fieldset import FieldSet, child_node, item_key
-from .lastapplied import own_conflicts, updated_annotation
 from .registry import Registry
-from .schema import Kind, Node
+from .schema import NodeKind, SchemaNode
 
 Object = dict[str, Any]
 
@@ -86,10 +87,10 @@ def _decode_config(
     return {**config, "kind": codec.info.kind, "apiVersion": codec.info.api_version}
 
 
-def _known(node: Node, value: Any) -> Any:
+def _known(node: SchemaNode, value: Any) -> Any:
     """`value` without fields that the type does not have."""
     if isinstance(value, dict):
-        if node.kind is Kind.STRUCT and not node.preserve:
+        if node.kind is NodeKind.STRUCT and not node.preserve:
             return {
                 key: _known(node.fields[key], item)
                 for key, item in value.items()
@@ -97,7 +98,7 @@ def _known(node: Node, value: Any) -> Any:
             }
         return {key: _known(child_node(node, key), item) for key, item in value.items()}
     if isinstance(value, list):
-        element = node.element if node.kind is Kind.LIST else child_node(node, "")
+        element = node.element if node.kind is NodeKind.LIST else child_node(node, "")
         return [_known(element, item) for item in value]
     return value
 
@@ -191,7 +192,7 @@ def _shown_manager(entry: Object) -> str:
     return shown
 
 
-def merge(node: Node, live: Any, config: Any) -> Any:
+def merge(node: SchemaNode, live: Any, config: Any) -> Any:
     """`live` with an applied configuration merged in by the types' list and map rules."""
     if isinstance(config, dict) and isinstance(live, dict) and not node.atomic:
         result = dict(live)
@@ -201,14 +202,14 @@ def merge(node: Node, live: Any, config: Any) -> Any:
     if (
         isinstance(config, list)
         and isinstance(live, list)
-        and node.kind is Kind.LIST
+        and node.kind is NodeKind.LIST
         and node.list_type != "atomic"
     ):
         return _merge_items(node, live, config)
     return config
 
 
-def _merge_items(node: Node, live: list[Any], config: list[Any]) -> list[Any]:
+def _merge_items(node: SchemaNode, live: list[Any], config: list[Any]) -> list[Any]:
     wanted = {item_key(node, item): item for item in config}
     present = {item_key(node, item) for item in live}
     result = []
@@ -219,14 +220,14 @@ def _merge_items(node: Node, live: list[Any], config: list[Any]) -> list[Any]:
     return _in_config_order(node, result, list(wanted))
 
 
-def _in_config_order(node: Node, items: list[Any], order: list[str]) -> list[Any]:
+def _in_config_order(node: SchemaNode, items: list[Any], order: list[str]) -> list[Any]:
     """Items that the configuration names come in its order, in the places where named items stand."""
     by_key = {item_key(node, item): item for item in items}
     following = iter(order)
     return [by_key[next(following)] if item_key(node, item) in order else item for item in items]
 
 
-def remove(node: Node, value: Any, fields: FieldSet) -> Any:
+def remove(node: SchemaNode, value: Any, fields: FieldSet) -> Any:
     """`value` without the members of `fields`."""
     if not fields:
         return value
@@ -241,12 +242,12 @@ def remove(node: Node, value: Any, fields: FieldSet) -> Any:
             ):
                 result[key] = rest
         return result
-    if isinstance(value, list) and node.kind is Kind.LIST:
+    if isinstance(value, list) and node.kind is NodeKind.LIST:
         return _remove_items(node, value, fields)
     return value
 
 
-def _remove_items(node: Node, items: list[Any], fields: FieldSet) -> list[Any]:
+def _remove_items(node: SchemaNode, items: list[Any], fields: FieldSet) -> list[Any]:
     result = []
     for item in items:
         gone = fields.get(item_key(node, item))
@@ -255,3 +256,48 @@ def _remove_items(node: Node, items: list[Any], fields: FieldSet) -> list[Any]:
         elif gone and "." not in gone:
             result.append(remove(node.element, item, gone))
     return result
+
+
+ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
+MAX_BYTES = 256 * 1024
+
+
+def own_conflicts(node: SchemaNode, live: Object, api_version: str) -> FieldSet:
+    """The fields that the last client-side apply set and nobody changed since."""
+    text = (live["metadata"].get("annotations") or {}).get(ANNOTATION)
+    if not text:
+        return {}
+    try:
+        applied = from_json(text)
+    except ValueError:
+        return {}
+    if not isinstance(applied, dict) or applied.get("apiVersion") != api_version:
+        return {}
+    added, modified, removed = fieldset.compare(node, applied, live)
+    differing = fieldset.union(fieldset.union(added, modified), removed)
+    return fieldset.difference(fieldset.of_object(node, applied), differing)
+
+
+def updated_annotation(obj: Object, config: Object) -> None:
+    """Write `config` into obj's annotation, if it has one; nothing when it is too long."""
+    annotations = obj["metadata"].get("annotations") or {}
+    if ANNOTATION not in annotations:
+        return
+    metadata = dict(config.get("metadata") or {})
+    others = dict((metadata.pop("annotations", None) or {}).items())
+    others.pop(ANNOTATION, None)
+    if others:
+        metadata["annotations"] = others
+    text = to_json(_ordered({**config, "metadata": metadata})).decode() + "\n"
+    if len(text) > MAX_BYTES:
+        text = ""
+    obj["metadata"]["annotations"] = {**annotations, ANNOTATION: text}
+
+
+def _ordered(value: Any) -> Any:
+    """With keys in order, as Go writes maps."""
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [_ordered(item) for item in value]
+    return value

@@ -14,7 +14,7 @@ from typing import Any
 from .cel_library import FUNCTIONS, RESERVED
 from .cel_slim import MISSING, Sight
 from .errors import FieldError, duplicate, field_forbidden, render, required
-from .schema import Kind, Node
+from .schema import NodeKind, SchemaNode
 
 _USES_OLD = re.compile(r"\boldSelf\b")
 
@@ -27,7 +27,7 @@ def compiled(rule: str) -> Any:
     return cel.compile(rule)
 
 
-class Rule:
+class CELRule:
     """One compiled rule."""
 
     __slots__ = (
@@ -65,8 +65,8 @@ class Rule:
 class RuleTree:
     """Rules of a place and of the places below it."""
 
-    node: Node
-    rules: list[Rule] = field(default_factory=list)
+    node: SchemaNode
+    rules: list[CELRule] = field(default_factory=list)
     fields: dict[str, RuleTree] = field(default_factory=dict)
     element: RuleTree | None = None
     convert: bool = False
@@ -74,18 +74,18 @@ class RuleTree:
     """Some rule here or below compares with what was there before."""
 
 
-def collect(node: Node, seen: tuple[Node, ...] = ()) -> RuleTree | None:
+def collect(node: SchemaNode, seen: tuple[SchemaNode, ...] = ()) -> RuleTree | None:
     """The rules of a schema, or None without any."""
     if node in seen:
         return None
-    tree = RuleTree(node, [Rule(raw) for raw in node.raw.get("x-kubernetes-validations") or ()])
+    tree = RuleTree(node, [CELRule(raw) for raw in node.raw.get("x-kubernetes-validations") or ()])
     inside = (*seen, node)
-    if node.kind is Kind.STRUCT:
+    if node.kind is NodeKind.STRUCT:
         for name, child in node.fields.items():
             sub = collect(child, inside)
             if sub is not None:
                 tree.fields[name] = sub
-    elif node.kind in (Kind.MAP, Kind.LIST) and node.element is not node:
+    elif node.kind in (NodeKind.MAP, NodeKind.LIST) and node.element is not node:
         tree.element = collect(node.element, inside)
     below = (*tree.fields.values(), *([tree.element] if tree.element is not None else []))
     tree.transitions = any(rule.uses_old for rule in tree.rules) or any(
@@ -95,7 +95,7 @@ def collect(node: Node, seen: tuple[Node, ...] = ()) -> RuleTree | None:
     return tree if tree.rules or tree.fields or tree.element is not None else None
 
 
-def _needs_conversion(node: Node, seen: tuple[Node, ...]) -> bool:
+def _needs_conversion(node: SchemaNode, seen: tuple[SchemaNode, ...]) -> bool:
     """Whether JSON values differ from what CEL must see: doubles, escaped names."""
     if node in seen:
         return False
@@ -118,16 +118,16 @@ def escape(name: str) -> str:
     return name
 
 
-def convert(node: Node, value: Any) -> Any:
+def convert(node: SchemaNode, value: Any) -> Any:
     """A JSON value as CEL sees it."""
     if isinstance(value, dict):
-        if node.kind is Kind.STRUCT:
+        if node.kind is NodeKind.STRUCT:
             return {
                 escape(key): convert(node.fields[key], item) if key in node.fields else item
                 for key, item in value.items()
             }
         return {key: convert(node.element, item) for key, item in value.items()}
-    if isinstance(value, list) and node.kind is Kind.LIST:
+    if isinstance(value, list) and node.kind is NodeKind.LIST:
         return [convert(node.element, item) for item in value]
     if node.scalar == "number" and isinstance(value, int):
         return float(value)
@@ -169,7 +169,7 @@ def _walk(tree: RuleTree, value: Any, old: Any, path: str, errors: list[FieldErr
             _walk(tree.element, item, known(item), f"{path}[{index}]", errors)
 
 
-def _old_items(node: Node, old: Any) -> Any:
+def _old_items(node: SchemaNode, old: Any) -> Any:
     """Items of map lists have an old self, those of other lists have none."""
     if not isinstance(old, list) or node.list_type != "map":
         return lambda item: MISSING
@@ -197,7 +197,7 @@ def _apply(tree: RuleTree, value: Any, old: Any, path: str, errors: list[FieldEr
             errors.append(error)
 
 
-def _judge(rule: Rule, value: Any, old: Any, shown: Any, path: str) -> FieldError | None:
+def _judge(rule: CELRule, value: Any, old: Any, shown: Any, path: str) -> FieldError | None:
     raw = rule.raw
     place = path
     if rule.field_path:
@@ -237,7 +237,7 @@ def _runtime_text(error: Exception) -> str:
     return f"no such key: {missing.group(1)}" if missing else text
 
 
-def _message(rule: Rule, value: Any, old: Any) -> str:
+def _message(rule: CELRule, value: Any, old: Any) -> str:
     raw = rule.raw
     if rule.message_program is not None:
         try:

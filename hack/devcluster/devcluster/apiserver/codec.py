@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from . import decode as decoding
-from . import events
 from .catalog import EVENTS_KEY, ResourceInfo
 from .context import WriteContext
 from .errors import StatusError, bad_request, invalid, invalid_value
 from .fastdecode import FastDecoder
-from .schema import Node, builtin_node, definition_name
+from .schema import SchemaNode, builtin_node, definition_name
 from .strategies import strategy_for
 from .strategy import Strategy
 
@@ -28,7 +27,7 @@ class ResourceCodec:
     def __init__(self, info: ResourceInfo) -> None:
         self.info = info
         if info.custom is not None:
-            self.node: Node = info.custom.node
+            self.node: SchemaNode = info.custom.node
             self.strategy: Strategy = info.custom.strategy
         else:
             name = definition_name(info.group, info.version, info.kind)
@@ -117,7 +116,7 @@ class ResourceCodec:
     def to_storage(self, obj: Object) -> Object:
         """The form in which `obj` is stored."""
         if self.info.storage_key == EVENTS_KEY and self.info.group:
-            return events.to_core(obj)
+            return _event_to_core(obj)
         if self.info.custom is not None:
             return {**obj, "apiVersion": self.info.custom.storage_api_version}
         return obj
@@ -125,7 +124,7 @@ class ResourceCodec:
     def from_storage(self, obj: Object) -> Object:
         """A stored object in this version."""
         if self.info.storage_key == EVENTS_KEY and self.info.group:
-            return events.from_core(obj)
+            return _event_from_core(obj)
         if obj["apiVersion"] != self.info.api_version:
             return {**obj, "apiVersion": self.info.api_version}
         return obj
@@ -148,3 +147,36 @@ def codec_for(info: ResourceInfo) -> ResourceCodec:
     if codec is None or codec.info is not info:
         codec = _codecs[id(info)] = ResourceCodec(info)
     return codec
+
+
+# (events.k8s.io/v1 field, core/v1 field)
+_RENAMED = (
+    ("regarding", "involvedObject"),
+    ("note", "message"),
+    ("reportingController", "reportingComponent"),
+    ("deprecatedSource", "source"),
+    ("deprecatedFirstTimestamp", "firstTimestamp"),
+    ("deprecatedLastTimestamp", "lastTimestamp"),
+    ("deprecatedCount", "count"),
+)
+_TO_CORE = dict(_RENAMED)
+_FROM_CORE = {core: new for new, core in _RENAMED}
+
+
+def _event_to_core(event: Object) -> Object:
+    """An events.k8s.io/v1 Event as core/v1."""
+    result = {_TO_CORE.get(key, key): value for key, value in event.items()}
+    result["apiVersion"] = "v1"
+    for key in ("reportingComponent", "reportingInstance"):
+        result.setdefault(key, "")
+    return result
+
+
+def _event_from_core(event: Object) -> Object:
+    """A core/v1 Event as events.k8s.io/v1."""
+    result = {_FROM_CORE.get(key, key): value for key, value in event.items()}
+    result["apiVersion"] = "events.k8s.io/v1"
+    for key in ("reportingController", "reportingInstance"):
+        if result.get(key) == "":
+            del result[key]
+    return result

@@ -141,10 +141,6 @@ class CustomResources:
         subresources: dict[str, Subresource] = {}
         if custom.has_status:
             subresources["status"] = Subresource("status", names["kind"], SUBRESOURCE_VERBS)
-        if custom.scale is not None:
-            subresources["scale"] = Subresource(
-                "scale", "Scale", SUBRESOURCE_VERBS, "autoscaling", "v1"
-            )
         return ResourceInfo(
             group=spec["group"],
             version=version["name"],

@@ -7,7 +7,7 @@ from typing import Any
 from . import cel, structural
 from .decode import Unknown
 from .errors import FieldError
-from .schema import Node, custom_node
+from .schema import SchemaNode, custom_node
 from .strategy import Object, Strategy
 
 BLOCKED_MESSAGE = (
@@ -35,7 +35,7 @@ class CustomVersion:
         self.schema: Object = (version.get("schema") or {}).get("openAPIV3Schema") or {
             "type": "object"
         }
-        self.node: Node = custom_node(self.schema, root=True)
+        self.node: SchemaNode = custom_node(self.schema, root=True)
         if spec.get("preserveUnknownFields"):
             self.node.preserve = True
         self.rules = cel.collect(self.node)
@@ -45,7 +45,6 @@ class CustomVersion:
         )
         subresources = version.get("subresources") or {}
         self.has_status = "status" in subresources
-        self.scale: Object | None = subresources.get("scale")
         self.strategy = CustomStrategy(self)
 
     def decode(self, body: Object, unknown: Unknown) -> Object:

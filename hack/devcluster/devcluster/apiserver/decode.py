@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import gotime, quantity
-from .schema import Kind, Node
+from .schema import NodeKind, SchemaNode
 
 Path = tuple[Any, ...] | None  # linked from the inside out: (parent, step)
 
@@ -71,14 +71,16 @@ def _mismatch(value: Any, owner: str, path: Path, go_type: str) -> DecodeError:
     return DecodeError(f"json: cannot unmarshal {shown} into {where} of type {go_type}")
 
 
-def decode(node: Node, value: Any, unknown: Unknown, path: Path = None, owner: str = "") -> Any:
+def decode(
+    node: SchemaNode, value: Any, unknown: Unknown, path: Path = None, owner: str = ""
+) -> Any:
     """`value` as `node` says. Raises DecodeError."""
     kind = node.kind
-    if kind is Kind.STRUCT:
+    if kind is NodeKind.STRUCT:
         return _decode_struct(node, value, unknown, path, owner)
-    if kind is Kind.SCALAR:
+    if kind is NodeKind.SCALAR:
         return _decode_scalar(node, value, path, owner)
-    if kind is Kind.LIST:
+    if kind is NodeKind.LIST:
         if not isinstance(value, list):
             raise _mismatch(value, owner, path, f"[]{go_type(node.element)}")
         element = node.element
@@ -88,7 +90,7 @@ def decode(node: Node, value: Any, unknown: Unknown, path: Path = None, owner: s
             else zero(element)
             for index, item in enumerate(value)
         ]
-    if kind is Kind.MAP:
+    if kind is NodeKind.MAP:
         if not isinstance(value, dict):
             raise _mismatch(value, owner, path, f"map[string]{go_type(node.element)}")
         element = node.element
@@ -114,25 +116,25 @@ def copied(value: Any) -> Any:
     return value
 
 
-def zero(node: Node) -> Any:
+def zero(node: SchemaNode) -> Any:
     """The value of an absent list element."""
-    if node.kind in (Kind.STRUCT, Kind.MAP):
+    if node.kind in (NodeKind.STRUCT, NodeKind.MAP):
         return {}
     return {"integer": 0, "number": 0, "boolean": False}.get(node.scalar, "")
 
 
-def go_type(node: Node) -> str:
+def go_type(node: SchemaNode) -> str:
     """The name of a type in Go's messages."""
-    if node.kind is Kind.STRUCT:
+    if node.kind is NodeKind.STRUCT:
         return f"v1.{node.name}"
-    if node.kind is Kind.LIST:
+    if node.kind is NodeKind.LIST:
         return f"[]{go_type(node.element)}"
-    if node.kind is Kind.MAP:
+    if node.kind is NodeKind.MAP:
         return f"map[string]{go_type(node.element)}"
     return node.go_type
 
 
-def _decode_struct(node: Node, value: Any, unknown: Unknown, path: Path, owner: str) -> Any:
+def _decode_struct(node: SchemaNode, value: Any, unknown: Unknown, path: Path, owner: str) -> Any:
     if not isinstance(value, dict):
         raise _mismatch(value, owner, path, f"v1.{node.name}")
     if node.preserve:
@@ -147,7 +149,7 @@ def _decode_struct(node: Node, value: Any, unknown: Unknown, path: Path, owner: 
         if item is None:
             continue
         decoded = decode(child, item, unknown, (path, key), node.name)
-        if decoded or not isinstance(decoded, list | dict) or child.kind is Kind.STRUCT:
+        if decoded or not isinstance(decoded, list | dict) or child.kind is NodeKind.STRUCT:
             result[key] = decoded
     for key, empty in node.emitted.items():
         if key not in result:
@@ -155,14 +157,14 @@ def _decode_struct(node: Node, value: Any, unknown: Unknown, path: Path, owner: 
     return result
 
 
-def emit(node: Node, empty: Any) -> Any:
+def emit(node: SchemaNode, empty: Any) -> Any:
     """A value that Go writes although nobody set it, with what it contains."""
     if isinstance(empty, dict):
         return {key: emit(node.fields[key], value) for key, value in node.emitted.items()}
     return empty
 
 
-def _decode_scalar(node: Node, value: Any, path: Path, owner: str) -> Any:
+def _decode_scalar(node: SchemaNode, value: Any, path: Path, owner: str) -> Any:
     scalar = node.scalar
     if scalar == "string":
         if type(value) is not str:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .interfaces import Attributes, User
+
 MODIFIED_MESSAGE = (
     "the object has been modified; please apply your changes to the latest version and try again"
 )
@@ -215,3 +217,17 @@ def invalid(group: str, kind: str, name: str, errors: Iterable[FieldError]) -> S
     ]
     message = f'{qualified(kind, group)} "{name}" is invalid: {said}'
     return StatusError(422, "Invalid", message, details=details)
+
+
+def forbidden_reason(user: User, attributes: Attributes, reason: str) -> str:
+    """`User "x" cannot list resource "jobs" in API group "batch" in the namespace "default"`, and the authorizer's reason."""
+    resource = attributes.resource
+    if attributes.subresource:
+        resource += f"/{attributes.subresource}"
+    where = (
+        f'in the namespace "{attributes.namespace}"'
+        if attributes.namespace
+        else "at the cluster scope"
+    )
+    text = f'User "{user.name}" cannot {attributes.verb} resource "{resource}" in API group "{attributes.group}" {where}'
+    return f"{text}: {reason}" if reason else text

@@ -14,13 +14,13 @@ from pydantic_core import SchemaValidator, ValidationError, core_schema
 
 from . import gotime, quantity
 from .decode import copied, decode_bytes, emit
-from .schema import Kind, Node
+from .schema import NodeKind, SchemaNode
 
 COMPILE_AFTER = 16
 """Decodings after which a type is compiled: that takes longer than decoding a few objects."""
 
 Schema = core_schema.CoreSchema
-_Stack = tuple[Node, ...]
+_Stack = tuple[SchemaNode, ...]
 
 
 class _RecursiveError(Exception):
@@ -32,7 +32,7 @@ class FastDecoder:
 
     __slots__ = ("_calls", "_node", "_validator")
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: SchemaNode) -> None:
         self._node = node
         self._calls = 0
         self._validator: SchemaValidator | None = None
@@ -53,29 +53,29 @@ class FastDecoder:
         return decoded
 
 
-def _compiled(node: Node) -> SchemaValidator | None:
+def _compiled(node: SchemaNode) -> SchemaValidator | None:
     try:
         return SchemaValidator(_schema(node, ()))
     except _RecursiveError:
         return None
 
 
-def _schema(node: Node, inside: _Stack) -> Schema:
+def _schema(node: SchemaNode, inside: _Stack) -> Schema:
     if node in inside:
         raise _RecursiveError
-    if node.kind is Kind.STRUCT:
+    if node.kind is NodeKind.STRUCT:
         return _plain(_copied_dict) if node.preserve else _struct(node, (*inside, node))
-    if node.kind is Kind.SCALAR:
+    if node.kind is NodeKind.SCALAR:
         return _scalar(node)
-    if node.kind is Kind.LIST:
+    if node.kind is NodeKind.LIST:
         return core_schema.list_schema(_schema(node.element, (*inside, node)), min_length=1)
-    if node.kind is Kind.MAP:
+    if node.kind is NodeKind.MAP:
         element = _schema(node.element, (*inside, node))
         return core_schema.dict_schema(core_schema.str_schema(), element, min_length=1)
     return _plain(copied)
 
 
-def _struct(node: Node, inside: _Stack) -> Schema:
+def _struct(node: SchemaNode, inside: _Stack) -> Schema:
     fields: dict[str, core_schema.TypedDictField] = {}
     for key, child in node.fields.items():
         schema = _schema(child, inside)
@@ -88,7 +88,7 @@ def _struct(node: Node, inside: _Stack) -> Schema:
     return core_schema.typed_dict_schema(fields, total=False, extra_behavior="forbid")
 
 
-def _scalar(node: Node) -> Schema:
+def _scalar(node: SchemaNode) -> Schema:
     match node.scalar:
         case "string":
             return core_schema.str_schema()

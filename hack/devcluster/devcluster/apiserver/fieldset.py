@@ -11,14 +11,14 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from .schema import Kind, Node
+from .schema import NodeKind, SchemaNode
 
 FieldSet = dict[str, Any]
 
 _LEAF: FieldSet = {}
 _MISSING: Any = object()
 _CONTAINERS = frozenset({dict, list})
-_ANY = Node(Kind.ANY, {})
+_ANY = SchemaNode(NodeKind.ANY, {})
 
 
 def union(one: FieldSet, other: FieldSet) -> FieldSet:
@@ -129,7 +129,7 @@ def _shown(key: str) -> str:
     return f"[={text}]" if kind == "v" else f"[{text}]"
 
 
-def item_key(node: Node, item: Any) -> str:
+def item_key(node: SchemaNode, item: Any) -> str:
     """The path element of an item of an associative list."""
     if len(node.keys) == 1 and type(item) is dict:
         value = item.get(node.keys[0])
@@ -154,11 +154,11 @@ def _named(key: str, name: str) -> str:
     return f'k:{{"{key}":{encode_basestring_ascii(name)}}}'
 
 
-def child_node(node: Node, key: str) -> Node:
+def child_node(node: SchemaNode, key: str) -> SchemaNode:
     """The type of a field of an object of type `node`."""
-    if node.kind is Kind.STRUCT:
+    if node.kind is NodeKind.STRUCT:
         return node.fields.get(key, _ANY)
-    return node.element if node.kind is Kind.MAP else _ANY
+    return node.element if node.kind is NodeKind.MAP else _ANY
 
 
 class _Comparison:
@@ -170,7 +170,7 @@ class _Comparison:
         self.removed: FieldSet = {}
 
 
-def compare(node: Node, old: Any, new: Any) -> tuple[FieldSet, FieldSet, FieldSet]:
+def compare(node: SchemaNode, old: Any, new: Any) -> tuple[FieldSet, FieldSet, FieldSet]:
     """Fields (added, modified, removed) from `old` to `new`, both objects of type `node`."""
     sets = _Comparison()
     _compare_fields(node, old, new, sets)
@@ -178,7 +178,7 @@ def compare(node: Node, old: Any, new: Any) -> tuple[FieldSet, FieldSet, FieldSe
 
 
 def _compare_fields(
-    node: Node, old: dict[str, Any], new: dict[str, Any], sets: _Comparison
+    node: SchemaNode, old: dict[str, Any], new: dict[str, Any], sets: _Comparison
 ) -> None:
     for key, value in new.items():
         before = old.get(key, _MISSING)
@@ -193,7 +193,7 @@ def _compare_fields(
             _compare_child(child_node(node, key), value, _MISSING, "f:" + key, sets)
 
 
-def _compare_child(node: Node, old: Any, new: Any, key: str, sets: _Comparison) -> None:
+def _compare_child(node: SchemaNode, old: Any, new: Any, key: str, sets: _Comparison) -> None:
     if old is _MISSING:
         sets.added[key] = _added(node, new)
         return
@@ -225,7 +225,7 @@ def _added_flat(names: tuple[str, ...]) -> FieldSet:
     return {".": _LEAF, **{"f:" + name: _LEAF for name in names}}
 
 
-def _added(node: Node, value: Any) -> FieldSet:
+def _added(node: SchemaNode, value: Any) -> FieldSet:
     """The members at and below a value that was not there before."""
     if type(value) is dict:
         if not value or node.atomic:
@@ -233,8 +233,8 @@ def _added(node: Node, value: Any) -> FieldSet:
         if _is_flat(value):
             return _added_flat(tuple(value))
         result: FieldSet = {".": _LEAF}
-        is_struct, fields = node.kind is Kind.STRUCT, node.fields
-        element = node.element if node.kind is Kind.MAP else _ANY
+        is_struct, fields = node.kind is NodeKind.STRUCT, node.fields
+        element = node.element if node.kind is NodeKind.MAP else _ANY
         for key, item in value.items():
             if type(item) in _CONTAINERS:
                 child = fields.get(key, _ANY) if is_struct else element
@@ -242,12 +242,12 @@ def _added(node: Node, value: Any) -> FieldSet:
             else:
                 result["f:" + key] = _LEAF
         return result
-    if type(value) is list and value and node.kind is Kind.LIST and node.list_type != "atomic":
+    if type(value) is list and value and node.kind is NodeKind.LIST and node.list_type != "atomic":
         return _added_items(node, value)
     return _LEAF
 
 
-def _added_items(node: Node, items: list[Any]) -> FieldSet:
+def _added_items(node: SchemaNode, items: list[Any]) -> FieldSet:
     looks = []
     if len(node.keys) == 1 and not node.element.atomic:
         key = node.keys[0]
@@ -273,7 +273,7 @@ def _added_flat_items(key: str, looks: tuple[tuple[str, ...], ...]) -> FieldSet:
     return result
 
 
-def _compare_value(node: Node, old: Any, new: Any, sets: _Comparison) -> bool:
+def _compare_value(node: SchemaNode, old: Any, new: Any, sets: _Comparison) -> bool:
     """Compare below a value; True when the value is a leaf and must be compared as a whole."""
     sample = new if new is not _MISSING and new is not None else old
     if isinstance(sample, dict):
@@ -285,7 +285,7 @@ def _compare_value(node: Node, old: Any, new: Any, sets: _Comparison) -> bool:
             return True
         _compare_fields(node, before, after, sets)
         return False
-    if isinstance(sample, list) and node.kind is Kind.LIST and node.list_type != "atomic":
+    if isinstance(sample, list) and node.kind is NodeKind.LIST and node.list_type != "atomic":
         before_list = old if isinstance(old, list) else []
         after_list = new if isinstance(new, list) else []
         if not before_list and not after_list:
@@ -299,7 +299,7 @@ def _other(value: Any, kind: type) -> bool:
     return value is not _MISSING and value is not None and not isinstance(value, kind)
 
 
-def _compare_items(node: Node, old: list[Any], new: list[Any], sets: _Comparison) -> None:
+def _compare_items(node: SchemaNode, old: list[Any], new: list[Any], sets: _Comparison) -> None:
     before = {item_key(node, item): item for item in old}
     after = {item_key(node, item): item for item in new}
     for key, item in after.items():
@@ -309,12 +309,12 @@ def _compare_items(node: Node, old: list[Any], new: list[Any], sets: _Comparison
             _compare_child(node.element, item, _MISSING, key, sets)
 
 
-def of_object(node: Node, value: dict[str, Any]) -> FieldSet:
+def of_object(node: SchemaNode, value: dict[str, Any]) -> FieldSet:
     """The fields that an applied configuration names."""
     result: FieldSet = {}
     for key, item in value.items():
         below = _of_value(child_node(node, key), item)
-        known = node.kind is Kind.STRUCT and key in node.fields
+        known = node.kind is NodeKind.STRUCT and key in node.fields
         member = below is None or item is None or item == {} or not known
         found = _node(member, below or {})
         if found is not None:
@@ -322,11 +322,16 @@ def of_object(node: Node, value: dict[str, Any]) -> FieldSet:
     return result
 
 
-def _of_value(node: Node, value: Any) -> FieldSet | None:
+def _of_value(node: SchemaNode, value: Any) -> FieldSet | None:
     """Fields below a value, or None when it is a leaf."""
     if isinstance(value, dict) and value and not node.atomic:
         return of_object(node, value)
-    if isinstance(value, list) and value and node.kind is Kind.LIST and node.list_type != "atomic":
+    if (
+        isinstance(value, list)
+        and value
+        and node.kind is NodeKind.LIST
+        and node.list_type != "atomic"
+    ):
         result: FieldSet = {}
         for item in value:
             below = _of_value(node.element, item)

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from devcluster.storage import Stored, is_stored
 
-from . import deletion, fanout, scale, tables
+from . import deletion, fanout, tables
 from .apply import apply
 from .catalog import ResourceInfo, Subresource
 from .codec import ResourceCodec, codec_for
@@ -24,7 +24,7 @@ from .errors import (
     too_large_resource_version,
 )
 from .interfaces import Attributes, SubresourceRequest, User
-from .lists import ListQuery, Page, list_page, parse_revision
+from .lists import ListQuery, Page, list_metadata, list_page, parse_revision
 from .negotiation import (
     BODY_LIMIT,
     JSON,
@@ -253,8 +253,6 @@ async def _subresource(call: Call) -> web.StreamResponse:
         raise resource_not_found()
     if call.info.verb not in known.verbs:
         raise method_not_allowed()
-    if known.name == "scale":
-        return await scale.handle(call)
     if known.name == "finalize":
         return await _update(call)
     if known.name != "status":
@@ -303,16 +301,6 @@ async def _list(call: Call) -> web.StreamResponse:
     if accepted.media == YAML:
         data = accepted.encode(load_json(data, ""))
     return web.Response(body=data, content_type=accepted.media)
-
-
-def list_metadata(page: Page) -> Object:
-    """The metadata of a list."""
-    metadata: Object = {"resourceVersion": str(page.revision)}
-    if page.token:
-        metadata["continue"] = page.token
-    if page.remaining:
-        metadata["remainingItemCount"] = page.remaining
-    return metadata
 
 
 def list_bytes(codec: ResourceCodec, page: Page) -> bytes:

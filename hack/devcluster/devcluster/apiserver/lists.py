@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from devcluster.storage import CompactedError, Storage, Stored
 
@@ -151,3 +152,13 @@ def _decode_token(token: str) -> tuple[str, int]:
         return str(data["start"])[1:], int(data["rv"])
     except (ValueError, KeyError, TypeError):
         raise bad_request(prefix + go_json_error(text)) from None
+
+
+def list_metadata(page: Page) -> dict[str, Any]:
+    """The metadata of a list."""
+    metadata: dict[str, Any] = {"resourceVersion": str(page.revision)}
+    if page.token:
+        metadata["continue"] = page.token
+    if page.remaining:
+        metadata["remainingItemCount"] = page.remaining
+    return metadata

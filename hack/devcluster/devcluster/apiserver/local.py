@@ -8,20 +8,19 @@ that come back are shared with the store: treat them as immutable and build chan
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from devcluster.storage import Stored
 
-from . import deletion, fanout
+from . import deletion, fanout, recorder
 from .catalog import ResourceInfo
 from .codec import codec_for
 from .context import DeleteOptions, WriteContext
 from .errors import StatusError, resource_not_found
 from .interfaces import User
+from .patch import merge_patch
+from .registry import Registry
 from .selectors import Selection, parse_fields, parse_labels
-
-if TYPE_CHECKING:
-    from .registry import Registry
 
 Object = dict[str, Any]
 
@@ -149,8 +148,6 @@ class LocalClient:
     def _patch(
         self, resource: GVR, namespace: str | None, name: str, patch: Object, subresource: str
     ) -> Object:
-        from .patch import merge_patch
-
         current = self.get(resource, namespace, name)
         body = merge_patch(current, patch)
         return self.registry.update(
@@ -247,17 +244,26 @@ class LocalClient:
     ) -> None:
         """Record a core/v1 Event about `regarding` (a whole object); a like one within ten minutes is counted up instead.
 
-        Never raises for what the store refuses (the object's namespace may be going), as recorders do.
+        An Event that the API refuses (its namespace may be terminating) is dropped, as client-go's recorder does.
         """
-        from .recorder import record
-
+        what = {"type": type, "reason": reason, "message": message}
+        source = {"component": component, **({"host": host} if host else {})}
+        reference = recorder.reference_to(regarding, field_path)
+        key = recorder.event_key(reference, what, source)
+        now, correlator = self.storage.clock(), self.registry.correlator
+        known = correlator.find(key, now)
         try:
-            record(
-                self,
-                regarding,
-                {"type": type, "reason": reason, "message": message},
-                {"component": component, **({"host": host} if host else {})},
-                field_path,
-            )
+            current = self.find(EVENTS, *known) if known is not None else None
+            if current is not None:
+                event = self.update(
+                    EVENTS,
+                    current["metadata"]["namespace"],
+                    current["metadata"]["name"],
+                    recorder.counted_event(current, now),
+                )
+            else:
+                event = recorder.new_event(reference, what, source, now)
+                event = self.create(EVENTS, event["metadata"]["namespace"], event)
         except StatusError:
             return
+        correlator.remember(key, event["metadata"]["namespace"], event["metadata"]["name"], now)

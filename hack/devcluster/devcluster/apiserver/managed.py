@@ -10,7 +10,7 @@ from typing import Any
 
 from . import fieldset
 from .fieldset import FieldSet
-from .schema import Node
+from .schema import SchemaNode
 
 Object = dict[str, Any]
 Entry = dict[str, Any]
@@ -89,7 +89,7 @@ class Writer:
         return entry
 
 
-def update(node: Node, live: Object, new: Object, writer: Writer) -> None:
+def update(node: SchemaNode, live: Object, new: Object, writer: Writer) -> None:
     """Record an update from `live` (an empty object on create) to `new` in new's managedFields.
 
     A writer that sends managedFields `[]` or `[{}]` resets them; entries sent otherwise are taken over.

@@ -6,17 +6,14 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 from pydantic_core import from_json, to_json
 
-from .catalog import ResourceInfo
+from .catalog import Catalog, ResourceInfo
 from .negotiation import JSON
 from .schema import definition_name, definitions
-
-if TYPE_CHECKING:
-    from .server import ApiServer
 
 Object = dict[str, Any]
 _REF = "#/components/schemas/"
@@ -29,20 +26,18 @@ _PATCH_TYPES = (
 )
 
 
-def respond(server: ApiServer, request: web.Request, path: str) -> web.Response | None:
-    """Answer an OpenAPI path, or None when there is nothing there."""
+def respond(catalog: Catalog, path: str) -> web.Response | None:
+    """Answer a path of OpenAPI v3, or None when nothing is served there."""
     if path == "/openapi/v3":
         return web.Response(
-            body=to_json({"paths": _index(server)}) + b"\n",
+            body=to_json({"paths": _index(catalog)}) + b"\n",
             headers={"Content-Type": "text/plain; charset=utf-8"},
         )
-    if path == "/openapi/v2":
-        return server.openapi_v2.respond(request.headers.get("Accept", ""))
     parts = path.removeprefix("/openapi/v3/").split("/")
     group, version = ("", parts[1]) if parts[0] == "api" and len(parts) == 2 else ("", "")
     if parts[0] == "apis" and len(parts) == 3:
         group, version = parts[1], parts[2]
-    found = server.catalog.groups.get(group)
+    found = catalog.groups.get(group)
     if not version or found is None or version not in found.versions:
         return None
     body = to_json(document(list(found.versions[version].values())))
@@ -53,9 +48,9 @@ def respond(server: ApiServer, request: web.Request, path: str) -> web.Response 
     )
 
 
-def _index(server: ApiServer) -> Object:
+def _index(catalog: Catalog) -> Object:
     paths: Object = {}
-    for group in server.catalog.groups.values():
+    for group in catalog.groups.values():
         for version, resources in group.versions.items():
             path = f"apis/{group.group}/{version}" if group.group else f"api/{version}"
             seed = to_json(

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import to_json
 
+from . import openapi
 from .catalog import Catalog
 from .negotiation import JSON
 
@@ -68,8 +69,6 @@ def _negotiate(accept: str) -> str | None:
 
 def document(catalog: Catalog) -> Object:
     """The document as JSON has it."""
-    from . import openapi
-
     paths: Object = {}
     schemas: Object = {}
     for group in catalog.groups.values():

@@ -171,20 +171,3 @@ def row_conditions(obj: Object) -> list[Object] | None:
     if obj.get("kind") != "Pod" or obj.get("apiVersion") != "v1":
         return None
     return _POD_CONDITIONS.get(get(obj, "status", "phase", default=""))
-
-
-def builtin(storage_key: str) -> tuple[list[Column], Cells]:
-    """Columns and cells of a built-in resource; unknown ones show name and creation time."""
-    from .printers_table import PRINTERS
-
-    return PRINTERS.get(storage_key, _DEFAULT)
-
-
-def _default_cells(obj: Object, now: float) -> list[Any]:
-    return [name(obj), obj["metadata"].get("creationTimestamp")]
-
-
-_DEFAULT: tuple[list[Column], Cells] = (
-    [NAME, Column("Created At", "date", (_META, "creationTimestamp"))],
-    _default_cells,
-)

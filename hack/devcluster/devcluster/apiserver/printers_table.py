@@ -570,3 +570,18 @@ PRINTERS: dict[str, tuple[list[Column], Cells]] = {
         _budget_cells,
     ),
 }
+
+
+def _default_cells(obj: Object, now: float) -> list[Any]:
+    return [name(obj), obj["metadata"].get("creationTimestamp")]
+
+
+_DEFAULT: tuple[list[Column], Cells] = (
+    [NAME, Column("Created At", "date", AGE.description)],
+    _default_cells,
+)
+
+
+def builtin(storage_key: str) -> tuple[list[Column], Cells]:
+    """Columns and cells of a built-in resource; others show name and creation time."""
+    return PRINTERS.get(storage_key, _DEFAULT)

@@ -1,20 +1,18 @@
-"""core/v1 Events as client-go's recorder writes them: one object a kind of event, its count growing when it happens again."""
+"""core/v1 Events as client-go's recorder writes them: one object for like events, whose count grows."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .gotime import format_time
-
-if TYPE_CHECKING:
-    from .local import LocalClient
 
 Object = dict[str, Any]
 AGGREGATE_SECONDS = 600.0
 
 
-def _reference(regarding: Object, field_path: str) -> Object:
+def reference_to(regarding: Object, field_path: str) -> Object:
+    """An ObjectReference without empty fields."""
     metadata = regarding["metadata"]
     reference = {
         "kind": regarding.get("kind", ""),
@@ -49,41 +47,32 @@ class Correlator:
         self._known[key] = (namespace, name, now)
 
 
-def record(
-    client: LocalClient, regarding: Object, what: Object, source: Object, field_path: str
-) -> None:
-    """Write or count up an Event. `what` has type, reason and message; `source` component and perhaps host."""
-    from .local import EVENTS
-
-    now = client.storage.clock()
-    reference = _reference(regarding, field_path)
-    correlator: Correlator = client.registry.correlator
-    key = (
+def event_key(reference: Object, what: Object, source: Object) -> tuple[str, ...]:
+    """What makes two events alike: source, regarded object, type, reason and message."""
+    fields = ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")
+    return (
         source["component"],
         source.get("host", ""),
-        *(
-            str(reference.get(name, ""))
-            for name in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")
-        ),
+        *(str(reference.get(field, "")) for field in fields),
         what["type"],
         what["reason"],
         what["message"],
     )
-    namespace = reference.get("namespace") or "default"
-    known = correlator.find(key, now)
-    if known is not None and client.find(EVENTS, *known) is not None:
-        current = client.get(EVENTS, *known)
-        changed = {
-            **current,
-            "count": current.get("count", 1) + 1,
-            "lastTimestamp": format_time(now),
-        }
-        client.update(EVENTS, known[0], known[1], changed)
-        correlator.remember(key, known[0], known[1], now)
-        return
+
+
+def counted_event(current: Object, now: float) -> Object:
+    """An Event that occurred once more."""
+    return {**current, "count": current.get("count", 1) + 1, "lastTimestamp": format_time(now)}
+
+
+def new_event(reference: Object, what: Object, source: Object, now: float) -> Object:
+    """A new Event. `what` has type, reason and message; `source` has component and perhaps host."""
     stamp = int(now * 1e9) + time.perf_counter_ns() % 1000
-    event = {
-        "metadata": {"name": f"{reference['name']}.{stamp:x}", "namespace": namespace},
+    return {
+        "metadata": {
+            "name": f"{reference['name']}.{stamp:x}",
+            "namespace": reference.get("namespace") or "default",
+        },
         "involvedObject": reference,
         **what,
         "source": source,
@@ -93,5 +82,3 @@ def record(
         "reportingComponent": source["component"],
         "reportingInstance": source.get("host", ""),
     }
-    created = client.create(EVENTS, namespace, event)
-    correlator.remember(key, namespace, created["metadata"]["name"], now)

@@ -1,4 +1,4 @@
-"""Types of objects as a graph of `Node`s, built from published schemas (built-ins) or from a CRD's structural schema.
+"""Types of objects as a graph of `SchemaNode`s, built from published schemas (built-ins) or from a CRD's structural schema.
 
 One graph serves decoding, pruning, defaulting, field ownership, server-side apply and strategic merge patches. Graphs of
 built-in kinds are built on first use, from the JSON schemas that the `kubernetes_validate` package ships; which fields Go
@@ -37,7 +37,7 @@ _ANY = frozenset(
 )
 
 
-class Kind(IntEnum):
+class NodeKind(IntEnum):
     """The shape of a value."""
 
     ANY = 0
@@ -47,7 +47,7 @@ class Kind(IntEnum):
     LIST = 4
 
 
-class Node:
+class SchemaNode:
     """One type. Only the attributes of its `kind` mean anything.
 
     STRUCT: `fields`, `emitted` (field -> zero value that is always written), `name` (of the Go type), `preserve` (unknown
@@ -77,12 +77,12 @@ class Node:
         "scalar",
     )
 
-    def __init__(self, kind: Kind, raw: dict[str, Any]) -> None:
+    def __init__(self, kind: NodeKind, raw: dict[str, Any]) -> None:
         self.kind = kind
         self.raw = raw
-        self.fields: dict[str, Node] = {}
+        self.fields: dict[str, SchemaNode] = {}
         self.emitted: dict[str, Any] = {}
-        self.element: Node = self
+        self.element: SchemaNode = self
         self.name = ""
         self.list_type = "atomic"
         self.keys: tuple[str, ...] = ()
@@ -133,34 +133,34 @@ def definition_name(group: str, version: str, kind: str) -> str | None:
     return _definitions_by_kind().get((group, version, kind))
 
 
-_nodes: dict[str, Node] = {}
+_nodes: dict[str, SchemaNode] = {}
 
 
-def builtin_node(name: str) -> Node:
+def builtin_node(name: str) -> SchemaNode:
     """The graph of a definition."""
     node = _nodes.get(name)
     return node if node is not None else _build_definition(name)
 
 
-def _build_definition(name: str) -> Node:
+def _build_definition(name: str) -> SchemaNode:
     schema = definitions().get(name, {})
     if name in _SPECIAL:
-        node = Node(Kind.SCALAR, schema)
+        node = SchemaNode(NodeKind.SCALAR, schema)
         node.scalar, node.go_type = _SPECIAL[name], name.rsplit(".", 1)[1]
         _nodes[name] = node
         return node
     if name == ANY_JSON or name.startswith(JSON_SCHEMA_PROPS + "Or"):
-        return _nodes.setdefault(name, Node(Kind.ANY, schema))
+        return _nodes.setdefault(name, SchemaNode(NodeKind.ANY, schema))
     if name in _ANY or not schema.get("properties"):
         plain = "string" in _types(schema)
-        node = Node(Kind.SCALAR if plain else Kind.STRUCT, schema)
+        node = SchemaNode(NodeKind.SCALAR if plain else NodeKind.STRUCT, schema)
         if plain:
             node.scalar = node.go_type = "string"
         node.name = name.rsplit(".", 1)[1]
         node.preserve = name in _ANY
         _nodes[name] = node
         return node
-    node = _nodes[name] = Node(Kind.STRUCT, schema)
+    node = _nodes[name] = SchemaNode(NodeKind.STRUCT, schema)
     node.name = name.rsplit(".", 1)[1]
     node.emitted = _emitted().get(name, {})
     node.atomic = schema.get("x-kubernetes-map-type") == "atomic"
@@ -173,24 +173,24 @@ def _types(schema: dict[str, Any]) -> tuple[str, ...]:
     return (types,) if isinstance(types, str) else tuple(types)
 
 
-def _build(schema: dict[str, Any]) -> Node:
+def _build(schema: dict[str, Any]) -> SchemaNode:
     ref = schema.get("$ref")
     if ref is not None:
         return builtin_node(ref.rsplit("/", 1)[1])
     types = _types(schema)
     if "array" in types:
-        node = Node(Kind.LIST, schema)
+        node = SchemaNode(NodeKind.LIST, schema)
         node.element = _build(schema.get("items", {}))
         list_options(node, schema)
         return node
     if "object" in types and "additionalProperties" in schema:
-        node = Node(Kind.MAP, schema)
+        node = SchemaNode(NodeKind.MAP, schema)
         node.element = _build(schema["additionalProperties"])
         node.atomic = schema.get("x-kubernetes-map-type") == "atomic"
         return node
     for scalar in ("string", "integer", "number", "boolean"):
         if scalar in types:
-            node = Node(Kind.SCALAR, schema)
+            node = SchemaNode(NodeKind.SCALAR, schema)
             format_ = schema.get("format", "")
             node.scalar = "bytes" if format_ == "byte" else scalar
             node.go_type = _GO_TYPES.get(
@@ -198,10 +198,10 @@ def _build(schema: dict[str, Any]) -> Node:
                 {"integer": "int64", "boolean": "bool", "number": "float64"}.get(scalar, scalar),
             )
             return node
-    return Node(Kind.ANY, schema)
+    return SchemaNode(NodeKind.ANY, schema)
 
 
-def list_options(node: Node, schema: dict[str, Any]) -> None:
+def list_options(node: SchemaNode, schema: dict[str, Any]) -> None:
     """Take a list's merge behaviour from its schema's extensions."""
     node.list_type = schema.get("x-kubernetes-list-type", "atomic")
     node.keys = tuple(schema.get("x-kubernetes-list-map-keys", ()))
@@ -209,27 +209,27 @@ def list_options(node: Node, schema: dict[str, Any]) -> None:
     node.patch_strategy = schema.get("x-kubernetes-patch-strategy", "")
 
 
-def object_meta() -> Node:
+def object_meta() -> SchemaNode:
     """The graph of ObjectMeta."""
     return builtin_node(META_PREFIX + "ObjectMeta")
 
 
-def custom_node(schema: dict[str, Any], *, root: bool = False) -> Node:
+def custom_node(schema: dict[str, Any], *, root: bool = False) -> SchemaNode:
     """The graph of a structural schema (spec.versions[].schema.openAPIV3Schema of a CRD, or a part of it)."""
     if schema.get("x-kubernetes-int-or-string"):
-        node = Node(Kind.SCALAR, schema)
+        node = SchemaNode(NodeKind.SCALAR, schema)
         node.scalar = "intstr"
     elif schema.get("type") == "array":
-        node = Node(Kind.LIST, schema)
+        node = SchemaNode(NodeKind.LIST, schema)
         node.element = custom_node(schema.get("items") or {})
         list_options(node, schema)
     elif schema.get("type") == "object":
         node = _custom_object(schema, root=root)
     elif schema.get("type"):
-        node = Node(Kind.SCALAR, schema)
+        node = SchemaNode(NodeKind.SCALAR, schema)
         node.scalar = schema["type"]
     else:
-        node = Node(Kind.ANY, schema)
+        node = SchemaNode(NodeKind.ANY, schema)
     node.preserve = bool(schema.get("x-kubernetes-preserve-unknown-fields"))
     node.nullable = bool(schema.get("nullable"))
     if "default" in schema:
@@ -239,16 +239,18 @@ def custom_node(schema: dict[str, Any], *, root: bool = False) -> Node:
     return node
 
 
-def _custom_object(schema: dict[str, Any], *, root: bool) -> Node:
+def _custom_object(schema: dict[str, Any], *, root: bool) -> SchemaNode:
     additional = schema.get("additionalProperties")
     properties = schema.get("properties") or {}
     if additional and not properties:
-        node = Node(Kind.MAP, schema)
+        node = SchemaNode(NodeKind.MAP, schema)
         node.element = (
-            custom_node(additional) if isinstance(additional, dict) else Node(Kind.ANY, {})
+            custom_node(additional)
+            if isinstance(additional, dict)
+            else SchemaNode(NodeKind.ANY, {})
         )
     else:
-        node = Node(Kind.STRUCT, schema)
+        node = SchemaNode(NodeKind.STRUCT, schema)
         node.fields = {key: custom_node(sub) for key, sub in properties.items()}
     node.atomic = schema.get("x-kubernetes-map-type") == "atomic"
     if root or schema.get("x-kubernetes-embedded-resource"):
@@ -262,7 +264,7 @@ def _custom_object(schema: dict[str, Any], *, root: bool) -> Node:
     return node
 
 
-def _string() -> Node:
-    node = Node(Kind.SCALAR, {})
+def _string() -> SchemaNode:
+    node = SchemaNode(NodeKind.SCALAR, {})
     node.scalar = node.go_type = "string"
     return node

@@ -15,7 +15,7 @@ from .openapi_v2 import Documents
 from .registry import Registry
 
 if TYPE_CHECKING:
-    from devcluster.faults import Faults
+    from .faults import Faults
 
 ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
 

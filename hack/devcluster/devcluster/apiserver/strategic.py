@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .fieldset import child_node
-from .schema import Kind, Node
+from .schema import NodeKind, SchemaNode
 
 _DIRECTIVE = "$patch"
 _RETAIN = "$retainKeys"
@@ -16,7 +16,7 @@ _DELETE_PREFIX = "$deleteFromPrimitiveList/"
 _ORDER_PREFIX = "$setElementOrder/"
 
 
-def strategic_merge(node: Node, target: Any, patch: dict[str, Any]) -> dict[str, Any]:
+def strategic_merge(node: SchemaNode, target: Any, patch: dict[str, Any]) -> dict[str, Any]:
     """`target`, an object of type `node`, with `patch` applied."""
     if patch.get(_DIRECTIVE) == "replace":
         return {key: value for key, value in patch.items() if key != _DIRECTIVE}
@@ -46,12 +46,12 @@ def strategic_merge(node: Node, target: Any, patch: dict[str, Any]) -> dict[str,
     return result
 
 
-def _merge_value(node: Node, current: Any, value: Any) -> Any:
+def _merge_value(node: SchemaNode, current: Any, value: Any) -> Any:
     if isinstance(value, dict):
         return strategic_merge(node, current, value)
     if (
         not isinstance(value, list)
-        or node.kind is not Kind.LIST
+        or node.kind is not NodeKind.LIST
         or "merge" not in node.patch_strategy.split(",")
     ):
         return value
@@ -61,11 +61,11 @@ def _merge_value(node: Node, current: Any, value: Any) -> Any:
     return _ordered(node.patch_merge_key, merged, value, before)
 
 
-def _merge_scalars(node: Node, current: list[Any], patch: list[Any]) -> list[Any]:
+def _merge_scalars(node: SchemaNode, current: list[Any], patch: list[Any]) -> list[Any]:
     return current + [each for each in patch if each not in current]
 
 
-def _merge_list(node: Node, current: list[Any], patch: list[Any]) -> list[Any]:
+def _merge_list(node: SchemaNode, current: list[Any], patch: list[Any]) -> list[Any]:
     key = node.patch_merge_key
     if any(isinstance(item, dict) and item.get(_DIRECTIVE) == "replace" for item in patch):
         return [item for item in patch if _DIRECTIVE not in item]

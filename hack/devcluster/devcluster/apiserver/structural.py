@@ -26,23 +26,23 @@ from .errors import (
     too_many,
 )
 from .gotime import parse_time
-from .schema import Kind, Node
+from .schema import NodeKind, SchemaNode
 
 MISSING: Any = object()
 
 
-def prune_and_default(node: Node, value: Any, unknown: Unknown, path: Path = None) -> Any:
+def prune_and_default(node: SchemaNode, value: Any, unknown: Unknown, path: Path = None) -> Any:
     """A fresh copy of `value` without unknown fields (told in `unknown`) and with defaults filled in."""
-    if node.kind is Kind.STRUCT:
+    if node.kind is NodeKind.STRUCT:
         return (
             _struct(node, value, unknown, path) if isinstance(value, dict) else copy.deepcopy(value)
         )
-    if node.kind is Kind.MAP and isinstance(value, dict):
+    if node.kind is NodeKind.MAP and isinstance(value, dict):
         return {
             key: prune_and_default(node.element, item, unknown, (path, key))
             for key, item in value.items()
         }
-    if node.kind is Kind.LIST and isinstance(value, list):
+    if node.kind is NodeKind.LIST and isinstance(value, list):
         return [
             prune_and_default(node.element, item, unknown, (path, i))
             for i, item in enumerate(value)
@@ -50,7 +50,9 @@ def prune_and_default(node: Node, value: Any, unknown: Unknown, path: Path = Non
     return copy.deepcopy(value) if isinstance(value, dict | list) else value
 
 
-def _struct(node: Node, value: dict[str, Any], unknown: Unknown, path: Path) -> dict[str, Any]:
+def _struct(
+    node: SchemaNode, value: dict[str, Any], unknown: Unknown, path: Path
+) -> dict[str, Any]:
     fields = node.fields
     result: dict[str, Any] = {}
     for key, item in value.items():

@@ -9,12 +9,12 @@ from pydantic_core import to_json
 
 from devcluster.storage import Event
 
-from . import printers
+from . import printers, printers_table
 from .codec import ResourceCodec
 from .fanout import left_object
 from .gotime import parse_time
 from .jsonpath import compile_path, find
-from .lists import Page
+from .lists import Page, list_metadata
 from .printers import Column, human_duration
 from .schema import object_meta
 
@@ -32,8 +32,6 @@ def partial(obj: Object) -> Object:
 
 def partial_list(codec: ResourceCodec, page: Page) -> Object:
     """PartialObjectMetadataList of a page."""
-    from .handlers import list_metadata
-
     items = [partial(codec.from_storage(stored.object)) for stored in page.items]
     return {
         "kind": "PartialObjectMetadataList",
@@ -45,8 +43,6 @@ def partial_list(codec: ResourceCodec, page: Page) -> Object:
 
 def table_of_page(codec: ResourceCodec, page: Page, include: str, now: float) -> Object:
     """The Table of a list."""
-    from .handlers import list_metadata
-
     printer = printer_for(codec)
     rows = [printer.row(codec.from_storage(stored.object), include, now) for stored in page.items]
     return _table(list_metadata(page), printer.definitions(), rows)
@@ -145,7 +141,7 @@ def printer_for(codec: ResourceCodec) -> Printer:
     if codec.info.custom is not None:
         printer = _custom_printer(codec.info.custom.printer_columns)
     else:
-        printer = Printer(*printers.builtin(codec.info.storage_key))
+        printer = Printer(*printers_table.builtin(codec.info.storage_key))
     _printers[id(codec)] = (codec, printer)
     return printer
 

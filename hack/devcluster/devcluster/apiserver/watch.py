@@ -28,7 +28,7 @@ from .lists import parse_revision
 from .selectors import Selection
 
 if TYPE_CHECKING:
-    from devcluster.faults import WatchGate
+    from .faults import WatchGate
 
 MIN_TIMEOUT = 1800.0
 BOOKMARK_SECONDS = 60.0

@@ -12,14 +12,13 @@ from devcluster.apiserver.local import LocalClient
 from devcluster.apiserver.registry import Registry
 
 from .base import Machinery, QueueController
+from .cleanup import OrphanedPods, TTLAfterFinished
 from .clock import Clock
 from .feed import Feed
 from .garbage import GarbageCollector
 from .job import JobController, JobSettings
 from .namespaces import NamespaceController
-from .podgc import OrphanedPods
 from .serviceaccounts import NamespaceDefaults
-from .ttl import TTLAfterFinished
 
 __all__ = ["Clock", "ControllerOptions", "Controllers", "JobSettings"]
 

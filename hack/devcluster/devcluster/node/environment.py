@@ -11,9 +11,8 @@ from typing import Any
 
 from devcluster.apiserver.local import CONFIGMAPS, GVR, SECRETS, LocalClient
 
-from .decoding import data_of, secret_data_of
-from .fieldrefs import expand, field_value, resource_value
 from .podstate import PodState
+from .references import data_of, expand, field_value, resource_value, secret_data_of
 
 Object = dict[str, Any]
 

@@ -15,12 +15,11 @@ from typing import Any
 from devcluster.apiserver.errors import StatusError
 from devcluster.apiserver.local import PODS, LocalClient
 
-from . import timing
+from . import termination, timing
 from .options import OUTCOME_ANNOTATION
 from .podstate import PodState
 from .podstatus import FINAL_PHASES
 from .podworker import PodWorker, WorkerContext
-from .recovery import recover
 
 Object = dict[str, Any]
 
@@ -157,3 +156,29 @@ def log_folder(base: Path, pod: Object) -> Path:
     """Where a Pod's logs lie."""
     metadata = pod["metadata"]
     return base / "logs" / f"{metadata['namespace']}_{metadata['name']}_{metadata['uid']}"
+
+
+def recover(worker: PodWorker) -> bool:
+    """End a Pod of which containers had run before this node started. False for one that may start afresh."""
+    status = worker.state.pod.get("status") or {}
+    told = {
+        each["name"]: each
+        for field in ("initContainerStatuses", "containerStatuses")
+        for each in status.get(field) or ()
+    }
+    if not any(each.get("containerID") for each in told.values()):
+        return False
+    state = worker.state
+    state.start_time = status.get("startTime") or state.start_time
+    for container in state.containers:
+        before = told.get(container.name, {})
+        container.container_id = before.get("containerID", "")
+        container.image_id = before.get("imageID", "")
+        container.restarts = before.get("restartCount", 0)
+        container.last_state = before.get("lastState") or {}
+        if "terminated" in before.get("state", {}):
+            container.state = before["state"]
+        elif container.container_id:
+            container.state = termination.lost()
+    worker.close()
+    return True

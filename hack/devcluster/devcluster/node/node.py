@@ -18,17 +18,51 @@ from devcluster.images import Images
 from .claims import Claims
 from .containers import Containers
 from .environment import Environment
-from .events import Events
 from .isolation import IsolationError, find_runtime
 from .kubelet import Kubelet, log_folder, pod_folder
 from .logendpoint import LogEndpoint
 from .nodeobject import register
 from .options import NodeOptions
+from .podstate import ContainerKind, ContainerState, PodState
 from .podsubresources import PodSubresources
 from .podworker import WorkerContext
 from .runtime import Launcher, Runtime
 from .scheduler import Scheduler
 from .volumes import Tokens, VolumeContext
+
+COMPONENT = "kubelet"
+
+
+class Events:
+    """Records Events as the kubelet of one node."""
+
+    def __init__(self, client: LocalClient, node: str) -> None:
+        self._client = client
+        self._node = node
+
+    def __call__(
+        self,
+        state: PodState,
+        kind: str,
+        reason: str,
+        message: str,
+        container: ContainerState | None,
+    ) -> None:
+        """Record one; what the API refuses is dropped."""
+        path = ""
+        if container is not None:
+            field = "containers" if container.kind is ContainerKind.MAIN else "initContainers"
+            path = f"spec.{field}{{{container.name}}}"
+        self._client.record_event(
+            state.pod,
+            type=kind,
+            reason=reason,
+            message=message,
+            component=COMPONENT,
+            host=self._node,
+            field_path=path,
+        )
+
 
 Object = dict[str, Any]
 

@@ -12,7 +12,7 @@ from .runtime import Process
 Object = dict[str, Any]
 
 
-class Kind(Enum):
+class ContainerKind(Enum):
     """The part that a container plays."""
 
     INIT = "init"
@@ -28,7 +28,7 @@ class ContainerState:
     """
 
     spec: Object
-    kind: Kind
+    kind: ContainerKind
     state: Object
     last_state: Object = field(default_factory=dict)
     restarts: int = 0
@@ -57,7 +57,7 @@ class ContainerState:
     @property
     def ready(self) -> bool:
         """What has started is ready, and an init container when it has done its work; readiness probes are left out."""
-        if self.kind is Kind.INIT:
+        if self.kind is ContainerKind.INIT:
             return self.terminated is not None and self.terminated["exitCode"] == 0
         return self.running and not self.starting
 
@@ -96,7 +96,7 @@ class PodState:
                 for each in inits
             ],
             mains=[
-                ContainerState(each, Kind.MAIN, {"waiting": {"reason": reason}})
+                ContainerState(each, ContainerKind.MAIN, {"waiting": {"reason": reason}})
                 for each in spec["containers"]
             ],
         )
@@ -118,5 +118,7 @@ class PodState:
         return f"{metadata['name']}_{metadata['namespace']}({metadata['uid']})"
 
 
-def _init_kind(container: Object) -> Kind:
-    return Kind.SIDECAR if container.get("restartPolicy") == "Always" else Kind.INIT
+def _init_kind(container: Object) -> ContainerKind:
+    return (
+        ContainerKind.SIDECAR if container.get("restartPolicy") == "Always" else ContainerKind.INIT
+    )

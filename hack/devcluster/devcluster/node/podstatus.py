@@ -11,7 +11,7 @@ from typing import Any
 
 from devcluster.apiserver import quantity
 
-from .podstate import ContainerState, Kind, PodState
+from .podstate import ContainerKind, ContainerState, PodState
 
 Object = dict[str, Any]
 
@@ -80,7 +80,7 @@ def phase(state: PodState) -> str:
             waiting += 1
     if (pending or waiting) and not state.final:
         return "Pending"
-    sidecars = any(each.running for each in state.inits if each.kind is Kind.SIDECAR)
+    sidecars = any(each.running for each in state.inits if each.kind is ContainerKind.SIDECAR)
     if running or (sidecars and not state.final):
         return "Running"
     return _ended_phase(state, stopped == succeeded and not waiting)
@@ -100,7 +100,7 @@ def _initialization(inits: Iterable[ContainerState]) -> tuple[int, int]:
     """How many init containers failed, and how many are not done."""
     failed = pending = 0
     for each in inits:
-        if each.kind is Kind.SIDECAR:
+        if each.kind is ContainerKind.SIDECAR:
             pending += each.starting or not (each.running or each.terminated or each.last_state)
             continue
         ended = each.terminated or (
@@ -141,7 +141,7 @@ def _readiness(state: PodState, computed: str) -> Object:
         return {"status": "False", "reason": "PodCompleted"}
     if computed == "Failed":
         return {"status": "False", "reason": "PodFailed"}
-    sidecars = [each for each in state.inits if each.kind is Kind.SIDECAR]
+    sidecars = [each for each in state.inits if each.kind is ContainerKind.SIDECAR]
     unready = [each.name for each in (*sidecars, *state.mains) if not each.ready]
     if not unready:
         return {"status": "True"}

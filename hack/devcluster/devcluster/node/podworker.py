@@ -19,12 +19,12 @@ from devcluster.apiserver.errors import StatusError
 from devcluster.apiserver.local import PODS, LocalClient
 from devcluster.controllers.clock import Clock, unix
 
-from . import podstatus, probes, termination, timing
-from .backoff import Backoffs
-from .containers import Containers, PodFolders, Tell, WaitingError, settle
-from .podstate import ContainerState, Kind, PodState
+from . import podstatus, termination, timing
+from .containers import Containers, PodFolders, Tell, WaitingError, await_startup, settle
+from .podstate import ContainerKind, ContainerState, PodState
 from .runtime import Exit, Process, StartError
-from .stopping import Stopper
+from .termination import Stopper
+from .timing import Backoffs
 from .volumes import VolumeContext, VolumeError, Volumes
 
 Object = dict[str, Any]
@@ -173,7 +173,7 @@ class PodWorker:
             for each in state.inits:
                 started = asyncio.Event()
                 task = group.create_task(self._run(each, started))
-                if each.kind is Kind.SIDECAR:
+                if each.kind is ContainerKind.SIDECAR:
                     sidecars.append(task)
                     await started.wait()
                     continue
@@ -232,7 +232,7 @@ class PodWorker:
                 begun = self._context.clock.monotonic()
                 if await self._start(container, started):
                     assert container.process is not None
-                    if container.kind is Kind.MAIN:
+                    if container.kind is ContainerKind.MAIN:
                         started.set()
                     if container.starting:
                         await self._await_startup(container, container.process)
@@ -250,7 +250,7 @@ class PodWorker:
 
     async def _await_startup(self, container: ContainerState, process: Process) -> None:
         """Until its startupProbe succeeds, or it has ended."""
-        probe = asyncio.create_task(probes.await_startup(container.spec, self.state.ip))
+        probe = asyncio.create_task(await_startup(container.spec, self.state.ip))
         either: set[asyncio.Future[Any]] = {probe, process.exited}
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -263,7 +263,7 @@ class PodWorker:
 
     async def _seen(self, container: ContainerState) -> None:
         """A container that ran for a while is shown as running, also where the next one takes long to start."""
-        if container.kind is Kind.MAIN:
+        if container.kind is ContainerKind.MAIN:
             await self._all_tried.wait()
 
     async def _start(self, container: ContainerState, tried: asyncio.Event) -> bool:
@@ -275,7 +275,7 @@ class PodWorker:
                 config = context.containers.configure(self.state, container, image, self._folders)
                 break
             except WaitingError as error:
-                if container.kind is Kind.MAIN:
+                if container.kind is ContainerKind.MAIN:
                     tried.set()
                 await self._wait_for(container, error)
         if container.attempt >= 0:
@@ -327,7 +327,7 @@ class PodWorker:
         """
         first = container.name not in self._failed_once
         self._failed_once.add(container.name)
-        return first and container.kind is Kind.MAIN and bool(self.state.inits)
+        return first and container.kind is ContainerKind.MAIN and bool(self.state.inits)
 
     def _show_waiting(self, container: ContainerState, reason: str, message: str) -> None:
         if container.terminated:
@@ -336,11 +336,11 @@ class PodWorker:
         self.write()
 
     def _restarts(self, container: ContainerState) -> bool:
-        if container.kind is Kind.SIDECAR:
+        if container.kind is ContainerKind.SIDECAR:
             return True
         policy = self.state.restart_policy
         failed = container.terminated is None or container.terminated["exitCode"] != 0
-        if container.kind is Kind.MAIN and policy == "Always":
+        if container.kind is ContainerKind.MAIN and policy == "Always":
             return True
         return failed and policy != "Never"
 
@@ -390,7 +390,7 @@ class PodWorker:
         self._tell_deadline(times=2)
         self.write()
         self._stopper.begin(self._grace())
-        first = [each for each in state.containers if each.kind is not Kind.SIDECAR]
+        first = [each for each in state.containers if each.kind is not ContainerKind.SIDECAR]
         await asyncio.gather(*(self._stop(each) for each in first))
         await self._stop_sidecars()
         if initialized:
@@ -411,7 +411,7 @@ class PodWorker:
     async def _stop_sidecars(self) -> None:
         """Restartable init containers end last, in the reverse of their order."""
         for each in reversed(self.state.inits):
-            if each.kind is Kind.SIDECAR:
+            if each.kind is ContainerKind.SIDECAR:
                 await self._stop(each)
 
     async def _stop(self, container: ContainerState) -> None:

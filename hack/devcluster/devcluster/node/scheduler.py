@@ -16,9 +16,9 @@ from devcluster.apiserver.local import NODES, PODS, LocalClient
 from devcluster.controllers.clock import Clock
 
 from . import podstatus
-from .binding import bind
 from .fit import Misfit, misfit
 from .options import OUTCOME_ANNOTATION
+from .podsubresources import bind
 
 Object = dict[str, Any]
 Key = tuple[str, str]

@@ -32,7 +32,7 @@ DEFAULT_CAPABILITIES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ProcessIdentity:
     """As whom a container runs; `capabilities` by number, `home` for HOME where nobody sets it."""
 
     uid: int
@@ -44,7 +44,7 @@ class Identity:
     home: str
 
 
-def identity(state: PodState, container: Object, image_user: str) -> Identity:
+def identity(state: PodState, container: Object, image_user: str) -> ProcessIdentity:
     """Raises ConfigError when the container must not run as root and would."""
     pod_context = state.pod["spec"].get("securityContext") or {}
     own = container.get("securityContext") or {}
@@ -60,7 +60,7 @@ def identity(state: PodState, container: Object, image_user: str) -> Identity:
     more = [*(pod_context.get("supplementalGroups") or ())]
     if "fsGroup" in pod_context:
         more.append(pod_context["fsGroup"])
-    return Identity(
+    return ProcessIdentity(
         uid=uid,
         gid=gid,
         groups=tuple(dict.fromkeys([gid, *more])),

@@ -23,3 +23,27 @@ DEFAULT_GRACE_SECONDS = 30
 FORCED_GRACE_SECONDS = 1
 STOP_SECONDS = 5.0
 """How long `Node.stop` waits for killed processes to be gone."""
+
+
+class Backoffs:
+    """Delays in seconds of the node's own time."""
+
+    def __init__(self) -> None:
+        self._delays: dict[str, float] = {}
+
+    def next(self, key: str) -> float:
+        """The delay before the next try."""
+        delay = self._delays.get(key, BACKOFF_SECONDS)
+        self._delays[key] = min(delay * 2, BACKOFF_MAX_SECONDS)
+        return delay
+
+    def next_after_first(self, key: str) -> float:
+        """As `next`, but nothing the first time."""
+        if key not in self._delays:
+            self._delays[key] = BACKOFF_SECONDS
+            return 0.0
+        return self.next(key)
+
+    def reset(self, key: str) -> None:
+        """Begin anew."""
+        self._delays.pop(key, None)

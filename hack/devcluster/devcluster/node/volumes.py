@@ -16,9 +16,8 @@ from devcluster.apiserver.auth.serviceaccounts import Bound
 from devcluster.apiserver.local import CONFIGMAPS, GVR, SECRETS, SERVICEACCOUNTS, LocalClient
 
 from .atomicwriter import File, give_to_group, write
-from .decoding import data_of, secret_data_of
-from .fieldrefs import field_value, resource_value
 from .podstate import PodState
+from .references import data_of, field_value, resource_value, secret_data_of
 
 Object = dict[str, Any]
 Files = dict[str, File]

@@ -13,7 +13,7 @@ from devcluster.apiserver.interfaces import Attributes, Object, User
 
 from .identity import MASTERS
 from .rbac import GROUP, RBACAuthorizer
-from .rules import Rule, compact, decode_rules, describe, quoted_list, uncovered
+from .rules import RBACRule, compact, decode_rules, describe, quoted_list, uncovered
 
 _ROLES = frozenset({"roles", "clusterroles"})
 _BINDINGS = frozenset({"rolebindings", "clusterrolebindings"})
@@ -53,7 +53,7 @@ class EscalationCheck:
             self._confirm(
                 attributes,
                 user,
-                (Rule(("*",), ("*",), ("*",)), Rule(("*",), non_resource_urls=("*",))),
+                (RBACRule(("*",), ("*",), ("*",)), RBACRule(("*",), non_resource_urls=("*",))),
             )
         self._confirm(attributes, user, decode_rules(obj.get("rules")))
 
@@ -80,7 +80,7 @@ class EscalationCheck:
     def _allowed(self, user: User, attributes: Attributes) -> bool:
         return self._authorizer(user, attributes)[0]
 
-    def _confirm(self, attributes: Attributes, user: User, wanted: Sequence[Rule]) -> None:
+    def _confirm(self, attributes: Attributes, user: User, wanted: Sequence[RBACRule]) -> None:
         missing = uncovered(self._authorizer.rules(user, attributes.namespace), wanted)
         if not missing:
             return

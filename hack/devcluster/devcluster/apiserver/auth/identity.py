@@ -14,11 +14,10 @@ from aiohttp import web
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from devcluster.apiserver.errors import bad_request, forbidden, unauthorized
+from devcluster.apiserver.errors import bad_request, forbidden, forbidden_reason, unauthorized
 from devcluster.apiserver.interfaces import Attributes, Authorizer, User
-from devcluster.apiserver.verdicts import forbidden_reason
 
-from .serviceaccounts import USER_PREFIX, Identity, ServiceAccountTokens, groups
+from .serviceaccounts import USER_PREFIX, ServiceAccountTokens, TokenIdentity, groups
 
 ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
 AUTHENTICATED = "system:authenticated"
@@ -55,11 +54,11 @@ class RequestAuthenticator:
             return self._impersonate(request, user)
         return user
 
-    def review(self, token: str) -> Identity | None:
+    def review(self, token: str) -> TokenIdentity | None:
         """Whose a bearer token is, or None."""
         static = self.static_tokens.get(token)
         if static is not None:
-            return Identity(_authenticated(static), (self._tokens.issuer,))
+            return TokenIdentity(_authenticated(static), (self._tokens.issuer,))
         return self._tokens.authenticate(token)
 
     def _authenticate(self, request: web.Request) -> User:

@@ -14,7 +14,7 @@ from devcluster.apiserver.interfaces import Attributes, User
 from devcluster.storage import Storage, Watch
 
 from .identity import MASTERS
-from .rules import Rule, decode_rules
+from .rules import RBACRule, decode_rules
 from .serviceaccounts import USER_PREFIX
 
 GROUP = "rbac.authorization.k8s.io"
@@ -30,7 +30,7 @@ class Grant:
     """The rules that one binding gives to a user, and how a decision names it."""
 
     why: str
-    rules: tuple[Rule, ...]
+    rules: tuple[RBACRule, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,13 @@ class RBACAuthorizer:
         errors = grants.errors
         return False, "RBAC: " + (errors[0] if len(errors) == 1 else f"[{', '.join(errors)}]")
 
-    def rules(self, user: User, namespace: str) -> list[Rule]:
+    def rules(self, user: User, namespace: str) -> list[RBACRule]:
         """Every rule that applies to a user in a namespace ('' for cluster-wide ones only)."""
         if MASTERS in user.groups:
-            return [Rule(("*",), ("*",), ("*",)), Rule(("*",), non_resource_urls=("*",))]
+            return [RBACRule(("*",), ("*",), ("*",)), RBACRule(("*",), non_resource_urls=("*",))]
         return [rule for grant in self.grants(user, namespace).grants for rule in grant.rules]
 
-    def role_rules(self, kind: str, name: str, namespace: str) -> tuple[Rule, ...] | None:
+    def role_rules(self, kind: str, name: str, namespace: str) -> tuple[RBACRule, ...] | None:
         """The rules of a Role or ClusterRole, or None when it is not there."""
         resource, scope = (CLUSTER_ROLES, "") if kind == "ClusterRole" else (ROLES, namespace)
         stored = self._storage.get(resource, scope, name)

@@ -1,7 +1,7 @@
 """RBAC rules: what one rule allows, and whether rules cover other rules.
 
-Pure functions over `Rule`, as rbac/v1 PolicyRule with its lists as tuples. Sources: pkg/apis/rbac/v1/evaluation_helpers.go
-and pkg/registry/rbac/validation (policy_comparator.go, policy_compact.go).
+Pure functions over `RBACRule`, as rbac/v1 PolicyRule with its lists as tuples. Sources:
+pkg/apis/rbac/v1/evaluation_helpers.go and pkg/registry/rbac/validation (policy_comparator.go, policy_compact.go).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ALL = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RBACRule:
     """One PolicyRule. Immutable; equal rules compare equal."""
 
     verbs: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ class Rule:
     non_resource_urls: tuple[str, ...] = ()
 
     @classmethod
-    def decode(cls, raw: Mapping[str, Any]) -> Rule:
+    def decode(cls, raw: Mapping[str, Any]) -> RBACRule:
         """From its JSON form."""
         return cls(
             tuple(raw.get("verbs") or ()),
@@ -61,9 +61,9 @@ class Rule:
         )
 
 
-def decode_rules(raw: Iterable[Mapping[str, Any]] | None) -> tuple[Rule, ...]:
+def decode_rules(raw: Iterable[Mapping[str, Any]] | None) -> tuple[RBACRule, ...]:
     """The `rules` of a Role or ClusterRole."""
-    return tuple(Rule.decode(each) for each in raw or ())
+    return tuple(RBACRule.decode(each) for each in raw or ())
 
 
 def _matches(allowed: Sequence[str], wanted: str) -> bool:
@@ -84,7 +84,7 @@ def _url_covers(owned: str, wanted: str) -> bool:
     return owned.endswith(ALL) and wanted.startswith(owned.rstrip(ALL))
 
 
-def uncovered(held: Sequence[Rule], wanted: Iterable[Rule]) -> list[Rule]:
+def uncovered(held: Sequence[RBACRule], wanted: Iterable[RBACRule]) -> list[RBACRule]:
     """What of `wanted` the rules `held` do not give, as single permissions."""
     return [
         single
@@ -94,21 +94,21 @@ def uncovered(held: Sequence[Rule], wanted: Iterable[Rule]) -> list[Rule]:
     ]
 
 
-def _break_down(rule: Rule) -> Iterator[Rule]:
+def _break_down(rule: RBACRule) -> Iterator[RBACRule]:
     """A rule as rules of one group, resource (or URL), name and verb each."""
     for group in rule.api_groups:
         for resource in rule.resources:
             for verb in rule.verbs:
                 if not rule.resource_names:
-                    yield Rule((verb,), (group,), (resource,))
+                    yield RBACRule((verb,), (group,), (resource,))
                 for name in rule.resource_names:
-                    yield Rule((verb,), (group,), (resource,), (name,))
+                    yield RBACRule((verb,), (group,), (resource,), (name,))
     for url in rule.non_resource_urls:
         for verb in rule.verbs:
-            yield Rule((verb,), non_resource_urls=(url,))
+            yield RBACRule((verb,), non_resource_urls=(url,))
 
 
-def _covers(held: Rule, single: Rule) -> bool:
+def _covers(held: RBACRule, single: RBACRule) -> bool:
     if not _matches(held.verbs, single.verbs[0]):
         return False
     if single.non_resource_urls:
@@ -125,23 +125,25 @@ def _covers(held: Rule, single: Rule) -> bool:
     )
 
 
-def compact(singles: Iterable[Rule]) -> list[Rule]:
+def compact(singles: Iterable[RBACRule]) -> list[RBACRule]:
     """Single permissions with those that differ only in their verb as one rule."""
-    verbs: dict[Rule, list[str]] = {}
+    verbs: dict[RBACRule, list[str]] = {}
     for single in singles:
-        key = Rule(
+        key = RBACRule(
             (), single.api_groups, single.resources, single.resource_names, single.non_resource_urls
         )
         known = verbs.setdefault(key, [])
         if single.verbs[0] not in known:
             known.append(single.verbs[0])
     return [
-        Rule(tuple(each), key.api_groups, key.resources, key.resource_names, key.non_resource_urls)
+        RBACRule(
+            tuple(each), key.api_groups, key.resources, key.resource_names, key.non_resource_urls
+        )
         for key, each in verbs.items()
     ]
 
 
-def describe(rule: Rule) -> str:
+def describe(rule: RBACRule) -> str:
     """A rule as the API server prints it: `{APIGroups:[""], Resources:["pods"], Verbs:["get"]}`."""
     parts = (
         ("APIGroups", rule.api_groups),

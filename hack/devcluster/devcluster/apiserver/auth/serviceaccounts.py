@@ -41,7 +41,7 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class TokenIdentity:
     """Whose a valid token is and for which audiences it was made."""
 
     user: User
@@ -100,7 +100,7 @@ class ServiceAccountTokens:
         }
         return self.signer.sign(claims), float(now + seconds)
 
-    def authenticate(self, token: str) -> Identity | None:
+    def authenticate(self, token: str) -> TokenIdentity | None:
         """Whose token this is, or None when it is not valid (any more)."""
         claims = self._claims(token)
         if claims is None or not self._timely(claims):
@@ -130,7 +130,7 @@ class ServiceAccountTokens:
             groups=(*groups(namespace), "system:authenticated"),
             extra=extra,
         )
-        return Identity(user, tuple(claims.get("aud") or ()))
+        return TokenIdentity(user, tuple(claims.get("aud") or ()))
 
     def _claims(self, token: str) -> dict[str, Any] | None:
         """The claims of a token of ours; a signature is checked once."""

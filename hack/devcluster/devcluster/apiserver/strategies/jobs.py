@@ -8,9 +8,8 @@ from typing import Any
 from ..errors import FieldError, invalid_value
 from ..metadata import label_problems
 from ..strategy import Strategy
-from .containerwarnings import pod_spec_warnings
 from .jobrules import job_spec_problems, name_problems
-from .podspec import default_pod_spec
+from .podspec import default_pod_spec, pod_spec_warnings
 
 Object = dict[str, Any]
 

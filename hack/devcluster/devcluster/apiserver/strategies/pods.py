@@ -8,9 +8,8 @@ from typing import Any
 from ..errors import FieldError, field_forbidden
 from ..quantity import parse
 from ..strategy import Strategy
-from .containerwarnings import pod_spec_warnings
 from .podrules import pod_spec_problems, token_problems
-from .podspec import default_pod_spec
+from .podspec import default_pod_spec, pod_spec_warnings
 
 Object = dict[str, Any]
 

@@ -1,16 +1,19 @@
-"""Pods whose end no kubelet writes: after a while they are failed and deleted, as pkg/controller/podgc does.
+"""Objects that are deleted when their time is up: Jobs by ttlSecondsAfterFinished, and Pods whose end no kubelet writes.
 
-These are the Pods of a node that is gone, and those that are deleted before they have a node, which only a finalizer keeps.
-A Pod bound to a node that never was is left alone: in tests without nodes a stand-in for kubelets moves such Pods.
+The Pods are failed and deleted after a while, as pkg/controller/podgc does. They are the Pods of a node that is gone, and
+those that are deleted before they have a node, which only a finalizer keeps. A Pod bound to a node that never was is left
+alone: in tests without nodes a stand-in for kubelets moves such Pods.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from devcluster.apiserver.local import NODES, PODS
+from devcluster.apiserver.local import JOBS, NODES, PODS
 
 from .base import Key, Machinery, QueueController, ignore_missing, is_deleting, key_of
+from .clock import unix
+from .job.status import finished_at
 
 Object = dict[str, Any]
 MESSAGE = "PodGC: node no longer exists"
@@ -88,3 +91,39 @@ def _marked_failed(pod: Object) -> Object | None:
     if not _never_ran(pod):
         return None
     return {**pod, "status": {**(pod.get("status") or {}), "phase": "Failed"}}
+
+
+class TTLAfterFinished(QueueController):
+    """Keys are (namespace, name) of Jobs."""
+
+    name = "ttl-after-finished"
+
+    def __init__(self, machinery: Machinery) -> None:
+        super().__init__(machinery)
+        machinery.feed.on("jobs.batch", self._job_written)
+
+    def _job_written(self, new: Object | None, old: Object | None) -> None:
+        if new is not None and _expiry(new) is not None:
+            self.queue.add(key_of(new))
+
+    def sync(self, key: Key) -> None:
+        """Delete a Job whose time is up, or come back when it is."""
+        job = self.client.find(JOBS, *key)
+        expiry = _expiry(job) if job is not None else None
+        if job is None or expiry is None:
+            return
+        left = expiry - self.clock.now()
+        if left > 0:
+            self.queue.add_after(key, left)
+            return
+        with ignore_missing():
+            self.client.delete(JOBS, *key, uid=job["metadata"]["uid"], propagation="Foreground")
+
+
+def _expiry(job: Object) -> float | None:
+    """When a Job is to go (Unix time), or None when it stays."""
+    seconds = job["spec"].get("ttlSecondsAfterFinished")
+    finished = finished_at(job)
+    if seconds is None or not finished or is_deleting(job):
+        return None
+    return unix(finished) + float(seconds)

@@ -1,10 +1,11 @@
-"""Values that a Pod takes from itself: fieldRef, resourceFieldRef and the expansion of `$(NAME)`.
+"""Values that a Pod refers to: fieldRef, resourceFieldRef, the expansion of `$(NAME)`, the data of ConfigMaps and Secrets.
 
 Sources: pkg/fieldpath, pkg/api/v1/resource/helpers.go, third_party/forked/golang/expansion.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
@@ -72,3 +73,18 @@ def resource_value(container: Object, reference: Object, allocatable: Mapping[st
         text = (resources.get("limits") or {}).get(name, "0") if kind == "requests" else "0"
     divisor = quantity.parse(reference.get("divisor") or "1") or Decimal(1)
     return str(int((quantity.parse(text) / divisor).to_integral_value(ROUND_CEILING)))
+
+
+def data_of(config_map: Object) -> dict[str, bytes]:
+    """Keys and contents of a ConfigMap."""
+    text = {key: value.encode() for key, value in (config_map.get("data") or {}).items()}
+    return text | _decoded(config_map.get("binaryData"))
+
+
+def secret_data_of(secret: Object) -> dict[str, bytes]:
+    """Keys and contents of a Secret."""
+    return _decoded(secret.get("data"))
+
+
+def _decoded(data: Object | None) -> dict[str, bytes]:
+    return {key: base64.b64decode(value or "") for key, value in (data or {}).items()}

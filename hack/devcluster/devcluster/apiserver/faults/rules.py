@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What goes wrong."""
 
     LATENCY = "latency"
@@ -41,11 +41,13 @@ class Kind(StrEnum):
     """The network between the server and those who match is gone; `mode` "hang" or "refuse"."""
 
 
-WATCH_KINDS = frozenset({Kind.CLOSED_WATCH, Kind.SILENT_WATCH, Kind.LAGGING_WATCH, Kind.PARTITION})
+WATCH_KINDS = frozenset(
+    {FaultKind.CLOSED_WATCH, FaultKind.SILENT_WATCH, FaultKind.LAGGING_WATCH, FaultKind.PARTITION}
+)
 """Kinds that befall open watches: those that are open already and those to come."""
-ANSWER_KINDS = frozenset({Kind.LOST_RESPONSE})
+ANSWER_KINDS = frozenset({FaultKind.LOST_RESPONSE})
 """Kinds that wait for the answer."""
-MODES = {Kind.CLOSED_WATCH: ("end", "cut"), Kind.PARTITION: ("hang", "refuse")}
+MODES = {FaultKind.CLOSED_WATCH: ("end", "cut"), FaultKind.PARTITION: ("hang", "refuse")}
 
 
 class BadRuleError(ValueError):
@@ -102,7 +104,7 @@ def _any(patterns: tuple[str, ...], *values: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a rule does what it does; which field matters to which kind, `Kind` says.
+    """How a rule does what it does; which field matters to which kind, `FaultKind` says.
 
     It befalls each request that matches with `probability`, not the first `skip` of them, `count` times at most.
     """
@@ -118,11 +120,11 @@ class Settings:
     carried_out: bool = False
 
 
-class Rule:
+class FaultRule:
     """One rule, and how often it matched and struck. `removed` is set once it is no more."""
 
     def __init__(
-        self, kind: Kind, match: Match, settings: Settings, *, id_: int, seed: str
+        self, kind: FaultKind, match: Match, settings: Settings, *, id_: int, seed: str
     ) -> None:
         self.kind = kind
         self.match = match
@@ -159,13 +161,13 @@ class Rule:
         return {**shown, "matched": self.matched, "injected": self.injected}
 
 
-def decode(raw: Mapping[str, Any], *, id_: int, seed: str) -> Rule:
+def decode(raw: Mapping[str, Any], *, id_: int, seed: str) -> FaultRule:
     """A rule from its JSON form. Raises BadRuleError."""
     rest = dict(raw)
     try:
-        kind = Kind(rest.pop("kind", ""))
+        kind = FaultKind(rest.pop("kind", ""))
     except ValueError:
-        raise BadRuleError(f"kind: must be one of {', '.join(Kind)}") from None
+        raise BadRuleError(f"kind: must be one of {', '.join(FaultKind)}") from None
     match = Match(**{each.name: _patterns(rest, each.name) for each in fields(Match)})
     given = {
         each.name: rest.pop(camel(each.name))
@@ -178,7 +180,7 @@ def decode(raw: Mapping[str, Any], *, id_: int, seed: str) -> Rule:
         given.setdefault("mode", MODES[kind][0])
     settings = Settings(**given)
     _check(kind, settings)
-    return Rule(kind, match, settings, id_=id_, seed=seed)
+    return FaultRule(kind, match, settings, id_=id_, seed=seed)
 
 
 def _patterns(rest: dict[str, Any], name: str) -> tuple[str, ...]:
@@ -188,7 +190,7 @@ def _patterns(rest: dict[str, Any], name: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _check(kind: Kind, settings: Settings) -> None:
+def _check(kind: FaultKind, settings: Settings) -> None:
     for name, lowest, highest in (
         ("probability", 0, 1),
         ("skip", 0, math.inf),

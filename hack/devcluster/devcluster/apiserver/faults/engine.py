@@ -18,7 +18,7 @@ from devcluster.apiserver.errors import StatusError, bad_request, conflict, forb
 from devcluster.storage import Storage
 
 from .gates import WatchGate, cut_connection
-from .rules import ANSWER_KINDS, WATCH_KINDS, BadRuleError, Kind, Rule, Subject, decode
+from .rules import ANSWER_KINDS, WATCH_KINDS, BadRuleError, FaultKind, FaultRule, Subject, decode
 
 if TYPE_CHECKING:
     from devcluster.apiserver.interfaces import User
@@ -49,7 +49,7 @@ class Faults:
         self.is_down = False
         self.clock_offset = 0.0
         self.injected: Counter[str] = Counter()
-        self._rules: dict[int, Rule] = {}
+        self._rules: dict[int, FaultRule] = {}
         self._made = 0
         self._gates: dict[WatchGate, None] = {}
         self._restart: asyncio.Task[None] | None = None
@@ -91,9 +91,9 @@ class Faults:
         subject = _subject(request, user, info)
         for rule in list(self._rules.values()):
             late = rule.kind in ANSWER_KINDS or rule.settings.carried_out
-            partition = rule.kind is Kind.PARTITION
+            partition = rule.kind is FaultKind.PARTITION
             if (late or partition) and self._strikes(rule, subject):
-                if rule.kind is Kind.LOST_RESPONSE:
+                if rule.kind is FaultKind.LOST_RESPONSE:
                     return _cut(request)
                 answer = await self._strike(rule, request, info)
                 if answer is not None:
@@ -101,36 +101,36 @@ class Faults:
         return response
 
     @staticmethod
-    def _befalls(rule: Rule) -> bool:
-        return rule.kind not in WATCH_KINDS or rule.kind is Kind.PARTITION
+    def _befalls(rule: FaultRule) -> bool:
+        return rule.kind not in WATCH_KINDS or rule.kind is FaultKind.PARTITION
 
-    def _strikes(self, rule: Rule, subject: Subject) -> bool:
+    def _strikes(self, rule: FaultRule, subject: Subject) -> bool:
         strikes = rule.strikes(subject)
         if strikes:
             self.injected[rule.kind] += 1
         return strikes
 
     async def _strike(
-        self, rule: Rule, request: web.Request, info: RequestInfo
+        self, rule: FaultRule, request: web.Request, info: RequestInfo
     ) -> web.StreamResponse | None:
         settings = rule.settings
         match rule.kind:
-            case Kind.LATENCY:
+            case FaultKind.LATENCY:
                 await asyncio.sleep(settings.seconds)
-            case Kind.PARTITION if settings.mode == "hang":
+            case FaultKind.PARTITION if settings.mode == "hang":
                 await rule.removed.wait()
-            case Kind.PARTITION | Kind.REFUSED:
+            case FaultKind.PARTITION | FaultKind.REFUSED:
                 return _cut(request)
-            case Kind.CONFLICT:
+            case FaultKind.CONFLICT:
                 raise conflict(info.group, info.resource, info.name)
-            case Kind.TOO_MANY_REQUESTS:
+            case FaultKind.TOO_MANY_REQUESTS:
                 # As tooManyRequests of k8s.io/apiserver answers: no Status.
                 return web.Response(
                     status=429,
                     text="Too many requests, please try again later.\n",
                     headers={"Retry-After": str(settings.retry_after)},
                 )
-            case Kind.SERVER_ERROR:
+            case FaultKind.SERVER_ERROR:
                 raise _server_error(settings.code, settings.message)
         return None
 
@@ -149,13 +149,13 @@ class Faults:
         gate.close()
         self._gates.pop(gate, None)
 
-    def _offer(self, rule: Rule, gate: WatchGate) -> None:
+    def _offer(self, rule: FaultRule, gate: WatchGate) -> None:
         if rule.kind in WATCH_KINDS and self._strikes(rule, gate.subject):
             gate.add(rule)
 
     # --- rules
 
-    def inject(self, raw: Mapping[str, Any]) -> Rule:
+    def inject(self, raw: Mapping[str, Any]) -> FaultRule:
         """Add a rule. Raises BadRuleError."""
         rule = decode(raw, id_=self._made + 1, seed=f"{self.seed}/{self._made + 1}")
         self._made += 1
@@ -164,7 +164,7 @@ class Faults:
             self._offer(rule, gate)
         return rule
 
-    def remove(self, id_: int) -> Rule | None:
+    def remove(self, id_: int) -> FaultRule | None:
         """Take a rule back: what it held goes on. Returns it, or None when there is none."""
         rule = self._rules.pop(id_, None)
         if rule is not None:

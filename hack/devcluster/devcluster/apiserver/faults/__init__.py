@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from .engine import FAULTS_PATH, Faults
 from .gates import WatchGate
-from .rules import Kind, Rule
+from .rules import FaultKind, FaultRule
 
-__all__ = ["FAULTS_PATH", "Faults", "Kind", "Rule", "WatchGate"]
+__all__ = ["FAULTS_PATH", "FaultKind", "FaultRule", "Faults", "WatchGate"]

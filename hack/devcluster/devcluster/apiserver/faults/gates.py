@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from .rules import Kind, Rule, Subject
+from .rules import FaultKind, FaultRule, Subject
 
 if TYPE_CHECKING:
     from devcluster.storage import Event, Watch
@@ -21,7 +21,7 @@ class WatchGate:
         self.subject = subject
         self.expired = False
         self._request = request
-        self._rules: list[Rule] = []
+        self._rules: list[FaultRule] = []
         self._watch: Watch | None = None
         self._ended = False
         self._changed = asyncio.Event()
@@ -65,18 +65,18 @@ class WatchGate:
             return 0.0
         if self._silent():
             return 1.0
-        late = [x.settings.seconds for x in self._rules if x.kind is Kind.LAGGING_WATCH]
+        late = [x.settings.seconds for x in self._rules if x.kind is FaultKind.LAGGING_WATCH]
         return event.time + max(late) - time.monotonic() if late else 0.0
 
     def _silent(self) -> bool:
-        return any(x.kind in (Kind.SILENT_WATCH, Kind.PARTITION) for x in self._rules)
+        return any(x.kind in (FaultKind.SILENT_WATCH, FaultKind.PARTITION) for x in self._rules)
 
     # --- the side of the faults
 
-    def add(self, rule: Rule) -> None:
+    def add(self, rule: FaultRule) -> None:
         """Let a rule strike this watch."""
         settings = rule.settings
-        if rule.kind is Kind.CLOSED_WATCH:
+        if rule.kind is FaultKind.CLOSED_WATCH:
             loop = asyncio.get_running_loop()
             self._timers.append(
                 loop.call_later(settings.seconds, self._end, settings.mode == "cut")
@@ -87,7 +87,7 @@ class WatchGate:
             self._rules.append(rule)
             self._changed.set()
 
-    def remove(self, rule: Rule) -> None:
+    def remove(self, rule: FaultRule) -> None:
         """Take a rule back: what it held passes."""
         if rule in self._rules:
             self._rules.remove(rule)
