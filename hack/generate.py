@@ -32,8 +32,8 @@ INSTALL_HEADER = """\
 
 def generated() -> dict[Path, str]:
     """The text of every generated file, by its path in the repository."""
-    files = {CRD_DIR / name: text for name, text in crd.render().items()}
-    files[CRD_DIR / "kustomization.yaml"] = _kustomization(sorted(crd.render()))
+    files = {CRD_DIR / name: text for name, text in crd.render_crds().items()}
+    files[CRD_DIR / "kustomization.yaml"] = _kustomization(sorted(crd.render_crds()))
     files[REFERENCE] = render_reference(crd.crds())
     files[METRICS] = render_metrics()
     files[DASHBOARD] = render_dashboard()

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from kubetask_controller.cli.runview import run_view
-from kubetask_controller.cli.tree import render
+from kubetask_controller.cli.tree import render_tree
 
 _FONT_FACES = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
 """rich has fonts fetched from elsewhere; a viewer's own monospaced one does as well."""
@@ -23,7 +23,7 @@ _IDENTITY = "kubetask"
 
 def draw(run: dict[str, Any], now: datetime) -> str:
     """The picture."""
-    lines = list(render(run_view(run), now=now))
+    lines = list(render_tree(run_view(run), now=now))
     width = max(line.cell_len for line in lines) + 1
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
     for line in lines:

@@ -8,7 +8,7 @@ import pytest
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.workspace.agent.presets import PRESETS
-from kubetask_controller.workspace.agent.report import Reader
+from kubetask_controller.workspace.agent.report import OutputReader
 from kubetask_controller.workspace.redaction import Redactor
 
 DATA = Path(__file__).parent / "testdata"
@@ -69,7 +69,7 @@ WORDS = {
 }
 
 
-def read(name: str) -> tuple[Reader, list[str]]:
+def read(name: str) -> tuple[OutputReader, list[str]]:
     reader = PRESETS[name.partition("-")[0]].reader()
     shown = [y for line in lines(name) for y in reader.feed(line)]
     return reader, [*shown, *reader.flush()]

@@ -49,7 +49,7 @@ def cli(kubeconfig: Path) -> Cli:
         out, err = io.StringIO(), io.StringIO()
         try:
             terminal = Terminal(out, err, io.StringIO(stdin))
-            code = int(await program.run(arguments, terminal))
+            code = int(await program.run_command(arguments, terminal))
         except SystemExit as end:
             code = int(end.code or 0)
         return Outcome(code, out.getvalue(), err.getvalue())

@@ -16,7 +16,7 @@ from cliobjects import (
 )
 from fakeapi import FakeApi, Log
 
-from kubetask_controller.cli.logs.stream import Position
+from kubetask_controller.cli.logs.stream import LogPosition
 
 
 async def ended(api: FakeApi, index: int, *lines: str, name: str = "", **more: str) -> None:
@@ -184,7 +184,7 @@ async def test_a_log_that_cannot_be_read_is_told_and_others_still_come(api, cli:
 
 def test_lines_of_one_time_are_all_kept_and_dropped_once_after_a_break():
     stamp = b"2026-01-01T10:00:01.5Z"
-    position = Position()
+    position = LogPosition()
     assert position.resume() == {}
     assert [position.take(stamp + b" " + x) for x in (b"a", b"b")] == [b"a", b"b"]
     assert position.resume() == {"sinceTime": "2026-01-01T10:00:01Z"}

@@ -10,10 +10,10 @@ from cliobjects import Cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubetask_controller.cli.migrate.blocks import cut
+from kubetask_controller.cli.migrate.blocks import split_block
 from kubetask_controller.cli.migrate.contexts import repository_of
 from kubetask_controller.cli.migrate.convert import convert
-from kubetask_controller.cli.migrate.documents import concatenate, join, split
+from kubetask_controller.cli.migrate.documents import concatenate, join_documents, split_documents
 from kubetask_controller.cli.migrate.report import Report
 
 DATA = Path(__file__).parent / "testdata"
@@ -310,7 +310,7 @@ def test_repositories_in_one_word(text: str, fields: dict | None):
 @given(st.lists(st.sampled_from(["---", "--- # c", "--- {}", "a: b", "", "  ---", "...", "# x"])))
 def test_documents_are_put_together_as_they_were(lines: list[str]):
     text = "\n".join(lines)
-    assert join(split(text)) == text
+    assert join_documents(split_documents(text)) == text
 
 
 _KEYS = st.text("abcxyz", min_size=1, max_size=4)
@@ -349,7 +349,7 @@ def test_cutting_loses_no_line(value):
     if isinstance(value, str):
         return
     lines = yaml.dump(value, default_flow_style=False).rstrip("\n").split("\n")
-    assert cut(lines).text() == lines
+    assert split_block(lines).text() == lines
 
 
 def test_files_become_one_stream():

@@ -16,7 +16,7 @@ from hack.gitserver import Refusal, make_repository
 
 from kubetask_controller.cli.burndown import burn_down, counts_at
 from kubetask_controller.cli.pullrequests import parse_link
-from kubetask_controller.hosts import Request, RequestState
+from kubetask_controller.hosts import PullRequestInfo, PullRequestState
 
 TOKEN = "t0ken-of-the-user"
 SERVICES = ("service-0", "service-1", "service-2", "service-3")
@@ -207,14 +207,14 @@ async def test_a_picture_shows_how_they_became_fewer(
 def test_what_is_counted_when() -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
 
-    def request(state: RequestState, hours: int | None) -> Request:
+    def request(state: PullRequestState, hours: int | None) -> PullRequestInfo:
         closed = None if hours is None else start + timedelta(hours=hours)
-        return Request(1, "u", state, created=start, closed=closed)
+        return PullRequestInfo(1, "u", state, created=start, closed=closed)
 
     all_of_them = [
-        request(RequestState.OPEN, None),
-        request(RequestState.MERGED, 2),
-        request(RequestState.CLOSED, 4),
+        request(PullRequestState.OPEN, None),
+        request(PullRequestState.MERGED, 2),
+        request(PullRequestState.CLOSED, 4),
     ]
     at = [counts_at(all_of_them, start + timedelta(hours=x)) for x in (-1, 1, 3, 5)]
     assert [(x["open"], x["merged"], x["closed"]) for x in at] == [

@@ -12,13 +12,13 @@ from kubetask_controller.api.indexes import format_indexes, parse_indexes
 from kubetask_controller.cli.progress import MANY, ChangeLines, _Picture
 from kubetask_controller.cli.runview import run_view
 from kubetask_controller.cli.times import human, parse_duration
-from kubetask_controller.cli.tree import DRAWN, PLAIN, render
+from kubetask_controller.cli.tree import DRAWN, PLAIN, render_tree
 
 NOW = datetime(2026, 1, 1, 10, 1, 5, tzinfo=UTC)
 
 
 def tree(run: dict, **options) -> list[str]:
-    return [line.plain for line in render(run_view(run), now=NOW, **options)]
+    return [line.plain for line in render_tree(run_view(run), now=NOW, **options)]
 
 
 def test_the_tree_is_drawn_with_the_last_branch_closed():

@@ -20,14 +20,14 @@ from hack.gitserver import Refusal, make_repository
 
 from kubetask_controller.hosts import (
     Checks,
-    Host,
+    HostAPI,
     HostError,
     HostSession,
-    Limits,
-    Merge,
-    RequestState,
+    MergeMethod,
+    PullRequestSpec,
+    PullRequestState,
+    RequestLimits,
     Review,
-    Wanted,
     connect,
     provider_of,
 )
@@ -51,7 +51,7 @@ TOKEN = "t0ken-of-the-test"
 class Lab:
     kind: str
     forge: Forge
-    host: Host
+    host: HostAPI
     session: HostSession
     org: str
 
@@ -66,7 +66,7 @@ class Lab:
             "title": "Bump",
             "body": "It was old.",
         }
-        return await self.host.open(self.org, "billing", Wanted(**(wish | more)))
+        return await self.host.open(self.org, "billing", PullRequestSpec(**(wish | more)))
 
 
 _TEMPLATE: list[Path] = []
@@ -107,7 +107,7 @@ async def _lab(kind: str, *, token: str = TOKEN) -> AsyncIterator[Lab]:
                 f"{server.url}/{org}/billing.git",
                 api=f"{server.url}{APIS[kind]}",
                 token=token,
-                limits=Limits(timeout=10, patience=30),
+                limits=RequestLimits(timeout=10, patience=30),
             )
             async with session:
                 yield Lab(kind, server.forge, host, session, org)
@@ -127,7 +127,7 @@ async def _git(path: Path, *arguments: str) -> str:
 async def test_a_request_is_opened_and_a_second_time_updated(lab: Lab) -> None:
     made, problems = await lab.open(draft=False)
     assert problems == []
-    assert (made.state, made.branch, made.base) == (RequestState.OPEN, "work", "main")
+    assert (made.state, made.branch, made.base) == (PullRequestState.OPEN, "work", "main")
     assert made.title == "Bump"
     assert made.url.startswith(lab.forge.url)
     again, _ = await lab.open(title="Bump again", body="More.")
@@ -143,7 +143,7 @@ async def test_the_base_is_the_default_branch_where_none_is_named(lab: Lab) -> N
 
 async def test_a_draft_is_a_draft(lab: Lab) -> None:
     made, _ = await lab.open(draft=True)
-    assert made.state is RequestState.DRAFT
+    assert made.state is PullRequestState.DRAFT
     assert lab.pull.draft
 
 
@@ -160,7 +160,7 @@ async def test_labels_reviewers_and_assignees_are_set_and_what_is_unknown_is_tol
 
 
 async def test_a_request_merges_by_itself_where_the_host_can(lab: Lab) -> None:
-    _, problems = await lab.open(auto_merge=Merge.SQUASH)
+    _, problems = await lab.open(auto_merge=MergeMethod.SQUASH)
     if lab.kind.startswith("Bitbucket"):
         assert problems == ["autoMerge is not supported for Bitbucket"]
     else:
@@ -174,11 +174,11 @@ async def test_the_newest_request_of_a_branch_is_found_whatever_its_state(lab: L
     await lab.host.close(lab.org, "billing", first)
     found = await lab.host.find(lab.org, "billing", "work")
     assert found is not None
-    assert (found.number, found.state) == (first.number, RequestState.CLOSED)
+    assert (found.number, found.state) == (first.number, PullRequestState.CLOSED)
     second, _ = await lab.open()
     found = await lab.host.find(lab.org, "billing", "work")
     assert found is not None
-    assert (found.number, found.state) == (second.number, RequestState.OPEN)
+    assert (found.number, found.state) == (second.number, PullRequestState.OPEN)
 
 
 async def test_checks_and_reviews_are_told(lab: Lab) -> None:
@@ -201,12 +201,12 @@ async def test_checks_and_reviews_are_told(lab: Lab) -> None:
         assert (await lab.host.look(lab.org, "billing", made.number)).review is review
 
 
-@pytest.mark.parametrize("how", list(Merge))
-async def test_a_request_is_merged(lab: Lab, how: Merge) -> None:
+@pytest.mark.parametrize("how", list(MergeMethod))
+async def test_a_request_is_merged(lab: Lab, how: MergeMethod) -> None:
     made, _ = await lab.open()
     await lab.host.merge(lab.org, "billing", made, how)
     seen = await lab.host.look(lab.org, "billing", made.number)
-    assert seen.state is RequestState.MERGED
+    assert seen.state is PullRequestState.MERGED
     assert seen.closed is not None
     path = lab.forge.directory / lab.org / "billing.git"
     assert await _git(path, "log", "-1", "--format=%s", "main") == f"Bump (#{made.number})"
@@ -221,7 +221,7 @@ async def test_what_nobody_has_looked_at_is_not_merged(lab: Lab) -> None:
     )  # fmt: skip
     await _git(path, "update-ref", "refs/heads/work", later)
     with pytest.raises(HostError):
-        await lab.host.merge(lab.org, "billing", made, Merge.MERGE)
+        await lab.host.merge(lab.org, "billing", made, MergeMethod.MERGE)
     assert lab.pull.open
 
 
@@ -313,7 +313,7 @@ async def test_what_is_said_to_github_and_what_its_stand_in_answers_is_as_publis
         await lab.host.look(lab.org, "billing", made.number)
         await lab.host.comment(lab.org, "billing", made, "Look.")
         await lab.host.update_branch(lab.org, "billing", made)
-        await lab.host.merge(lab.org, "billing", made, Merge.REBASE)
+        await lab.host.merge(lab.org, "billing", made, MergeMethod.REBASE)
         assert [x async for x in lab.host.repositories(lab.org)]
         assert [x async for x in lab.host.repositories(lab.org, search="bill")]
         exchanges = [x for x in lab.forge.exchanges if x.path != "/api/graphql"]
@@ -378,7 +378,7 @@ class TestSession:
             await site.start()
             url = f"http://127.0.0.1:{runner.addresses[0][1]}"
             session = HostSession(
-                url, {"Authorization": f"Bearer {TOKEN}"}, limits=Limits(**limits)
+                url, {"Authorization": f"Bearer {TOKEN}"}, limits=RequestLimits(**limits)
             )
             sessions.append(await session.__aenter__())
             return session
@@ -414,7 +414,7 @@ class TestSession:
     async def test_an_answer_without_an_end_is_cut_off(
         self, served: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(requests, "MAX_ANSWER", 1024 * 1024)
+        monkeypatch.setattr(requests, "MAX_RESPONSE_BYTES", 1024 * 1024)
 
         async def flood(request: web.Request) -> web.StreamResponse:
             response = web.StreamResponse()
@@ -432,7 +432,7 @@ class TestSession:
     async def test_pages_without_an_end_have_one(
         self, served: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(requests, "MAX_PAGES", 5)
+        monkeypatch.setattr(requests, "MAX_LIST_PAGES", 5)
 
         async def again(request: web.Request) -> web.Response:
             return web.json_response([1], headers={"Link": '</x>; rel="next"'})
@@ -480,7 +480,7 @@ class TestSession:
     ],
 )  # fmt: skip
 def test_errors_of_all_hosts_are_read(body: Any, words: str) -> None:
-    assert requests.words_of(body) == words
+    assert requests.error_text(body) == words
 
 
 @pytest.mark.parametrize(

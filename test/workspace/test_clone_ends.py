@@ -11,7 +11,7 @@ from origin import make
 from taskpod import Make, git, repository, text
 
 from kubetask_controller.api.manifest import ManifestRepository
-from kubetask_controller.workspace.cache import Cache
+from kubetask_controller.workspace.cache import RepositoryCache
 from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.git import Git, GitError
 from kubetask_controller.workspace.repositories import RETRY_DELAYS, Repositories
@@ -281,7 +281,7 @@ def _prepare_with(pod: object, spec: object) -> None:
 
 def _clone(room: Path, url: str, sleep: Callable[[float], None]) -> None:
     git_ = Git(environ={"PATH": "/usr/bin:/bin", "HOME": str(room)})
-    repositories = Repositories(Cache(room / "repos", git_), git_, sleep=sleep)
+    repositories = Repositories(RepositoryCache(room / "repos", git_), git_, sleep=sleep)
     wanted = ManifestRepository(org="acme", repo="billing", branch="main", url=url, path="billing")
     repositories.prepare(wanted, branch="kubetask/run-0", target=room / "billing")
 

@@ -14,10 +14,16 @@ from taskpod import BRANCH, Make, TaskPod, git, repository, text
 
 from kubetask_controller.api.manifest import ManifestRepository
 from kubetask_controller.workspace import git as gits
-from kubetask_controller.workspace.cache import Cache, lock
+from kubetask_controller.workspace.cache import RepositoryCache, lock
 from kubetask_controller.workspace.errors import PreparationError
-from kubetask_controller.workspace.git import Git, GitError, Patience, last_word, parse_retry_after
-from kubetask_controller.workspace.repositories import Repositories, same_place
+from kubetask_controller.workspace.git import (
+    Git,
+    GitError,
+    RetryBudget,
+    error_line,
+    parse_retry_after,
+)
+from kubetask_controller.workspace.repositories import Repositories, conflicting_branch
 
 CREDENTIALS = {"credentials": {"secretRef": {"name": "git"}}}
 CLAIM = {"workspace": {"persistentVolumeClaim": {"claimName": "shared"}}}
@@ -29,7 +35,7 @@ def over(server: GitServer, **more: object) -> dict[str, object]:
 
 def clone(room: Path, url: str, sleep: Callable[[float], None]) -> None:
     git_ = Git(environ={"PATH": os.environ["PATH"], "HOME": str(room)})
-    repositories = Repositories(Cache(room / "repos", git_), git_, sleep=sleep)
+    repositories = Repositories(RepositoryCache(room / "repos", git_), git_, sleep=sleep)
     wanted = ManifestRepository(org="acme", repo="billing", branch="main", url=url, path="billing")
     repositories.prepare(wanted, branch=BRANCH, target=room / "billing")
 
@@ -87,7 +93,7 @@ class TestBranchesThatExist:
         ],
     )
     def test_which_branches_are_in_the_way(self, branch: str, there: list[str], found: str) -> None:
-        assert same_place(branch, {f"refs/heads/{x}": "1" for x in there}) == found
+        assert conflicting_branch(branch, {f"refs/heads/{x}": "1" for x in there}) == found
 
 
 class TestWhereATaskBegins:
@@ -376,7 +382,7 @@ class TestWhatServersSay:
         error = GitError(("fetch",), "fatal: ... The requested URL returned error: 429")
         plans = []
         for _ in range(20):
-            patience, waits = Patience(), []
+            patience, waits = RetryBudget(), []
             while sum(waits) < 60:
                 wait = patience.delay(error)
                 assert wait is not None
@@ -387,10 +393,10 @@ class TestWhatServersSay:
     def test_waiting_ends(self) -> None:
         for code, limit in ((429, gits.BUSY_SECONDS), (500, gits.ERROR_SECONDS)):
             error = GitError(("fetch",), f"fatal: The requested URL returned error: {code}")
-            patience, waits = Patience(), []
+            patience, waits = RetryBudget(), []
             while (wait := patience.delay(error)) is not None:
                 waits.append(wait)
-            assert limit - gits.MAX_DELAY * 1.5 <= sum(waits) <= limit
+            assert limit - gits.MAX_RETRY_DELAY * 1.5 <= sum(waits) <= limit
 
     @pytest.mark.parametrize(
         ("value", "seconds"),
@@ -458,7 +464,7 @@ error: failed to push some refs to 'https://github.com/acme/billing.git'
     ],
 )
 def test_what_servers_say_of_a_push_is_told(output: str, words: list[str]) -> None:
-    told = last_word(output)
+    told = error_line(output)
     assert [x for x in words if x not in told] == []
     assert "failed to push some refs" not in told
     assert len(told) <= 800
@@ -503,7 +509,7 @@ class TestHostileServers:
         with pytest.raises(GitError):
             git_("-C", str(room / "w"), "push", "origin", "HEAD:refs/heads/x")
         assert len(shown) <= gits.MAX_SHOWN_LINES + 1
-        assert max(map(len, shown)) <= gits.MAX_LINE
+        assert max(map(len, shown)) <= gits.MAX_LINE_BYTES
         assert shown[-1] == "(further messages of this git command are not shown)"
 
     def test_a_server_that_drips_is_given_up(self, room: Path, server: GitServer) -> None:
@@ -572,7 +578,10 @@ class TestHousekeeping:
     def test_what_no_task_made_stays_and_no_agent_changes_its_age(self, task: Make) -> None:
         import time
 
-        from kubetask_controller.workspace.taskfolders import TASK_KEEP_SECONDS, remove_old_tasks
+        from kubetask_controller.workspace.taskfolders import (
+            TASK_KEEP_SECONDS,
+            remove_old_task_folders,
+        )
 
         old = task(text("task.md"), config=CLAIM)
         old.prepare()
@@ -581,7 +590,7 @@ class TestHousekeeping:
         os.utime(foreign, (1, 1))
         os.utime(old.directory, (4e9, 4e9))
         later = time.time() + TASK_KEEP_SECONDS + 60
-        remove_old_tasks(old.directory.parent, keep="x", now=later)
+        remove_old_task_folders(old.directory.parent, keep="x", now=later)
         assert foreign.exists()
         assert not old.directory.exists()
 

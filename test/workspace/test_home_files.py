@@ -9,7 +9,7 @@ import pytest
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.workspace.errors import PreparationError
-from kubetask_controller.workspace.files import place_home_files
+from kubetask_controller.workspace.files import write_home_files
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def mounted(tmp_path: Path) -> Path:
 
 def place(home: Path, mounted: Path, *files: dict[str, Any]) -> int:
     home.mkdir(exist_ok=True)
-    return place_home_files({"KUBETASK_HOME_FILES": json.dumps(files)}, home, mounted)
+    return write_home_files({"KUBETASK_HOME_FILES": json.dumps(files)}, home, mounted)
 
 
 def test_files_appear_below_home_with_their_modes(tmp_path: Path, mounted: Path) -> None:
@@ -70,4 +70,4 @@ def test_paths_that_exclude_each_other_are_an_error_that_names_the_field(
 
 
 def test_without_files_nothing_is_made(tmp_path: Path) -> None:
-    assert place_home_files({}, tmp_path) == 0
+    assert write_home_files({}, tmp_path) == 0

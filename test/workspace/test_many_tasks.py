@@ -17,7 +17,7 @@ from taskpod import BRANCH, Make, TaskPod, git, repository, text
 
 from kubetask_controller.workspace import cache as caches
 from kubetask_controller.workspace.cache import BARE_KEEP_SECONDS, MAX_PACKS, lock
-from kubetask_controller.workspace.taskfolders import TASK_KEEP_SECONDS, remove_old_tasks
+from kubetask_controller.workspace.taskfolders import TASK_KEEP_SECONDS, remove_old_task_folders
 
 CLAIM = {"workspace": {"persistentVolumeClaim": {"claimName": "shared"}}}
 
@@ -301,7 +301,7 @@ def test_folders_of_tasks_of_long_ago_are_removed(task: Make) -> None:
     new = task(text("task.md"), index=1, volume=old.volume)
     new.prepare()
     assert old.directory.exists()
-    remove_old_tasks(
+    remove_old_task_folders(
         old.directory.parent, keep=new.directory.name, now=time.time() + TASK_KEEP_SECONDS + 60
     )
     assert not old.directory.exists()

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from kubetask_controller.workspace.redaction import MASK, Redactor, secrets_in, values_of
+from kubetask_controller.workspace.redaction import MASK, Redactor, secrets_in, variable_values
 
 SECRET = 'p/a+s&s"w<o>rd-7f3a'
 
@@ -98,5 +98,5 @@ def test_a_file_has_secrets_in_its_lines_and_values(tmp_path: Path) -> None:
 
 
 def test_the_path_of_a_file_is_no_secret(tmp_path: Path) -> None:
-    found = values_of({"A": str(tmp_path), "B": "123456789", "C": "/no/such/path"})
+    found = variable_values({"A": str(tmp_path), "B": "123456789", "C": "/no/such/path"})
     assert found == ["123456789", "/no/such/path"]

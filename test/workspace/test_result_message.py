@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from kubetask_controller.api.manifest import ManifestRepository, TaskManifest
 from kubetask_controller.api.result import clean_result
-from kubetask_controller.workspace.agent.publish import pull_request
-from kubetask_controller.workspace.redaction import Redactor, secrets_of
-from kubetask_controller.workspace.termination import shortened
+from kubetask_controller.workspace.agent.publish import find_pull_request
+from kubetask_controller.workspace.redaction import Redactor, secret_variables
+from kubetask_controller.workspace.termination import truncated
 
 LIMIT = 4096
 texts = st.tuples(st.text(max_size=8), st.integers(0, 1500)).map(lambda x: x[0] * x[1])
@@ -30,14 +30,14 @@ values = st.one_of(
     )
 )
 def test_a_message_fits_and_is_json_whatever_is_in_it(message: dict[str, Any]) -> None:
-    data = shortened(message)
+    data = truncated(message)
     assert len(data) <= LIMIT
     assert isinstance(json.loads(data), dict)
 
 
 def test_a_short_message_is_left_as_it_is() -> None:
     message = {"summary": "Done", "commits": ["a"], "usage": {"inputTokens": 1}}
-    assert json.loads(shortened(message)) == message
+    assert json.loads(truncated(message)) == message
 
 
 def test_prose_is_cut_before_anything_else_is() -> None:
@@ -48,7 +48,7 @@ def test_prose_is_cut_before_anything_else_is() -> None:
         "commits": ["a" * 40] * 5,
         "usage": {"inputTokens": 1},
     }
-    data = shortened(message)
+    data = truncated(message)
     cut = json.loads(data)
     assert cut.pop("summary") == "é" * 1023 + "…"
     assert cut == {k: v for k, v in message.items() if k != "summary"}
@@ -56,11 +56,11 @@ def test_prose_is_cut_before_anything_else_is() -> None:
 
 def test_a_url_is_never_cut_in_half() -> None:
     url = "https://git.example/" + "a" * 5000
-    assert "pullRequest" not in json.loads(shortened({"summary": "x", "pullRequest": url}))
+    assert "pullRequest" not in json.loads(truncated({"summary": "x", "pullRequest": url}))
 
 
 def test_what_is_cut_still_fits_a_status() -> None:
-    result = json.loads(shortened({"summary": "x" * 9000, "commits": ["a" * 40] * 300}))
+    result = json.loads(truncated({"summary": "x" * 9000, "commits": ["a" * 40] * 300}))
     assert clean_result(result)["commits"]
 
 
@@ -88,7 +88,7 @@ def test_a_pull_request_of_the_task_is_found(text: str, expected: str) -> None:
     manifest = TaskManifest(
         task_id="abcdefgh", task="t", namespace="n", branch="kubetask/t", repositories=(repository,)
     )
-    assert pull_request(manifest, text) == expected
+    assert find_pull_request(manifest, text) == expected
 
 
 def test_variables_that_are_secrets_by_their_names_are_found() -> None:
@@ -100,7 +100,7 @@ def test_variables_that_are_secrets_by_their_names_are_found() -> None:
         "GOOGLE_APPLICATION_CREDENTIALS": "/etc",
         "DB_PASSWORD": "secret-word",
     }
-    assert sorted(secrets_of(environ)) == ["ghp_x", "secret-word", "sk-ant"]
+    assert sorted(secret_variables(environ)) == ["ghp_x", "secret-word", "sk-ant"]
 
 
 def test_user_information_in_urls_is_not_shown() -> None:

@@ -25,7 +25,6 @@ from kubetask_controller.api.status import StatusBase, TaskStatus, Usage
 from kubetask_controller.api.work import WorkSpec, execution_fields
 
 COST_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
-SELECT_FAILED = "Failed"
 SELECT_PATTERN = r"^(Failed|[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*)$"
 _NEW_RUN = "make a new BatchRun instead"
 _ONE_SOURCE = Rule(

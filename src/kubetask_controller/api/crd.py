@@ -5,7 +5,6 @@ give the same text.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import yaml
 from pydantic import BaseModel
@@ -17,8 +16,7 @@ from kubetask_controller.api.rules import Rule, validations
 from kubetask_controller.api.schema import structural_schema
 from kubetask_controller.api.task import Task
 from kubetask_controller.api.workspaceconfig import WorkspaceConfig
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 HEADER = "# Generated from src/kubetask_controller/api by `make generate`. Do not edit.\n"
 API_VERSION_TEXT = "The version of the schema of this object: kubetask.io/v1alpha1"
@@ -125,7 +123,7 @@ def crds() -> list[JSON]:
     return [_crd(definition) for definition in DEFINITIONS]
 
 
-def render() -> dict[str, str]:
+def render_crds() -> dict[str, str]:
     """The CRDs as YAML, by file name."""
     return {
         f"{c.GROUP}_{crd['spec']['names']['plural']}.yaml": HEADER + to_yaml(crd) for crd in crds()

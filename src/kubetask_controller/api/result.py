@@ -24,8 +24,7 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.patterns import BRANCH_PATTERN
 from kubetask_controller.api.status import TaskResult, Usage
 from kubetask_controller.api.text import clean_line, clean_text
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 MAX_COST_USD: Final = 1_000_000
 """Of one task. More is a mistake, and a counter that has added it up never gets rid of it."""

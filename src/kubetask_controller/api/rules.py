@@ -7,11 +7,9 @@ and branches are checked by a pattern, which is not counted.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from kubetask_controller.api.patterns import PORT_PATTERN
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 ATOMIC: JSON = {"x-kubernetes-list-type": "atomic"}
 """A list that is replaced whole: one owner in managedFields instead of one an entry."""

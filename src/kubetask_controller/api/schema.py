@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-JSON = dict[str, Any]
+from kubetask_controller.api.common import MAX_INT32
+from kubetask_controller.jsontypes import JSON
 
-MAX_INT32 = 2_147_483_647
 _ORDER = (
     "description",
     "type",

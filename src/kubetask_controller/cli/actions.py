@@ -6,25 +6,23 @@ new object of the same name is left alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase
 from kubetask_controller.api.indexes import format_indexes
 from kubetask_controller.cli.costs import costs, dollars
 from kubetask_controller.cli.exits import CliError, UsageError
-from kubetask_controller.cli.runview import STARTED, RunView
-from kubetask_controller.cli.session import BATCH_RUNS, Target
+from kubetask_controller.cli.runview import STARTED, BatchRunView
+from kubetask_controller.cli.session import BATCH_RUN_RESOURCE, Target
 from kubetask_controller.cli.settings import retry_run
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 MAX_SELECT = 1024
 """Characters of spec.select."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PlannedChange:
     """A change that has not been made.
 
     Attributes:
@@ -42,7 +40,7 @@ class Plan:
     nothing: bool = False
 
 
-def suspend(target: Target, found: JSON, view: RunView) -> Plan:
+def suspend(target: Target, found: JSON, view: BatchRunView) -> PlannedChange:
     """Start nothing new."""
     _open(target, view)
     going, waiting = _going(view), view.counts["pending"]
@@ -53,14 +51,14 @@ def suspend(target: Target, found: JSON, view: RunView) -> Plan:
     return _change(target, found, effects, "suspend", {"suspend": True})
 
 
-def resume(target: Target, found: JSON, view: RunView) -> Plan:
+def resume(target: Target, found: JSON, view: BatchRunView) -> PlannedChange:
     """Let it go on."""
     _open(target, view)
     effects = [f"{_tasks(view.counts['pending'])} may start, within the limits of the run."]
     return _change(target, found, [*effects, *_money(view)], "resume", {"suspend": False})
 
 
-def cancel(target: Target, found: JSON, view: RunView) -> Plan:
+def cancel(target: Target, found: JSON, view: BatchRunView) -> PlannedChange:
     """End it before its time."""
     _open(target, view)
     going, waiting = _going(view), view.counts["pending"]
@@ -76,13 +74,13 @@ def cancel(target: Target, found: JSON, view: RunView) -> Plan:
     return _change(target, found, effects, "cancel", {"cancel": True})
 
 
-def promote(target: Target, found: JSON, view: RunView, more: int | None) -> Plan:
+def promote(target: Target, found: JSON, view: BatchRunView, more: int | None) -> PlannedChange:
     """Raise taskLimit by `more` tasks; None removes it.
 
     Raises:
         CliError: the run has ended, has no taskLimit, or is no BatchRun.
     """
-    if target.resource is not BATCH_RUNS:
+    if target.resource is not BATCH_RUN_RESOURCE:
         raise UsageError(f"{target}: only a BatchRun has a taskLimit")
     _open(target, view)
     limit = view.spec.get("taskLimit")
@@ -120,13 +118,15 @@ def promote(target: Target, found: JSON, view: RunView, more: int | None) -> Pla
     return _change(target, found, effects, f"promote {named}", {"taskLimit": wanted}, named=True)
 
 
-def retry(target: Target, found: JSON, view: RunView, indexes: set[int] | None) -> Plan:
+def retry(
+    target: Target, found: JSON, view: BatchRunView, indexes: set[int] | None
+) -> PlannedChange:
     """A new run of the tasks that `indexes` names; None for the failed ones.
 
     Raises:
         CliError: there is no such task, or they are too many to name.
     """
-    if target.resource is not BATCH_RUNS:
+    if target.resource is not BATCH_RUN_RESOURCE:
         raise UsageError(f"{target}: only a BatchRun can be retried; create a new Task instead")
     failed = view.indexes(Phase.FAILED)
     if indexes is None and view.ended and not failed:
@@ -159,7 +159,7 @@ def retry(target: Target, found: JSON, view: RunView, indexes: set[int] | None) 
             f"At the mean cost so far it costs about {dollars(bill.spent / ended * count)}."
         )
     named = f" --indexes {select}" if select else ""
-    return Plan(
+    return PlannedChange(
         effects,
         f"kubectl kubetask {_where(found)}retry {target.name}{named}",
         body=retry_run(found, select=select),
@@ -174,16 +174,16 @@ def _change(
     fields: JSON,
     *,
     named: bool = False,
-) -> Plan:
+) -> PlannedChange:
     spec = found.get("spec") or {}
     same = all(
         spec.get(key) == value if key == "taskLimit" else bool(spec.get(key)) == value
         for key, value in fields.items()
     )
-    name = target.name if target.resource is BATCH_RUNS else str(target)
+    name = target.name if target.resource is BATCH_RUN_RESOURCE else str(target)
     command = f"kubectl kubetask {_where(found)}{verb}" + ("" if named else f" {name}")
     patch = {"metadata": {"uid": found["metadata"]["uid"]}, "spec": fields}
-    return Plan(effects, command, patch=patch, nothing=same)
+    return PlannedChange(effects, command, patch=patch, nothing=same)
 
 
 def _where(found: JSON) -> str:
@@ -191,18 +191,18 @@ def _where(found: JSON) -> str:
     return f"-n {namespace} " if namespace else ""
 
 
-def _open(target: Target, view: RunView) -> None:
+def _open(target: Target, view: BatchRunView) -> None:
     if view.ended:
         raise CliError(f"{target} has already ended: {view.phase}")
     if view.spec.get("managedBy") not in (None, c.MANAGED_BY):
         raise CliError(f"{target} is managed by {view.spec['managedBy']}: change it there")
 
 
-def _going(view: RunView) -> int:
+def _going(view: BatchRunView) -> int:
     return sum(x.phase in (Phase.RUNNING, STARTED) for x in view.rows)
 
 
-def _money(view: RunView) -> list[str]:
+def _money(view: BatchRunView) -> list[str]:
     text = costs(view).text()
     return [f"So far: {text}."] if text else []
 

@@ -41,7 +41,7 @@ class ClusterCommand(Command, Protocol):
 AnyCommand = TypeVar("AnyCommand", bound=Command)
 
 
-def parse(
+def parse_arguments(
     arguments: Sequence[str], commands: Sequence[AnyCommand]
 ) -> tuple[AnyCommand, argparse.Namespace]:
     """The command, and its options.
@@ -110,7 +110,7 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def count(text: str) -> int:
+def whole_number(text: str) -> int:
     """A whole number from 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
@@ -119,7 +119,7 @@ def count(text: str) -> int:
 
 def positive(text: str) -> int:
     """A whole number from 1."""
-    value = count(text)
+    value = whole_number(text)
     if not value:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from html import escape
 
-from kubetask_controller.hosts import Request, RequestState
+from kubetask_controller.hosts import PullRequestInfo, PullRequestState
 
 WIDTH, HEIGHT = 860, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 130, 44, 40
 _COLOURS = {"open": "#d29922", "merged": "#8250df", "closed": "#8c959f"}
 
 
-def counts_at(requests: Sequence[Request], moment: datetime) -> dict[str, int]:
+def counts_at(requests: Sequence[PullRequestInfo], moment: datetime) -> dict[str, int]:
     """How many were open, merged and closed then."""
     counts = dict.fromkeys(_COLOURS, 0)
     for each in requests:
@@ -20,11 +20,13 @@ def counts_at(requests: Sequence[Request], moment: datetime) -> dict[str, int]:
         if each.closed is None or each.closed > moment:
             counts["open"] += 1
         else:
-            counts["merged" if each.state is RequestState.MERGED else "closed"] += 1
+            counts["merged" if each.state is PullRequestState.MERGED else "closed"] += 1
     return counts
 
 
-def burn_down(requests: Sequence[Request], *, title: str, now: datetime | None = None) -> str:
+def burn_down(
+    requests: Sequence[PullRequestInfo], *, title: str, now: datetime | None = None
+) -> str:
     """The picture.
 
     Args:

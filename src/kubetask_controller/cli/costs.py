@@ -6,11 +6,9 @@ missing, the results of the tasks are added up.
 
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
-from kubetask_controller.cli.runview import RunView
-
-JSON = dict[str, Any]
+from kubetask_controller.cli.runview import BatchRunView
+from kubetask_controller.jsontypes import JSON
 
 _MOST = Decimal(10) ** 12
 """An amount from which on it is a mistake of whoever reported it."""
@@ -52,7 +50,7 @@ class Costs:
         return text if self.limit is None else f"{text} of at most {dollars(self.limit)}"
 
 
-def costs(view: RunView) -> Costs:
+def costs(view: BatchRunView) -> Costs:
     """The costs of a run."""
     usage = view.status.get("usage")
     if not isinstance(usage, dict):
@@ -69,8 +67,8 @@ def costs(view: RunView) -> Costs:
         spent,
         projected,
         decimal(view.spec.get("maxCostUSD")),
-        count(usage.get("inputTokens")),
-        count(usage.get("outputTokens")),
+        count_or_zero(usage.get("inputTokens")),
+        count_or_zero(usage.get("outputTokens")),
     )
 
 
@@ -90,17 +88,17 @@ def decimal(value: object) -> Decimal | None:
     return number if number.is_finite() and 0 <= number < _MOST else None
 
 
-def count(value: object) -> int:
+def count_or_zero(value: object) -> int:
     """A count as the API writes it; 0 for what is none."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
-def _added(view: RunView) -> JSON:
+def _added(view: BatchRunView) -> JSON:
     cost, tokens = Decimal(0), {"inputTokens": 0, "outputTokens": 0}
     for row in view.rows:
         usage = row.result.get("usage")
         if isinstance(usage, dict):
             cost += decimal(usage.get("costUSD")) or Decimal(0)
             for key in tokens:
-                tokens[key] += count(usage.get(key))
+                tokens[key] += count_or_zero(usage.get(key))
     return {"costUSD": str(cost), **tokens}

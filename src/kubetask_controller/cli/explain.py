@@ -8,17 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
-from typing import Any
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase
 from kubetask_controller.api.indexes import format_indexes
 from kubetask_controller.cli.costs import costs
-from kubetask_controller.cli.runview import STARTED, RunView, TaskRow
+from kubetask_controller.cli.runview import STARTED, BatchRunView, TaskRow
 from kubetask_controller.cli.terminal import clean
 from kubetask_controller.cli.times import elapsed, human
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 UNSEEN_SECONDS = 30.0
 """A run that no controller has processed for so long needs somebody to look at the controller."""
@@ -29,7 +27,7 @@ LONG_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class ReasonText:
     """A reason in plain words.
 
     Attributes:
@@ -43,156 +41,162 @@ class Words:
     waits: bool = False
 
 
-REASONS: Mapping[str, Words] = {
+REASONS: Mapping[str, ReasonText] = {
     # Waiting, in order
-    "Queued": Words("waiting for a free slot", waits=True),
-    "Suspended": Words("suspended", "Resume the run to start them.", waits=True),
-    "TaskLimit": Words(
+    "Queued": ReasonText("waiting for a free slot", waits=True),
+    "Suspended": ReasonText("suspended", "Resume the run to start them.", waits=True),
+    "TaskLimit": ReasonText(
         "held back by taskLimit", "Look at the tasks that ran, then promote the run.", waits=True
     ),
-    "Starting": Words("the Pod is being started", waits=True),
-    "RetryOfNotFinished": Words("the run that it retries has not ended yet", waits=True),
+    "Starting": ReasonText("the Pod is being started", waits=True),
+    "RetryOfNotFinished": ReasonText("the run that it retries has not ended yet", waits=True),
     # Waiting for a person
-    "BatchNotFound": Words(
+    "BatchNotFound": ReasonText(
         "the Batch does not exist", "Create the Batch in this namespace; the run then starts."
     ),
-    "WorkspaceConfigNotFound": Words(
+    "WorkspaceConfigNotFound": ReasonText(
         "the WorkspaceConfig does not exist",
         "Create the WorkspaceConfig in this namespace; the work then starts.",
     ),
-    "RetryOfNotFound": Words(
+    "RetryOfNotFound": ReasonText(
         "the run that it retries does not exist",
         "Check the name in retryOf. If that run is gone, cancel this one.",
     ),
-    "ServiceAccountNotFound": Words(
+    "ServiceAccountNotFound": ReasonText(
         "the ServiceAccount of the Pods does not exist",
         "Apply config/tenant in this namespace, or correct serviceAccountName of the WorkspaceConfig.",
     ),
-    "ContextNotFound": Words(
+    "ContextNotFound": ReasonText(
         "a ConfigMap or Secret, or a key of it, does not exist",
         "Create the object and the key that the message names.",
     ),
-    "VolumeNotReady": Words(
+    "VolumeNotReady": ReasonText(
         "a volume cannot be mounted",
         "Look at the PersistentVolumeClaim of the WorkspaceConfig.",
     ),
-    "ImagePullBackOff": Words(
+    "ImagePullBackOff": ReasonText(
         "an image cannot be pulled",
         "Correct agentImage or imagePullSecrets of the WorkspaceConfig.",
     ),
-    "InvalidImageName": Words(
+    "InvalidImageName": ReasonText(
         "the name of an image is not valid", "Correct agentImage of the WorkspaceConfig."
     ),
-    "CreateContainerConfigError": Words(
+    "CreateContainerConfigError": ReasonText(
         "the node cannot set the container up",
         "Correct what the message names: often a Secret or a user of the image.",
     ),
-    "Unschedulable": Words(
+    "Unschedulable": ReasonText(
         "no node fits the Pod",
         "Add a node, or change resources, nodeSelector or tolerations of the WorkspaceConfig.",
     ),
-    "QuotaExceeded": Words(
+    "QuotaExceeded": ReasonText(
         "a ResourceQuota or LimitRange refuses the Pod",
         "Raise the quota of the namespace, or wait until other Pods have ended.",
     ),
-    "AdmissionDenied": Words(
+    "AdmissionDenied": ReasonText(
         "Pod Security or a policy refuses the Pod",
         "Set the fields that the message names in securityContext of the WorkspaceConfig.",
     ),
     # Running
-    "TasksRunning": Words("running", waits=True),
-    "TaskRunning": Words("working", waits=True),
-    "Cancelling": Words("being stopped", waits=True),
+    "TasksRunning": ReasonText("running", waits=True),
+    "TaskRunning": ReasonText("working", waits=True),
+    "Cancelling": ReasonText("being stopped", waits=True),
     # Ended well
-    "TasksSucceeded": Words("all tasks succeeded"),
-    "TaskSucceeded": Words("succeeded"),
+    "TasksSucceeded": ReasonText("all tasks succeeded"),
+    "TaskSucceeded": ReasonText("succeeded"),
     # Ended badly, a task
-    "AgentError": Words("the agent failed", "Read the log of the task, then retry it."),
-    "RateLimited": Words(
+    "AgentError": ReasonText("the agent failed", "Read the log of the task, then retry it."),
+    "RateLimited": ReasonText(
         "the model accepted no more requests",
         "Retry later, or with a lower parallelism.",
     ),
-    "NoChanges": Words("the agent found nothing to do", "Check the prompt and the repository."),
-    "Refused": Words("the model declined the work", "Change the prompt, then start a new run."),
-    "OOMKilled": Words(
+    "NoChanges": ReasonText(
+        "the agent found nothing to do", "Check the prompt and the repository."
+    ),
+    "Refused": ReasonText(
+        "the model declined the work", "Change the prompt, then start a new run."
+    ),
+    "OOMKilled": ReasonText(
         "a container used more memory than its limit",
         "Raise resources.limits.memory of the WorkspaceConfig, then retry.",
     ),
-    "TimedOut": Words(
+    "TimedOut": ReasonText(
         "the task took longer than activeDeadlineSeconds",
         "Look at the log for a hang, or start a new run with a longer deadline.",
     ),
-    "PendingTimeout": Words(
+    "PendingTimeout": ReasonText(
         "the task could not start within pendingDeadlineSeconds",
         "Correct what it waited for, which the message names, then retry.",
     ),
-    "Evicted": Words("the cluster removed the Pod", "Retry it: the agent may have acted already."),
-    "Disrupted": Words(
+    "Evicted": ReasonText(
+        "the cluster removed the Pod", "Retry it: the agent may have acted already."
+    ),
+    "Disrupted": ReasonText(
         "the cluster removed the Pod while the agent worked",
         "Check for what the agent did already, then retry.",
     ),
-    "JobLost": Words(
+    "JobLost": ReasonText(
         "somebody deleted the Job", "Check for what the agent did already, then retry."
     ),
-    "Cancelled": Words("cancelled by a user"),
-    "CloneFailed": Words(
+    "Cancelled": ReasonText("cancelled by a user"),
+    "CloneFailed": ReasonText(
         "the repository could not be cloned",
         "Check name, branch and git credentials of the WorkspaceConfig, then retry.",
     ),
-    "SecretNotAllowed": Words(
+    "SecretNotAllowed": ReasonText(
         "the WorkspaceConfig does not allow the Secret of a file",
         "Add the Secret to allowedSecrets of the WorkspaceConfig, or use another one.",
     ),
-    "IdleTimeout": Words(
+    "IdleTimeout": ReasonText(
         "the agent printed nothing for too long",
         "Look at the log for a hang, or raise agent.idleTimeoutSeconds of the WorkspaceConfig.",
     ),
-    "MaxTurnsExceeded": Words(
+    "MaxTurnsExceeded": ReasonText(
         "the agent needed more turns than agent.maxTurns",
         "Raise agent.maxTurns of the WorkspaceConfig, or split the work.",
     ),
-    "SnapshotLost": Words(
+    "SnapshotLost": ReasonText(
         "the ControllerRevision that holds the work of the run was deleted", "Start a new run."
     ),
-    "PushRejected": Words(
+    "PushRejected": ReasonText(
         "the git server refused the push",
         "Correct what the server names. The commits are kept; the log says where.",
     ),
-    "PullRequestFailed": Words(
+    "PullRequestFailed": ReasonText(
         "the work was pushed, and the git host refused the pull request",
         "Open the pull request by hand from the branch, or correct what the git host names.",
     ),
-    "BranchExists": Words(
+    "BranchExists": ReasonText(
         "the branch exists already",
         "Delete the branch, or set another branch name in the WorkspaceConfig, then retry.",
     ),
-    "WorkspaceError": Words(
+    "WorkspaceError": ReasonText(
         "the workspace could not be prepared", "Read the log of the container workspace."
     ),
-    "NameConflict": Words(
+    "NameConflict": ReasonText(
         "another object has the name of the Job", "Start a new run under another name."
     ),
-    "InvalidSpec": Words("the specification cannot be run", "Correct it in a new run."),
-    "TooLarge": Words(
+    "InvalidSpec": ReasonText("the specification cannot be run", "Correct it in a new run."),
+    "TooLarge": ReasonText(
         "the specification is larger than an object may be",
         "Put large files into a ConfigMap or a repository.",
     ),
     # Ended badly, a run
-    "TasksFailed": Words("tasks failed", "Retry the failed tasks when their cause is gone."),
-    "MaxFailuresExceeded": Words(
+    "TasksFailed": ReasonText("tasks failed", "Retry the failed tasks when their cause is gone."),
+    "MaxFailuresExceeded": ReasonText(
         "more tasks failed than maxFailures allows",
         "Correct the cause, then retry the failed tasks.",
     ),
-    "BudgetExceeded": Words(
+    "BudgetExceeded": ReasonText(
         "the tasks have cost as much as maxCostUSD allows",
         "Start a new run for the tasks that did not start, with a budget of its own.",
     ),
 }
 
 
-def words(reason: str) -> Words:
+def reason_text(reason: str) -> ReasonText:
     """The reason in plain words; the word itself where it is not known."""
-    return REASONS.get(reason) or Words(clean(reason) or "no reason is given")
+    return REASONS.get(reason) or ReasonText(clean(reason) or "no reason is given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +222,7 @@ class Finding:
     command: str = ""
 
 
-def findings(found: JSON, view: RunView, now: datetime) -> list[Finding]:
+def findings(found: JSON, view: BatchRunView, now: datetime) -> list[Finding]:
     """Why a run or Task is not finished, what needs a person first; for one that has ended, why it failed."""
     if view.ended:
         return list(_failures(view))
@@ -236,7 +240,7 @@ def findings(found: JSON, view: RunView, now: datetime) -> list[Finding]:
     return whole + sorted(tasks, key=lambda x: order[x.level])
 
 
-def headline(found: Sequence[Finding], view: RunView) -> str:
+def summary_line(found: Sequence[Finding], view: BatchRunView) -> str:
     """The first finding as one line, for a list of runs."""
     if not found:
         return clean(view.message)
@@ -246,7 +250,9 @@ def headline(found: Sequence[Finding], view: RunView) -> str:
     return f"{first.title.rstrip('.')}: {first.detail}"
 
 
-def _of_the_object(found: JSON, view: RunView, now: datetime, target: str) -> Iterator[Finding]:
+def _of_the_object(
+    found: JSON, view: BatchRunView, now: datetime, target: str
+) -> Iterator[Finding]:
     metadata, spec, status = found.get("metadata") or {}, view.spec, view.status
     if metadata.get("deletionTimestamp"):
         held = ", ".join(clean(x) for x in metadata.get("finalizers") or ())
@@ -296,7 +302,7 @@ def _of_the_object(found: JSON, view: RunView, now: datetime, target: str) -> It
             command=f"kubectl kubetask resume {target.replace('batchrun/', '')}",
         )
     if not view.rows and view.reason not in ("", "Suspended"):
-        said = words(view.reason)
+        said = reason_text(view.reason)
         yield Finding(
             "wait" if said.waits else "act",
             f"It cannot start: {said.what}." if not said.waits else f"It waits: {said.what}.",
@@ -313,16 +319,16 @@ def _describe(target: str) -> str:
     return f"{where} describe {name}"
 
 
-def _refused(view: RunView) -> Iterator[Finding]:
+def _refused(view: BatchRunView) -> Iterator[Finding]:
     """Tasks that cannot start, all that say the same as one finding, the largest first."""
     groups: dict[tuple[str, str], list[TaskRow]] = {}
     for row in view.rows:
-        if row.phase == Phase.PENDING and row.reason and not words(row.reason).waits:
+        if row.phase == Phase.PENDING and row.reason and not reason_text(row.reason).waits:
             job = str(row.entry.get("jobName") or "")
             said = row.message.replace(job, "…") if job else row.message
             groups.setdefault((row.reason, said), []).append(row)
     for (reason, said), rows in sorted(groups.items(), key=lambda x: (-len(x[1]), x[0])):
-        known = words(reason)
+        known = reason_text(reason)
         yield Finding(
             "act",
             f"{_tasks(len(rows))} cannot start: {known.what}.",
@@ -333,7 +339,7 @@ def _refused(view: RunView) -> Iterator[Finding]:
         )
 
 
-def _held(view: RunView) -> Iterator[Finding]:
+def _held(view: BatchRunView) -> Iterator[Finding]:
     rows = [x for x in view.rows if x.phase == Phase.PENDING and x.reason == "TaskLimit"]
     limit = view.spec.get("taskLimit")
     if not rows and view.reason != "TaskLimit":
@@ -352,7 +358,7 @@ def _held(view: RunView) -> Iterator[Finding]:
     )
 
 
-def _budget(view: RunView) -> Iterator[Finding]:
+def _budget(view: BatchRunView) -> Iterator[Finding]:
     bill = costs(view)
     if bill.limit is None or view.ended:
         return
@@ -373,7 +379,7 @@ def _budget(view: RunView) -> Iterator[Finding]:
         )
 
 
-def _working(view: RunView, now: datetime) -> Iterator[Finding]:
+def _working(view: BatchRunView, now: datetime) -> Iterator[Finding]:
     rows = [x for x in view.rows if x.phase in (Phase.RUNNING, STARTED)]
     if not rows:
         return
@@ -423,7 +429,7 @@ def _working(view: RunView, now: datetime) -> Iterator[Finding]:
         )
 
 
-def _waiting(view: RunView) -> Iterator[Finding]:
+def _waiting(view: BatchRunView) -> Iterator[Finding]:
     """Ordinary waits: slots, Pods on their way."""
     for reason in ("Queued", "Starting", "RetryOfNotFinished"):
         rows = [x for x in view.rows if x.phase == Phase.PENDING and x.reason == reason]
@@ -435,24 +441,24 @@ def _waiting(view: RunView) -> Iterator[Finding]:
             said = f"parallelism is {parallelism}, and {view.counts['running']} tasks run"
         yield Finding(
             "wait",
-            f"{_tasks(len(rows))}: {words(reason).what}.",
+            f"{_tasks(len(rows))}: {reason_text(reason).what}.",
             clean(said),
             reason=reason,
             indexes=_indexes(rows),
         )
 
 
-def _failures(view: RunView) -> Iterator[Finding]:
+def _failures(view: BatchRunView) -> Iterator[Finding]:
     """Why tasks have failed, all of one reason as one finding, the largest first."""
     if view.reason in ("MaxFailuresExceeded", "BudgetExceeded", "Cancelled", "InvalidSpec"):
-        said = words(view.reason)
+        said = reason_text(view.reason)
         yield Finding("act", f"It ended early: {said.what}.", clean(view.message), said.todo)
     groups: dict[str, list[TaskRow]] = {}
     for row in view.rows:
         if row.phase == Phase.FAILED and row.reason != view.reason:
             groups.setdefault(row.reason, []).append(row)
     for reason, rows in sorted(groups.items(), key=lambda x: (-len(x[1]), x[0])):
-        known = words(reason)
+        known = reason_text(reason)
         yield Finding(
             "act",
             f"{_tasks(len(rows))} failed: {known.what}.",
@@ -463,7 +469,7 @@ def _failures(view: RunView) -> Iterator[Finding]:
         )
 
 
-def _bill(view: RunView) -> str:
+def _bill(view: BatchRunView) -> str:
     return costs(view).text()
 
 

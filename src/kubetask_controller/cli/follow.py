@@ -8,19 +8,17 @@ anew with what is there.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any
 
 from kubetask_controller.api.constants import Phase
 from kubetask_controller.cli.exits import CliError, Exit
 from kubetask_controller.cli.session import Session, Target
 from kubetask_controller.client import APIStatusError, ClientError, Resource, TransportError
 from kubetask_controller.client.errors import is_expired, is_too_many_requests
+from kubetask_controller.jsontypes import JSON
 
-JSON = dict[str, Any]
-
-PATIENCE = 120.0
+MAX_OUTAGE_SECONDS = 120.0
 """Seconds for which a server may be away."""
-WATCH_SECONDS = 300.0
+WATCH_TIMEOUT_SECONDS = 300.0
 PAUSE = 1.0
 """Seconds between two attempts to reach a server."""
 LISTED = "LISTED"
@@ -76,7 +74,7 @@ async def changes(
                 raise
             if lost is not None:
                 lost(error)
-            elif heard is None or loop.time() - heard > PATIENCE:
+            elif heard is None or loop.time() - heard > MAX_OUTAGE_SECONDS:
                 # A server that never answered is a mistake in the kubeconfig, not an outage.
                 raise
         await asyncio.sleep(PAUSE)
@@ -156,7 +154,7 @@ async def _watch(
     """What happens after `version`, bookmarks included, until the server ends the watch."""
     params = {**selector, "resourceVersion": version, "allowWatchBookmarks": "true"}
     async with session.client.watch(
-        resource, session.namespace, params=params, timeout_seconds=WATCH_SECONDS
+        resource, session.namespace, params=params, timeout_seconds=WATCH_TIMEOUT_SECONDS
     ) as stream:
         async for event in stream:
             if event.get("type") == "ERROR":

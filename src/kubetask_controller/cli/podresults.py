@@ -7,22 +7,20 @@ of a task counts. Who may not list Pods sees what the status has.
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
 
 from kubetask_controller.api.constants import CONTAINER_AGENT, Omitted
 from kubetask_controller.api.result import parse_result
 from kubetask_controller.cli.follow import LISTED, changes
-from kubetask_controller.cli.logs.pods import pod_view, selector
-from kubetask_controller.cli.runview import RunView, TaskRow
+from kubetask_controller.cli.logs.pods import selector, task_pod
+from kubetask_controller.cli.runview import BatchRunView, TaskRow
 from kubetask_controller.cli.session import Session, Target
 from kubetask_controller.client import ClientError
 from kubetask_controller.client.resources import PODS
+from kubetask_controller.jsontypes import JSON
 
-JSON = dict[str, Any]
 
-
-async def recovered(
-    session: Session, target: Target, view: RunView
+async def results_from_pods(
+    session: Session, target: Target, view: BatchRunView
 ) -> tuple[Sequence[TaskRow], set[int]]:
     """The rows of a run with what Pods say added, and the indexes whose results nobody has."""
     if not {Omitted.TASKS, Omitted.DETAILS} & set(view.omitted):
@@ -44,7 +42,7 @@ async def _agents(session: Session, target: Target) -> dict[int, JSON]:
             async for kind, pod in events:
                 if kind == LISTED:
                     break
-                view = pod_view(pod, target, CONTAINER_AGENT)
+                view = task_pod(pod, target, CONTAINER_AGENT)
                 ended = _ended(pod)
                 if view is None or not ended:
                     continue

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from kubetask_controller.cli.arguments import ClusterCommand, parse
+from kubetask_controller.cli.arguments import ClusterCommand, parse_arguments
 from kubetask_controller.cli.commands.discover import Discover
 from kubetask_controller.cli.commands.lifecycle import Cancel, Promote, Resume, Suspend
 from kubetask_controller.cli.commands.logs import Logs
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; does not return."""
     terminal = Terminal()
     try:
-        code = asyncio.run(run(sys.argv[1:] if arguments is None else arguments, terminal))
+        code = asyncio.run(run_command(sys.argv[1:] if arguments is None else arguments, terminal))
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
@@ -58,20 +58,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-async def run(arguments: Sequence[str], terminal: Terminal) -> Exit:
+async def run_command(arguments: Sequence[str], terminal: Terminal) -> Exit:
     """Run a command; its exit code.
 
     Raises:
         SystemExit: the line is not understood (2), or asked for help or the version (0).
     """
-    command, options = parse(arguments, COMMANDS)
+    command, options = parse_arguments(arguments, COMMANDS)
     try:
         return await _execute(command, options, terminal)
     except CliError as error:
-        _complain(terminal, error)
+        _print_error(terminal, error)
         return error.code
     except ClientError as error:
-        _complain(terminal, error)
+        _print_error(terminal, error)
         return Exit.SERVER
 
 
@@ -88,5 +88,5 @@ async def _execute(
         return await command.execute(session, options, terminal)
 
 
-def _complain(terminal: Terminal, error: Exception) -> None:
+def _print_error(terminal: Terminal, error: Exception) -> None:
     terminal.note(Text("error: ", style="red").append(clean(error)))

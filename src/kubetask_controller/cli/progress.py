@@ -15,12 +15,12 @@ from rich.text import Text
 
 from kubetask_controller.cli.exits import CliError, Exit
 from kubetask_controller.cli.follow import states
-from kubetask_controller.cli.runview import RunView, run_view
+from kubetask_controller.cli.runview import BatchRunView, run_view
 from kubetask_controller.cli.session import Session, Target
 from kubetask_controller.cli.targets import Targets
 from kubetask_controller.cli.terminal import PHASE_STYLES, Terminal, clean
 from kubetask_controller.cli.times import elapsed, human
-from kubetask_controller.cli.tree import ORDER, render
+from kubetask_controller.cli.tree import ORDER, render_tree
 
 BAR = 40
 MANY = 200
@@ -30,7 +30,7 @@ COUNT_PERIOD = 5.0
 _MARGIN = 6
 """Lines of a terminal that the picture leaves free."""
 
-Show = Callable[[RunView], None]
+Show = Callable[[BatchRunView], None]
 
 
 async def follow(
@@ -40,7 +40,7 @@ async def follow(
     *,
     timeout: float | None = None,
     error: bool = False,
-) -> RunView:
+) -> BatchRunView:
     """Show a BatchRun until it has ended; how it ended.
 
     Args:
@@ -68,7 +68,7 @@ async def follow(
     raise AssertionError("states() ends with an exception alone")
 
 
-def ending(view: RunView) -> Text:
+def ending(view: BatchRunView) -> Text:
     """How a run ended, in one line."""
     taken = human(elapsed(view.status.get("startTime"), view.status.get("completionTime"), _now()))
     line = Text(f"batchrun/{view.name} ").append(view.phase, style=PHASE_STYLES[view.phase])
@@ -102,7 +102,7 @@ class ChangeLines:
         self._counts = ""
         self._counted = -COUNT_PERIOD
 
-    def __call__(self, view: RunView) -> None:
+    def __call__(self, view: BatchRunView) -> None:
         """Print what is new in `view`."""
         few = len(view.rows) <= MANY
         for row in view.rows:
@@ -126,14 +126,14 @@ class ChangeLines:
         if view.ended:
             self._output(ending(view))
 
-    def _count(self, view: RunView) -> None:
+    def _count(self, view: BatchRunView) -> None:
         counts = ", ".join(f"{view.counts[x]} {x}" for x in ("running", "pending", "failed"))
         late = self._clock() - self._counted >= COUNT_PERIOD
         if counts != self._counts and late and not view.ended:
             self._counts, self._counted = counts, self._clock()
             self._line(view, counts)
 
-    def _line(self, view: RunView, text: str) -> None:
+    def _line(self, view: BatchRunView, text: str) -> None:
         self._output(Text(f"{self._clock() - self._began:7.1f}s  {view.done:>5}  {text}"))
 
 
@@ -142,9 +142,9 @@ class _Picture:
 
     def __init__(self, height: Callable[[], int]) -> None:
         self._height = height
-        self._view: RunView | None = None
+        self._view: BatchRunView | None = None
 
-    def show(self, view: RunView) -> None:
+    def show(self, view: BatchRunView) -> None:
         """Draw this from now on."""
         self._view = view
 
@@ -153,7 +153,7 @@ class _Picture:
         view = self._view
         if view is None:
             return Lines(Text("…", style="dim"))
-        lines = list(islice(render(view, now=_now()), max(self._height(), 5)))
+        lines = list(islice(render_tree(view, now=_now()), max(self._height(), 5)))
         total = len(lines)
         for line in lines:
             line.no_wrap, line.overflow = True, "ellipsis"
@@ -162,7 +162,7 @@ class _Picture:
         return Lines(_bar(view), *lines)
 
 
-def _bar(view: RunView) -> Table:
+def _bar(view: BatchRunView) -> Table:
     counts = view.counts
     ended = counts["completed"] + counts["failed"]
     bar = ProgressBar(total=max(counts["total"], 1), completed=ended, width=BAR)

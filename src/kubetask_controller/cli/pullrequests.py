@@ -18,11 +18,19 @@ from kubetask_controller.cli.exits import UsageError
 from kubetask_controller.cli.runview import TaskRow
 from kubetask_controller.cli.session import Session
 from kubetask_controller.client import ClientError, Resource
-from kubetask_controller.hosts import Host, HostError, Limits, Request, connect, provider_of
+from kubetask_controller.hosts import (
+    HostAPI,
+    HostError,
+    PullRequestInfo,
+    RequestLimits,
+    connect,
+    provider_of,
+)
+from kubetask_controller.jsontypes import JSON
 
-JSON = dict[str, Any]
-
-WORKSPACE_CONFIGS = Resource(c.GROUP, c.VERSION, c.PLURAL_WORKSPACE_CONFIG, c.KIND_WORKSPACE_CONFIG)
+WORKSPACE_CONFIG_RESOURCE = Resource(
+    c.GROUP, c.VERSION, c.PLURAL_WORKSPACE_CONFIG, c.KIND_WORKSPACE_CONFIG
+)
 PUBLIC_HOSTS = frozenset(
     {"github.com", "gitlab.com", "bitbucket.org", "dev.azure.com", "codeberg.org"}
 )
@@ -52,7 +60,7 @@ CREDENTIAL_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class PullRequestLink:
     """Where a pull request is."""
 
     url: str
@@ -64,7 +72,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPullRequest:
     """A pull request of a run.
 
     Attributes:
@@ -75,13 +83,13 @@ class Found:
     """
 
     index: int
-    link: Link
-    request: Request | None = None
+    link: PullRequestLink
+    request: PullRequestInfo | None = None
     problem: str = ""
 
 
 @dataclass(slots=True)
-class Hosts:
+class HostConnections:
     """Open sessions with git hosts, by host name. Use as an async context manager.
 
     Attributes:
@@ -94,18 +102,18 @@ class Hosts:
     trusted: set[str]
     apis: Mapping[str, str] = field(default_factory=dict)
     waiting: Callable[[str], None] | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: RequestLimits = field(default_factory=RequestLimits)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-    _open: dict[tuple[str, str], Host] = field(default_factory=dict)
+    _open: dict[tuple[str, str], HostAPI] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def __aenter__(self) -> "Hosts":
+    async def __aenter__(self) -> "HostConnections":
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
 
-    async def of(self, provider: str, url: str) -> Host:
+    async def of(self, provider: str, url: str) -> HostAPI:
         """The API of the host of a URL.
 
         Raises:
@@ -136,14 +144,14 @@ class Hosts:
             return self._open[provider, host]
 
 
-def parse_link(url: str) -> Link | None:
+def parse_link(url: str) -> PullRequestLink | None:
     """What a URL of a pull request names; None for another."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return None
     for pattern, provider in _FORMS:
         if found := re.fullmatch(pattern, parts.path.rstrip("/")):
-            return Link(
+            return PullRequestLink(
                 url,
                 provider,
                 host_of(url),
@@ -154,9 +162,9 @@ def parse_link(url: str) -> Link | None:
     return None
 
 
-def links_of(rows: Iterable[TaskRow]) -> list[Found]:
+def find_links(rows: Iterable[TaskRow]) -> list[FoundPullRequest]:
     """The pull requests that the results of tasks name, each once."""
-    found: dict[str, Found] = {}
+    found: dict[str, FoundPullRequest] = {}
     for row in rows:
         result = row.result
         urls = [result.get("pullRequest"), *(_list(result.get("pullRequests")))]
@@ -169,13 +177,16 @@ def links_of(rows: Iterable[TaskRow]) -> list[Found]:
             problem = ""
             if row.target and not _is_target(link, row.target):
                 problem = f"{link.org}/{link.repo} is no repository of task {row.index}"
-            found[url] = Found(row.index, link, problem=problem)
+            found[url] = FoundPullRequest(row.index, link, problem=problem)
     return list(found.values())
 
 
-async def look(
-    found: Sequence[Found], hosts: Hosts, *, done: Callable[[], None] = lambda: None
-) -> list[Found]:
+async def fetch_pull_requests(
+    found: Sequence[FoundPullRequest],
+    hosts: HostConnections,
+    *,
+    done: Callable[[], None] = lambda: None,
+) -> list[FoundPullRequest]:
     """Ask the hosts for the pull requests.
 
     Args:
@@ -184,7 +195,7 @@ async def look(
         done: is called for each.
     """
 
-    async def one(each: Found) -> Found:
+    async def one(each: FoundPullRequest) -> FoundPullRequest:
         link = each.link
         try:
             host = await hosts.of(link.provider, link.url)
@@ -209,7 +220,7 @@ async def trusted_hosts(session: Session, run: JSON, named: Iterable[str]) -> se
         or c.WORKSPACE_CONFIG_DEFAULT
     )
     try:
-        config = await session.client.get(WORKSPACE_CONFIGS, session.namespace, str(name))
+        config = await session.client.get(WORKSPACE_CONFIG_RESOURCE, session.namespace, str(name))
     except ClientError:
         return hosts
     git = (config.get("spec") or {}).get("git") or {}
@@ -291,7 +302,7 @@ def provider_for(url: str, named: str) -> str:
     return kind
 
 
-def _is_target(link: Link, target: str) -> bool:
+def _is_target(link: PullRequestLink, target: str) -> bool:
     """Whether a task works on the repository; `target` is ``org/repo@branch,org/repo``."""
     names = {unquote(x.partition("@")[0]).lower() for x in target.split(",")}
     return f"{link.org}/{link.repo}".lower() in names

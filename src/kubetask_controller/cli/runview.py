@@ -7,12 +7,10 @@ server, and no status makes this fail: a field that is missing or odd counts as 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from kubetask_controller.api.constants import Phase
 from kubetask_controller.api.indexes import parse_indexes
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 STARTED = "Started"
 """The state of a task of which only this is known: its Job was made and it has not ended."""
@@ -48,7 +46,7 @@ class TaskRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RunView:
+class BatchRunView:
     """A BatchRun.
 
     Attributes:
@@ -89,7 +87,7 @@ class RunView:
         return {row.index for row in self.rows if row.phase == phase}
 
 
-def run_view(run: JSON, targets: Mapping[int, str] | None = None) -> RunView:
+def run_view(run: JSON, targets: Mapping[int, str] | None = None) -> BatchRunView:
     """The view of a BatchRun as the API gives it.
 
     Args:
@@ -99,7 +97,7 @@ def run_view(run: JSON, targets: Mapping[int, str] | None = None) -> RunView:
     status = run.get("status") or {}
     progress = status.get("progress") or {}
     metadata = run.get("metadata") or {}
-    return RunView(
+    return BatchRunView(
         name=str(metadata.get("name", "")),
         uid=str(metadata.get("uid", "")),
         spec=run.get("spec") or {},
@@ -116,7 +114,7 @@ def run_view(run: JSON, targets: Mapping[int, str] | None = None) -> RunView:
     )
 
 
-def task_view(task: JSON) -> RunView:
+def task_view(task: JSON) -> BatchRunView:
     """The view of a Task: a run of one task."""
     status = task.get("status") or {}
     metadata = task.get("metadata") or {}
@@ -132,7 +130,7 @@ def task_view(task: JSON) -> RunView:
     )
     keys = ("pending", "running", "succeeded", "failed")
     counts = {key: int(key == row.phase.lower()) for key in keys}
-    return RunView(
+    return BatchRunView(
         name=str(metadata.get("name", "")),
         uid=str(metadata.get("uid", "")),
         spec=task.get("spec") or {},

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
@@ -27,18 +26,17 @@ from kubetask_controller.client import (
 from kubetask_controller.client.errors import is_not_found
 from kubetask_controller.client.metrics import NoRestMetrics
 from kubetask_controller.client.transport import Transport
+from kubetask_controller.jsontypes import JSON
 from kubetask_controller.version import __version__
 
-JSON = dict[str, Any]
-
 USER_AGENT = f"kubectl-kubetask/{__version__}"
-BATCHES = Resource(c.GROUP, c.VERSION, c.PLURAL_BATCH, c.KIND_BATCH)
-BATCH_RUNS = Resource(c.GROUP, c.VERSION, c.PLURAL_BATCH_RUN, c.KIND_BATCH_RUN)
-TASKS = Resource(c.GROUP, c.VERSION, c.PLURAL_TASK, c.KIND_TASK)
+BATCH_RESOURCE = Resource(c.GROUP, c.VERSION, c.PLURAL_BATCH, c.KIND_BATCH)
+BATCH_RUN_RESOURCE = Resource(c.GROUP, c.VERSION, c.PLURAL_BATCH_RUN, c.KIND_BATCH_RUN)
+TASK_RESOURCE = Resource(c.GROUP, c.VERSION, c.PLURAL_TASK, c.KIND_TASK)
 
 _KINDS: Mapping[str, Resource] = {
-    **dict.fromkeys(("batchrun", "batchruns", "brun", "run"), BATCH_RUNS),
-    **dict.fromkeys(("task", "tasks", "ktask"), TASKS),
+    **dict.fromkeys(("batchrun", "batchruns", "brun", "run"), BATCH_RUN_RESOURCE),
+    **dict.fromkeys(("task", "tasks", "ktask"), TASK_RESOURCE),
 }
 
 
@@ -64,7 +62,7 @@ class Target:
         kind = kind.lower().removesuffix(f".{c.GROUP}")
         if not name or (slash and kind not in _KINDS):
             raise UsageError(f"{text!r} is not the name of a BatchRun, batchrun/NAME or task/NAME")
-        return cls(_KINDS[kind] if slash else BATCH_RUNS, name)
+        return cls(_KINDS[kind] if slash else BATCH_RUN_RESOURCE, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +94,10 @@ class Session:
         try:
             yield
         except ClientError as error:
-            raise explain(error, target, self.namespace) from error
+            raise to_cli_error(error, target, self.namespace) from error
 
 
-def explain(error: ClientError, target: Target, namespace: str) -> CliError:
+def to_cli_error(error: ClientError, target: Target, namespace: str) -> CliError:
     """One sentence for a person: what went wrong with what."""
     if isinstance(error, TransportError):
         return CliError(f"the API server cannot be reached: {error}", Exit.SERVER)

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.cli.arguments import add_timeout, count, positive
+from kubetask_controller.cli.arguments import add_timeout, positive, whole_number
 from kubetask_controller.cli.exits import Exit
 from kubetask_controller.cli.progress import follow
-from kubetask_controller.cli.session import BATCH_RUNS, Session, Target
+from kubetask_controller.cli.session import BATCH_RUN_RESOURCE, Session, Target
 from kubetask_controller.cli.terminal import Terminal
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 _RETRIED = re.compile(r"-retry-[a-z0-9]{5}$")
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
@@ -47,10 +46,13 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     """How to run: fields of the spec."""
     parser.add_argument("--parallelism", type=positive, metavar="N", help="tasks that run at once")
     parser.add_argument(
-        "--max-failures", type=count, metavar="N", help="failures after which nothing new starts"
+        "--max-failures",
+        type=whole_number,
+        metavar="N",
+        help="failures after which nothing new starts",
     )
     parser.add_argument(
-        "--backoff-limit", type=count, metavar="N", help="tries of a task after its first"
+        "--backoff-limit", type=whole_number, metavar="N", help="tries of a task after its first"
     )
     parser.add_argument(
         "--canary",
@@ -128,10 +130,10 @@ async def start(
         CliError: the server refuses it, or the time is over.
     """
     metadata = body["metadata"]
-    wanted = Target(BATCH_RUNS, metadata.get("name") or f"{metadata['generateName']}…")
+    wanted = Target(BATCH_RUN_RESOURCE, metadata.get("name") or f"{metadata['generateName']}…")
     with session.explained(wanted):
-        made = await session.client.create(BATCH_RUNS, session.namespace, body)
-    target = Target(BATCH_RUNS, made["metadata"]["name"])
+        made = await session.client.create(BATCH_RUN_RESOURCE, session.namespace, body)
+    target = Target(BATCH_RUN_RESOURCE, made["metadata"]["name"])
     # The bare name and nothing else, and at once, for `RUN=$(kubectl kubetask run …)`.
     terminal.print(target.name)
     terminal.stdout.flush()

@@ -5,15 +5,13 @@ read that sees indexes alone; nothing else depends on it.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from kubetask_controller.api.constants import Omitted
 from kubetask_controller.cli.runview import target_of
 from kubetask_controller.cli.session import Session
 from kubetask_controller.client import ClientError
 from kubetask_controller.client.resources import CONTROLLERREVISIONS
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 
 class Targets:

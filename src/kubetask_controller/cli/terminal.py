@@ -30,7 +30,7 @@ def clean(text: object) -> str:
     return clean_line(str(text))
 
 
-def plain(line: bytes, limit: int) -> str:
+def log_text(line: bytes, limit: int) -> str:
     """A line of a log as text, without what could move or colour it; tabs stay."""
     text = clean_text(line[: 4 * limit].decode(errors="replace")).replace("\n", " ").rstrip()
     return text if len(text) <= limit else f"{text[:limit]}…"

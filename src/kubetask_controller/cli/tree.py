@@ -14,7 +14,7 @@ from rich.text import Text
 from kubetask_controller.api.constants import Phase
 from kubetask_controller.api.indexes import format_indexes
 from kubetask_controller.cli.costs import costs
-from kubetask_controller.cli.runview import STARTED, RunView, TaskRow
+from kubetask_controller.cli.runview import STARTED, BatchRunView, TaskRow
 from kubetask_controller.cli.terminal import PHASE_STYLES, clean
 from kubetask_controller.cli.times import elapsed, human
 
@@ -49,7 +49,7 @@ class Group:
     lines: Sequence[tuple[str, str, Text]]
 
 
-def headline(view: RunView, now: datetime) -> Text:
+def run_line(view: BatchRunView, now: datetime) -> Text:
     """The run in one line: name, phase, reason, how much is done, how long it took."""
     line = Text(f"batchrun/{view.name}", style="bold")
     if not view.phase:
@@ -65,11 +65,11 @@ def headline(view: RunView, now: datetime) -> Text:
     return line.append(f"  {human(taken)}" if taken is not None else "", style="dim")
 
 
-def render(
-    view: RunView, *, now: datetime, glyphs: Glyphs = DRAWN, everything: bool = False
+def render_tree(
+    view: BatchRunView, *, now: datetime, glyphs: Glyphs = DRAWN, everything: bool = False
 ) -> Iterator[Text]:
     """The lines of the tree, the headline first."""
-    yield headline(view, now)
+    yield run_line(view, now)
     if view.message:
         yield Text(f"{glyphs.through if view.rows else glyphs.space}{clean(view.message)}", "dim")
     groups = list(group(view, now=now, everything=everything))
@@ -82,7 +82,7 @@ def render(
         yield from _branches(each, stem, glyphs)
 
 
-def group(view: RunView, *, now: datetime, everything: bool = False) -> Iterator[Group]:
+def group(view: BatchRunView, *, now: datetime, everything: bool = False) -> Iterator[Group]:
     """The tasks by state, in ORDER."""
     for phase in ORDER:
         rows = [x for x in view.rows if x.phase == phase]
@@ -112,13 +112,13 @@ def _parts(rows: Sequence[TaskRow], *, split: bool) -> Iterator[Sequence[TaskRow
         yield from ([x] for x in rows)
         return
     alike: list[Sequence[TaskRow]] = []
-    for _, found in groupby(sorted(rows, key=_saying), key=_saying):
+    for _, found in groupby(sorted(rows, key=_status_key), key=_status_key):
         same = list(found)
         alike += [same] if len(same) > ALIKE else [[x] for x in same]
     yield from sorted(alike, key=lambda part: part[0].index)
 
 
-def _saying(row: TaskRow) -> tuple[str, str]:
+def _status_key(row: TaskRow) -> tuple[str, str]:
     """What makes tasks alike: neither what one of them did, nor the name of its own Pod."""
     job = str(row.entry.get("jobName") or "")
     own = row.phase == Phase.SUCCEEDED or (job and job in row.message)
@@ -136,12 +136,12 @@ def _cells(rows: Sequence[TaskRow], now: datetime) -> tuple[str, str, Text]:
     else:
         taken = elapsed(row.entry.get("startTime"), row.entry.get("completionTime"), now)
         rest.append(Text(human(taken), style="dim"))
-    says = _saying(row)[1] if len(rows) > 1 else _told(row) or row.message
+    says = _status_key(row)[1] if len(rows) > 1 else _pull_request(row) or row.message
     rest.append(Text(clean(says), style="dim"))
     shown = Text("  ").join(x for x in rest if x)
     return indexes, clean(row.target) if len(rows) == 1 else "", shown
 
 
-def _told(row: TaskRow) -> str:
+def _pull_request(row: TaskRow) -> str:
     """What a task that succeeded has to show: its pull request."""
     return str(row.result.get("pullRequest") or "") if row.phase == Phase.SUCCEEDED else ""

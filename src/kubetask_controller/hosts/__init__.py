@@ -6,31 +6,31 @@ paging), so this is plain HTTP, with one set of rules.
 """
 
 from kubetask_controller.hosts.detect import ENTERPRISE_URLS, connect, provider_of
-from kubetask_controller.hosts.http import HostError, HostSession, Limits
+from kubetask_controller.hosts.http import HostError, HostSession, RequestLimits
 from kubetask_controller.hosts.model import (
     Checks,
-    Host,
-    Merge,
+    HostAPI,
+    MergeMethod,
+    PullRequestInfo,
+    PullRequestSpec,
+    PullRequestState,
     RepositoryInfo,
-    Request,
-    RequestState,
     Review,
-    Wanted,
 )
 
 __all__ = [
     "ENTERPRISE_URLS",
     "Checks",
-    "Host",
+    "HostAPI",
     "HostError",
     "HostSession",
-    "Limits",
-    "Merge",
+    "MergeMethod",
+    "PullRequestInfo",
+    "PullRequestSpec",
+    "PullRequestState",
     "RepositoryInfo",
-    "Request",
-    "RequestState",
+    "RequestLimits",
     "Review",
-    "Wanted",
     "connect",
     "provider_of",
 ]

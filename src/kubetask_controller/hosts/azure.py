@@ -8,29 +8,32 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-from kubetask_controller.hosts.http import HostError, HostSession, part
+from kubetask_controller.hosts.http import HostError, HostSession, path_segment
 from kubetask_controller.hosts.model import (
     Checks,
-    Merge,
+    MergeMethod,
+    PullRequestInfo,
+    PullRequestSpec,
+    PullRequestState,
     RepositoryInfo,
-    Request,
-    RequestState,
     Review,
-    Wanted,
 )
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 _VERSION = "7.1"
 _MAX_TITLE = 400
 _MAX_BODY = 4000
 _STATES = {
-    "active": RequestState.OPEN,
-    "notSet": RequestState.OPEN,
-    "completed": RequestState.MERGED,
-    "abandoned": RequestState.CLOSED,
+    "active": PullRequestState.OPEN,
+    "notSet": PullRequestState.OPEN,
+    "completed": PullRequestState.MERGED,
+    "abandoned": PullRequestState.CLOSED,
 }
-_MERGES = {Merge.MERGE: "noFastForward", Merge.SQUASH: "squash", Merge.REBASE: "rebase"}
+_MERGES = {
+    MergeMethod.MERGE: "noFastForward",
+    MergeMethod.SQUASH: "squash",
+    MergeMethod.REBASE: "rebase",
+}
 _ID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE)
 _FAILED = {"rejected", "broken", "failed", "error"}
 _PENDING = {"queued", "running", "pending", "notSet"}
@@ -43,7 +46,9 @@ class AzureDevOps:
     def __init__(self, session: HostSession) -> None:
         self._session = session
 
-    async def open(self, org: str, repo: str, wanted: Wanted) -> tuple[Request, list[str]]:
+    async def open(
+        self, org: str, repo: str, wanted: PullRequestSpec
+    ) -> tuple[PullRequestInfo, list[str]]:
         """See `Host`."""
         path = _path(org, repo)
         base = wanted.base
@@ -82,7 +87,9 @@ class AzureDevOps:
                 await self._post(where, {"name": label})
         if wanted.auto_merge:
             try:
-                me = await self._session.get(f"{part(org.partition('/')[0])}/_apis/connectionData")
+                me = await self._session.get(
+                    f"{path_segment(org.partition('/')[0])}/_apis/connectionData"
+                )
                 await self._patch(
                     f"{path}/pullrequests/{raw['pullRequestId']}",
                     {
@@ -94,12 +101,12 @@ class AzureDevOps:
                 problems.append(f"autoMerge: {error}")
         return self._request(org, repo, raw), problems
 
-    async def find(self, org: str, repo: str, branch: str) -> Request | None:
+    async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
         """See `Host`."""
         raw = await self._newest(_path(org, repo), branch, "all")
         return self._request(org, repo, raw) if raw else None
 
-    async def look(self, org: str, repo: str, number: int) -> Request:
+    async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
         """See `Host`."""
         path = f"{_path(org, repo)}/pullrequests/{number}"
         raw = await self._get(path)
@@ -139,7 +146,7 @@ class AzureDevOps:
             conflict=raw.get("mergeStatus") == "conflicts",
         )
 
-    async def merge(self, org: str, repo: str, request: Request, how: Merge) -> None:
+    async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
         """See `Host`."""
         body = {
             "status": "completed",
@@ -148,18 +155,18 @@ class AzureDevOps:
         }
         await self._patch(f"{_path(org, repo)}/pullrequests/{request.number}", body)
 
-    async def close(self, org: str, repo: str, request: Request) -> None:
+    async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `Host`."""
         path = f"{_path(org, repo)}/pullrequests/{request.number}"
         await self._patch(path, {"status": "abandoned"})
 
-    async def comment(self, org: str, repo: str, request: Request, text: str) -> None:
+    async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
         """See `Host`."""
         comment = {"parentCommentId": 0, "content": text, "commentType": 1}
         path = f"{_path(org, repo)}/pullrequests/{request.number}/threads"
         await self._post(path, {"comments": [comment], "status": "closed"})
 
-    async def update_branch(self, org: str, repo: str, request: Request) -> None:
+    async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `Host`."""
         raise HostError("Azure DevOps has no API that updates the branch of a pull request")
 
@@ -203,14 +210,14 @@ class AzureDevOps:
     async def _patch(self, path: str, body: Any) -> Any:
         return await self._session.patch(path, body, **{"api-version": _VERSION})
 
-    def _request(self, org: str, repo: str, raw: JSON, **more: Any) -> Request:
+    def _request(self, org: str, repo: str, raw: JSON, **more: Any) -> PullRequestInfo:
         state = _STATES[raw["status"]]
-        if state is RequestState.OPEN and raw.get("isDraft"):
-            state = RequestState.DRAFT
+        if state is PullRequestState.OPEN and raw.get("isDraft"):
+            state = PullRequestState.DRAFT
         web = (raw.get("repository") or {}).get("webUrl") or (
-            f"{self._session.url}/{_project(org)}/_git/{part(repo)}"
+            f"{self._session.url}/{_project(org)}/_git/{path_segment(repo)}"
         )
-        return Request(
+        return PullRequestInfo(
             number=raw["pullRequestId"],
             url=f"{web}/pullrequest/{raw['pullRequestId']}",
             state=state,
@@ -225,16 +232,16 @@ class AzureDevOps:
         )
 
 
-def _completion(how: Merge) -> JSON:
+def _completion(how: MergeMethod) -> JSON:
     return {"mergeStrategy": _MERGES[how], "deleteSourceBranch": True}
 
 
 def _project(org: str) -> str:
-    return "/".join(part(x) for x in org.split("/"))
+    return "/".join(path_segment(x) for x in org.split("/"))
 
 
 def _path(org: str, repo: str) -> str:
-    return f"{_project(org)}/_apis/git/repositories/{part(repo)}"
+    return f"{_project(org)}/_apis/git/repositories/{path_segment(repo)}"
 
 
 def _time(value: str | None) -> datetime | None:

@@ -8,31 +8,34 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kubetask_controller.hosts.http import MAX_PAGES, HostError, HostSession, part
+from kubetask_controller.hosts.http import MAX_LIST_PAGES, HostError, HostSession, path_segment
 from kubetask_controller.hosts.model import (
     Checks,
-    Merge,
+    MergeMethod,
+    PullRequestInfo,
+    PullRequestSpec,
+    PullRequestState,
     RepositoryInfo,
-    Request,
-    RequestState,
     Review,
-    Wanted,
 )
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 _CLOUD_STATES = {
-    "OPEN": RequestState.OPEN,
-    "MERGED": RequestState.MERGED,
-    "DECLINED": RequestState.CLOSED,
-    "SUPERSEDED": RequestState.CLOSED,
+    "OPEN": PullRequestState.OPEN,
+    "MERGED": PullRequestState.MERGED,
+    "DECLINED": PullRequestState.CLOSED,
+    "SUPERSEDED": PullRequestState.CLOSED,
 }
 _CLOUD_MERGES = {
-    Merge.MERGE: "merge_commit",
-    Merge.SQUASH: "squash",
-    Merge.REBASE: "rebase_fast_forward",
+    MergeMethod.MERGE: "merge_commit",
+    MergeMethod.SQUASH: "squash",
+    MergeMethod.REBASE: "rebase_fast_forward",
 }
-_SERVER_MERGES = {Merge.MERGE: "no-ff", Merge.SQUASH: "squash", Merge.REBASE: "rebase-no-ff"}
+_SERVER_MERGES = {
+    MergeMethod.MERGE: "no-ff",
+    MergeMethod.SQUASH: "squash",
+    MergeMethod.REBASE: "rebase-no-ff",
+}
 
 
 class BitbucketCloud:
@@ -41,9 +44,11 @@ class BitbucketCloud:
     def __init__(self, session: HostSession) -> None:
         self._session = session
 
-    async def open(self, org: str, repo: str, wanted: Wanted) -> tuple[Request, list[str]]:
+    async def open(
+        self, org: str, repo: str, wanted: PullRequestSpec
+    ) -> tuple[PullRequestInfo, list[str]]:
         """See `Host`."""
-        path = f"repositories/{part(org)}/{part(repo)}"
+        path = f"repositories/{path_segment(org)}/{path_segment(repo)}"
         base = wanted.base or (await self._session.get(path))["mainbranch"]["name"]
         problems = _unknown(wanted, auto_merge=True)
         body: JSON = {
@@ -63,16 +68,16 @@ class BitbucketCloud:
             raw = await self._session.put(f"{path}/pullrequests/{raw['id']}", body)
         return _cloud_request(raw), problems
 
-    async def find(self, org: str, repo: str, branch: str) -> Request | None:
+    async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
         """See `Host`."""
         states = " OR ".join(f'state="{x}"' for x in _CLOUD_STATES)
-        path = f"repositories/{part(org)}/{part(repo)}"
+        path = f"repositories/{path_segment(org)}/{path_segment(repo)}"
         raw = await self._newest(path, branch, f"({states})")
         return _cloud_request(raw) if raw else None
 
-    async def look(self, org: str, repo: str, number: int) -> Request:
+    async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
         """See `Host`."""
-        path = f"repositories/{part(org)}/{part(repo)}/pullrequests/{number}"
+        path = f"repositories/{path_segment(org)}/{path_segment(repo)}/pullrequests/{number}"
         raw = await self._session.get(path)
         states = [x["state"] async for x in self._values(f"{path}/statuses", pagelen=100)]
         opinions = {x.get("state") for x in raw.get("participants") or ()}
@@ -91,7 +96,7 @@ class BitbucketCloud:
             review=review,
         )
 
-    async def merge(self, org: str, repo: str, request: Request, how: Merge) -> None:
+    async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
         """See `Host`."""
         path = _cloud_path(org, repo, request)
         newest = await self._session.get(path)
@@ -101,16 +106,16 @@ class BitbucketCloud:
         body = {"type": "pullrequest_merge_parameters", "merge_strategy": _CLOUD_MERGES[how]}
         await self._session.post(f"{path}/merge", {**body, "close_source_branch": True})
 
-    async def close(self, org: str, repo: str, request: Request) -> None:
+    async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `Host`."""
         await self._session.post(f"{_cloud_path(org, repo, request)}/decline")
 
-    async def comment(self, org: str, repo: str, request: Request, text: str) -> None:
+    async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
         """See `Host`."""
         path = f"{_cloud_path(org, repo, request)}/comments"
         await self._session.post(path, {"content": {"raw": text}})
 
-    async def update_branch(self, org: str, repo: str, request: Request) -> None:
+    async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `Host`."""
         raise HostError("Bitbucket Cloud has no API that updates the branch of a pull request")
 
@@ -121,7 +126,7 @@ class BitbucketCloud:
         if topic:
             raise HostError("Bitbucket has no topics")
         query = f'name ~ "{_escaped(search)}"' if search else None
-        async for raw in self._values(f"repositories/{part(owner)}", pagelen=100, q=query):
+        async for raw in self._values(f"repositories/{path_segment(owner)}", pagelen=100, q=query):
             org, _, repo = raw["full_name"].partition("/")
             branch = (raw.get("mainbranch") or {}).get("name") or ""
             yield RepositoryInfo(org, repo, branch, fork=bool(raw.get("parent")), empty=not branch)
@@ -137,18 +142,20 @@ class BitbucketCloud:
 
     async def _values(self, path: str, **query: Any) -> AsyncIterator[JSON]:
         page = await self._session.get(path, **query)
-        for _ in range(MAX_PAGES):
+        for _ in range(MAX_LIST_PAGES):
             for raw in page.get("values") or ():
                 yield raw
             if not page.get("next"):
                 return
             page = await self._session.get(page["next"])
 
-    async def _reviewers(self, org: str, wanted: Wanted, problems: list[str]) -> list[JSON]:
+    async def _reviewers(
+        self, org: str, wanted: PullRequestSpec, problems: list[str]
+    ) -> list[JSON]:
         """Users have ids, which the members of the workspace tell."""
         members: dict[str, str] = {}
         try:
-            async for raw in self._values(f"workspaces/{part(org)}/members", pagelen=100):
+            async for raw in self._values(f"workspaces/{path_segment(org)}/members", pagelen=100):
                 user = raw.get("user") or {}
                 for key in ("nickname", "display_name", "uuid", "account_id"):
                     if user.get(key):
@@ -166,7 +173,9 @@ class BitbucketDataCenter:
     def __init__(self, session: HostSession) -> None:
         self._session = session
 
-    async def open(self, org: str, repo: str, wanted: Wanted) -> tuple[Request, list[str]]:
+    async def open(
+        self, org: str, repo: str, wanted: PullRequestSpec
+    ) -> tuple[PullRequestInfo, list[str]]:
         """See `Host`."""
         path = _server_path(org, repo)
         base = wanted.base or (await self._session.get(f"{path}/default-branch"))["displayId"]
@@ -193,18 +202,20 @@ class BitbucketDataCenter:
             )
         return _server_request(raw), problems
 
-    async def find(self, org: str, repo: str, branch: str) -> Request | None:
+    async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
         """See `Host`."""
         raw = await self._newest(_server_path(org, repo), branch, "ALL")
         return _server_request(raw) if raw else None
 
-    async def look(self, org: str, repo: str, number: int) -> Request:
+    async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
         """See `Host`."""
         path = f"{_server_path(org, repo)}/pull-requests/{number}"
         raw = await self._session.get(path)
         head = raw["fromRef"].get("latestCommit", "")
         root = self._session.url.removesuffix("/api/1.0")
-        stats = await self._session.get(f"{root}/build-status/1.0/commits/stats/{part(head)}")
+        stats = await self._session.get(
+            f"{root}/build-status/1.0/commits/stats/{path_segment(head)}"
+        )
         merge = await self._session.get(f"{path}/merge") if raw["state"] == "OPEN" else {}
         opinions = {x.get("status") for x in raw.get("reviewers") or ()}
         review = Review.NONE
@@ -223,7 +234,7 @@ class BitbucketDataCenter:
             conflict=bool(merge.get("conflicted")),
         )
 
-    async def merge(self, org: str, repo: str, request: Request, how: Merge) -> None:
+    async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
         """See `Host`."""
         at = await self._versioned(org, repo, request)
         if at.head != request.head:
@@ -231,17 +242,17 @@ class BitbucketDataCenter:
         body = {"strategyId": _SERVER_MERGES[how], "version": at.version}
         await self._session.post(f"{at.path}/merge", body, version=at.version)
 
-    async def close(self, org: str, repo: str, request: Request) -> None:
+    async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `Host`."""
         at = await self._versioned(org, repo, request)
         await self._session.post(f"{at.path}/decline", {"version": at.version}, version=at.version)
 
-    async def comment(self, org: str, repo: str, request: Request, text: str) -> None:
+    async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
         """See `Host`."""
         path = f"{_server_path(org, repo)}/pull-requests/{request.number}/comments"
         await self._session.post(path, {"text": text})
 
-    async def update_branch(self, org: str, repo: str, request: Request) -> None:
+    async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `Host`. Bitbucket rebases the branch."""
         at = await self._versioned(org, repo, request)
         root = self._session.url.removesuffix("/api/1.0")
@@ -253,9 +264,9 @@ class BitbucketDataCenter:
         """See `Host`."""
         if topic:
             raise HostError("Bitbucket has no topics")
-        path = f"projects/{part(owner)}/repos" if owner else "repos"
+        path = f"projects/{path_segment(owner)}/repos" if owner else "repos"
         start: int | None = 0
-        for _ in range(MAX_PAGES):
+        for _ in range(MAX_LIST_PAGES):
             page = await self._session.get(path, limit=100, start=start, name=search or None)
             for raw in page["values"]:
                 if search and search.lower() not in raw["name"].lower():
@@ -295,7 +306,7 @@ class BitbucketDataCenter:
             answer = (await self._session.send(method, path, {**body, "reviewers": []})).body
         return answer
 
-    async def _versioned(self, org: str, repo: str, request: Request) -> "_Versioned":
+    async def _versioned(self, org: str, repo: str, request: PullRequestInfo) -> "_Versioned":
         path = f"{_server_path(org, repo)}/pull-requests/{request.number}"
         raw = await self._session.get(path)
         return _Versioned(path, raw["version"], raw["fromRef"].get("latestCommit", ""))
@@ -308,7 +319,7 @@ class _Versioned:
     head: str
 
 
-def _unknown(wanted: Wanted, *, auto_merge: bool) -> list[str]:
+def _unknown(wanted: PullRequestSpec, *, auto_merge: bool) -> list[str]:
     """What of a wish Bitbucket does not have."""
     problems = []
     if wanted.labels:
@@ -328,19 +339,19 @@ def _summed(*, failed: bool, pending: bool, passed: bool) -> Checks:
     return Checks.PASSED if passed else Checks.NONE
 
 
-def _cloud_path(org: str, repo: str, request: Request) -> str:
-    return f"repositories/{part(org)}/{part(repo)}/pullrequests/{request.number}"
+def _cloud_path(org: str, repo: str, request: PullRequestInfo) -> str:
+    return f"repositories/{path_segment(org)}/{path_segment(repo)}/pullrequests/{request.number}"
 
 
 def _server_path(org: str, repo: str) -> str:
-    return f"projects/{part(org)}/repos/{part(repo)}"
+    return f"projects/{path_segment(org)}/repos/{path_segment(repo)}"
 
 
-def _cloud_request(raw: JSON, **more: Any) -> Request:
+def _cloud_request(raw: JSON, **more: Any) -> PullRequestInfo:
     state = _CLOUD_STATES[raw["state"]]
-    if state is RequestState.OPEN and raw.get("draft"):
-        state = RequestState.DRAFT
-    return Request(
+    if state is PullRequestState.OPEN and raw.get("draft"):
+        state = PullRequestState.DRAFT
+    return PullRequestInfo(
         number=raw["id"],
         url=raw["links"]["html"]["href"],
         state=state,
@@ -355,12 +366,12 @@ def _cloud_request(raw: JSON, **more: Any) -> Request:
     )
 
 
-def _server_request(raw: JSON, **more: Any) -> Request:
-    states = {"OPEN": RequestState.OPEN, "MERGED": RequestState.MERGED}
-    state = states.get(raw["state"], RequestState.CLOSED)
-    if state is RequestState.OPEN and raw.get("draft"):
-        state = RequestState.DRAFT
-    return Request(
+def _server_request(raw: JSON, **more: Any) -> PullRequestInfo:
+    states = {"OPEN": PullRequestState.OPEN, "MERGED": PullRequestState.MERGED}
+    state = states.get(raw["state"], PullRequestState.CLOSED)
+    if state is PullRequestState.OPEN and raw.get("draft"):
+        state = PullRequestState.DRAFT
+    return PullRequestInfo(
         number=raw["id"],
         url=raw["links"]["self"][0]["href"],
         state=state,

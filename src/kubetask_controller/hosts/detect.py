@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from kubetask_controller.hosts.http import HostError, HostSession, Limits
-from kubetask_controller.hosts.model import Host
+from kubetask_controller.hosts.http import HostError, HostSession, RequestLimits
+from kubetask_controller.hosts.model import HostAPI
 
 ENTERPRISE_URLS: Mapping[str, str] = {
     "GitHub": "https://HOST/api/v3",
@@ -77,10 +77,10 @@ def connect(
     token: str,
     api: str = "",
     username: str = "",
-    limits: Limits | None = None,
+    limits: RequestLimits | None = None,
     ca_file: str = "",
     waiting: Callable[[str], None] | None = None,
-) -> tuple[HostSession, Host]:
+) -> tuple[HostSession, HostAPI]:
     """The API of a host, and a session for it, which the caller opens and closes.
 
     Args:
@@ -112,7 +112,7 @@ def connect(
     return session, _host_of(kind)(session)
 
 
-def _host_of(kind: str) -> Callable[[HostSession], Host]:
+def _host_of(kind: str) -> Callable[[HostSession], HostAPI]:
     # Each is loaded where it is needed.
     if kind == "GitHub":
         from kubetask_controller.hosts.github import GitHub

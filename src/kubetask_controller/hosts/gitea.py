@@ -4,18 +4,17 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-from kubetask_controller.hosts.http import HostError, HostSession, part
+from kubetask_controller.hosts.http import HostError, HostSession, path_segment
 from kubetask_controller.hosts.model import (
     Checks,
-    Merge,
+    MergeMethod,
+    PullRequestInfo,
+    PullRequestSpec,
+    PullRequestState,
     RepositoryInfo,
-    Request,
-    RequestState,
     Review,
-    Wanted,
 )
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 _DRAFT = "WIP: "
 _STATUS = {
@@ -34,7 +33,9 @@ class Gitea:
     def __init__(self, session: HostSession) -> None:
         self._session = session
 
-    async def open(self, org: str, repo: str, wanted: Wanted) -> tuple[Request, list[str]]:
+    async def open(
+        self, org: str, repo: str, wanted: PullRequestSpec
+    ) -> tuple[PullRequestInfo, list[str]]:
         """See `Host`."""
         path = _path(org, repo)
         base = wanted.base or (await self._session.get(path))["default_branch"]
@@ -75,7 +76,7 @@ class Gitea:
                 problems.append(f"autoMerge: {error}")
         return _request(raw), problems
 
-    async def find(self, org: str, repo: str, branch: str) -> Request | None:
+    async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
         """See `Host`."""
         async for raw in self._session.items(
             f"{_path(org, repo)}/pulls", state="all", sort="recentupdate", limit=50
@@ -84,11 +85,13 @@ class Gitea:
                 return _request(raw)
         return None
 
-    async def look(self, org: str, repo: str, number: int) -> Request:
+    async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
         """See `Host`."""
         path = _path(org, repo)
         raw = await self._session.get(f"{path}/pulls/{number}")
-        status = await self._session.get(f"{path}/commits/{part(raw['head']['sha'])}/status")
+        status = await self._session.get(
+            f"{path}/commits/{path_segment(raw['head']['sha'])}/status"
+        )
         checks = Checks.NONE
         if status and status.get("total_count", len(status.get("statuses") or ())):
             checks = _STATUS.get(status.get("state") or "", Checks.PENDING)
@@ -113,7 +116,7 @@ class Gitea:
             behind=behind,
         )
 
-    async def merge(self, org: str, repo: str, request: Request, how: Merge) -> None:
+    async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
         """See `Host`."""
         body = {
             "Do": how.value.lower(),
@@ -122,16 +125,16 @@ class Gitea:
         }
         await self._session.post(f"{_path(org, repo)}/pulls/{request.number}/merge", body)
 
-    async def close(self, org: str, repo: str, request: Request) -> None:
+    async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `Host`."""
         await self._session.patch(f"{_path(org, repo)}/pulls/{request.number}", {"state": "closed"})
 
-    async def comment(self, org: str, repo: str, request: Request, text: str) -> None:
+    async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
         """See `Host`."""
         path = f"{_path(org, repo)}/issues/{request.number}/comments"
         await self._session.post(path, {"body": text})
 
-    async def update_branch(self, org: str, repo: str, request: Request) -> None:
+    async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `Host`."""
         await self._session.post(f"{_path(org, repo)}/pulls/{request.number}/update", style="merge")
 
@@ -148,12 +151,12 @@ class Gitea:
                         yield info
             return
         try:
-            async for raw in self._session.items(f"orgs/{part(owner)}/repos", limit=50):
+            async for raw in self._session.items(f"orgs/{path_segment(owner)}/repos", limit=50):
                 yield _repository(raw)
         except HostError as error:
             if error.status != 404:
                 raise
-            async for raw in self._session.items(f"users/{part(owner)}/repos", limit=50):
+            async for raw in self._session.items(f"users/{path_segment(owner)}/repos", limit=50):
                 yield _repository(raw)
 
     async def _existing(self, path: str, branch: str) -> JSON | None:
@@ -162,10 +165,12 @@ class Gitea:
                 return raw
         return None
 
-    async def _labels(self, org: str, path: str, wanted: Wanted, problems: list[str]) -> list[int]:
+    async def _labels(
+        self, org: str, path: str, wanted: PullRequestSpec, problems: list[str]
+    ) -> list[int]:
         """Labels have numbers, and are those of the repository or of its organisation."""
         known: dict[str, int] = {}
-        for where in (f"orgs/{part(org)}/labels", f"{path}/labels"):
+        for where in (f"orgs/{path_segment(org)}/labels", f"{path}/labels"):
             try:
                 async for raw in self._session.items(where, limit=50):
                     known[raw["name"].lower()] = raw["id"]
@@ -177,17 +182,17 @@ class Gitea:
 
 
 def _path(org: str, repo: str) -> str:
-    return f"repos/{part(org)}/{part(repo)}"
+    return f"repos/{path_segment(org)}/{path_segment(repo)}"
 
 
-def _request(raw: JSON, **more: Any) -> Request:
-    state = RequestState.OPEN
+def _request(raw: JSON, **more: Any) -> PullRequestInfo:
+    state = PullRequestState.OPEN
     title = raw.get("title") or ""
     if raw.get("draft") or title.upper().startswith(("WIP:", "[WIP]")):
-        state = RequestState.DRAFT
+        state = PullRequestState.DRAFT
     if raw["state"] == "closed":
-        state = RequestState.MERGED if raw.get("merged") else RequestState.CLOSED
-    return Request(
+        state = PullRequestState.MERGED if raw.get("merged") else PullRequestState.CLOSED
+    return PullRequestInfo(
         number=raw["number"],
         url=raw["html_url"],
         state=state,

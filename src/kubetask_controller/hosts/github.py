@@ -4,18 +4,17 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from kubetask_controller.hosts.http import HostError, HostSession, part
+from kubetask_controller.hosts.http import HostError, HostSession, path_segment
 from kubetask_controller.hosts.model import (
     Checks,
-    Merge,
+    MergeMethod,
+    PullRequestInfo,
+    PullRequestSpec,
+    PullRequestState,
     RepositoryInfo,
-    Request,
-    RequestState,
     Review,
-    Wanted,
 )
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 _LOOK = """
 query($org: String!, $repo: String!, $number: Int!) {
@@ -48,7 +47,9 @@ class GitHub:
     def __init__(self, session: HostSession) -> None:
         self._session = session
 
-    async def open(self, org: str, repo: str, wanted: Wanted) -> tuple[Request, list[str]]:
+    async def open(
+        self, org: str, repo: str, wanted: PullRequestSpec
+    ) -> tuple[PullRequestInfo, list[str]]:
         """See `Host`."""
         path = _path(org, repo)
         base = wanted.base or (await self._session.get(path))["default_branch"]
@@ -67,7 +68,7 @@ class GitHub:
             raw = await self._create(org, repo, wanted, body)
         return _request(raw), await self._adorn(path, raw, wanted)
 
-    async def find(self, org: str, repo: str, branch: str) -> Request | None:
+    async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
         """See `Host`."""
         found = await self._session.get(
             f"{_path(org, repo)}/pulls",
@@ -79,7 +80,7 @@ class GitHub:
         )
         return _request(found[0]) if found else None
 
-    async def look(self, org: str, repo: str, number: int) -> Request:
+    async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
         """See `Host`."""
         path = _path(org, repo)
         raw = await self._session.get(f"{path}/pulls/{number}")
@@ -105,21 +106,21 @@ class GitHub:
             behind=more.get("mergeStateStatus") == "BEHIND",
         )
 
-    async def merge(self, org: str, repo: str, request: Request, how: Merge) -> None:
+    async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
         """See `Host`."""
         body = {"merge_method": how.value.lower(), "sha": request.head}
         await self._session.put(f"{_path(org, repo)}/pulls/{request.number}/merge", body)
 
-    async def close(self, org: str, repo: str, request: Request) -> None:
+    async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `Host`."""
         await self._session.patch(f"{_path(org, repo)}/pulls/{request.number}", {"state": "closed"})
 
-    async def comment(self, org: str, repo: str, request: Request, text: str) -> None:
+    async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
         """See `Host`."""
         path = f"{_path(org, repo)}/issues/{request.number}/comments"
         await self._session.post(path, {"body": text})
 
-    async def update_branch(self, org: str, repo: str, request: Request) -> None:
+    async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `Host`."""
         path = f"{_path(org, repo)}/pulls/{request.number}/update-branch"
         await self._session.put(path, {"expected_head_sha": request.head})
@@ -143,14 +144,16 @@ class GitHub:
             return
         try:
             async for raw in self._session.items(
-                f"orgs/{part(owner)}/repos", per_page=100, type="all"
+                f"orgs/{path_segment(owner)}/repos", per_page=100, type="all"
             ):
                 if not topic or topic in (raw.get("topics") or ()):
                     yield _repository(raw)
         except HostError as error:
             if error.status != 404:
                 raise
-            async for raw in self._session.items(f"users/{part(owner)}/repos", per_page=100):
+            async for raw in self._session.items(
+                f"users/{path_segment(owner)}/repos", per_page=100
+            ):
                 if not topic or topic in (raw.get("topics") or ()):
                     yield _repository(raw)
 
@@ -161,7 +164,7 @@ class GitHub:
         same = [x for x in found if x["base"]["ref"] == base]
         return next(iter([*same, *found]), None)
 
-    async def _create(self, org: str, repo: str, wanted: Wanted, body: JSON) -> JSON:
+    async def _create(self, org: str, repo: str, wanted: PullRequestSpec, body: JSON) -> JSON:
         path = f"{_path(org, repo)}/pulls"
         try:
             made: JSON = await self._session.post(path, body)
@@ -177,7 +180,7 @@ class GitHub:
                 return made
             raise
 
-    async def _adorn(self, path: str, raw: JSON, wanted: Wanted) -> list[str]:
+    async def _adorn(self, path: str, raw: JSON, wanted: PullRequestSpec) -> list[str]:
         """Labels, assignees, reviewers and auto-merge: none of them is worth losing the pull request."""
         problems: list[str] = []
         issue = f"{path}/issues/{raw['number']}"
@@ -218,15 +221,15 @@ class GitHub:
 
 
 def _path(org: str, repo: str) -> str:
-    return f"repos/{part(org)}/{part(repo)}"
+    return f"repos/{path_segment(org)}/{path_segment(repo)}"
 
 
-def _request(raw: JSON, **more: Any) -> Request:
-    state = RequestState.DRAFT if raw.get("draft") else RequestState.OPEN
+def _request(raw: JSON, **more: Any) -> PullRequestInfo:
+    state = PullRequestState.DRAFT if raw.get("draft") else PullRequestState.OPEN
     if raw["state"] == "closed":
         merged = raw.get("merged") or raw.get("merged_at")
-        state = RequestState.MERGED if merged else RequestState.CLOSED
-    return Request(
+        state = PullRequestState.MERGED if merged else PullRequestState.CLOSED
+    return PullRequestInfo(
         number=raw["number"],
         url=raw["html_url"],
         state=state,

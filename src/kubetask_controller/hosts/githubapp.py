@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from kubetask_controller.hosts.detect import api_url
-from kubetask_controller.hosts.http import HostError, HostSession, Limits, part
+from kubetask_controller.hosts.http import HostError, HostSession, RequestLimits, path_segment
 
 _VERSION = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
-_LIMITS = Limits(timeout=30, patience=300)
+_LIMITS = RequestLimits(timeout=30, patience=300)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +81,18 @@ async def _token(app: App, api: str, names: Sequence[str], ca_file: str) -> tupl
             number = app.installation
             if not number:
                 org, _, repo = names[0].rpartition("/")
-                found = await session.get(f"repos/{part(org)}/{part(repo)}/installation")
+                found = await session.get(
+                    f"repos/{path_segment(org)}/{path_segment(repo)}/installation"
+                )
                 number = str(found["id"])
             body = (
                 {"repositories": sorted(x.rpartition("/")[2] for x in names)}
                 if len(owners) == 1
                 else {}
             )
-            made = await session.post(f"app/installations/{part(number)}/access_tokens", body)
+            made = await session.post(
+                f"app/installations/{path_segment(number)}/access_tokens", body
+            )
     except HostError as error:
         raise ValueError(f"no token of the GitHub App {app.id}: {error}") from error
     until = datetime.fromisoformat(made["expires_at"]).timestamp()

@@ -4,24 +4,23 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-from kubetask_controller.hosts.http import HostError, HostSession, part
+from kubetask_controller.hosts.http import HostError, HostSession, path_segment
 from kubetask_controller.hosts.model import (
     Checks,
-    Merge,
+    MergeMethod,
+    PullRequestInfo,
+    PullRequestSpec,
+    PullRequestState,
     RepositoryInfo,
-    Request,
-    RequestState,
     Review,
-    Wanted,
 )
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 _STATES = {
-    "opened": RequestState.OPEN,
-    "locked": RequestState.OPEN,
-    "merged": RequestState.MERGED,
-    "closed": RequestState.CLOSED,
+    "opened": PullRequestState.OPEN,
+    "locked": PullRequestState.OPEN,
+    "merged": PullRequestState.MERGED,
+    "closed": PullRequestState.CLOSED,
 }
 _PIPELINE = {
     "success": Checks.PASSED,
@@ -37,7 +36,9 @@ class GitLab:
     def __init__(self, session: HostSession) -> None:
         self._session = session
 
-    async def open(self, org: str, repo: str, wanted: Wanted) -> tuple[Request, list[str]]:
+    async def open(
+        self, org: str, repo: str, wanted: PullRequestSpec
+    ) -> tuple[PullRequestInfo, list[str]]:
         """See `Host`."""
         path = _path(org, repo)
         base = wanted.base or (await self._session.get(path))["default_branch"]
@@ -67,7 +68,7 @@ class GitLab:
                     {
                         "merge_when_pipeline_succeeds": True,
                         "auto_merge": True,
-                        "squash": wanted.auto_merge is Merge.SQUASH,
+                        "squash": wanted.auto_merge is MergeMethod.SQUASH,
                         "sha": raw["sha"],
                     },
                 )
@@ -75,7 +76,7 @@ class GitLab:
                 problems.append(f"autoMerge: {error}")
         return _request(raw), problems
 
-    async def find(self, org: str, repo: str, branch: str) -> Request | None:
+    async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
         """See `Host`."""
         found = await self._session.get(
             f"{_path(org, repo)}/merge_requests",
@@ -87,7 +88,7 @@ class GitLab:
         )
         return _request(found[0]) if found else None
 
-    async def look(self, org: str, repo: str, number: int) -> Request:
+    async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
         """See `Host`."""
         path = f"{_path(org, repo)}/merge_requests/{number}"
         raw = await self._session.get(path, include_diverged_commits_count=True)
@@ -107,26 +108,26 @@ class GitLab:
             behind=bool(raw.get("diverged_commits_count")),
         )
 
-    async def merge(self, org: str, repo: str, request: Request, how: Merge) -> None:
+    async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
         """See `Host`."""
         body = {
             "sha": request.head,
-            "squash": how is Merge.SQUASH,
+            "squash": how is MergeMethod.SQUASH,
             "should_remove_source_branch": True,
         }
         await self._session.put(f"{_path(org, repo)}/merge_requests/{request.number}/merge", body)
 
-    async def close(self, org: str, repo: str, request: Request) -> None:
+    async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `Host`."""
         path = f"{_path(org, repo)}/merge_requests/{request.number}"
         await self._session.put(path, {"state_event": "close"})
 
-    async def comment(self, org: str, repo: str, request: Request, text: str) -> None:
+    async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
         """See `Host`."""
         path = f"{_path(org, repo)}/merge_requests/{request.number}/notes"
         await self._session.post(path, {"body": text})
 
-    async def update_branch(self, org: str, repo: str, request: Request) -> None:
+    async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `Host`. GitLab rebases the branch."""
         await self._session.put(f"{_path(org, repo)}/merge_requests/{request.number}/rebase")
 
@@ -141,7 +142,7 @@ class GitLab:
                 yield _repository(raw)
             return
         try:
-            path = f"groups/{part(owner)}/projects"
+            path = f"groups/{path_segment(owner)}/projects"
             async for raw in self._session.items(
                 path, include_subgroups=True, with_shared=False, **query
             ):
@@ -149,7 +150,7 @@ class GitLab:
         except HostError as error:
             if error.status != 404:
                 raise
-            async for raw in self._session.items(f"users/{part(owner)}/projects", **query):
+            async for raw in self._session.items(f"users/{path_segment(owner)}/projects", **query):
                 yield _repository(raw)
 
     async def _existing(self, path: str, branch: str) -> JSON | None:
@@ -170,14 +171,14 @@ class GitLab:
 
 
 def _path(org: str, repo: str) -> str:
-    return f"projects/{part(f'{org}/{repo}')}"
+    return f"projects/{path_segment(f'{org}/{repo}')}"
 
 
-def _request(raw: JSON, **more: Any) -> Request:
+def _request(raw: JSON, **more: Any) -> PullRequestInfo:
     state = _STATES[raw["state"]]
-    if state is RequestState.OPEN and (raw.get("draft") or raw.get("work_in_progress")):
-        state = RequestState.DRAFT
-    return Request(
+    if state is PullRequestState.OPEN and (raw.get("draft") or raw.get("work_in_progress")):
+        state = PullRequestState.DRAFT
+    return PullRequestInfo(
         number=raw["iid"],
         url=raw["web_url"],
         state=state,

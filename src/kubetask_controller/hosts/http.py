@@ -20,11 +20,11 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import aiohttp
 
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
-MAX_ANSWER = 16 * 1024 * 1024
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 """Bytes of an answer."""
-MAX_PAGES = 1000
+MAX_LIST_PAGES = 1000
 """Pages of a list, after which a server is taken for broken."""
 TRIES = 6
 _NEXT = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
@@ -32,7 +32,7 @@ _LIMIT = re.compile(r"rate limit|abuse detection|secondary rate|too many request
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """How long requests may take.
 
     Attributes:
@@ -61,7 +61,7 @@ class HostError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HostResponse:
     """What came back: status, headers in lower case, body as JSON where it is that."""
 
     status: int
@@ -86,14 +86,14 @@ class HostSession:
         url: str,
         headers: Mapping[str, str],
         *,
-        limits: Limits | None = None,
+        limits: RequestLimits | None = None,
         ca_file: str = "",
         waiting: Callable[[str], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.url = url.rstrip("/")
         self._headers = {"Accept": "application/json", "User-Agent": "kubetask", **headers}
-        self._limits = limits or Limits()
+        self._limits = limits or RequestLimits()
         self._ca_file = ca_file
         self._waiting = waiting or (lambda _: None)
         self._sleep = sleep
@@ -149,14 +149,14 @@ class HostSession:
     async def pages(self, path: str, **query: Any) -> AsyncIterator[Any]:
         """The bodies of all pages, by the Link header (RFC 8288)."""
         url, left = path, query
-        for _ in range(MAX_PAGES):
+        for _ in range(MAX_LIST_PAGES):
             answer = await self.send("GET", url, query=left)
             yield answer.body
             found = _NEXT.search(answer.headers.get("link", ""))
             if not found:
                 return
             url, left = urljoin(self._full(url), found[1]), {}
-        raise HostError(f"{self.url}: a list of more than {MAX_PAGES} pages")
+        raise HostError(f"{self.url}: a list of more than {MAX_LIST_PAGES} pages")
 
     async def items(self, path: str, **query: Any) -> AsyncIterator[JSON]:
         """The entries of all pages of a list."""
@@ -168,7 +168,7 @@ class HostSession:
 
     async def send(
         self, method: str, path: str, body: Any = None, *, query: Mapping[str, Any] | None = None
-    ) -> Answer:
+    ) -> HostResponse:
         """A request, tried again where that can help.
 
         Args:
@@ -214,7 +214,9 @@ class HostSession:
             await self._sleep(wait)
         raise AssertionError("the last try returns or raises")
 
-    async def _once(self, method: str, url: str, body: Any, params: Mapping[str, str]) -> Answer:
+    async def _once(
+        self, method: str, url: str, body: Any, params: Mapping[str, str]
+    ) -> HostResponse:
         assert self._session is not None
         async with (
             self._slots,
@@ -231,8 +233,10 @@ class HostSession:
             raw = b""
             async for chunk in response.content.iter_chunked(65536):
                 raw += chunk
-                if len(raw) > MAX_ANSWER:
-                    raise HostError(f"{self.url}: an answer of more than {MAX_ANSWER >> 20} MiB")
+                if len(raw) > MAX_RESPONSE_BYTES:
+                    raise HostError(
+                        f"{self.url}: an answer of more than {MAX_RESPONSE_BYTES >> 20} MiB"
+                    )
             headers = {k.lower(): v for k, v in response.headers.items()}
             if 300 <= response.status < 400:
                 raise HostError(
@@ -240,7 +244,7 @@ class HostSession:
                     " moved or renamed, or the API has another URL",
                     response.status,
                 )
-            return Answer(response.status, headers, _parsed(raw))
+            return HostResponse(response.status, headers, _parsed(raw))
 
     def _full(self, path: str) -> str:
         return path if "://" in path else f"{self.url}/{path.lstrip('/')}"
@@ -249,7 +253,7 @@ class HostSession:
         return float(min(2.0**attempt, 30.0) * (0.5 + random.random()))
 
 
-def part(value: object) -> str:
+def path_segment(value: object) -> str:
     """A part of a path, which may have any character."""
     return quote(str(value), safe="")
 
@@ -287,9 +291,9 @@ def _asked(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _failure(method: str, url: str, answer: Answer) -> HostError:
+def _failure(method: str, url: str, answer: HostResponse) -> HostError:
     """An answer as an error, in the host's words."""
-    words = words_of(answer.body) or {
+    words = error_text(answer.body) or {
         401: "the token is not valid, or none was sent",
         403: "the token may not do that",
         404: "not found, or the token may not see it",
@@ -313,7 +317,7 @@ def _failure(method: str, url: str, answer: Answer) -> HostError:
     )
 
 
-def words_of(body: Any) -> str:
+def error_text(body: Any) -> str:
     """What a host's error says, whatever it calls it, in one line."""
     found: list[str] = []
 

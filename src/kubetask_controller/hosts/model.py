@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 
-class RequestState(StrEnum):
+class PullRequestState(StrEnum):
     """Where a pull request is."""
 
     OPEN = "Open"
@@ -18,7 +18,7 @@ class RequestState(StrEnum):
     @property
     def is_open(self) -> bool:
         """Somebody has still to act."""
-        return self in (RequestState.OPEN, RequestState.DRAFT)
+        return self in (PullRequestState.OPEN, PullRequestState.DRAFT)
 
 
 class Checks(StrEnum):
@@ -38,7 +38,7 @@ class Review(StrEnum):
     CHANGES = "ChangesRequested"
 
 
-class Merge(StrEnum):
+class MergeMethod(StrEnum):
     """How a pull request is merged."""
 
     MERGE = "Merge"
@@ -47,7 +47,7 @@ class Merge(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PullRequestSpec:
     """The pull request that somebody wants.
 
     Attributes:
@@ -64,11 +64,11 @@ class Wanted:
     labels: Sequence[str] = ()
     reviewers: Sequence[str] = ()
     assignees: Sequence[str] = ()
-    auto_merge: Merge | None = None
+    auto_merge: MergeMethod | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PullRequestInfo:
     """A pull request, or merge request.
 
     Attributes:
@@ -86,7 +86,7 @@ class Request:
 
     number: int
     url: str
-    state: RequestState
+    state: PullRequestState
     title: str = ""
     branch: str = ""
     base: str = ""
@@ -113,35 +113,37 @@ class RepositoryInfo:
     topics: Sequence[str] = ()
 
 
-class Host(Protocol):
+class HostAPI(Protocol):
     """The API of one git host.
 
     Every method raises HostError. `org` and `repo` are those of a Repository context.
     """
 
-    async def open(self, org: str, repo: str, wanted: Wanted) -> tuple[Request, list[str]]:
+    async def open(
+        self, org: str, repo: str, wanted: PullRequestSpec
+    ) -> tuple[PullRequestInfo, list[str]]:
         """Open a pull request, or update the open one of the same branch.
 
         Returns:
             It, and what of the wish could not be had (a label, a reviewer), as sentences.
         """
 
-    async def find(self, org: str, repo: str, branch: str) -> Request | None:
+    async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
         """The newest pull request of a branch, whatever its state."""
 
-    async def look(self, org: str, repo: str, number: int) -> Request:
+    async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
         """A pull request with its checks and reviews."""
 
-    async def merge(self, org: str, repo: str, request: Request, how: Merge) -> None:
+    async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
         """Merge it, if its newest commit is still the one that was looked at."""
 
-    async def close(self, org: str, repo: str, request: Request) -> None:
+    async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """Close it without merging."""
 
-    async def comment(self, org: str, repo: str, request: Request, text: str) -> None:
+    async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
         """Say something."""
 
-    async def update_branch(self, org: str, repo: str, request: Request) -> None:
+    async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """Bring the base's newest commits into its branch."""
 
     def repositories(

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.workspace.errors import PreparationError
-from kubetask_controller.workspace.git import Git, say
+from kubetask_controller.workspace.git import Git, log_line
 from kubetask_controller.workspace.gitconfig import quoted
 
 MAX_PACKS = 40
@@ -53,7 +53,7 @@ _READY = "kubetask-ready"
 """In a bare repository whose making was finished; its time is that of the last use."""
 
 
-class Cache:
+class RepositoryCache:
     """The bare repositories below one folder."""
 
     def __init__(self, root: Path, git: Git) -> None:
@@ -64,7 +64,7 @@ class Cache:
             folder.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
-    def locked(self, url: str, *, partial: bool, depth: int = 0) -> Iterator["Bare"]:
+    def locked(self, url: str, *, partial: bool, depth: int = 0) -> Iterator["BareRepository"]:
         """The bare repository of an origin, for us alone.
 
         Args:
@@ -75,7 +75,7 @@ class Cache:
         what = f"{url}\n{FILTER if partial else ''}" + (f"\n{depth}" if depth else "")
         key = hashlib.sha256(what.encode()).hexdigest()[:32]
         with lock(self._locks / f"{key}.lock"):
-            bare = Bare(self._root, key, self._git, url=url, partial=partial, depth=depth)
+            bare = BareRepository(self._root, key, self._git, url=url, partial=partial, depth=depth)
             bare.ensure()
             yield bare
 
@@ -93,10 +93,10 @@ class Cache:
                 key = path.name.partition("-")[0]
                 with lock(self._locks / f"{key}.lock", wait=False):
                     shutil.rmtree(path, ignore_errors=True)
-                    say(f"removed a bare repository that was not used for long, {path.name}")
+                    log_line(f"removed a bare repository that was not used for long, {path.name}")
 
 
-class Bare:
+class BareRepository:
     """One bare repository, under its lock. `path` is where it is."""
 
     def __init__(
@@ -126,7 +126,7 @@ class Bare:
             (self.path / "config").write_text(self._config())
             return
         if self.path.exists():
-            say("removing a bare repository that was left half made")
+            log_line("removing a bare repository that was left half made")
             shutil.rmtree(self.path)
         self._git("init", "--quiet", "--bare", "--template=", "--", str(self.path))
         (self.path / "config").write_text(self._config())
@@ -136,7 +136,7 @@ class Bare:
         """Begin anew beside the broken one, from which tasks that run may still borrow; unless another task did that."""
         if self.path != broken:
             return
-        say("bare repository is corrupt; recreating it")
+        log_line("bare repository is corrupt; recreating it")
         self._generation += 1
         self.ensure()
 
@@ -244,7 +244,7 @@ class Bare:
         loose = 256 * sum(1 for _ in (objects / "17").glob("*"))
         if packs <= MAX_PACKS and loose <= MAX_LOOSE:
             return
-        say(f"gathering {packs} packs of the bare repository")
+        log_line(f"gathering {packs} packs of the bare repository")
         # Packs of a partial clone are marked, and only a whole repack keeps the marks.
         how = ("-a", "-k") if self._partial else ("--geometric=2",)
         self("repack", "--quiet", "-d", *how)
@@ -309,7 +309,7 @@ def lock(path: Path, *, wait: bool = True, limit: float = LOCK_SECONDS) -> Itera
         except BlockingIOError:
             if not wait:
                 raise
-            say("waiting for another task that uses the same repository")
+            log_line("waiting for another task that uses the same repository")
             if not attempt.make(0, limit):
                 raise PreparationError(
                     Reason.WORKSPACE_ERROR,

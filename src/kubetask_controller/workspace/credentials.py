@@ -14,7 +14,7 @@ from kubetask_controller.workspace.gitconfig import (
     ENV_APP_TOKEN,
     GPG_KEY,
     SSH_KEY,
-    Host,
+    TaskHost,
     origin,
     ssh_host,
 )
@@ -27,7 +27,7 @@ RENEW_SECONDS = 600.0
 _HTTPS_KEYS = f"password or token (and username), or {APP_ID}, {APP_INSTALLATION} and {APP_KEY}"
 
 
-def check_hosts(hosts: Sequence[Host], workspace: Path) -> None:
+def check_hosts(hosts: Sequence[TaskHost], workspace: Path) -> None:
     """Refuse repositories of hosts that no template names, and Secrets without the keys that are needed.
 
     Raises:
@@ -57,7 +57,7 @@ def check_signing(folder: str | None) -> None:
     )
 
 
-def masked(folder: Path) -> list[str]:
+def secrets_to_mask(folder: Path) -> list[str]:
     """What of a Secret must not be shown: its values, and what HTTP makes of a user and a password."""
     values = secrets_in([folder])
     user = _read(folder / "username") or "git"
@@ -77,7 +77,7 @@ class AppTokens:
     """
 
     def __init__(
-        self, hosts: Sequence[Host], seen: Callable[[str], None], *, ca_file: Path
+        self, hosts: Sequence[TaskHost], seen: Callable[[str], None], *, ca_file: Path
     ) -> None:
         self._ca_file = ca_file
         self._hosts = [x for x in hosts if x.is_app and x.repositories]
@@ -92,7 +92,7 @@ class AppTokens:
         """
         return {f"{ENV_APP_TOKEN}{x.position}": self.get(x)[1] for x in self._hosts}
 
-    def get(self, host: Host) -> tuple[float, str]:
+    def get(self, host: TaskHost) -> tuple[float, str]:
         """Until when it is good, and the token.
 
         Raises:
@@ -179,7 +179,7 @@ def _authority(url: str) -> str:
     return url.partition(":")[0]
 
 
-def _check_keys(host: Host) -> None:
+def _check_keys(host: TaskHost) -> None:
     folder = Path(host.folder)
     if not host.folder or not folder.is_dir():
         return

@@ -23,7 +23,7 @@ from kubetask_controller.workspace.errors import PreparationError
 FILE_MODE = 0o444
 
 
-def place_files(
+def write_files(
     files: Iterable[ManifestFile], *, task_dir: Path, mounted: Path, repositories: Iterable[str]
 ) -> None:
     """Put every file into the task's folder; one that is there already is replaced.
@@ -65,7 +65,7 @@ def place_files(
             target.chmod(FILE_MODE)
 
 
-def place_home_files(
+def write_home_files(
     environ: Mapping[str, str], home: Path, mounted: Path = Path(c.MOUNT_HOME_FILES)
 ) -> int:
     """Write the files that ``KUBETASK_HOME_FILES`` describes; returns how many.

@@ -24,7 +24,7 @@ from typing import IO, TypeVar
 from kubetask_controller.api.constants import DEFAULT_GIT_TIMEOUT_SECONDS, Reason
 from kubetask_controller.workspace.redaction import Redactor
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 ALLOWED_PROTOCOLS = "https:http:ssh:file"
 TAIL_LINES = 80
@@ -32,7 +32,7 @@ STALL_SECONDS = 60
 """A transfer that brings less than a kilobyte a second for so long is given up, and tried again."""
 PROGRESS_SECONDS = 5.0
 """How often a percentage is worth a line of the log."""
-MAX_LINE = 2048
+MAX_LINE_BYTES = 2048
 """Bytes of a line of git's, or of its server's, messages; the rest of it is dropped."""
 MAX_SHOWN_LINES = 2000
 """Lines that one command adds to the log."""
@@ -54,7 +54,7 @@ BUSY_SECONDS = 900.0
 """How long a server is waited for that answers 429, 502, 503 or 504."""
 ERROR_SECONDS = 120.0
 """How long a server is waited for that answers with another 5xx."""
-MAX_DELAY = 60.0
+MAX_RETRY_DELAY = 60.0
 """Longest wait between two tries where the server does not name one."""
 
 _TRANSIENT = re.compile(
@@ -115,7 +115,7 @@ _GENERAL = (
 """Lines of git that say less than what stands before them."""
 _REJECTED = re.compile(r"! \[(?:remote )?rejected\].*\((?P<why>.*)\)\s*$")
 _HOOK_DECLINED = ("pre-receive hook declined", "hook declined", "update hook declined")
-MAX_WORDS = 600
+MAX_SERVER_MESSAGE = 600
 """Characters of a server's words in a message."""
 
 
@@ -144,7 +144,7 @@ class GitError(Exception):
         self.corrupt = bool(_CORRUPT.search(output)) and not self.transient and not self.no_memory
         self.server_error = bool(_SERVER_ERROR.search(output))
         self.retry_after = retry_after
-        super().__init__(last_word(output) or f"git {arguments[0]} failed")
+        super().__init__(error_line(output) or f"git {arguments[0]} failed")
 
     @property
     def reason(self) -> Reason:
@@ -154,11 +154,11 @@ class GitError(Exception):
         return Reason.RATE_LIMITED if self.rate_limited else Reason.CLONE_FAILED
 
 
-def last_word(output: str) -> str:
+def error_line(output: str) -> str:
     """What is wrong, in git's words or, where the server says more, in those of the server."""
     lines = [x.strip() for x in re.split(r"[\r\n]+", output) if x.strip()]
     own = [x for x in lines if x.startswith(("fatal:", "error:"))]
-    words = server_words(lines)
+    words = server_message(lines)
     rejected = [x["why"] for line in lines if (x := _REJECTED.search(line))]
     chosen = next((x for x in reversed(own) if not x.startswith(_GENERAL)), "")
     if not chosen and own and not rejected:
@@ -174,7 +174,7 @@ def last_word(output: str) -> str:
     return f"{words} ({chosen})" if chosen else words
 
 
-def server_words(lines: list[str]) -> str:
+def server_message(lines: list[str]) -> str:
     """What the server says, as far as it says something: its telling lines and its last one."""
     said = []
     for line in lines:
@@ -189,9 +189,9 @@ def server_words(lines: list[str]) -> str:
         return ""
     telling = [x for x in said if _TELLING.search(x)]
     chosen = list(dict.fromkeys([*telling, said[-1]]))
-    while len(chosen) > 1 and sum(map(len, chosen)) + len(chosen) > MAX_WORDS:
+    while len(chosen) > 1 and sum(map(len, chosen)) + len(chosen) > MAX_SERVER_MESSAGE:
         chosen.pop(len(chosen) - 2)
-    return "; ".join(chosen)[:MAX_WORDS]
+    return "; ".join(chosen)[:MAX_SERVER_MESSAGE]
 
 
 def memory_for_git() -> int:
@@ -373,7 +373,7 @@ class Git:
         return True
 
 
-class Patience:
+class RetryBudget:
     """How long a failing server is waited for: one for each piece of work.
 
     Args:
@@ -393,7 +393,7 @@ class Patience:
         if error.rate_limited or error.server_error:
             busy = error.rate_limited or re.search(r"returned error: 50[234]", error.output)
             limit = BUSY_SECONDS if busy or error.retry_after is not None else ERROR_SECONDS
-            wait = min(2.0 ** min(self._tries - 1, 10), MAX_DELAY) * (0.5 + self._chance())
+            wait = min(2.0 ** min(self._tries - 1, 10), MAX_RETRY_DELAY) * (0.5 + self._chance())
             if error.retry_after is not None:
                 wait = error.retry_after + wait
         elif self._tries <= len(RETRY_DELAYS):
@@ -405,13 +405,13 @@ class Patience:
         return wait if self._waited <= limit else None
 
 
-def persist(step: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep) -> T:
+def with_retries(step: Callable[[], _T], *, sleep: Callable[[float], None] = time.sleep) -> _T:
     """Repeat a step while what it fails with is transient.
 
     Raises:
         GitError: the last one.
     """
-    patience = Patience()
+    patience = RetryBudget()
     while True:
         try:
             return step()
@@ -419,11 +419,11 @@ def persist(step: Callable[[], T], *, sleep: Callable[[float], None] = time.slee
             delay = patience.delay(error)
             if delay is None:
                 raise
-            say(f"{error}; trying again in {delay:.0f} s")
+            log_line(f"{error}; trying again in {delay:.0f} s")
             sleep(delay)
 
 
-def say(text: str) -> None:
+def log_line(text: str) -> None:
     """A line of the container's log."""
     print(text, flush=True, file=sys.stdout)
 
@@ -435,14 +435,14 @@ def _lines(stream: IO[bytes]) -> Iterator[str]:
         *whole, rest = re.split(rb"[\r\n]+", rest + chunk)
         for line in whole:
             if line and not skipping:
-                yield line[:MAX_LINE].decode(errors="replace").rstrip()
+                yield line[:MAX_LINE_BYTES].decode(errors="replace").rstrip()
             skipping = False
-        if len(rest) > MAX_LINE:
+        if len(rest) > MAX_LINE_BYTES:
             if not skipping:
-                yield rest[:MAX_LINE].decode(errors="replace")
+                yield rest[:MAX_LINE_BYTES].decode(errors="replace")
             rest, skipping = b"", True
     if rest and not skipping:
-        yield rest[:MAX_LINE].decode(errors="replace").rstrip()
+        yield rest[:MAX_LINE_BYTES].decode(errors="replace").rstrip()
 
 
 def _feed(stream: IO[bytes], source: str | Path) -> None:

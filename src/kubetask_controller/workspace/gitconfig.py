@@ -131,7 +131,7 @@ gpg --batch "$@"
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class TaskHost:
     """A git host of a task, and what of it is used.
 
     Attributes:
@@ -152,11 +152,11 @@ class Host:
         return bool(self.folder) and (Path(self.folder) / APP_KEY).exists()
 
 
-def hosts_of(manifest: TaskManifest) -> list[Host]:
+def task_hosts(manifest: TaskManifest) -> list[TaskHost]:
     """The hosts of a task, whether or not repositories come from them."""
     hosts = manifest.hosts or (ManifestHost(url_template=""),)
     return [
-        Host(
+        TaskHost(
             position,
             host,
             (host.credentials if host.name else manifest.credentials) or "",
@@ -185,7 +185,7 @@ def gitconfig(manifest: TaskManifest, *, home: Path, bundle: Path | None) -> str
     ]
     if bundle is not None:
         lines += ["[http]", f"\tsslCAInfo = {quoted(str(bundle))}"]
-    hosts = [x for x in hosts_of(manifest) if x.folder]
+    hosts = [x for x in task_hosts(manifest) if x.folder]
     lines += _credentials(hosts, home)
     if hosts:
         lines += [
@@ -209,7 +209,7 @@ def install(manifest: TaskManifest, home: Path) -> None:
         system = next((x.read_bytes() for x in SYSTEM_BUNDLES if x.is_file()), b"")
         bundle.write_bytes(system + b"\n" + Path(manifest.ca_bundle).read_bytes())
         bundle.chmod(0o644)
-    hosts = [x for x in hosts_of(manifest) if x.folder]
+    hosts = [x for x in task_hosts(manifest) if x.folder]
     if hosts:
         _write(home / SSH, _SSH.replace("{cases}", _cases(hosts)).replace("{user}", _USER_NAME))
     if folder := manifest.checkout.signing:
@@ -260,7 +260,7 @@ def _write(path: Path, text: str) -> None:
     path.chmod(0o555)
 
 
-def _credentials(hosts: Sequence[Host], home: Path) -> list[str]:
+def _credentials(hosts: Sequence[TaskHost], home: Path) -> list[str]:
     """Who signs in where: by host, and by repository where two entries have the same host."""
     lines: list[str] = []
     taken: dict[str, int] = {}
@@ -277,7 +277,7 @@ def _credentials(hosts: Sequence[Host], home: Path) -> list[str]:
     return lines
 
 
-def _helper(host: Host, home: Path) -> str:
+def _helper(host: TaskHost, home: Path) -> str:
     if not host.is_app:
         return _BASIC.replace("{folder}", shlex.quote(host.folder))
     values = {
@@ -294,7 +294,7 @@ def _helper(host: Host, home: Path) -> str:
     return text
 
 
-def _cases(hosts: Sequence[Host]) -> str:
+def _cases(hosts: Sequence[TaskHost]) -> str:
     """Lines that choose the folder of the host that ssh is to reach."""
     lines = []
     for host in hosts:

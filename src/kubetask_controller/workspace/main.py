@@ -13,7 +13,7 @@ from kubetask_controller.version import __version__
 from kubetask_controller.workspace.credentials import make_app_token
 from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.prepare import prepare
-from kubetask_controller.workspace.termination import leave
+from kubetask_controller.workspace.termination import write_termination_message
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -60,5 +60,5 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def _fail(reason: Reason, message: str) -> None:
     print(f"{reason.value}: {message}", file=sys.stderr, flush=True)
-    leave({"reason": reason.value, "message": message})
+    write_termination_message({"reason": reason.value, "message": message})
     sys.exit(1)

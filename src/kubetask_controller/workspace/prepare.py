@@ -13,19 +13,19 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import TaskManifest
 from kubetask_controller.workspace import gitconfig
-from kubetask_controller.workspace.cache import Cache
+from kubetask_controller.workspace.cache import RepositoryCache
 from kubetask_controller.workspace.credentials import (
     AppTokens,
     check_hosts,
     check_signing,
-    masked,
+    secrets_to_mask,
 )
 from kubetask_controller.workspace.errors import PreparationError
-from kubetask_controller.workspace.files import place_files, place_home_files
-from kubetask_controller.workspace.git import Git, say
+from kubetask_controller.workspace.files import write_files, write_home_files
+from kubetask_controller.workspace.git import Git, log_line
 from kubetask_controller.workspace.redaction import Redactor
 from kubetask_controller.workspace.repositories import Repositories
-from kubetask_controller.workspace.taskfolders import clear, remove_old_tasks
+from kubetask_controller.workspace.taskfolders import create_task_folder, remove_old_task_folders
 
 
 def prepare(environ: Mapping[str, str] = os.environ) -> None:
@@ -39,32 +39,32 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
     workspace = Path(environ.get(c.ENV_WORKSPACE, c.MOUNT_WORKSPACE))
     task_dir = Path(environ.get(c.ENV_TASK_DIR) or workspace / c.TASKS_DIR / manifest.task_id)
     home = Path(environ.get(c.ENV_HOME, c.MOUNT_HOME))
-    hosts = gitconfig.hosts_of(manifest)
-    mask = _Mask([y for x in hosts if x.folder for y in masked(Path(x.folder))])
+    hosts = gitconfig.task_hosts(manifest)
+    mask = _Mask([y for x in hosts if x.folder for y in secrets_to_mask(Path(x.folder))])
     check_hosts(hosts, workspace)
     check_signing(manifest.checkout.signing)
     tokens = AppTokens(hosts, mask.add, ca_file=home / gitconfig.BUNDLE)
     # The agent's image may run as any user, and must be able to work on what is made here.
     os.umask(0)
     try:
-        remove_old_tasks(task_dir.parent, keep=task_dir.name)
-        clear(task_dir)
+        remove_old_task_folders(task_dir.parent, keep=task_dir.name)
+        create_task_folder(task_dir)
         gitconfig.install(manifest, home)
-        place_home_files(environ, home)
+        write_home_files(environ, home)
         git = Git(
             environ={**environ, "HOME": str(home), c.ENV_GIT_CONFIG: str(home / ".gitconfig")},
             redact=mask,
-            show=say,
+            show=log_line,
             timeout=manifest.checkout.timeout_seconds,
             fresh=tokens,
         )
-        cache = Cache(workspace / c.REPOS_DIR, git)
+        cache = RepositoryCache(workspace / c.REPOS_DIR, git)
         cache.remove_unused()
     except OSError as error:
         raise PreparationError(
             Reason.WORKSPACE_ERROR, f"the workspace cannot be used: {error}"
         ) from error
-    place_files(
+    write_files(
         manifest.files,
         task_dir=task_dir,
         mounted=Path(environ.get(c.ENV_FILES_DIR, c.MOUNT_FILES)),
@@ -81,7 +81,7 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(manifest.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
     path.chmod(0o444)
-    say(
+    log_line(
         f"ready: {len(manifest.files)} files, {len(manifest.repositories)} repositories in {task_dir}"
     )
 
@@ -101,7 +101,7 @@ class _Mask:
         self._redact = Redactor(self._secrets)
 
 
-def _leave_tokens(hosts: list[gitconfig.Host], tokens: AppTokens, home: Path) -> None:
+def _leave_tokens(hosts: list[gitconfig.TaskHost], tokens: AppTokens, home: Path) -> None:
     """Where an App's Secret is shared with the agent, its first token is too: its image may be unable to make one."""
     for host in hosts:
         shared = host.is_app and host.repositories and host.host.shared

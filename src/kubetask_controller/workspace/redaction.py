@@ -1,7 +1,7 @@
 """Keeps secrets out of everything that leaves a task: log, transcript, messages, results, commits.
 
 A secret is masked whole and in pieces. Agents stream an answer as events of a few characters each, so no single line may
-hold the secret: ``Pieces`` follows a text over the lines that carry it. Of a secret that is cut into pieces at most
+hold the secret: ``StreamRedactor`` follows a text over the lines that carry it. Of a secret that is cut into pieces at most
 ``MIN_PIECE - 1`` characters at its start remain.
 """
 
@@ -82,12 +82,12 @@ class Redactor:
             return [self.tree(x) for x in value]
         return value
 
-    def pieces(self) -> "Pieces":
+    def pieces(self) -> "StreamRedactor":
         """A reader of one stream of lines."""
-        return Pieces(self, self._values, self._pattern)
+        return StreamRedactor(self, self._values, self._pattern)
 
 
-class Pieces:
+class StreamRedactor:
     """Masks secrets in a stream of lines, also where a secret is spread over several of them.
 
     Lines that are JSON objects carry texts by their path (``message.content[].text``); each path is one continuous text,
@@ -182,13 +182,13 @@ def secrets_in(places: Sequence[Path]) -> list[str]:
     return found
 
 
-def secrets_of(environ: Mapping[str, str]) -> list[str]:
+def secret_variables(environ: Mapping[str, str]) -> list[str]:
     """The values of variables that hold secrets by their names; a path or a number is none."""
     named = {k: v for k, v in environ.items() if _SECRET_NAME.search(k) and not v.isdigit()}
-    return values_of(named)
+    return variable_values(named)
 
 
-def values_of(environ: Mapping[str, str]) -> list[str]:
+def variable_values(environ: Mapping[str, str]) -> list[str]:
     """The values of variables that hold secrets; the path of something that is there is none."""
     values = [x for x in environ.values() if not _is_path(x)]
     return [y for x in values for y in (x, *_values_in(x))]

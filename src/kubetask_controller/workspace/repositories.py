@@ -16,19 +16,19 @@ from pathlib import Path
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import Checkout, ManifestRepository
-from kubetask_controller.workspace.cache import Bare, Cache
+from kubetask_controller.workspace.cache import BareRepository, RepositoryCache
 from kubetask_controller.workspace.errors import PreparationError
-from kubetask_controller.workspace.git import RETRY_DELAYS, Git, GitError, persist, say
-from kubetask_controller.workspace.worktree import Source, make_worktree
+from kubetask_controller.workspace.git import RETRY_DELAYS, Git, GitError, log_line, with_retries
+from kubetask_controller.workspace.worktree import WorktreeSource, make_worktree
 
-__all__ = ["RETRY_DELAYS", "Repositories", "Start", "find_start", "same_place"]
+__all__ = ["RETRY_DELAYS", "Repositories", "StartPoint", "conflicting_branch", "find_start_point"]
 
 HEADS = "refs/heads/"
 TAGS = "refs/tags/"
 _HEX = re.compile(r"^[0-9a-f]{7,64}$", re.IGNORECASE)
 
 
-class BrokenError(Exception):
+class CorruptRepositoryError(Exception):
     """The bare repository at `path` is broken."""
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +37,7 @@ class BrokenError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartPoint:
     """Where a task begins.
 
     Attributes:
@@ -49,7 +49,9 @@ class Start:
     ref: str = ""
 
 
-def find_start(wanted: str, refs: Mapping[str, str], default: Callable[[], str]) -> Start:
+def find_start_point(
+    wanted: str, refs: Mapping[str, str], default: Callable[[], str]
+) -> StartPoint:
     """What a repository's ``branch`` names: a branch, else a tag, else a commit.
 
     Args:
@@ -61,17 +63,17 @@ def find_start(wanted: str, refs: Mapping[str, str], default: Callable[[], str])
         GitError: there is no such thing.
     """
     if not wanted:
-        return Start(default())
+        return StartPoint(default())
     if HEADS + wanted in refs:
-        return Start(wanted)
+        return StartPoint(wanted)
     if TAGS + wanted in refs:
-        return Start(default(), TAGS + wanted)
+        return StartPoint(default(), TAGS + wanted)
     if _HEX.match(wanted):
-        return Start(default(), wanted.lower())
+        return StartPoint(default(), wanted.lower())
     raise GitError(("fetch",), f"fatal: couldn't find remote ref {HEADS}{wanted}")
 
 
-def same_place(branch: str, refs: Mapping[str, str]) -> str:
+def conflicting_branch(branch: str, refs: Mapping[str, str]) -> str:
     """The branch of the origin beside which `branch` cannot be: of that name, above or below it; empty for none."""
     parts = branch.split("/")
     for above in ("/".join(parts[:x]) for x in range(1, len(parts) + 1)):
@@ -94,7 +96,7 @@ class Repositories:
 
     def __init__(
         self,
-        cache: Cache,
+        cache: RepositoryCache,
         git: Git,
         *,
         partial: bool = False,
@@ -120,14 +122,14 @@ class Repositories:
         try:
             try:
                 done, at = self._prepare(repository, branch, target)
-            except BrokenError as error:
+            except CorruptRepositoryError as error:
                 done, at = self._prepare(repository, branch, target, broken=error.path)
         except GitError as error:
             hint = ""
             if error.no_memory:
                 hint = ": give the preparation more memory, in workspace.resources of the WorkspaceConfig"
             raise PreparationError(error.reason, f"{shown}: {error}{hint}") from error
-        say(f"{shown} at {at[:12]} on {branch}, {time.monotonic() - started:.1f} s")
+        log_line(f"{shown} at {at[:12]} on {branch}, {time.monotonic() - started:.1f} s")
         return done
 
     def _prepare(
@@ -140,12 +142,12 @@ class Repositories:
     ) -> tuple[ManifestRepository, str]:
         """As `prepare`; raises BrokenError once, and GitError when a bare repository that was just made is no better."""
         # Nobody waits for us while we wait for a server.
-        source, existing = persist(
+        source, existing = with_retries(
             lambda: self._fetch_locked(repository, branch, broken), sleep=self._sleep
         )
         # Writing the files needs no lock, and takes longest.
         try:
-            persist(
+            with_retries(
                 lambda: make_worktree(self._git, source, target, self._checkout), sleep=self._sleep
             )
         except GitError as error:
@@ -156,7 +158,7 @@ class Repositories:
 
     def _fetch_locked(
         self, repository: ManifestRepository, branch: str, broken: Path | None
-    ) -> tuple[Source, str]:
+    ) -> tuple[WorktreeSource, str]:
         depth = self._checkout.depth
         with self._cache.locked(repository.url, partial=self._partial, depth=depth) as bare:
             if broken is not None:
@@ -169,25 +171,27 @@ class Repositories:
                 raise _broken(error, bare.path, broken) from error
             return found
 
-    def _fetch(self, bare: Bare, repository: ManifestRepository, branch: str) -> tuple[Source, str]:
+    def _fetch(
+        self, bare: BareRepository, repository: ManifestRepository, branch: str
+    ) -> tuple[WorktreeSource, str]:
         """Bring what the task needs into the bare repository; and the tip of the task's branch, where it exists."""
         shown = f"{repository.org}/{repository.repo}"
         refs = bare.listed()
-        start = find_start(repository.branch, refs, lambda: _default_branch(bare))
+        start = find_start_point(repository.branch, refs, lambda: _default_branch(bare))
         existing = self._existing(shown, branch, refs)
-        say(f"fetching {shown}, branch {start.base}")
+        log_line(f"fetching {shown}, branch {start.base}")
         ref = f"refs/remotes/origin/{start.base}"
         if bare.tip(ref) != refs.get(HEADS + start.base, "?"):
             bare.fetch(f"+{HEADS}{start.base}:{ref}")
         base_commit = bare("rev-parse", "--verify", f"{ref}^{{commit}}")
-        at = _brought(bare, start.ref, refs) if start.ref else base_commit
+        at = _fetch_start_point(bare, start.ref, refs) if start.ref else base_commit
         if existing and self._checkout.on_branch_exists == "Continue":
             theirs = f"refs/remotes/origin/{branch}"
             bare.fetch(f"+{HEADS}{branch}:{theirs}")
             at = existing = bare("rev-parse", "--verify", f"{theirs}^{{commit}}")
         if self._partial:
             bare.fetch_contents(at, self._checkout.sparse)
-        source = Source(
+        source = WorktreeSource(
             bare=bare.path,
             url=repository.url,
             partial=self._partial,
@@ -207,7 +211,7 @@ class Repositories:
         Raises:
             PreparationError: BranchExists.
         """
-        other = same_place(branch, refs)
+        other = conflicting_branch(branch, refs)
         if other == branch and self._checkout.on_branch_exists != "Fail":
             return refs[HEADS + branch]
         if other == branch:
@@ -226,17 +230,17 @@ class Repositories:
 
 
 def _broken(error: GitError, path: Path, before: Path | None) -> Exception:
-    return BrokenError(path) if error.corrupt and before is None else error
+    return CorruptRepositoryError(path) if error.corrupt and before is None else error
 
 
-def _default_branch(bare: Bare) -> str:
+def _default_branch(bare: BareRepository) -> str:
     for line in bare("ls-remote", "--symref", "origin", "HEAD").splitlines():
         if line.startswith("ref: refs/heads/"):
             return line.split()[1].removeprefix("refs/heads/")
     raise GitError(("ls-remote",), "fatal: the repository has no default branch")
 
 
-def _brought(bare: Bare, wanted: str, refs: Mapping[str, str]) -> str:
+def _fetch_start_point(bare: BareRepository, wanted: str, refs: Mapping[str, str]) -> str:
     """Fetch a tag or a commit; the commit that it is."""
     if wanted in refs:
         bare.fetch(f"+{wanted}:{_tag_ref(wanted)}")
@@ -266,7 +270,7 @@ def _tag_ref(ref: str) -> str:
     return f"refs/kubetask/refs/{hashlib.sha256(ref.encode()).hexdigest()[:40]}"
 
 
-def _tags(bare: Bare, refs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def _tags(bare: BareRepository, refs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """The origin's tags of commits that are here, with their objects, which are fetched where they are not."""
     tagged = {
         x: (name, refs.get(f"{x}^{{}}", ""))
@@ -283,7 +287,7 @@ def _tags(bare: Bare, refs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     return wanted
 
 
-def _missing(bare: Bare, tags: Mapping[str, str]) -> Sequence[str]:
+def _missing(bare: BareRepository, tags: Mapping[str, str]) -> Sequence[str]:
     """Tags whose objects were not fetched yet."""
     if not tags:
         return []

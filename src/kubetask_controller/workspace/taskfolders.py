@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kubetask_controller.api.constants import MANIFEST_FILE
 from kubetask_controller.workspace.cache import LOCKS_DIR
-from kubetask_controller.workspace.git import say
+from kubetask_controller.workspace.git import log_line
 
 TASK_KEEP_SECONDS = 7 * 86400.0
 """Age after which the folder of a task is removed from a volume that tasks share."""
@@ -24,7 +24,7 @@ BEGUN_DIR = "begun"
 _NAME = re.compile(r"^[a-z0-9]{8,64}(\.[0-9a-f]{8})?$")
 
 
-def remove_old_tasks(tasks: Path, *, keep: str, now: float | None = None) -> None:
+def remove_old_task_folders(tasks: Path, *, keep: str, now: float | None = None) -> None:
     """Remove folders of tasks that began long ago; what no task made stays."""
     moment = time.time() if now is None else now
     begun = _begun(tasks)
@@ -44,10 +44,10 @@ def remove_old_tasks(tasks: Path, *, keep: str, now: float | None = None) -> Non
             shutil.rmtree(folder, ignore_errors=True)
             if not folder.exists():
                 mark.unlink(missing_ok=True)
-            say(f"removed the folder of an old task, {folder.name}")
+            log_line(f"removed the folder of an old task, {folder.name}")
 
 
-def clear(folder: Path) -> None:
+def create_task_folder(folder: Path) -> None:
     """An empty folder, whatever an earlier try of the task left there.
 
     Raises:

@@ -21,16 +21,16 @@ def termination_log() -> Path:
     return Path(os.environ.get(ENV_TERMINATION_LOG, c.TERMINATION_LOG))
 
 
-def leave(message: dict[str, Any]) -> bool:
+def write_termination_message(message: dict[str, Any]) -> bool:
     """Write the message, cut to the limit without breaking the JSON; False where there is no such file."""
     try:
-        termination_log().write_bytes(shortened(message))
+        termination_log().write_bytes(truncated(message))
     except OSError:
         return False
     return True
 
 
-def shortened(message: dict[str, Any], limit: int = c.MAX_RESULT_BYTES) -> bytes:
+def truncated(message: dict[str, Any], limit: int = c.MAX_RESULT_BYTES) -> bytes:
     """The message as JSON of at most `limit` bytes.
 
     Long prose is cut first, then lists, then fields that nobody knows are dropped. A branch or a URL is never cut: half of

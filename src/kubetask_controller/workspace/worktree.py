@@ -17,10 +17,10 @@ from urllib.parse import unquote, urlsplit
 
 from kubetask_controller.api.manifest import Checkout
 from kubetask_controller.workspace.cache import promisor
-from kubetask_controller.workspace.git import Git, GitError, say
+from kubetask_controller.workspace.git import Git, GitError, log_line
 from kubetask_controller.workspace.gitconfig import quoted
 
-DROPPINGS = (
+TOOL_FILES = (
     *(
         "/.kubetask/",
         ".DS_Store",
@@ -68,7 +68,7 @@ _GUARD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class WorktreeSource:
     """Where a worktree comes from.
 
     Attributes:
@@ -96,7 +96,7 @@ class Source:
     shallow: str = ""
 
 
-def make_worktree(git: Git, source: Source, target: Path, checkout: Checkout) -> None:
+def make_worktree(git: Git, source: WorktreeSource, target: Path, checkout: Checkout) -> None:
     """Make the repository and its files at `target`.
 
     Raises:
@@ -111,7 +111,7 @@ def make_worktree(git: Git, source: Source, target: Path, checkout: Checkout) ->
     (folder / "objects" / "info").mkdir(exist_ok=True)
     (folder / "objects" / "info" / "alternates").write_text(f"{source.bare / 'objects'}\n")
     (folder / "info").mkdir(exist_ok=True)
-    (folder / "info" / "exclude").write_text("\n".join(DROPPINGS) + "\n")
+    (folder / "info" / "exclude").write_text("\n".join(TOOL_FILES) + "\n")
     config = folder / "config"
     # What init found out about the file system stands first, and stays.
     found = config.read_text()
@@ -143,12 +143,12 @@ def make_worktree(git: Git, source: Source, target: Path, checkout: Checkout) ->
         if checkout.submodules:
             _submodules(git, target, source.url, checkout)
         else:
-            say(
+            log_line(
                 "submodules are left empty: set git.submodules in the WorkspaceConfig to check them out"
             )
 
 
-def _packed_refs(source: Source) -> str:
+def _packed_refs(source: WorktreeSource) -> str:
     refs = {f"refs/remotes/origin/{source.base}": (source.base_commit, "")}
     if not _conflict(source.base, source.branch):
         refs[f"refs/heads/{source.base}"] = (source.base_commit, "")
@@ -166,7 +166,7 @@ def _conflict(one: str, other: str) -> bool:
     return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
 
-def _config(source: Source, checkout: Checkout) -> str:
+def _config(source: WorktreeSource, checkout: Checkout) -> str:
     """Lines for the configuration of a worktree's repository, after those that git itself wrote."""
     lines = [
         '[remote "origin"]',
@@ -206,7 +206,7 @@ def _finish(git: Git, target: Path, checkout: Checkout) -> None:
     if kept and checkout.lfs:
         git(*at, "lfs", "pull", "origin")
     elif kept:
-        say(
+        log_line(
             f"{kept} files of Git LFS are left as pointers: set git.lfs in the WorkspaceConfig to fetch them"
         )
     changed = _changed(git, target)
@@ -220,7 +220,7 @@ def _finish(git: Git, target: Path, checkout: Checkout) -> None:
         git(
             *at, "update-index", "--assume-unchanged", "-z", "--stdin", stdin="\0".join(rest) + "\0"
         )
-    say(
+    log_line(
         f"{len(changed)} files differ from their commit after the checkout; they are not shown as changed"
     )
 

@@ -13,7 +13,7 @@ import yaml
 from fakeapi import FakeApi, Log
 
 from kubetask_controller.cli.session import Session, open_session
-from kubetask_controller.cli.ui.server import Server, Settings
+from kubetask_controller.cli.ui.server import Server, ServerSettings
 
 JSON = dict[str, Any]
 
@@ -83,7 +83,7 @@ class Page:
 
 @asynccontextmanager
 async def opened(
-    api: FakeApi, directory: Path, settings: Settings | None = None
+    api: FakeApi, directory: Path, settings: ServerSettings | None = None
 ) -> AsyncIterator[Page]:
     """The server over an API server."""
     kubeconfig = write_kubeconfig(directory / "kubeconfig", api.port)
@@ -91,7 +91,7 @@ async def opened(
         open_session(kubeconfig=str(kubeconfig)) as session,
         aiohttp.ClientSession(read_bufsize=2**22) as http,
     ):
-        server = Server(session, settings or Settings())
+        server = Server(session, settings or ServerSettings())
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(server.serving())
             yield Page(server, http, session, stack)

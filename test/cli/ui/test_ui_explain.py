@@ -8,7 +8,7 @@ from scenes import done, failed, made, waiting, working
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.cli.costs import costs
-from kubetask_controller.cli.explain import REASONS, findings, headline
+from kubetask_controller.cli.explain import REASONS, findings, summary_line
 from kubetask_controller.cli.runview import run_view
 from kubetask_controller.cli.ui import views
 
@@ -70,7 +70,7 @@ def test_a_failed_run_says_what_went_wrong_by_reason_the_most_frequent_first() -
 def test_a_run_that_succeeded_has_nothing_to_explain() -> None:
     run = made("r", [done(0, 100, 10)], message="all 1 tasks succeeded")
     assert found(run) == []
-    assert headline([], run_view(run)) == "all 1 tasks succeeded"
+    assert summary_line([], run_view(run)) == "all 1 tasks succeeded"
 
 
 def test_a_used_up_budget_is_explained_while_tasks_still_run() -> None:
@@ -91,7 +91,7 @@ def test_costs_are_those_of_the_status_else_the_sum_of_the_results() -> None:
 def test_an_odd_cost_counts_as_none(odd: object) -> None:
     run = made("r", [done(0, 100, 10, 1.0)], usage={"costUSD": odd, "inputTokens": odd})
     run["spec"]["maxCostUSD"] = odd
-    line = views.summary(run, run_view(run), datetime.now(UTC))
+    line = views.run_summary(run, run_view(run), datetime.now(UTC))
     assert (line["spent"], line["maxCost"]) == (0.0, None) or line["spent"] == 1.0
 
 

@@ -11,7 +11,7 @@ from pagekit import Page, opened, with_pods
 from scenes import done, failed, made, waiting, working
 
 from kubetask_controller.cli.exits import UsageError
-from kubetask_controller.cli.ui.server import ASSETS, Settings
+from kubetask_controller.cli.ui.server import ASSETS, ServerSettings
 
 RUN = "/api/run?kind=BatchRun&namespace=team&name="
 
@@ -131,7 +131,7 @@ async def test_with_a_namespace_nothing_of_another_one_is_shown(
 ) -> None:
     await api.put("batchruns", made("a", [working(0, 5)]), "team")
     await api.put("batchruns", made("b", [working(0, 5)]), "other")
-    async with opened(api, tmp_path, Settings(namespace="other")) as page:
+    async with opened(api, tmp_path, ServerSettings(namespace="other")) as page:
         async with page.stream("/api/runs") as messages:
             assert [x["name"] for x in (await anext(messages))["set"]] == ["b"]
         assert (await page.get(RUN + "a"))[0] == 403
@@ -305,7 +305,7 @@ async def test_what_the_user_may_not_do_is_known_before_it_is_confirmed(
 
 async def test_a_read_only_page_changes_nothing(api: FakeApi, tmp_path: Path, quick: None) -> None:
     run = await api.put("batchruns", made("r", [working(0, 5)]))
-    async with opened(api, tmp_path, Settings(read_only=True)) as page:
+    async with opened(api, tmp_path, ServerSettings(read_only=True)) as page:
         _, plan = await page.post("/api/plan", ask(run, "cancel"))
         assert "--read-only" in plan["refused"]
         status, _ = await page.post("/api/act", ask(run, "cancel") | {"fields": plan["fields"]})

@@ -13,11 +13,10 @@ import yaml
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.patterns import ORG_PATTERN, REPO_PATTERN
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
-from kubetask_controller.cli.pullrequests import Hosts, host_of, parse_apis, provider_for
+from kubetask_controller.cli.pullrequests import HostConnections, host_of, parse_apis, provider_for
 from kubetask_controller.cli.terminal import Terminal, clean
 from kubetask_controller.hosts import HostError, RepositoryInfo
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 DEFAULT_URL = "https://github.com"
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
@@ -109,14 +108,14 @@ It runs with your own token, as `kubectl kubetask prs` does, and needs no cluste
         found = _listed(options.source, terminal) if options.source else []
         if options.owners or options.search or options.topic:
             found += await _asked(options, terminal)
-        chosen, left = chosen_of(found, options)
+        chosen, left = select_repositories(found, options)
         if not chosen:
             raise CliError("no repository was found" + (f" ({left})" if left else ""))
         if len(chosen) > c.MAX_TASKS:
             raise CliError(
                 f"{len(chosen)} repositories were found, and a Batch has at most {c.MAX_TASKS} tasks"
             )
-        text = written(batch_of(name, chosen, old, options))
+        text = batch_yaml(make_batch(name, chosen, old, options))
         if options.write:
             _write(options.filename, text)
         else:
@@ -125,7 +124,7 @@ It runs with your own token, as `kubectl kubetask prs` does, and needs no cluste
         return Exit.OK
 
 
-def chosen_of(
+def select_repositories(
     found: Iterable[RepositoryInfo], options: argparse.Namespace
 ) -> tuple[list[RepositoryInfo], str]:
     """Those that are wanted, in order, and how many were left out for what."""
@@ -154,7 +153,7 @@ def chosen_of(
     return [chosen[x] for x in sorted(chosen)], text
 
 
-def batch_of(
+def make_batch(
     name: str, chosen: Sequence[RepositoryInfo], old: Mapping[str, Any], options: argparse.Namespace
 ) -> JSON:
     """The Batch: what stands in the old one, with the repositories that were found."""
@@ -190,7 +189,7 @@ def batch_of(
     }
 
 
-def written(batch: JSON) -> str:
+def batch_yaml(batch: JSON) -> str:
     """The Batch as YAML, one line a repository, so that a diff shows those that came and went."""
     spec = dict(batch["spec"])
     entries = spec.pop("variableContexts")
@@ -223,7 +222,7 @@ async def _asked(options: argparse.Namespace, terminal: Terminal) -> list[Reposi
     apis = parse_apis([f"{host}={options.api}"]) if options.api else {}
     found: list[RepositoryInfo] = []
     try:
-        async with Hosts({host}, apis, terminal.note) as hosts:
+        async with HostConnections({host}, apis, terminal.note) as hosts:
             api = await hosts.of(kind, options.url)
             for owner in options.owners or [""]:
                 listed = api.repositories(owner, search=options.search, topic=options.topic)

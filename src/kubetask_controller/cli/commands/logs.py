@@ -7,19 +7,20 @@ from contextlib import aclosing
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase, Reason
 from kubetask_controller.api.indexes import format_indexes, parse_indexes
-from kubetask_controller.cli.arguments import count
+from kubetask_controller.cli.arguments import whole_number
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
 from kubetask_controller.cli.follow import LISTED, changes
-from kubetask_controller.cli.logs.follower import Follower
+from kubetask_controller.cli.logs.follower import LogFollower
 from kubetask_controller.cli.logs.output import LogOutput
-from kubetask_controller.cli.logs.pods import PodView, newest, pod_view, selector
+from kubetask_controller.cli.logs.pods import TaskPod, newest_pods, selector, task_pod
 from kubetask_controller.cli.logs.stream import LogOptions, log_lines
-from kubetask_controller.cli.runview import RunView, TaskRow, run_view, task_view
-from kubetask_controller.cli.session import JSON, TASKS, Session, Target
+from kubetask_controller.cli.runview import BatchRunView, TaskRow, run_view, task_view
+from kubetask_controller.cli.session import TASK_RESOURCE, Session, Target
 from kubetask_controller.cli.targets import Targets
 from kubetask_controller.cli.terminal import Terminal, clean
 from kubetask_controller.client import ClientError
 from kubetask_controller.client.resources import PODS
+from kubetask_controller.jsontypes import JSON
 
 _RAN = (
     Reason.AGENT_ERROR,
@@ -59,7 +60,9 @@ if one of the tasks has failed. Lines bear the task's index where there is more 
             action=argparse.BooleanOptionalAction,
             help="begin each line with its task; default: where there is more than one",
         )
-        parser.add_argument("--tail", type=count, metavar="N", help="the last N lines of each")
+        parser.add_argument(
+            "--tail", type=whole_number, metavar="N", help="the last N lines of each"
+        )
         parser.add_argument(
             "-c",
             "--container",
@@ -78,7 +81,7 @@ if one of the tasks has failed. Lines bear the task's index where there is more 
         output = LogOutput(terminal, request.prefixes if request.prefixed(view) else None)
         log = LogOptions(options.container, options.tail, options.follow)
         if options.follow:
-            follower = Follower(session, target, output, log)
+            follower = LogFollower(session, target, output, log)
             view = await request.view(await follower.follow(request.wanted))
             read, problems = set(follower.read), follower.problems
         else:
@@ -107,7 +110,7 @@ class _Request:
         self._targets = targets
         self._chosen: set[int] | None = None
 
-    def choose(self, view: RunView) -> None:
+    def choose(self, view: BatchRunView) -> None:
         """Take the indexes of the command line.
 
         Raises:
@@ -120,20 +123,20 @@ class _Request:
             raise UsageError(f"{self.target}: {error}") from error
         self._chosen = chosen or None
 
-    async def view(self, found: JSON) -> RunView:
+    async def view(self, found: JSON) -> BatchRunView:
         """The run, or the Task as a run of one."""
         view = self._view(found, await self._targets.of(found))
         self.prefixes |= {row.index: row.target for row in view.rows}
         return view
 
-    def prefixed(self, view: RunView) -> bool:
+    def prefixed(self, view: BatchRunView) -> bool:
         """Whether lines bear their task."""
         if self._options.prefix is not None:
             return bool(self._options.prefix)
         # A run that was just made has no rows yet, and probably many tasks.
         return len(self._chosen if self._chosen is not None else view.rows) != 1
 
-    def rows(self, view: RunView) -> list[TaskRow]:
+    def rows(self, view: BatchRunView) -> list[TaskRow]:
         """The tasks that are asked for."""
         return [
             row
@@ -148,12 +151,14 @@ class _Request:
         self.prefixes |= {row.index: row.target for row in view.rows if row.target}
         return {x.index for x in self.rows(view)} if self._options.failed else self._chosen
 
-    def _view(self, found: JSON, targets: Mapping[int, str] | None = None) -> RunView:
-        return task_view(found) if self.target.resource is TASKS else run_view(found, targets)
+    def _view(self, found: JSON, targets: Mapping[int, str] | None = None) -> BatchRunView:
+        return (
+            task_view(found) if self.target.resource is TASK_RESOURCE else run_view(found, targets)
+        )
 
 
 async def _print(
-    request: _Request, view: RunView, output: LogOutput, log: LogOptions
+    request: _Request, view: BatchRunView, output: LogOutput, log: LogOptions
 ) -> tuple[set[int], dict[int, str]]:
     """Logs by index; the indexes that were read, and why others could not be."""
     pods = await _pods(request, view, log.container)
@@ -174,7 +179,7 @@ async def _print(
     return read, problems
 
 
-async def _pods(request: _Request, view: RunView, container: str) -> dict[int, PodView]:
+async def _pods(request: _Request, view: BatchRunView, container: str) -> dict[int, TaskPod]:
     parameters = selector(request.target, str(view.status.get("jobName") or "-"))
     found = []
     with request.session.explained(request.target):
@@ -182,10 +187,10 @@ async def _pods(request: _Request, view: RunView, container: str) -> dict[int, P
             async for kind, pod in events:
                 if kind == LISTED:
                     break
-                view_of_pod = pod_view(pod, request.target, container)
+                view_of_pod = task_pod(pod, request.target, container)
                 if view_of_pod is not None:
                     found.append(view_of_pod)
-    return newest(found)
+    return newest_pods(found)
 
 
 def missing(

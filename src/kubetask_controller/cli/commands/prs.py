@@ -19,33 +19,32 @@ from rich.text import Text
 from kubetask_controller.api.indexes import parse_indexes
 from kubetask_controller.api.text import escaped_json
 from kubetask_controller.cli.burndown import burn_down
-from kubetask_controller.cli.commands.results import harmless
+from kubetask_controller.cli.commands.results import spreadsheet_safe
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
-from kubetask_controller.cli.podresults import recovered
+from kubetask_controller.cli.podresults import results_from_pods
 from kubetask_controller.cli.pullrequests import (
-    Found,
-    Hosts,
-    links_of,
-    look,
+    FoundPullRequest,
+    HostConnections,
+    fetch_pull_requests,
+    find_links,
     parse_apis,
     trusted_hosts,
 )
 from kubetask_controller.cli.runview import run_view, task_view
-from kubetask_controller.cli.session import TASKS, Session, Target
+from kubetask_controller.cli.session import TASK_RESOURCE, Session, Target
 from kubetask_controller.cli.targets import Targets
 from kubetask_controller.cli.terminal import Terminal, clean
 from kubetask_controller.cli.times import human
 from kubetask_controller.hosts import (
     Checks,
     HostError,
-    Limits,
-    Merge,
-    Request,
-    RequestState,
+    MergeMethod,
+    PullRequestInfo,
+    PullRequestState,
+    RequestLimits,
     Review,
 )
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 COLUMNS = (
     "index",
@@ -63,7 +62,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class PullRequestAction:
     """Something to do with pull requests.
 
     Attributes:
@@ -74,11 +73,11 @@ class Action:
     """
 
     verb: str
-    how: Merge = Merge.MERGE
+    how: MergeMethod = MergeMethod.MERGE
     text: str = ""
     force: bool = False
 
-    def refuses(self, found: Found) -> str:
+    def refuses(self, found: FoundPullRequest) -> str:
         """Why it is not done; empty where it is."""
         request = found.request
         if found.problem or request is None:
@@ -87,7 +86,7 @@ class Action:
             return f"it is {request.state.value.lower()}"
         if self.verb != "merge" or self.force:
             return ""
-        if request.state is RequestState.DRAFT:
+        if request.state is PullRequestState.DRAFT:
             return "it is a draft"
         if request.conflict:
             return "it has conflicts"
@@ -136,7 +135,7 @@ of the run's WorkspaceConfig, and to those of --host.
         selection = parser.add_argument_group("selection")
         selection.add_argument("--select", metavar="INDEXES", help="of tasks, such as 3,7-9")
         selection.add_argument(
-            "--state", type=_words(RequestState), metavar="STATE", help=_help(RequestState)
+            "--state", type=_words(PullRequestState), metavar="STATE", help=_help(PullRequestState)
         )
         selection.add_argument(
             "--checks", type=_words(Checks), metavar="CHECKS", help=_help(Checks)
@@ -155,8 +154,8 @@ of the run's WorkspaceConfig, and to those of --host.
         )
         actions.add_argument(
             "--method",
-            choices=[x.value.lower() for x in Merge],
-            default=Merge.MERGE.value.lower(),
+            choices=[x.value.lower() for x in MergeMethod],
+            default=MergeMethod.MERGE.value.lower(),
             help="how to merge; default: merge",
         )
         actions.add_argument("--force", action="store_true", help="merge what is not ready too")
@@ -185,9 +184,9 @@ of the run's WorkspaceConfig, and to those of --host.
         found = await _found(session, target, run, options)
         trusted = await trusted_hosts(session, run, [*options.host, *apis])
         waiting = terminal.note if terminal.moving(error=True) else None
-        async with Hosts(trusted, apis, waiting, Limits()) as hosts:
+        async with HostConnections(trusted, apis, waiting, RequestLimits()) as hosts:
             with _bar(terminal, "asking", len(found)) as step:
-                seen = await look(found, hosts, done=step)
+                seen = await fetch_pull_requests(found, hosts, done=step)
             seen = [x for x in seen if _selected(x, options)]
             if options.burn_down:
                 requests = [x.request for x in seen if x.request]
@@ -201,42 +200,46 @@ of the run's WorkspaceConfig, and to those of --host.
 
 async def _found(
     session: Session, target: Target, run: JSON, options: argparse.Namespace
-) -> list[Found]:
-    if target.resource is TASKS:
+) -> list[FoundPullRequest]:
+    if target.resource is TASK_RESOURCE:
         rows: Sequence[Any] = task_view(run).rows
     else:
         view = run_view(run, await Targets(session).of(run))
-        rows, _ = await recovered(session, target, view)
+        rows, _ = await results_from_pods(session, target, view)
     try:
         wanted = parse_indexes(options.select) if options.select else None
     except ValueError as error:
         raise UsageError(f"--select: {error}") from None
-    return [x for x in links_of(rows) if wanted is None or x.index in wanted]
+    return [x for x in find_links(rows) if wanted is None or x.index in wanted]
 
 
-def _actions(options: argparse.Namespace) -> list[Action]:
+def _actions(options: argparse.Namespace) -> list[PullRequestAction]:
     if options.merge and options.close:
         raise UsageError("--merge and --close do not go together")
     actions = []
     if options.comment:
-        actions.append(Action("comment on", text=options.comment))
+        actions.append(PullRequestAction("comment on", text=options.comment))
     if options.update_branch:
-        actions.append(Action("update"))
+        actions.append(PullRequestAction("update"))
     if options.merge:
-        actions.append(Action("merge", how=Merge(options.method.capitalize()), force=options.force))
+        actions.append(
+            PullRequestAction(
+                "merge", how=MergeMethod(options.method.capitalize()), force=options.force
+            )
+        )
     if options.close:
-        actions.append(Action("close"))
+        actions.append(PullRequestAction("close"))
     return actions
 
 
 async def _act(
-    actions: Sequence[Action],
-    seen: Sequence[Found],
-    hosts: Hosts,
+    actions: Sequence[PullRequestAction],
+    seen: Sequence[FoundPullRequest],
+    hosts: HostConnections,
     options: argparse.Namespace,
     terminal: Terminal,
 ) -> Exit:
-    wanted: list[Found] = []
+    wanted: list[FoundPullRequest] = []
     for each in seen:
         why = next((x for a in actions if (x := a.refuses(each))), "")
         if why:
@@ -259,10 +262,10 @@ async def _act(
         return Exit.OK
     if not options.yes and not _confirmed(f"{what} {len(wanted)} pull requests?", terminal):
         return Exit.FAILED
-    failures: list[tuple[Found, str]] = []
+    failures: list[tuple[FoundPullRequest, str]] = []
     with _bar(terminal, what, len(wanted)) as step:
 
-        async def one(each: Found) -> None:
+        async def one(each: FoundPullRequest) -> None:
             try:
                 for action in actions:
                     await _do(action, each, hosts)
@@ -271,12 +274,12 @@ async def _act(
             step()
 
         # One after another in a repository and a few at once over all: hosts limit writes, and merges meet.
-        by_repository: dict[tuple[str, str, str], list[Found]] = {}
+        by_repository: dict[tuple[str, str, str], list[FoundPullRequest]] = {}
         for each in wanted:
             key = (each.link.host, each.link.org, each.link.repo)
             by_repository.setdefault(key, []).append(each)
 
-        async def several(group: Sequence[Found]) -> None:
+        async def several(group: Sequence[FoundPullRequest]) -> None:
             for each in group:
                 await one(each)
 
@@ -287,7 +290,7 @@ async def _act(
     return Exit.FAILED if failures else Exit.OK
 
 
-async def _do(action: Action, each: Found, hosts: Hosts) -> None:
+async def _do(action: PullRequestAction, each: FoundPullRequest, hosts: HostConnections) -> None:
     link, request = each.link, each.request
     assert request is not None
     host = await hosts.of(link.provider, link.url)
@@ -308,7 +311,7 @@ def _confirmed(question: str, terminal: Terminal) -> bool:
     return terminal.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _selected(found: Found, options: argparse.Namespace) -> bool:
+def _selected(found: FoundPullRequest, options: argparse.Namespace) -> bool:
     request = found.request
     if request is None:
         return not (options.state or options.checks or options.review)
@@ -320,7 +323,7 @@ def _selected(found: Found, options: argparse.Namespace) -> bool:
     return all(not wanted or value in wanted for wanted, value in pairs)
 
 
-def _show(seen: Sequence[Found], output: str, terminal: Terminal) -> None:
+def _show(seen: Sequence[FoundPullRequest], output: str, terminal: Terminal) -> None:
     cells = [_cells(x) for x in seen]
     if output == "json":
         terminal.stdout.write(
@@ -332,7 +335,7 @@ def _show(seen: Sequence[Found], output: str, terminal: Terminal) -> None:
         writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(COLUMNS)
         for row in cells:
-            writer.writerow([harmless(row[x]) for x in COLUMNS])
+            writer.writerow([spreadsheet_safe(row[x]) for x in COLUMNS])
         terminal.stdout.write(text.getvalue())
         return
     columns = ("index", "repository", "number", "state", "checks", "review", "age", "title", "note")
@@ -341,16 +344,16 @@ def _show(seen: Sequence[Found], output: str, terminal: Terminal) -> None:
     terminal.table(
         [titles.get(x, x.upper()) for x in shown], ([row[x] for x in shown] for row in cells)
     )
-    if line := summary(seen):
+    if line := totals_line(seen):
         terminal.note(line)
 
 
-def summary(seen: Sequence[Found]) -> str:
+def totals_line(seen: Sequence[FoundPullRequest]) -> str:
     """All of them in one line."""
     requests = [x.request for x in seen if x.request]
     states = Counter(x.state for x in requests)
     live = [x for x in requests if x.state.is_open]
-    parts = [f"{states[x]} {x.value.lower()}" for x in RequestState if states[x]]
+    parts = [f"{states[x]} {x.value.lower()}" for x in PullRequestState if states[x]]
     red = sum(1 for x in live if x.checks is Checks.FAILED)
     ready = sum(1 for x in live if x.review is Review.APPROVED)
     more = [f"{red} with failed checks"] if red else []
@@ -360,7 +363,7 @@ def summary(seen: Sequence[Found]) -> str:
     return ", ".join([*parts, *more])
 
 
-def _cells(found: Found) -> dict[str, str]:
+def _cells(found: FoundPullRequest) -> dict[str, str]:
     link, request = found.link, found.request
     cells = dict.fromkeys(COLUMNS, "") | {
         "index": str(found.index),
@@ -383,7 +386,7 @@ def _cells(found: Found) -> dict[str, str]:
     }
 
 
-def _json(found: Found) -> JSON:
+def _json(found: FoundPullRequest) -> JSON:
     link, request = found.link, found.request
     known: JSON = {
         "index": found.index,
@@ -410,7 +413,7 @@ def _json(found: Found) -> JSON:
     }
 
 
-def age(request: Request, now: datetime | None = None) -> float | None:
+def age(request: PullRequestInfo, now: datetime | None = None) -> float | None:
     """Seconds from its beginning to its end, or to now."""
     if request.created is None:
         return None
@@ -425,7 +428,7 @@ def _write(name: str, text: str) -> None:
         raise UsageError(f"{name}: {error.strerror}") from error
 
 
-def _name(found: Found) -> str:
+def _name(found: FoundPullRequest) -> str:
     return f"{clean(found.link.org)}/{clean(found.link.repo)}#{found.link.number}"
 
 

@@ -6,21 +6,19 @@ import io
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 from pydantic_core import to_json
 
 from kubetask_controller.api.indexes import format_indexes
 from kubetask_controller.api.text import clean_text, escaped_json
 from kubetask_controller.cli.exits import Exit, UsageError
-from kubetask_controller.cli.podresults import recovered
-from kubetask_controller.cli.runview import RunView, TaskRow, run_view
-from kubetask_controller.cli.session import BATCH_RUNS, Session, Target
+from kubetask_controller.cli.podresults import results_from_pods
+from kubetask_controller.cli.runview import BatchRunView, TaskRow, run_view
+from kubetask_controller.cli.session import BATCH_RUN_RESOURCE, Session, Target
 from kubetask_controller.cli.targets import Targets
 from kubetask_controller.cli.terminal import Terminal, clean
 from kubetask_controller.cli.times import elapsed
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 CSV_COLUMNS = (
     "index",
@@ -78,11 +76,11 @@ stands in it comes from an agent.
     ) -> Exit:
         """Print the results."""
         target = Target.parse(options.run)
-        if target.resource is not BATCH_RUNS:
+        if target.resource is not BATCH_RUN_RESOURCE:
             raise UsageError(f"{target}: results are those of a BatchRun; a Task has status.result")
         run = await session.get(target)
         view = run_view(run, await Targets(session).of(run))
-        rows, lost = await recovered(session, target, view)
+        rows, lost = await results_from_pods(session, target, view)
         if lost:
             terminal.note(
                 f"task {format_indexes(lost)}: the status of this run is too large to keep their"
@@ -121,7 +119,7 @@ def as_csv(rows: Iterable[TaskRow]) -> str:
     writer.writerow(CSV_COLUMNS)
     for row in rows:
         cells = _cells(row)
-        writer.writerow([harmless(cells[column]) for column in CSV_COLUMNS])
+        writer.writerow([spreadsheet_safe(cells[column]) for column in CSV_COLUMNS])
     return text.getvalue()
 
 
@@ -153,7 +151,7 @@ def _cells(row: TaskRow) -> dict[str, str]:
     return {key: "" if value is None else str(value) for key, value in cells.items()}
 
 
-def harmless(cell: str) -> str:
+def spreadsheet_safe(cell: str) -> str:
     """As a spreadsheet may open it: https://owasp.org/www-community/attacks/CSV_Injection."""
     text = clean_text(cell)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
@@ -168,7 +166,7 @@ def _cost(row: TaskRow) -> Decimal | None:
     return cost if cost is not None and cost.is_finite() else None
 
 
-def _table(view: RunView, rows: Sequence[TaskRow], terminal: Terminal) -> None:
+def _table(view: BatchRunView, rows: Sequence[TaskRow], terminal: Terminal) -> None:
     columns = ("index", "target", "status", "reason", "outcome", "pullRequest", "costUSD")
     cells = [_cells(row) for row in rows]
     shown = [x for x in columns if x in ("index", "status") or any(row[x] for row in cells)]

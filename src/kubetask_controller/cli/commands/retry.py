@@ -6,8 +6,8 @@ from kubetask_controller.api.constants import Phase
 from kubetask_controller.api.indexes import format_indexes, parse_indexes
 from kubetask_controller.cli.actions import MAX_SELECT
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
-from kubetask_controller.cli.runview import RunView, run_view
-from kubetask_controller.cli.session import BATCH_RUNS, Session, Target
+from kubetask_controller.cli.runview import BatchRunView, run_view
+from kubetask_controller.cli.session import BATCH_RUN_RESOURCE, Session, Target
 from kubetask_controller.cli.settings import add_settings, chosen, retry_run, start
 from kubetask_controller.cli.terminal import Terminal
 
@@ -38,7 +38,7 @@ old run stays as it is; its settings are taken over. The tasks of the new run co
     ) -> Exit:
         """Create the run; 1 where --wait saw it fail."""
         target = Target.parse(options.run)
-        if target.resource is not BATCH_RUNS:
+        if target.resource is not BATCH_RUN_RESOURCE:
             raise UsageError(
                 f"{target}: only a BatchRun can be retried; make the Task anew instead"
             )
@@ -53,7 +53,7 @@ old run stays as it is; its settings are taken over. The tasks of the new run co
         return await start(session, body, options, terminal)
 
 
-def selection(view: RunView, indexes: str | None) -> str | None:
+def selection(view: BatchRunView, indexes: str | None) -> str | None:
     """``spec.select`` for what --indexes says; None, the failed ones, where it says nothing.
 
     Raises:

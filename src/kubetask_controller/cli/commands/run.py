@@ -2,17 +2,15 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.cli.exits import Exit, UsageError
-from kubetask_controller.cli.session import BATCHES, Session, Target
+from kubetask_controller.cli.session import BATCH_RESOURCE, Session, Target
 from kubetask_controller.cli.settings import add_settings, chosen, new_run, start
 from kubetask_controller.cli.terminal import Terminal
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 
 class Run:
@@ -55,7 +53,7 @@ With --canary, the first tasks start alone. Look at what they did, then start th
         else:
             batch = options.batch.removeprefix("batch/")
             # Without it the run would wait for ever, which is what GitOps wants and a person does not.
-            await session.get(Target(BATCHES, batch))
+            await session.get(Target(BATCH_RESOURCE, batch))
             spec = {"batchRef": batch, **chosen(options)}
             body = new_run(options.name, base=batch, spec=spec, metadata={})
         return await start(session, body, options, terminal)

@@ -8,12 +8,11 @@ import yaml
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.cli.exits import Exit, UsageError
-from kubetask_controller.cli.session import BATCHES, Session, Target
+from kubetask_controller.cli.session import BATCH_RESOURCE, Session, Target
 from kubetask_controller.cli.settings import add_execution, chosen
 from kubetask_controller.cli.terminal import Terminal
 from kubetask_controller.cli.times import parse_duration
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 KUBECTL_IMAGE = "registry.k8s.io/kubectl:v1.36.2"
 MAX_NAME = 52
@@ -84,7 +83,7 @@ the CronJob waits for the end of its run).
             keep = parse_duration(options.keep)
         except ValueError as error:
             raise UsageError(f"--keep: {error}") from error
-        await session.get(Target(BATCHES, batch))
+        await session.get(Target(BATCH_RESOURCE, batch))
         spec = {"batchRef": batch, "ttlSecondsAfterFinished": int(keep), "ttlPolicy": "All"}
         documents = manifests(
             name,
@@ -94,7 +93,7 @@ the CronJob waits for the end of its run).
             image=options.image,
             namespace=session.namespace,
         )
-        terminal.stdout.write(dump(documents))
+        terminal.stdout.write(dump_manifests(documents))
         return Exit.OK
 
 
@@ -110,7 +109,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def dump(documents: list[JSON]) -> str:
+def dump_manifests(documents: list[JSON]) -> str:
     """As YAML, in the order of the fields."""
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120)
 

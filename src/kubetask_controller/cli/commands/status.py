@@ -12,11 +12,12 @@ from kubetask_controller.cli.explain import Finding, findings
 from kubetask_controller.cli.follow import follow_task
 from kubetask_controller.cli.progress import follow
 from kubetask_controller.cli.runview import run_view, target_of
-from kubetask_controller.cli.session import JSON, TASKS, Session, Target
+from kubetask_controller.cli.session import TASK_RESOURCE, Session, Target
 from kubetask_controller.cli.targets import Targets
 from kubetask_controller.cli.terminal import PHASE_STYLES, Terminal, clean
 from kubetask_controller.cli.times import elapsed, human
-from kubetask_controller.cli.tree import DRAWN, PLAIN, render
+from kubetask_controller.cli.tree import DRAWN, PLAIN, render_tree
+from kubetask_controller.jsontypes import JSON
 
 
 class Status:
@@ -50,7 +51,7 @@ The exit code is 1 for a run that has failed. With -w it waits for the end.
     ) -> Exit:
         """Print the tree; 1 where the run has failed."""
         target = Target.parse(options.run)
-        if target.resource is TASKS:
+        if target.resource is TASK_RESOURCE:
             return await _task(session, target, options, terminal)
         if options.watch:
             view = await follow(session, target, terminal, timeout=options.timeout)
@@ -58,7 +59,7 @@ The exit code is 1 for a run that has failed. With -w it waits for the end.
             run = await session.get(target)
             view = run_view(run, await Targets(session).of(run))
             glyphs = DRAWN if terminal.moving() else PLAIN
-            lines = render(view, now=datetime.now(UTC), glyphs=glyphs, everything=options.all)
+            lines = render_tree(view, now=datetime.now(UTC), glyphs=glyphs, everything=options.all)
             for line in lines:
                 terminal.print(line)
             for each in findings(run, view, datetime.now(UTC)):

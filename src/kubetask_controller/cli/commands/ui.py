@@ -8,11 +8,11 @@ import webbrowser
 
 from rich.text import Text
 
-from kubetask_controller.cli.arguments import count
+from kubetask_controller.cli.arguments import whole_number
 from kubetask_controller.cli.exits import Exit, UsageError
 from kubetask_controller.cli.session import Session
 from kubetask_controller.cli.terminal import Terminal
-from kubetask_controller.cli.ui.server import Server, Settings
+from kubetask_controller.cli.ui.server import Server, ServerSettings
 
 MAX_PORT = 65535
 
@@ -36,7 +36,11 @@ can do what you can.
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Where to serve, and whether to open a browser."""
         parser.add_argument(
-            "--port", type=count, default=0, metavar="N", help="on 127.0.0.1; default: a free one"
+            "--port",
+            type=whole_number,
+            default=0,
+            metavar="N",
+            help="on 127.0.0.1; default: a free one",
         )
         parser.add_argument(
             "--no-browser", action="store_true", help="print the URL, and open no browser"
@@ -51,7 +55,7 @@ can do what you can.
         """Serve until Ctrl-C."""
         if options.port > MAX_PORT:
             raise UsageError(f"--port: {options.port} is not a port")
-        server = Server(session, Settings(options.namespace, options.read_only))
+        server = Server(session, ServerSettings(options.namespace, options.read_only))
         async with server.serving(options.port):
             terminal.print(server.url)
             terminal.stdout.flush()

@@ -12,20 +12,21 @@ from contextlib import aclosing
 from kubetask_controller.cli.exits import CliError
 from kubetask_controller.cli.follow import changes, states
 from kubetask_controller.cli.logs.output import LogOutput
-from kubetask_controller.cli.logs.pods import PodView, pod_view, selector
+from kubetask_controller.cli.logs.pods import TaskPod, selector, task_pod
 from kubetask_controller.cli.logs.stream import LogOptions, log_lines
-from kubetask_controller.cli.session import JSON, Session, Target
+from kubetask_controller.cli.session import Session, Target
 from kubetask_controller.client import ClientError
 from kubetask_controller.client.resources import PODS
+from kubetask_controller.jsontypes import JSON
 
 MAX_STREAMS = 64
 FLUSH_SECONDS = 0.1
 
-Wanted = Callable[[JSON], "set[int] | None"]
+IndexSelector = Callable[[JSON], "set[int] | None"]
 """The indexes whose logs are wanted, given the run's state; None for all."""
 
 
-class Follower:
+class LogFollower:
     """Follows one run or Task."""
 
     def __init__(
@@ -36,13 +37,13 @@ class Follower:
         self._output = output
         self._options = options
         self._slots = asyncio.Semaphore(MAX_STREAMS)
-        self._pods: dict[str, PodView] = {}
+        self._pods: dict[str, TaskPod] = {}
         self._begun: set[str] = set()
         self._wanted: set[int] | None = set()
         self.problems: dict[int, str] = {}
         """By index: why a log could not be read."""
 
-    async def follow(self, wanted: Wanted) -> JSON:
+    async def follow(self, wanted: IndexSelector) -> JSON:
         """Write logs until the run has ended and all is read; the run's last state.
 
         Raises:
@@ -75,7 +76,7 @@ class Follower:
         return run
 
     @property
-    def read(self) -> Mapping[int, PodView]:
+    def read(self) -> Mapping[int, TaskPod]:
         """The Pods whose logs were begun, by index."""
         return {x.index: x for x in self._pods.values() if x.uid in self._begun}
 
@@ -97,7 +98,7 @@ class Follower:
         self._begin(group)
 
     def _learn(self, pod: JSON) -> None:
-        view = pod_view(pod, self._target, self._options.container)
+        view = task_pod(pod, self._target, self._options.container)
         if view is not None:
             self._pods[view.uid] = view
 
@@ -108,7 +109,7 @@ class Follower:
                 self._begun.add(pod.uid)
                 group.create_task(self._stream(pod))
 
-    async def _stream(self, pod: PodView) -> None:
+    async def _stream(self, pod: TaskPod) -> None:
         async with self._slots:
             try:
                 async with aclosing(log_lines(self._session, pod.name, self._options)) as found:

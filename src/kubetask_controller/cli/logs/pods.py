@@ -2,19 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.cli.session import TASKS, Target
-
-JSON = dict[str, Any]
+from kubetask_controller.cli.session import TASK_RESOURCE, Target
+from kubetask_controller.jsontypes import JSON
 
 MAX_LABEL = 63
 _JOB_NAME = "batch.kubernetes.io/job-name"
 
 
 @dataclass(frozen=True, slots=True)
-class PodView:
+class TaskPod:
     """A Pod of a task.
 
     Attributes:
@@ -39,7 +37,7 @@ def selector(target: Target, job: str) -> dict[str, str]:
         target: the run or Task.
         job: the Task's Job, which a run does not need.
     """
-    if target.resource is TASKS:
+    if target.resource is TASK_RESOURCE:
         label = f"{_JOB_NAME}={job}"
     elif len(target.name) <= MAX_LABEL:
         label = f"{c.LABEL_BATCH_RUN}={target.name}"
@@ -49,18 +47,18 @@ def selector(target: Target, job: str) -> dict[str, str]:
     return {"labelSelector": label}
 
 
-def pod_view(pod: JSON, target: Target, container: str) -> PodView | None:
+def task_pod(pod: JSON, target: Target, container: str) -> TaskPod | None:
     """The view of a Pod; None if it is not the target's."""
     metadata = pod["metadata"]
     annotations = metadata.get("annotations") or {}
     index = 0
-    if target.resource is not TASKS:
+    if target.resource is not TASK_RESOURCE:
         label = str((metadata.get("labels") or {}).get(c.LABEL_TASK_INDEX, ""))
         if annotations.get(c.ANNOTATION_BATCH_RUN) != target.name or not label.isdecimal():
             return None
         index = int(label)
     state = _state(pod, container)
-    return PodView(
+    return TaskPod(
         name=metadata["name"],
         uid=metadata["uid"],
         index=index,
@@ -76,9 +74,9 @@ def is_over(pod: JSON, container: str) -> bool:
     return ended or "terminated" in _state(pod, container)
 
 
-def newest(pods: Iterable[PodView]) -> dict[int, PodView]:
+def newest_pods(pods: Iterable[TaskPod]) -> dict[int, TaskPod]:
     """Of each task the last Pod with a log, else the last one."""
-    found: dict[int, PodView] = {}
+    found: dict[int, TaskPod] = {}
     for pod in sorted(pods, key=lambda x: (x.began, x.created, x.name)):
         found[pod.index] = pod
     return found

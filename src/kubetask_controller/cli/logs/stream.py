@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from kubetask_controller.cli.follow import PATIENCE, PAUSE
+from kubetask_controller.cli.follow import MAX_OUTAGE_SECONDS, PAUSE
 from kubetask_controller.cli.logs.pods import is_over
 from kubetask_controller.cli.session import Session
 from kubetask_controller.client import APIStatusError, ClientError
@@ -20,7 +20,7 @@ from kubetask_controller.client.errors import is_not_found
 from kubetask_controller.client.resources import PODS
 from kubetask_controller.client.transport import CONNECT_TIMEOUT, Call, translated
 
-MAX_LINE = 1024 * 1024
+MAX_LOG_LINE = 1024 * 1024
 """Bytes after which a line is given in pieces."""
 _FOREVER = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
 _ANSWER = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=60.0)
@@ -53,7 +53,7 @@ async def log_lines(session: Session, pod: str, options: LogOptions) -> AsyncGen
             async for line in found:
                 yield line
         return
-    position = Position()
+    position = LogPosition()
     loop = asyncio.get_running_loop()
     heard = loop.time()
     while True:
@@ -71,12 +71,12 @@ async def log_lines(session: Session, pod: str, options: LogOptions) -> AsyncGen
             if is_not_found(error) and position.moved:
                 return
             refused = isinstance(error, APIStatusError) and error.code < 500
-            if refused or loop.time() - heard > PATIENCE:
+            if refused or loop.time() - heard > MAX_OUTAGE_SECONDS:
                 raise
         await asyncio.sleep(PAUSE)
 
 
-class Position:
+class LogPosition:
     """Where in a log a reader is, in the times that the node gave the lines."""
 
     def __init__(self) -> None:
@@ -137,7 +137,7 @@ async def _read(
             *whole, rest = (rest + data).split(b"\n")
             for line in whole:
                 yield line
-            if len(rest) > MAX_LINE:
+            if len(rest) > MAX_LOG_LINE:
                 yield rest
                 rest = b""
     if rest:

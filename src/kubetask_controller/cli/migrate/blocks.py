@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from kubetask_controller.cli.migrate.documents import Node, parse
+from kubetask_controller.cli.migrate.documents import Node, parse_document
 
 Lines = list[str]
 
@@ -90,13 +90,13 @@ class FlowStyleError(ValueError):
     """Raised for a mapping or sequence that does not stand in lines of its own."""
 
 
-def cut(lines: Sequence[str]) -> Block:
+def split_block(lines: Sequence[str]) -> Block:
     """The parts of the block mapping or sequence that the lines are.
 
     Raises:
         FlowStyleError: they are something else.
     """
-    node = parse("\n".join(lines) + "\n")
+    node = parse_document("\n".join(lines) + "\n")
     if node is None or not node.block:
         raise FlowStyleError
     entries: list[tuple[str, int, int, Node]] = []
@@ -145,7 +145,7 @@ def eol_comment(part: Part) -> str:
     return part.inline if part.inline.startswith("#") else ""
 
 
-def dump(value: Any, column: int) -> Lines:
+def dump_lines(value: Any, column: int) -> Lines:
     """A value as block YAML."""
     text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20)
     return shifted(text.removesuffix("...\n").rstrip("\n").split("\n"), column)
@@ -153,7 +153,7 @@ def dump(value: Any, column: int) -> Lines:
 
 def scalar(value: str) -> str:
     """A string as it may stand after a key, quoted where it must be."""
-    return dump(value, 0)[0]
+    return dump_lines(value, 0)[0]
 
 
 class _Dumper(yaml.SafeDumper):

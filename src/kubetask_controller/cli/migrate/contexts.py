@@ -16,10 +16,10 @@ from kubetask_controller.cli.migrate.blocks import (
     Lines,
     Part,
     comments,
-    cut,
-    dump,
+    dump_lines,
     scalar,
     shifted,
+    split_block,
 )
 from kubetask_controller.cli.migrate.report import Report
 
@@ -79,7 +79,7 @@ def _repository(item: Part, path: str, report: Report) -> Lines | None:
         return [
             *head,
             f"{' ' * inner}repository:",
-            *dump({k: v for k, v in fields.items() if k != "host"}, inner + STEP),
+            *dump_lines({k: v for k, v in fields.items() if k != "host"}, inner + STEP),
             *shifted(_eol(item), inner + STEP),
         ]
     body = _kept(_with_url(_block(item), path, report), REPOSITORY_FIELDS, path, report)
@@ -128,9 +128,9 @@ def _block(item: Part) -> Block:
     """The fields of an item; what stands in flow style is written anew."""
     lines = item.undashed()
     try:
-        return cut(lines)
+        return split_block(lines)
     except FlowStyleError:
-        return cut(dump(yaml.safe_load("\n".join(lines)) or {"": None}, 0))
+        return split_block(dump_lines(yaml.safe_load("\n".join(lines)) or {"": None}, 0))
 
 
 def _kept(block: Block, fields: Sequence[str], path: str, report: Report) -> Block:

@@ -18,8 +18,14 @@ from kubetask_controller.api.batch import Batch
 from kubetask_controller.api.batchrun import BatchRun
 from kubetask_controller.api.common import KubeModel
 from kubetask_controller.api.workspaceconfig import WorkspaceConfig
-from kubetask_controller.cli.migrate.blocks import FlowStyleError, cut, dump
-from kubetask_controller.cli.migrate.documents import Document, Node, join, parse, split
+from kubetask_controller.cli.migrate.blocks import FlowStyleError, dump_lines, split_block
+from kubetask_controller.cli.migrate.documents import (
+    Document,
+    Node,
+    join_documents,
+    parse_document,
+    split_documents,
+)
 from kubetask_controller.cli.migrate.kinds import KINDS, OLD_GROUP, transform
 from kubetask_controller.cli.migrate.report import Report
 
@@ -42,8 +48,8 @@ MAX_COMPLAINTS = 5
 def convert(text: str, report: Report) -> str:
     """The text of a file, migrated; what could not be goes into the report."""
     windows = "\r\n" in text
-    documents = split(text.replace("\r\n", "\n") if windows else text)
-    migrated = join(_document(x, n, report) for n, x in enumerate(documents, 1))
+    documents = split_documents(text.replace("\r\n", "\n") if windows else text)
+    migrated = join_documents(_document(x, n, report) for n, x in enumerate(documents, 1))
     return migrated.replace("\n", "\r\n") if windows else migrated
 
 
@@ -53,7 +59,7 @@ def _document(document: Document, number: int, report: Report) -> Document:
     if OLD_GROUP not in body:
         return document
     try:
-        root = parse(body)
+        root = parse_document(body)
         new = _body(body, root, report) if root is not None else body
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or "not understood"
@@ -76,7 +82,7 @@ def _body(body: str, root: Node, report: Report) -> str:
         return _list(body, report)
     if kind in ROLES and root.block:
         body = with_new_resources(body, root)
-        root = parse(body) or root
+        root = parse_document(body) or root
     mentions = any(OLD_GROUP in text for text in _scalars(root))
     if mentions and kind == "CustomResourceDefinition":
         report.lost("", "left as it is: KubeTask's own CRDs come with its installation")
@@ -90,11 +96,11 @@ def _object(body: str, root: Node, report: Report) -> str:
     new = KINDS[_scalar(root, "kind")]
     lines = body.removesuffix("\n").split("\n")
     try:
-        block = cut(lines)
+        block = split_block(lines)
     except FlowStyleError:
         if not _is_json(body) and _COMMENT.search(body):
             report.lost("", "comments inside of { } are not kept")
-        block = cut(dump(yaml.safe_load(body), 0))
+        block = split_block(dump_lines(yaml.safe_load(body), 0))
     migrated = "\n".join(transform(block, new, report)) + "\n"
     value = yaml.safe_load(migrated)
     _check(value, report)
@@ -108,8 +114,8 @@ def _list(body: str, report: Report) -> str:
     changed = False
     for number, item in enumerate(value.get("items") or []):
         if isinstance(item, dict) and _is_old(item.get("apiVersion"), item.get("kind")):
-            text = "\n".join(dump(item, 0)) + "\n"
-            root = parse(text)
+            text = "\n".join(dump_lines(item, 0)) + "\n"
+            root = parse_document(text)
             assert root is not None
             value["items"][number] = yaml.safe_load(_body(text, root, report))
             changed = True
@@ -121,7 +127,7 @@ def _list(body: str, report: Report) -> str:
         return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     if _COMMENT.search(body):
         report.lost("", "its comments may be missing")
-    return "\n".join(dump(value, 0)) + "\n"
+    return "\n".join(dump_lines(value, 0)) + "\n"
 
 
 def _check(value: Any, report: Report) -> None:

@@ -24,7 +24,7 @@ class Document:
     body: str
 
 
-def split(text: str) -> list[Document]:
+def split_documents(text: str) -> list[Document]:
     """The documents of a stream."""
     found = list(_SEPARATOR.finditer(text))
     documents = []
@@ -37,7 +37,7 @@ def split(text: str) -> list[Document]:
     return documents
 
 
-def join(documents: Iterable[Document]) -> str:
+def join_documents(documents: Iterable[Document]) -> str:
     """The stream of some documents."""
     return "".join(x.separator + x.body for x in documents)
 
@@ -54,7 +54,7 @@ def concatenate(texts: Iterable[str]) -> str:
     return stream
 
 
-Position = tuple[int, int]
+NodePosition = tuple[int, int]
 """Line and column, from 0."""
 
 
@@ -63,8 +63,8 @@ class Node:
     """A node; `entries` are those of a mapping as (key, value), `items` those of a sequence."""
 
     kind: Literal["scalar", "mapping", "sequence", "alias"]
-    start: Position
-    end: Position
+    start: NodePosition
+    end: NodePosition
     flow: bool = False
     value: str = ""
     entries: Sequence[tuple["Node", "Node"]] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Node:
         return line - 1 if column == 0 and self.end > self.start else line
 
 
-def parse(text: str) -> Node | None:
+def parse_document(text: str) -> Node | None:
     """The root of the first document; None for a document without content.
 
     Raises:
@@ -123,5 +123,5 @@ def _node(event: yaml.Event, events: Iterator[yaml.Event]) -> Node:
     return Node("mapping", start, end, flow, entries=pairs)
 
 
-def _position(mark: Any) -> Position:
+def _position(mark: Any) -> NodePosition:
     return mark.line, mark.column

@@ -21,10 +21,10 @@ from kubetask_controller.cli.migrate.blocks import (
     Lines,
     Part,
     comments,
-    cut,
-    dump,
+    dump_lines,
     eol_comment,
     scalar,
+    split_block,
 )
 from kubetask_controller.cli.migrate.contexts import STEP, common_context, variable_contexts
 from kubetask_controller.cli.migrate.report import Report
@@ -42,7 +42,7 @@ _SERVER_FIELDS = (
 )
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
-Spec = Callable[[Block, Report, str], Lines]
+SpecConverter = Callable[[Block, Report, str], Lines]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class NewKind:
 
     kind: str
     plural: str
-    spec: Spec
+    spec: SpecConverter
 
 
 def transform(body: Block, new: NewKind, report: Report) -> Lines:
@@ -210,13 +210,13 @@ def _without_last_applied(part: Part) -> Lines:
 def _inner(part: Part) -> Block:
     """The parts of an entry's value; what stands in flow style is written anew."""
     try:
-        return cut(part.lines[1:])
+        return split_block(part.lines[1:])
     except FlowStyleError:
         pass
     value = next(iter(yaml.safe_load("\n".join(part.lines)).values()))
     if not isinstance(value, dict | list) or not value:
         return Block((), [])
-    return cut(dump(value, part.column + STEP))
+    return split_block(dump_lines(value, part.column + STEP))
 
 
 def _renamed(part: Part, key: str) -> Lines:

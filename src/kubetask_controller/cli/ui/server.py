@@ -29,19 +29,19 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.indexes import parse_indexes
 from kubetask_controller.cli import actions
 from kubetask_controller.cli.exits import CliError, UsageError
-from kubetask_controller.cli.runview import RunView
-from kubetask_controller.cli.session import BATCH_RUNS, TASKS, Session, Target
+from kubetask_controller.cli.runview import BatchRunView
+from kubetask_controller.cli.session import BATCH_RUN_RESOURCE, TASK_RESOURCE, Session, Target
 from kubetask_controller.cli.ui import streams, views
 from kubetask_controller.client import ClientError
+from kubetask_controller.jsontypes import JSON
 
-JSON = dict[str, Any]
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ADDRESS = "127.0.0.1"
 MAX_BODY = 64 * 1024
 CODE_SECONDS = 60.0
 """How long the code that a browser is opened with may be exchanged for the token."""
-SHUTDOWN_SECONDS = 1.0
+SHUTDOWN_TIMEOUT = 1.0
 ASSETS = {
     "/": ("index.html", "text/html"),
     "/app.js": ("app.js", "text/javascript"),
@@ -65,7 +65,7 @@ HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerSettings:
     """What the command line says.
 
     Attributes:
@@ -80,7 +80,7 @@ class Settings:
 class Server:
     """Serves one session with one cluster."""
 
-    def __init__(self, session: Session, settings: Settings) -> None:
+    def __init__(self, session: Session, settings: ServerSettings) -> None:
         self._session = session
         self._settings = settings
         self._token = secrets.token_urlsafe(32)
@@ -119,7 +119,7 @@ class Server:
         app.router.add_post("/api/plan", self._plan)
         app.router.add_post("/api/act", self._act)
         runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT
         )
         await runner.setup()
         try:
@@ -133,7 +133,7 @@ class Server:
             await runner.cleanup()
 
     @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _guard(self, request: web.Request, handler: RequestHandler) -> web.StreamResponse:
         try:
             self._check(request)
             response = await handler(request)
@@ -249,7 +249,9 @@ class Server:
         made = await _carry_out(session, target, plan, {})
         return _answer({"name": made["metadata"]["name"]})
 
-    async def _planned(self, body: JSON) -> tuple[Session, Target, RunView, actions.Plan]:
+    async def _planned(
+        self, body: JSON
+    ) -> tuple[Session, Target, BatchRunView, actions.PlannedChange]:
         session, target = self._target(body)
         found = await session.get(target)
         if found["metadata"].get("uid") != body.get("uid"):
@@ -284,7 +286,9 @@ class Server:
     def _target(self, asked: Any) -> tuple[Session, Target]:
         """Where and what a request is about."""
         namespace, name = str(asked.get("namespace") or ""), str(asked.get("name") or "")
-        resource = {c.KIND_BATCH_RUN: BATCH_RUNS, c.KIND_TASK: TASKS}.get(str(asked.get("kind")))
+        resource = {c.KIND_BATCH_RUN: BATCH_RUN_RESOURCE, c.KIND_TASK: TASK_RESOURCE}.get(
+            str(asked.get("kind"))
+        )
         if not namespace or not name or resource is None:
             raise web.HTTPBadRequest(text="kind, namespace and name are needed.")
         if self._settings.namespace and namespace != self._settings.namespace:
@@ -295,19 +299,19 @@ class Server:
 
 
 async def _carry_out(
-    session: Session, target: Target, plan: actions.Plan, params: dict[str, str]
+    session: Session, target: Target, plan: actions.PlannedChange, params: dict[str, str]
 ) -> JSON:
     with session.explained(target):
         if plan.body:
             return await session.client.create(
-                BATCH_RUNS, session.namespace, dict(plan.body), params=params
+                BATCH_RUN_RESOURCE, session.namespace, dict(plan.body), params=params
             )
         return await session.client.patch(
             target.resource, session.namespace, target.name, dict(plan.patch), params=params
         )
 
 
-def _fields(plan: actions.Plan) -> JSON:
+def _fields(plan: actions.PlannedChange) -> JSON:
     """What a plan sets: the page sends it back, so that what was confirmed is what is done."""
     return dict(plan.patch.get("spec") or plan.body.get("spec") or {})
 

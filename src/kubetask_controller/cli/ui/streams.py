@@ -15,18 +15,18 @@ from typing import Any
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.cli.follow import LISTED, changes
-from kubetask_controller.cli.logs.pods import newest, pod_view, selector
+from kubetask_controller.cli.logs.pods import newest_pods, selector, task_pod
 from kubetask_controller.cli.logs.stream import LogOptions, log_lines
-from kubetask_controller.cli.runview import RunView, run_view, task_view
-from kubetask_controller.cli.session import BATCH_RUNS, TASKS, Session, Target
+from kubetask_controller.cli.runview import BatchRunView, run_view, task_view
+from kubetask_controller.cli.session import BATCH_RUN_RESOURCE, TASK_RESOURCE, Session, Target
 from kubetask_controller.cli.targets import Targets
-from kubetask_controller.cli.terminal import plain
+from kubetask_controller.cli.terminal import log_text
 from kubetask_controller.cli.ui import views
 from kubetask_controller.client import APIStatusError, ClientError, Resource
 from kubetask_controller.client.errors import is_forbidden, is_not_found
 from kubetask_controller.client.resources import CORE_EVENTS, NAMESPACES, PODS
+from kubetask_controller.jsontypes import JSON
 
-JSON = dict[str, Any]
 Send = Callable[[JSON], Awaitable[None]]
 
 SETTLE = 0.2
@@ -39,13 +39,13 @@ MAX_NAMESPACES = 200
 MAX_EVENTS = 100
 TAIL = 5000
 """Lines of a log that the page gets; kubectl has the others."""
-LINE_LIMIT = 20_000
+MAX_LINE_CHARS = 20_000
 """Characters of one line of a log."""
 LOG_WAIT = 1.0
 """Seconds between two looks for a container that has not started."""
 
 
-class Link:
+class ServerConnection:
     """Whether the API server answers, and the wake-up call of a feed."""
 
     def __init__(self) -> None:
@@ -71,10 +71,10 @@ class Link:
             await send({"type": "link", "lost": lost, "message": self.message or ""})
 
 
-class Mirror:
+class ObjectList:
     """The objects of one list, as they are now."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ServerConnection) -> None:
         self.objects: dict[str, JSON] = {}
         self.listed = False
         self.refused = ""
@@ -132,7 +132,7 @@ async def visible_namespaces(session: Session) -> Sequence[str]:
         ClientError: the server cannot be asked.
     """
     try:
-        await session.client.list(BATCH_RUNS, None, params={"limit": "1"})
+        await session.client.list(BATCH_RUN_RESOURCE, None, params={"limit": "1"})
         return [""]
     except APIStatusError as error:
         if not is_forbidden(error):
@@ -147,7 +147,7 @@ async def visible_namespaces(session: Session) -> Sequence[str]:
     async def allowed(name: str) -> bool:
         async with slots:
             try:
-                await session.client.list(BATCH_RUNS, name, params={"limit": "1"})
+                await session.client.list(BATCH_RUN_RESOURCE, name, params={"limit": "1"})
             except APIStatusError:
                 return False
             return True
@@ -160,20 +160,20 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def view_of(found: JSON) -> RunView:
+def view_of(found: JSON) -> BatchRunView:
     """The view of a BatchRun or a Task."""
     task = found.get("kind") == c.KIND_TASK or "contexts" in (found.get("spec") or {})
     return task_view(found) if task else run_view(found)
 
 
-async def _viewed(found: JSON, targets: Targets) -> RunView:
+async def _viewed(found: JSON, targets: Targets) -> BatchRunView:
     """The same, with what the tasks of a large run work on."""
     if found.get("kind") == c.KIND_TASK:
         return task_view(found)
     return run_view(found, await targets.of(found))
 
 
-async def _ticks(link: Link) -> AsyncGenerator[bool, None]:
+async def _ticks(link: ServerConnection) -> AsyncGenerator[bool, None]:
     """Whenever there is news, and every TICK seconds: whether a beat is due."""
     loop = asyncio.get_running_loop()
     beat = loop.time()
@@ -205,13 +205,13 @@ def _unwrapped() -> Iterator[None]:
 
 async def overview(session: Session, namespaces: Sequence[str], send: Send) -> None:
     """All runs and Tasks: ``{"type": "runs", "set": […], "gone": [uid, …], "whole": bool}``."""
-    link = Link()
-    mirrors: list[tuple[str, Mirror]] = []
+    link = ServerConnection()
+    mirrors: list[tuple[str, ObjectList]] = []
     with _unwrapped():
         async with asyncio.TaskGroup() as group:
             for namespace in namespaces:
-                for resource in (BATCH_RUNS, TASKS):
-                    mirror = Mirror(link)
+                for resource in (BATCH_RUN_RESOURCE, TASK_RESOURCE):
+                    mirror = ObjectList(link)
                     mirrors.append((resource.kind, mirror))
                     there = replace(session, namespace=namespace)
                     group.create_task(mirror.follow(there, resource, {}, _slim))
@@ -233,17 +233,17 @@ async def overview(session: Session, namespaces: Sequence[str], send: Send) -> N
 def _slim(item: JSON) -> JSON:
     """What is kept of a run: all of it while it goes on, its summary once it has ended."""
     view = view_of(item)
-    return {"line": views.summary(item, view, _now())} if view.ended else item
+    return {"line": views.run_summary(item, view, _now())} if view.ended else item
 
 
 def _overview_message(
-    mirrors: Sequence[tuple[str, Mirror]], sent: dict[str, JSON], first: bool
+    mirrors: Sequence[tuple[str, ObjectList]], sent: dict[str, JSON], first: bool
 ) -> JSON:
     """What changed since `sent`."""
     now, found = _now(), {}
     for kind, mirror in mirrors:
         for uid, item in mirror.objects.items():
-            line = item.get("line") or views.summary(item, view_of({**item, "kind": kind}), now)
+            line = item.get("line") or views.run_summary(item, view_of({**item, "kind": kind}), now)
             found[uid] = line | {"kind": kind}
     news = [x for uid, x in found.items() if sent.get(uid) != x]
     gone = [uid for uid in sent if uid not in found]
@@ -259,8 +259,8 @@ async def one_run(session: Session, target: Target, send: Send) -> None:
     `rows` are the tasks that changed, `events` is there where they changed; a run that is gone is
     ``{"type": "gone"}``.
     """
-    link = Link()
-    run, pods, events = Mirror(link), Mirror(link), Mirror(link)
+    link = ServerConnection()
+    run, pods, events = ObjectList(link), ObjectList(link), ObjectList(link)
     named = {"fieldSelector": f"metadata.name={target.name}"}
     about = {"fieldSelector": f"involvedObject.name={target.name}"}
     feed = _RunFeed(session, target, run, pods, events)
@@ -277,7 +277,7 @@ async def one_run(session: Session, target: Target, send: Send) -> None:
                     found = next(iter(run.objects.values()), None)
                     if found is not None:
                         wanted = str((found.get("status") or {}).get("jobName") or "-")
-                        if job is None or (target.resource is TASKS and wanted != job):
+                        if job is None or (target.resource is TASK_RESOURCE and wanted != job):
                             job = wanted
                             group.create_task(
                                 pods.follow(session, PODS, selector(target, job), feed.keep)
@@ -293,7 +293,12 @@ class _RunFeed:
     """What was sent of one run."""
 
     def __init__(
-        self, session: Session, target: Target, run: Mirror, pods: Mirror, events: Mirror
+        self,
+        session: Session,
+        target: Target,
+        run: ObjectList,
+        pods: ObjectList,
+        events: ObjectList,
     ) -> None:
         self._run = run
         self._pods = pods
@@ -307,7 +312,7 @@ class _RunFeed:
 
     def keep(self, pod: JSON) -> JSON | None:
         """The part of a Pod that is kept: its index and its times."""
-        view = pod_view(pod, self._target, c.CONTAINER_AGENT)
+        view = task_pod(pod, self._target, c.CONTAINER_AGENT)
         return None if view is None else {"index": view.index, "times": views.pod_times(pod)}
 
     async def message(self, found: JSON | None) -> JSON | None:
@@ -392,13 +397,13 @@ async def _events(session: Session, name: str) -> list[JSON]:
 async def _pods(session: Session, target: Target, index: int, job: str) -> list[views.PodTimes]:
     """The Pods of one task, the newest first."""
     parameters = dict(selector(target, job or "-"))
-    if target.resource is BATCH_RUNS:
+    if target.resource is BATCH_RUN_RESOURCE:
         parameters["labelSelector"] += f",{c.LABEL_TASK_INDEX}={index}"
     try:
         answer = await session.client.list(PODS, session.namespace, params=parameters)
     except ClientError:
         return []
-    mine = [x for x in answer.get("items") or [] if pod_view(x, target, c.CONTAINER_AGENT)]
+    mine = [x for x in answer.get("items") or [] if task_pod(x, target, c.CONTAINER_AGENT)]
     return sorted((views.pod_times(x) for x in mine), key=lambda x: x.created, reverse=True)
 
 
@@ -429,11 +434,11 @@ async def log(session: Session, target: Target, index: int, container: str, send
         found = await session.get(target)
         job = str((found.get("status") or {}).get("jobName") or "-")
         parameters = dict(selector(target, job))
-        if target.resource is BATCH_RUNS:
+        if target.resource is BATCH_RUN_RESOURCE:
             parameters["labelSelector"] += f",{c.LABEL_TASK_INDEX}={index}"
         answer = await session.client.list(PODS, session.namespace, params=parameters)
-        every = [pod_view(x, target, container) for x in answer.get("items") or []]
-        pod = newest(x for x in every if x is not None).get(index)
+        every = [task_pod(x, target, container) for x in answer.get("items") or []]
+        pod = newest_pods(x for x in every if x is not None).get(index)
         if pod is not None and pod.began:
             break
         if pod is None:
@@ -463,7 +468,7 @@ async def log(session: Session, target: Target, index: int, container: str, send
             options = LogOptions(container, TAIL, follow=True)
             async with aclosing(log_lines(session, pod.name, options)) as lines:
                 async for line in lines:
-                    buffer += (plain(line, LINE_LIMIT),)
+                    buffer += (log_text(line, MAX_LINE_CHARS),)
             done.set()
     await send({"type": "end", "message": ""})
 

@@ -12,13 +12,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.cli.costs import costs, count, decimal
-from kubetask_controller.cli.explain import Finding, findings, headline, words
-from kubetask_controller.cli.runview import RunView, TaskRow
-from kubetask_controller.cli.session import TASKS, Target
+from kubetask_controller.cli.costs import costs, count_or_zero, decimal
+from kubetask_controller.cli.explain import Finding, findings, reason_text, summary_line
+from kubetask_controller.cli.runview import BatchRunView, TaskRow
+from kubetask_controller.cli.session import TASK_RESOURCE, Target
 from kubetask_controller.cli.terminal import clean
-
-JSON = dict[str, Any]
+from kubetask_controller.jsontypes import JSON
 
 MAX_TEXT = 2000
 """Characters of one text in a row."""
@@ -50,7 +49,7 @@ def link(text: object) -> str:
     return text if good else ""
 
 
-def summary(found: JSON, view: RunView, now: datetime) -> JSON:
+def run_summary(found: JSON, view: BatchRunView, now: datetime) -> JSON:
     """A run or Task as a line of the list."""
     metadata, spec, status = found.get("metadata") or {}, view.spec, view.status
     bill = costs(view)
@@ -63,7 +62,7 @@ def summary(found: JSON, view: RunView, now: datetime) -> JSON:
         "created": time_of(metadata.get("creationTimestamp")),
         "phase": shown(view.phase, 32),
         "reason": shown(view.reason, 128),
-        "words": words(view.reason).what if view.reason else "not yet processed",
+        "words": reason_text(view.reason).what if view.reason else "not yet processed",
         "counts": dict(view.counts),
         "start": time_of(status.get("startTime")),
         "end": time_of(status.get("completionTime")),
@@ -76,18 +75,18 @@ def summary(found: JSON, view: RunView, now: datetime) -> JSON:
         "suspended": bool(spec.get("suspend")),
         "cancelled": bool(spec.get("cancel")),
         "taskLimit": limit if isinstance(limit := spec.get("taskLimit"), int) else None,
-        "headline": shown(headline(found_out, view), 400),
+        "headline": shown(summary_line(found_out, view), 400),
         "needs": any(x.level == "act" for x in found_out),
         "target": shown(view.rows[0].target) if view.rows and found.get("kind") == "Task" else "",
     }
 
 
-def detail(found: JSON, view: RunView, now: datetime) -> JSON:
+def detail(found: JSON, view: BatchRunView, now: datetime) -> JSON:
     """A run or Task as the head of its own page."""
     spec, metadata = view.spec, found.get("metadata") or {}
     kind = str(found.get("kind") or c.KIND_BATCH_RUN)
     where = f"-n {metadata.get('namespace', '')}"
-    return summary(found, view, now) | {
+    return run_summary(found, view, now) | {
         "message": shown(view.message),
         "findings": [finding_json(x) for x in findings(found, view, now)],
         "labels": {shown(k): shown(v) for k, v in sorted((metadata.get("labels") or {}).items())},
@@ -194,8 +193,8 @@ def row_cells(row: TaskRow, times: PodTimes | None) -> list[Any]:
         time_of(entry.get("startTime")) or (times.work if times else None),
         time_of(entry.get("completionTime")) or (times.end if times else None),
         None if cost is None else float(cost),
-        count(usage.get("inputTokens")),
-        count(usage.get("outputTokens")),
+        count_or_zero(usage.get("inputTokens")),
+        count_or_zero(usage.get("outputTokens")),
         link(result.get("pullRequest")),
         shown(result.get("branch") or ""),
         shown(result.get("summary") or "", 300),
@@ -217,9 +216,9 @@ def task_detail(
     """A task as a page of its own: its result, its links, its Events, and the commands that show the same."""
     entry, result = row.entry, row.result
     job = str(entry.get("jobName") or "")
-    known = words(row.reason)
-    named = str(target) if target.resource is TASKS else target.name
-    index = "" if target.resource is TASKS else f" {row.index}"
+    known = reason_text(row.reason)
+    named = str(target) if target.resource is TASK_RESOURCE else target.name
+    index = "" if target.resource is TASK_RESOURCE else f" {row.index}"
     where = f"-n {namespace}"
     commands = []
     if job:
@@ -368,6 +367,6 @@ def event_json(event: JSON) -> JSON:
         "reason": shown(reason, 128),
         "words": EVENT_WORDS.get(reason) or shown(reason, 128),
         "note": shown(event.get("message") or event.get("note") or ""),
-        "count": count(series.get("count") or event.get("count") or 1),
+        "count": count_or_zero(series.get("count") or event.get("count") or 1),
         "about": shown(f"{about.get('kind', '')} {about.get('name', '')}"),
     }

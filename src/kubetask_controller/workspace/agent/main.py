@@ -20,20 +20,25 @@ from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import ManifestAgent, TaskManifest
 from kubetask_controller.version import __version__
 from kubetask_controller.workspace.agent.presets import PRESETS, Preset, git_variables
-from kubetask_controller.workspace.agent.process import Ended, Limits, Runner, Surroundings
+from kubetask_controller.workspace.agent.process import (
+    AgentLimits,
+    ExitStatus,
+    ProcessContext,
+    Runner,
+)
 from kubetask_controller.workspace.agent.prompt import make_prompt, without_at_paths
 from kubetask_controller.workspace.agent.publish import Published, PublishError, publish
-from kubetask_controller.workspace.agent.report import AgentReport, Reader
+from kubetask_controller.workspace.agent.report import AgentReport, OutputReader
 from kubetask_controller.workspace.agent.result import Outcome, make_result
-from kubetask_controller.workspace.agent.supervisor import supervised
-from kubetask_controller.workspace.git import Git, say
+from kubetask_controller.workspace.agent.supervisor import run_supervised
+from kubetask_controller.workspace.git import Git, log_line
 from kubetask_controller.workspace.redaction import (
     Redactor,
+    secret_variables,
     secrets_in,
-    secrets_of,
-    values_of,
+    variable_values,
 )
-from kubetask_controller.workspace.termination import leave, termination_log
+from kubetask_controller.workspace.termination import termination_log, write_termination_message
 
 TRANSCRIPT = f"{c.RESERVED_DIR}/agent.log"
 SCRIPT = "script"
@@ -55,7 +60,7 @@ _PLAIN_PREFIXES = ("LC_", "KUBERNETES_", "PYTHON", "KUBETASK_", "NPM_CONFIG_", "
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class AgentTask:
     """What the workspace prepared.
 
     Attributes:
@@ -75,13 +80,13 @@ class Task:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the agent and exit."""
-    supervised(lambda: _main(arguments))
+    run_supervised(lambda: _main(arguments))
 
 
 def _main(arguments: Sequence[str] | None) -> None:
     options = _parse(arguments)
     try:
-        task = read_task(os.environ, options)
+        task = load_task(os.environ, options)
     except (KeyError, OSError, ValueError) as error:
         sys.exit(_failed(f"the workspace is not prepared: {error}"))
     if problem := _impossible(options, task):
@@ -99,7 +104,7 @@ def _main(arguments: Sequence[str] | None) -> None:
         if code == 0:
             published, problem, reason = _get_out(options, task, report)
             if reason is not None:
-                say(f"{reason.value}: {problem}")
+                log_line(f"{reason.value}: {problem}")
     except SystemExit as end:
         # A signal, while no agent runs: what it did stays where it is.
         code = end.code if isinstance(end.code, int) else 1
@@ -116,13 +121,13 @@ def _main(arguments: Sequence[str] | None) -> None:
         nothing_done=options.fail_on_no_changes and unchanged and not code and not problem,
     )
     if _mark() == written:
-        leave(task.redact.tree(make_result(task.manifest, outcome)))
+        write_termination_message(task.redact.tree(make_result(task.manifest, outcome)))
     else:
         _mask_own_result(task.redact)
     sys.exit(code or int(bool(problem) or outcome.nothing_done))
 
 
-def read_task(environ: Mapping[str, str], options: argparse.Namespace | None = None) -> Task:
+def load_task(environ: Mapping[str, str], options: argparse.Namespace | None = None) -> AgentTask:
     """The task from the environment.
 
     Raises:
@@ -134,10 +139,10 @@ def read_task(environ: Mapping[str, str], options: argparse.Namespace | None = N
     places += [x.credentials for x in manifest.hosts]
     secrets = secrets_in([Path(x) for x in places if x])
     secrets += secrets_in([directory / x.name for x in manifest.files if x.secret])
-    secrets += secrets_of({k: v for k, v in environ.items() if k not in c.RESERVED_ENV})
-    secrets += values_of({k: v for k, v in environ.items() if _is_secret(manifest.agent, k)})
+    secrets += secret_variables({k: v for k, v in environ.items() if k not in c.RESERVED_ENV})
+    secrets += variable_values({k: v for k, v in environ.items() if _is_secret(manifest.agent, k)})
     settings = _settings(manifest.agent, options) if options else manifest.agent
-    return Task(manifest, directory, environ, Redactor(secrets), settings)
+    return AgentTask(manifest, directory, environ, Redactor(secrets), settings)
 
 
 def _is_secret(agent: ManifestAgent, name: str) -> bool:
@@ -160,7 +165,7 @@ def _settings(agent: ManifestAgent, options: argparse.Namespace) -> ManifestAgen
     return agent.model_copy(update={k: v for k, v in flags.items() if v is not None})
 
 
-def _impossible(options: argparse.Namespace, task: Task) -> str:
+def _impossible(options: argparse.Namespace, task: AgentTask) -> str:
     """Why the agent cannot be run as it is asked for; empty where it can."""
     cost, preset = task.settings.max_cost_usd, PRESETS.get(options.agent)
     try:
@@ -176,28 +181,28 @@ def _impossible(options: argparse.Namespace, task: Task) -> str:
     return ""
 
 
-def _run(options: argparse.Namespace, task: Task) -> tuple[Ended, AgentReport]:
+def _run(options: argparse.Namespace, task: AgentTask) -> tuple[ExitStatus, AgentReport]:
     folder = task.directory / c.RESERVED_DIR
     folder.mkdir(exist_ok=True)
     settings = task.settings
-    limits = Limits(
+    limits = AgentLimits(
         idle_seconds=settings.idle_timeout_seconds,
         retry_wait_seconds=settings.max_retry_wait_seconds,
         turns=settings.max_turns,
         cost=Decimal(settings.max_cost_usd) if settings.max_cost_usd else None,
     )
-    runner = Runner(Surroundings(task.environ, task.directory / TRANSCRIPT, task.redact, limits))
+    runner = Runner(ProcessContext(task.environ, task.directory / TRANSCRIPT, task.redact, limits))
     if options.agent == SCRIPT:
         return _run_script(options, task, runner)
     if options.agent == COMMAND:
-        reader = Reader()
+        reader = OutputReader()
         return runner.run(options.extra, reader, cwd=_place(task)), reader.report()
     return _run_preset(PRESETS[options.agent], options, task, runner)
 
 
 def _run_preset(
-    preset: Preset, options: argparse.Namespace, task: Task, runner: Runner
-) -> tuple[Ended, AgentReport]:
+    preset: Preset, options: argparse.Namespace, task: AgentTask, runner: Runner
+) -> tuple[ExitStatus, AgentReport]:
     cwd, home = _place(task), Path(task.environ.get(c.ENV_HOME) or c.MOUNT_HOME)
     prompt = make_prompt(task.manifest, task.directory, cwd=cwd, reads=preset.instructions)
     if preset.at_paths:
@@ -205,7 +210,7 @@ def _run_preset(
     try:
         preset.install(task.settings, home)
     except OSError as error:
-        say(f"the settings of {preset.name} cannot be written: {error}")
+        log_line(f"the settings of {preset.name} cannot be written: {error}")
     defaults = {**preset.environ, "NO_COLOR": "1"}
     if preset.git_in_environ:
         defaults |= git_variables(Git(environ=task.environ, redact=task.redact), task.environ)
@@ -221,22 +226,22 @@ def _run_preset(
     return ended, reader.report()
 
 
-def _place(task: Task) -> Path:
+def _place(task: AgentTask) -> Path:
     """Where the agent starts: in its repository, or above several."""
     one = task.manifest.repositories if len(task.manifest.repositories) == 1 else ()
     return task.directory / one[0].path if one else task.directory
 
 
 def _run_script(
-    options: argparse.Namespace, task: Task, runner: Runner
-) -> tuple[Ended, AgentReport]:
+    options: argparse.Namespace, task: AgentTask, runner: Runner
+) -> tuple[ExitStatus, AgentReport]:
     """The script in each repository, in order, or in the task's folder; the first failure ends it."""
     command = ["sh", str(task.directory / options.script), *options.extra]
     places = [(x.path, f"{x.org}/{x.repo}") for x in task.manifest.repositories] or [(".", "")]
-    ended, report = Ended(0), AgentReport()
+    ended, report = ExitStatus(0), AgentReport()
     for path, name in places:
-        say(f"running {options.script} in {path}")
-        reader = Reader()
+        log_line(f"running {options.script} in {path}")
+        reader = OutputReader()
         environ = {ENV_REPOSITORY: name} if name else {}
         ended = runner.run(command, reader, cwd=task.directory / path, environ=environ)
         report = reader.report()
@@ -245,7 +250,7 @@ def _run_script(
     return ended, report
 
 
-def _judged(ended: Ended, report: AgentReport) -> AgentReport:
+def _judged(ended: ExitStatus, report: AgentReport) -> AgentReport:
     """The report, with what is known of the end from outside."""
     if ended.stop is not None:
         return replace(report, summary=ended.stop.message, reason=ended.stop.reason, failed=True)
@@ -264,7 +269,7 @@ def _ended_by(number: int) -> str:
 
 
 def _get_out(
-    options: argparse.Namespace, task: Task, report: AgentReport
+    options: argparse.Namespace, task: AgentTask, report: AgentReport
 ) -> tuple[list[Published], str, Reason | None]:
     """Push the work and open its pull requests, as asked; what did not get out, and the task's reason then."""
     problems: list[str] = []
@@ -286,7 +291,7 @@ def _get_out(
     return published, "; ".join(problems), reason
 
 
-def _publish(options: argparse.Namespace, task: Task, report: AgentReport) -> list[Published]:
+def _publish(options: argparse.Namespace, task: AgentTask, report: AgentReport) -> list[Published]:
     first = next(iter(report.summary.splitlines()), "")
     message = task.redact.prose(options.message or first)
     message = message if options.message else message[:72]
@@ -294,7 +299,7 @@ def _publish(options: argparse.Namespace, task: Task, report: AgentReport) -> li
     git = Git(
         environ=task.environ,
         redact=task.redact,
-        show=say,
+        show=log_line,
         timeout=task.manifest.checkout.timeout_seconds,
     )
     return publish(
@@ -318,12 +323,12 @@ def _mask_own_result(redact: Redactor) -> None:
         if masked != text:
             termination_log().write_text(masked)
     except OSError as error:
-        say(f"the agent's own result cannot be masked: {error}")
+        log_line(f"the agent's own result cannot be masked: {error}")
 
 
 def _failed(text: str, reason: Reason | None = None) -> int:
     print(text, file=sys.stderr, flush=True)
-    leave({"summary": text} | ({"reason": reason.value} if reason else {}))
+    write_termination_message({"summary": text} | ({"reason": reason.value} if reason else {}))
     return 1
 
 

@@ -9,9 +9,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kubetask_controller.api.manifest import ManifestAgent
+from kubetask_controller.jsontypes import JSON
 from kubetask_controller.workspace.agent.readers import (
     ClaudeReader,
     CodexReader,
@@ -19,10 +19,8 @@ from kubetask_controller.workspace.agent.readers import (
     GooseReader,
     OpenCodeReader,
 )
-from kubetask_controller.workspace.agent.report import Reader
+from kubetask_controller.workspace.agent.report import OutputReader
 from kubetask_controller.workspace.git import Git, GitError
-
-JSON = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Preset:
 
     name: str
     flags: Sequence[str]
-    reader: Callable[[], Reader]
+    reader: Callable[[], OutputReader]
     environ: Mapping[str, str] = field(default_factory=dict)
     last: Sequence[str] = ()
     model: str = "--model"

@@ -22,11 +22,11 @@ from typing import IO
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.text import clean_text
-from kubetask_controller.workspace.agent.report import MAX_SHOWN, Reader, Wait
-from kubetask_controller.workspace.agent.supervisor import end_everything_else
+from kubetask_controller.workspace.agent.report import MAX_SHOWN, OutputReader, Wait
+from kubetask_controller.workspace.agent.supervisor import kill_other_processes
 from kubetask_controller.workspace.redaction import Redactor
 
-MAX_LINE = 8 * 1024 * 1024
+MAX_OUTPUT_LINE = 8 * 1024 * 1024
 """Characters after which a line is taken for two."""
 LEFT_BEHIND_SECONDS = 0.3
 """How long processes that an agent leaves behind may still print; then they are ended."""
@@ -42,7 +42,7 @@ PIPE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AgentLimits:
     """What ends an agent before its time. 0 and None are no limit.
 
     Attributes:
@@ -59,7 +59,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ProcessContext:
     """Where agents run, and where their output goes.
 
     Attributes:
@@ -72,11 +72,11 @@ class Surroundings:
     environ: Mapping[str, str]
     transcript: Path
     redact: Redactor
-    limits: Limits = field(default_factory=Limits)
+    limits: AgentLimits = field(default_factory=AgentLimits)
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopCause:
     """Why an agent was ended."""
 
     reason: Reason
@@ -84,7 +84,7 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ExitStatus:
     """How an agent ended.
 
     Attributes:
@@ -95,7 +95,7 @@ class Ended:
 
     code: int
     signalled: int = 0
-    stop: Stop | None = None
+    stop: StopCause | None = None
 
 
 class Runner:
@@ -104,7 +104,7 @@ class Runner:
     A signal that comes while none of them runs raises SystemExit in the main thread.
     """
 
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(self, surroundings: ProcessContext) -> None:
         self._here = surroundings
         self._process: subprocess.Popen[str] | None = None
         self._shown = surroundings.redact.pieces()
@@ -118,13 +118,13 @@ class Runner:
     def run(
         self,
         command: Sequence[str],
-        reader: Reader,
+        reader: OutputReader,
         *,
         cwd: Path,
         stdin: str = "",
         environ: Mapping[str, str] | None = None,
         logs: tuple[Path, str] | None = None,
-    ) -> Ended:
+    ) -> ExitStatus:
         """Run a command to its end.
 
         Args:
@@ -169,20 +169,20 @@ class Runner:
         # Servers and watchers that it started hold its output open, and nobody ends them.
         workers[0].join(LEFT_BEHIND_SECONDS)
         self._signal(signal.SIGKILL)
-        end_everything_else()
+        kill_other_processes()
         workers[0].join(DRAIN_SECONDS)
         self._process = None
         self._show(reader.flush(), reader.max_shown)
         code = code if code >= 0 else 128 - code
         if self.signalled:
             code = 128 + self.signalled
-        return Ended(code or int(stop is not None), self.signalled, stop)
+        return ExitStatus(code or int(stop is not None), self.signalled, stop)
 
     def _watch(
-        self, process: "subprocess.Popen[str]", reader: Reader, logs: "_LogFiles | None"
-    ) -> Stop | None:
+        self, process: "subprocess.Popen[str]", reader: OutputReader, logs: "_LogFiles | None"
+    ) -> StopCause | None:
         """Until the agent's end: say what is waited for, keep the limits; why it was ended from here."""
-        stop: Stop | None = None
+        stop: StopCause | None = None
         notices = _quiet_times()
         notice, deadline = next(notices), None
         waiting: tuple[float, Wait | None] = (0.0, None)
@@ -217,15 +217,15 @@ class Runner:
                 if now >= deadline:
                     self._signal(signal.SIGKILL)
 
-    def _limit(self, reader: Reader, *, quiet: float, waited: float) -> Stop | None:
+    def _limit(self, reader: OutputReader, *, quiet: float, waited: float) -> StopCause | None:
         limits, wait = self._here.limits, reader.wait
         if limits.turns and reader.turns > limits.turns:
-            return Stop(
+            return StopCause(
                 Reason.MAX_TURNS_EXCEEDED,
                 f"the agent needed more than {limits.turns} turns (agent.maxTurns)",
             )
         if limits.cost is not None and reader.cost is not None and reader.cost > limits.cost:
-            return Stop(
+            return StopCause(
                 Reason.BUDGET_EXCEEDED,
                 f"the agent cost more than {limits.cost} USD (agent.maxCostUSD)",
             )
@@ -237,10 +237,10 @@ class Runner:
                 asked = f"it waits {seconds:.0f} s, longer than {longest:.0f} s"
             else:
                 asked = f"it has waited longer than {longest:.0f} s"
-            return Stop(reason, f"{wait.text}; {asked} (agent.maxRetryWaitSeconds)")
+            return StopCause(reason, f"{wait.text}; {asked} (agent.maxRetryWaitSeconds)")
         if limits.idle_seconds and quiet >= limits.idle_seconds:
             what = wait.text if wait else reader.activity or "the command"
-            return Stop(
+            return StopCause(
                 Reason.IDLE_TIMEOUT,
                 f"no output for {limits.idle_seconds:.0f} s (agent.idleTimeoutSeconds), waiting for {what}",
             )
@@ -258,9 +258,9 @@ class Runner:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
 
-    def _follow(self, stream: IO[str], reader: Reader) -> None:
+    def _follow(self, stream: IO[str], reader: OutputReader) -> None:
         with stream, self._here.transcript.open("a") as file:
-            while line := stream.readline(MAX_LINE):
+            while line := stream.readline(MAX_OUTPUT_LINE):
                 self._last = time.monotonic()
                 file.write(self._transcribed(line))
                 file.flush()
@@ -293,8 +293,8 @@ class _LogFiles:
             if end <= start:
                 continue
             with contextlib.suppress(OSError), path.open("rb") as file:
-                file.seek(max(start, end - MAX_LINE))
-                data = file.read(MAX_LINE)
+                file.seek(max(start, end - MAX_OUTPUT_LINE))
+                data = file.read(MAX_OUTPUT_LINE)
                 whole = data[: data.rfind(b"\n") + 1]
                 self._read[path] = file.tell() - len(data) + len(whole)
                 yield from whole.decode(errors="replace").splitlines()

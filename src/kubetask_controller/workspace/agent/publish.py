@@ -8,7 +8,7 @@ from pathlib import Path
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import ManifestRepository, TaskManifest
-from kubetask_controller.workspace.git import Git, GitError, persist, say
+from kubetask_controller.workspace.git import Git, GitError, log_line, with_retries
 
 PATCHES_DIR = f"{c.RESERVED_DIR}/patches"
 MAX_SHOWN_PATCH = 256 * 1024
@@ -100,7 +100,7 @@ def publish(
                 if leaks is not None:
                     work.refuse_secrets(leaks)
                 work.push()
-                say(f"{shown}: pushed {manifest.branch} with {len(done.commits)} commits")
+                log_line(f"{shown}: pushed {manifest.branch} with {len(done.commits)} commits")
                 done = replace(done, pushed=True)
             except GitError as error:
                 reason, text = _refusal(error, manifest.branch)
@@ -112,7 +112,7 @@ def publish(
     return published
 
 
-def pull_request(manifest: TaskManifest, text: str) -> str:
+def find_pull_request(manifest: TaskManifest, text: str) -> str:
     """The last URL in a text that is a pull request of one of the task's repositories; empty for none."""
     for found in reversed(_URL.findall(text)):
         url = found.rstrip(".,;:!?*_")
@@ -122,12 +122,12 @@ def pull_request(manifest: TaskManifest, text: str) -> str:
     return ""
 
 
-def filled(template: str, values: Mapping[str, str]) -> str:
+def fill_template(template: str, values: Mapping[str, str]) -> str:
     """A template with its known placeholders replaced; what else stands in braces stays."""
     return _PLACEHOLDER.sub(lambda x: values.get(x[1], x[0]), template)
 
 
-def values_of(
+def template_values(
     manifest: TaskManifest, repository: ManifestRepository, description: str, fallback: str = ""
 ) -> dict[str, str]:
     """What placeholders of commit messages and pull requests stand for."""
@@ -178,7 +178,9 @@ class _Work:
             if x.endswith("/")
         ]
         for name in embedded:
-            say(f"{self._repository.path}: not committed: {name}, which is a repository of its own")
+            log_line(
+                f"{self._repository.path}: not committed: {name}, which is a repository of its own"
+            )
         paths = [".", *(f":(exclude,literal){x.rstrip('/')}" for x in embedded)]
         more = ["--sparse"] if self._checkout.sparse else []
         try:
@@ -195,8 +197,8 @@ class _Work:
         if not self._run("diff", "--cached", "--name-only", "-z", "--ignore-submodules=dirty"):
             return
         template = self._checkout.commit_message
-        values = values_of(self._manifest, self._repository, description, fallback=message)
-        text = filled(template, values) if template else message
+        values = template_values(self._manifest, self._repository, description, fallback=message)
+        text = fill_template(template, values) if template else message
         sign_off = ["--signoff"] if self._checkout.sign_off else []
         self._run("commit", "--quiet", "--cleanup=whitespace", *sign_off, "--file=-", stdin=text)
 
@@ -231,10 +233,10 @@ class _Work:
         """Push the branch; one that is there already is replaced only where that was asked for, and as it was then."""
         branch = self._manifest.branch
         if self._checkout.lfs or self._has_lfs_objects():
-            persist(lambda: self._run("lfs", "push", "origin", "HEAD"))
+            with_retries(lambda: self._run("lfs", "push", "origin", "HEAD"))
         what = ("--quiet", "origin", f"HEAD:refs/heads/{branch}")
         try:
-            persist(lambda: self._run("push", *what))
+            with_retries(lambda: self._run("push", *what))
             return
         except GitError as error:
             if "[rejected]" not in error.output or self._at_server(branch):
@@ -244,7 +246,7 @@ class _Work:
             if self._checkout.on_branch_exists != "Replace" or not self._repository.existing:
                 raise
         lease = f"--force-with-lease=refs/heads/{branch}:{self._repository.existing}"
-        persist(lambda: self._run("push", lease, *what))
+        with_retries(lambda: self._run("push", lease, *what))
 
     def keep(self, redact: Callable[[str], str]) -> str:
         """Keep the commits as a patch, in the task's folder and in the log; the file, empty where that fails."""
@@ -257,14 +259,14 @@ class _Work:
             self._run("format-patch", "--quiet", "--binary", f"--output={path}", span)
             size = path.stat().st_size
         except (GitError, OSError) as error:
-            say(f"{self._repository.path}: the commits could not be kept as a patch: {error}")
+            log_line(f"{self._repository.path}: the commits could not be kept as a patch: {error}")
             return ""
-        say(f"{self._repository.path}: the commits are kept in {path}")
+        log_line(f"{self._repository.path}: the commits are kept in {path}")
         if size <= MAX_SHOWN_PATCH:
-            say(f"----- BEGIN PATCH {self._repository.path} -----")
+            log_line(f"----- BEGIN PATCH {self._repository.path} -----")
             for line in path.read_text(errors="replace").splitlines():
-                say(redact(line))
-            say(f"----- END PATCH {self._repository.path} -----")
+                log_line(redact(line))
+            log_line(f"----- END PATCH {self._repository.path} -----")
         return str(path)
 
     def _has_lfs_objects(self) -> bool:

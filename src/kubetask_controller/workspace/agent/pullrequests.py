@@ -13,22 +13,27 @@ from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import ManifestPullRequest, TaskManifest
 from kubetask_controller.hosts import (
     HostError,
-    Limits,
-    Merge,
-    Request,
-    Wanted,
+    MergeMethod,
+    PullRequestInfo,
+    PullRequestSpec,
+    RequestLimits,
     connect,
     provider_of,
 )
-from kubetask_controller.workspace.agent.publish import Published, filled, pull_request, values_of
+from kubetask_controller.workspace.agent.publish import (
+    Published,
+    fill_template,
+    find_pull_request,
+    template_values,
+)
 from kubetask_controller.workspace.credentials import make_app_token
-from kubetask_controller.workspace.git import say
-from kubetask_controller.workspace.gitconfig import Host, hosts_of
+from kubetask_controller.workspace.git import log_line
+from kubetask_controller.workspace.gitconfig import TaskHost, task_hosts
 
 DEFAULT_TITLE = "{summary}"
 DEFAULT_BODY = "{description}\n\n---\nTask `{namespace}/{task}`, by [KubeTask](https://kubetask.io)"
 MAX_TITLE = 250
-LIMITS = Limits(timeout=60, patience=900)
+LIMITS = RequestLimits(timeout=60, patience=900)
 _TOKENS = {
     "GitHub": ("GH_TOKEN", "GITHUB_TOKEN"),
     "GitLab": ("GITLAB_TOKEN",),
@@ -64,18 +69,20 @@ def open_requests(
     wanted = manifest.pull_request
     if wanted is None:
         return list(published), []
-    hosts = {x.host.name: x for x in hosts_of(manifest)}
+    hosts = {x.host.name: x for x in task_hosts(manifest)}
     done: list[Published] = []
     problems: list[tuple[Reason, str]] = []
     for each in published:
         repository = each.repository
         shown = f"{repository.org}/{repository.repo}"
         # An agent that opened one by itself has said where.
-        own = pull_request(manifest.model_copy(update={"repositories": (repository,)}), description)
+        own = find_pull_request(
+            manifest.model_copy(update={"repositories": (repository,)}), description
+        )
         if not each.pushed or own:
             done.append(replace(each, request=own if each.pushed else ""))
             continue
-        values = values_of(manifest, repository, description)
+        values = template_values(manifest, repository, description)
         try:
             request, missing = asyncio.run(
                 _open(hosts[repository.host], each, _wish(wanted, values), environ)
@@ -89,31 +96,31 @@ def open_requests(
             )
             done.append(each)
             continue
-        say(f"{shown}: pull request {request.url}")
+        log_line(f"{shown}: pull request {request.url}")
         for text in missing:
-            say(redact(f"{shown}: {text}"))
+            log_line(redact(f"{shown}: {text}"))
         done.append(replace(each, request=request.url))
     return done, problems
 
 
-def _wish(wanted: ManifestPullRequest, values: Mapping[str, str]) -> Wanted:
-    title = " ".join(filled(wanted.title or DEFAULT_TITLE, values).split())
-    return Wanted(
+def _wish(wanted: ManifestPullRequest, values: Mapping[str, str]) -> PullRequestSpec:
+    title = " ".join(fill_template(wanted.title or DEFAULT_TITLE, values).split())
+    return PullRequestSpec(
         branch=values["branch"],
         base=wanted.base or values["base"],
         title=title[:MAX_TITLE],
-        body=filled(wanted.body or DEFAULT_BODY, values),
+        body=fill_template(wanted.body or DEFAULT_BODY, values),
         draft=wanted.draft,
         labels=wanted.labels,
         reviewers=wanted.reviewers,
         assignees=wanted.assignees,
-        auto_merge=Merge(wanted.auto_merge) if wanted.auto_merge else None,
+        auto_merge=MergeMethod(wanted.auto_merge) if wanted.auto_merge else None,
     )
 
 
 async def _open(
-    host: Host, each: Published, wish: Wanted, environ: Mapping[str, str]
-) -> tuple[Request, list[str]]:
+    host: TaskHost, each: Published, wish: PullRequestSpec, environ: Mapping[str, str]
+) -> tuple[PullRequestInfo, list[str]]:
     repository = each.repository
     kind = host.host.provider or provider_of(host.host.api_url or repository.url)
     username, token = await asyncio.to_thread(_sign_in, host, kind, environ)
@@ -129,13 +136,13 @@ async def _open(
         token=token,
         username=username,
         limits=LIMITS,
-        waiting=say,
+        waiting=log_line,
     )
     async with session:
         return await api.open(repository.org, repository.repo, wish)
 
 
-def _sign_in(host: Host, kind: str, environ: Mapping[str, str]) -> tuple[str, str]:
+def _sign_in(host: TaskHost, kind: str, environ: Mapping[str, str]) -> tuple[str, str]:
     """User and token, from the mounted Secret, else from variables."""
     folder = Path(host.folder)
     if host.is_app:

@@ -8,20 +8,20 @@ from decimal import Decimal
 from typing import Any
 
 from kubetask_controller.api.constants import Reason
+from kubetask_controller.jsontypes import JSON
 from kubetask_controller.workspace.agent.report import (
-    JSON,
-    Events,
+    EventReader,
     Wait,
-    count,
+    cost_amount,
+    error_message,
     known_reason,
-    message_of,
-    money,
+    token_count,
 )
 
 _SECONDS = re.compile(r"\b(?:in|for|after) (\d+(?:\.\d+)?) ?(ms|s)\b")
 
 
-class ClaudeReader(Events):
+class ClaudeReader(EventReader):
     """``claude -p --output-format stream-json --verbose``. Work in the background makes several results; all must be good."""
 
     tool = "claude"
@@ -48,7 +48,7 @@ class ClaudeReader(Events):
             self.activity = "the model"
             return []
         if kind == "error":
-            return self.error(message_of(event.get("error") or event))
+            return self.error(error_message(event.get("error") or event))
         return []
 
     def _assistant(self, event: JSON) -> list[str]:
@@ -76,7 +76,7 @@ class ClaudeReader(Events):
             return [f"MCP server {x.get('name')} is not there: {x.get('status')}" for x in bad]
         if subtype == "api_retry":
             status, error = event.get("error_status"), event.get("error")
-            delay = count(event.get("retry_delay_ms")) / 1000
+            delay = token_count(event.get("retry_delay_ms")) / 1000
             tries = f"retry {event.get('attempt')} of {event.get('max_retries')}"
             limited = status in (402, 429, 503, 529) or known_reason(str(error)) is not None
             text = f"the model answers {status} {error}; {tries} in {delay:.0f} s"
@@ -130,12 +130,12 @@ class ClaudeReader(Events):
         # Those of other agents that this one starts are in modelUsage alone, for all turns together.
         read = ("inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
         if models:
-            self.read = sum(count(x.get(k)) for x in models for k in read)
-            self.written = sum(count(x.get("outputTokens")) for x in models)
+            self.read = sum(token_count(x.get(k)) for x in models for k in read)
+            self.written = sum(token_count(x.get("outputTokens")) for x in models)
         else:
             self.read += _claude_read(usage)
-            self.written += count(usage.get("output_tokens"))
-        cost = money(event.get("total_cost_usd"))
+            self.written += token_count(usage.get("output_tokens"))
+        cost = cost_amount(event.get("total_cost_usd"))
         self.cost = cost if cost is not None else self.cost
 
     def succeeded(self) -> bool:
@@ -151,7 +151,7 @@ class ClaudeReader(Events):
             self.error("claude ended without an answer")
         if not self._results and self._messages:
             self.read = sum(map(_claude_read, self._messages.values()))
-            self.written = sum(count(x.get("output_tokens")) for x in self._messages.values())
+            self.written = sum(token_count(x.get("output_tokens")) for x in self._messages.values())
         return super().report()
 
     def reason(self) -> Reason | None:
@@ -164,10 +164,10 @@ class ClaudeReader(Events):
 
 def _claude_read(usage: JSON) -> int:
     kinds = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    return sum(count(usage.get(x)) for x in kinds)
+    return sum(token_count(usage.get(x)) for x in kinds)
 
 
-class GeminiReader(Events):
+class GeminiReader(EventReader):
     """``gemini --output-format stream-json``, and the one object of ``json``."""
 
     tool = "gemini"
@@ -189,7 +189,7 @@ class GeminiReader(Events):
         shown = super().plain(line)
         if self._RETRY.search(line):
             head, _, error = line.strip().partition(" _ApiError: ")
-            text = f"{head} {message_of(error)}" if error else head
+            text = f"{head} {error_message(error)}" if error else head
             return self.waits(Wait(text, _limited(line, default=True), _seconds(line)))
         return shown
 
@@ -210,7 +210,7 @@ class GeminiReader(Events):
             self.activity = "the model"
             return self.flush()
         if kind == "error":
-            text = message_of(event)
+            text = error_message(event)
             if event.get("severity") != "warning" or re.search(
                 r"loop|stopp|exceed|limit", text, re.IGNORECASE
             ):
@@ -224,13 +224,15 @@ class GeminiReader(Events):
     def _result(self, event: JSON) -> list[str]:
         stats = event.get("stats") or {}
         self.read, self.written = (
-            count(stats.get("input_tokens")),
-            count(stats.get("output_tokens")),
+            token_count(stats.get("input_tokens")),
+            token_count(stats.get("output_tokens")),
         )
         for model in (stats.get("models") or {}).values() if not self.read else ():
             tokens = model.get("tokens") or {}
-            self.read += count(tokens.get("prompt"))
-            self.written += count(tokens.get("candidates")) + count(tokens.get("thoughts"))
+            self.read += token_count(tokens.get("prompt"))
+            self.written += token_count(tokens.get("candidates")) + token_count(
+                tokens.get("thoughts")
+            )
         self.wait = None
         shown = self.flush()
         self.summary = str(event.get("response") or self.summary)
@@ -238,7 +240,7 @@ class GeminiReader(Events):
         status = event.get("status") or ("success" if "response" in event else "")
         self._good = status == "success" and not error and not self._stopped
         if error:
-            text = message_of(error) or "gemini ended with an error"
+            text = error_message(error) or "gemini ended with an error"
             text = re.sub(r"^\[API Error: (.*?)\](?=\s|$)", r"\1", text, flags=re.DOTALL)
             return [*shown, *self.error(text)]
         if not self._good and not self.errors:
@@ -250,7 +252,7 @@ class GeminiReader(Events):
         return self._good
 
 
-class CodexReader(Events):
+class CodexReader(EventReader):
     """``codex exec --json``. A model that refuses, or says nothing, leaves a turn without a last message."""
 
     tool = "codex"
@@ -273,7 +275,7 @@ class CodexReader(Events):
         """item.started, item.updated and item.completed, turn.completed (usage), turn.failed, error."""
         kind, item = str(event.get("type")), event.get("item") or {}
         if kind == "error":
-            text = message_of(event)
+            text = error_message(event)
             if self._RETRY.match(text):
                 seconds = self.wait.seconds if self.wait else None
                 return self.waits(Wait(text, _limited(text), seconds))
@@ -287,14 +289,14 @@ class CodexReader(Events):
             return self._item(item)
         if kind == "turn.completed":
             usage = event.get("usage") or {}
-            self.read += count(usage.get("input_tokens"))
-            self.written += count(usage.get("output_tokens"))
+            self.read += token_count(usage.get("input_tokens"))
+            self.written += token_count(usage.get("output_tokens"))
             self._completed = True
         if kind == "turn.started":
             self._completed, self._answered = False, False
         if kind == "turn.failed":
             self._completed = False
-            return self.error(message_of(event.get("error")) or "codex ended with turn.failed")
+            return self.error(error_message(event.get("error")) or "codex ended with turn.failed")
         return []
 
     def _started(self, item: JSON) -> list[str]:
@@ -315,7 +317,7 @@ class CodexReader(Events):
             return self.say(text)
         if kind == "error":
             # Also what is no more than a warning; turn.failed says whether it was the end.
-            return [f"warning: {message_of(item)}"]
+            return [f"warning: {error_message(item)}"]
         if kind in ("reasoning", "todo_list"):
             return []
         self._answered, self.activity = False, "the model"
@@ -335,7 +337,7 @@ class CodexReader(Events):
         return super().report()
 
 
-class OpenCodeReader(Events):
+class OpenCodeReader(EventReader):
     """``opencode run --format json``. It ends with exit code 0 after most failures."""
 
     tool = "opencode"
@@ -365,7 +367,7 @@ class OpenCodeReader(Events):
         if kind == "error":
             self._failed = True
             error = event.get("error") or {}
-            return self.error(message_of(error) or "opencode ended with an error")
+            return self.error(error_message(error) or "opencode ended with an error")
         self.wait = None
         if kind == "step_start":
             self.turns += 1
@@ -380,7 +382,7 @@ class OpenCodeReader(Events):
             shown = self.call(part.get("tool"), state.get("input"))
             self.activity = activity
             if state.get("status") == "error":
-                shown += [f"[{part.get('tool')}] failed: {message_of(state.get('error'))}"]
+                shown += [f"[{part.get('tool')}] failed: {error_message(state.get('error'))}"]
             return shown
         if kind == "step_finish":
             return self._finish(part)
@@ -389,9 +391,11 @@ class OpenCodeReader(Events):
     def _finish(self, part: JSON) -> list[str]:
         tokens = part.get("tokens") or {}
         cache = tokens.get("cache") or {}
-        self.read += sum(map(count, (tokens.get("input"), cache.get("read"), cache.get("write"))))
-        self.written += count(tokens.get("output")) + count(tokens.get("reasoning"))
-        cost = money(part.get("cost"))
+        self.read += sum(
+            map(token_count, (tokens.get("input"), cache.get("read"), cache.get("write")))
+        )
+        self.written += token_count(tokens.get("output")) + token_count(tokens.get("reasoning"))
+        cost = cost_amount(part.get("cost"))
         if cost is not None:
             self.cost = (self.cost or Decimal(0)) + cost
         self._end = str(part.get("reason") or "")
@@ -413,7 +417,7 @@ class OpenCodeReader(Events):
         return super().report()
 
 
-class GooseReader(Events):
+class GooseReader(EventReader):
     """``goose run --output-format stream-json``.
 
     It ends with exit code 0 after most failures, and tells them in ordinary messages. What the model says carries
@@ -468,16 +472,16 @@ class GooseReader(Events):
                 return self.flush()
             return [y for x in message.get("content") or () for y in self._part(x, message)]
         if kind == "error":
-            self._own = message_of(event.get("error") or event)
+            self._own = error_message(event.get("error") or event)
             return self.error(self._own)
         if kind == "complete":
             self._complete = True
-            self.read = count(event.get("input_tokens"))
-            self.written = count(event.get("output_tokens"))
+            self.read = token_count(event.get("input_tokens"))
+            self.written = token_count(event.get("output_tokens"))
             total = event.get("total_tokens")
-            self.read = self.read or max(0, count(total) - self.written)
+            self.read = self.read or max(0, token_count(total) - self.written)
             self._silent = total == 0
-            self.cost = money(event.get("cost_usd"))
+            self.cost = cost_amount(event.get("cost_usd"))
             return self.flush()
         return []
 
@@ -504,10 +508,10 @@ class GooseReader(Events):
             self.turns += 1
             return self.call(value.get("name"), value.get("arguments"))
         if kind == "error":
-            self._own = message_of(part)
+            self._own = error_message(part)
             return self.error(_goose_words(self._own))
         if kind == "systemNotification":
-            text, sort = message_of(part), str(part.get("notificationType"))
+            text, sort = error_message(part), str(part.get("notificationType"))
             if sort in ("inlineMessage", "progressMessage", "thinkingMessage"):
                 return [*self.flush(), text]
             self._own = text or sort

@@ -15,9 +15,8 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from kubetask_controller.api.constants import Reason
+from kubetask_controller.jsontypes import JSON
 from kubetask_controller.workspace.redaction import Redactor
-
-JSON = dict[str, Any]
 
 KEPT_LINES = 200
 """Plain lines at each end of the output that the last words are looked for in."""
@@ -92,7 +91,7 @@ class Wait:
     seconds: float | None = None
 
 
-class Reader:
+class OutputReader:
     """Reads plain output: every line is shown, the last one is the summary, the exit code decides.
 
     Attributes:
@@ -149,7 +148,7 @@ class Reader:
         return (prefixed or lines)[-1]
 
 
-class Events(Reader):
+class EventReader(OutputReader):
     """Reads JSON, an event a line, and shows what a person wants of it. What is no JSON is read as plain output.
 
     Subclasses have `event` and `succeeded`, and set what they find.
@@ -223,7 +222,7 @@ class Events(Reader):
 
     def call(self, name: object, parameters: object) -> list[str]:
         """Take the use of a tool; what the log shows."""
-        shown = called(name, parameters)
+        shown = tool_line(name, parameters)
         self.activity = shown
         return [*self.flush(), shown]
 
@@ -288,7 +287,7 @@ def known_reason(*texts: str) -> Reason | None:
     return None
 
 
-def called(name: object, parameters: object) -> str:
+def tool_line(name: object, parameters: object) -> str:
     """A line for the use of a tool."""
     shown = ""
     if isinstance(parameters, dict):
@@ -298,7 +297,7 @@ def called(name: object, parameters: object) -> str:
     return f"[{name}] {' '.join(shown.split())}"
 
 
-def message_of(value: Any, depth: int = 6) -> str:
+def error_message(value: Any, depth: int = 6) -> str:
     """What an error says, whatever its shape: a text, an object with a message, or such an object as text."""
     if depth == 0 or value is None:
         return ""
@@ -310,22 +309,22 @@ def message_of(value: Any, depth: int = 6) -> str:
                 inner = from_json(text[start : text.rindex("}") + 1])
             except ValueError:
                 return text
-            return message_of(inner, depth - 1) or text
+            return error_message(inner, depth - 1) or text
         return text
     if isinstance(value, Mapping):
         keys = ("message", "error", "data", "msg", "text", "detail", "details", "reason", "name")
-        return next((x for k in keys if (x := message_of(value.get(k), depth - 1))), "")
+        return next((x for k in keys if (x := error_message(value.get(k), depth - 1))), "")
     if isinstance(value, list):
-        return next((x for y in value if (x := message_of(y, depth - 1))), "")
+        return next((x for y in value if (x := error_message(y, depth - 1))), "")
     return ""
 
 
-def count(value: Any) -> int:
+def token_count(value: Any) -> int:
     """A number of tokens, 0 for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
-def money(value: Any) -> Decimal | None:
+def cost_amount(value: Any) -> Decimal | None:
     """A cost, rounded to what a status takes; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None

@@ -6,7 +6,7 @@ from typing import Any
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import TaskManifest
-from kubetask_controller.workspace.agent.publish import Published, pull_request
+from kubetask_controller.workspace.agent.publish import Published, find_pull_request
 from kubetask_controller.workspace.agent.report import AgentReport
 
 CHANGED = "Changed"
@@ -48,7 +48,7 @@ def make_result(manifest: TaskManifest, outcome: Outcome) -> dict[str, Any]:
     if any(x.pushed for x in outcome.published):
         result["branch"] = manifest.branch
     requests = [x.request for x in outcome.published if x.request]
-    if url := next(iter(requests), "") or pull_request(manifest, report.summary):
+    if url := next(iter(requests), "") or find_pull_request(manifest, report.summary):
         result["pullRequest"] = url
     if len(requests) > 1:
         result["pullRequests"] = requests

@@ -21,7 +21,7 @@ FORWARDED = (
 )
 
 
-def supervised(work: Callable[[], None]) -> None:
+def run_supervised(work: Callable[[], None]) -> None:
     """Do the work, in a child where this is process 1; exits with its exit code there."""
     if os.getpid() != 1:
         work()
@@ -48,7 +48,7 @@ def supervised(work: Callable[[], None]) -> None:
             os._exit(code if code >= 0 else 128 - code)
 
 
-def end_everything_else() -> None:
+def kill_other_processes() -> None:
     """End every other process of this container, where process 1 is ours: what left the agent's process group."""
     if os.getppid() == 1 and os.getpid() != 1 and _is_ours(1):
         with contextlib.suppress(ProcessLookupError, PermissionError):
