@@ -10,8 +10,8 @@ from prometheus_client.metrics_core import Metric
 
 from kubetask_controller.reconcilers import metrics as tasks
 from kubetask_controller.runtime import metrics as runtime
-from kubetask_controller.runtime.clientmetrics import (
-    PrometheusInformerMetrics,
+from kubetask_controller.runtime.metrics.clients import (
+    InformerMetrics,
     PrometheusRestMetrics,
 )
 
@@ -64,7 +64,7 @@ def families() -> list[Family]:
     registry = CollectorRegistry()
     runtime.Metrics(registry)
     PrometheusRestMetrics(registry)
-    PrometheusInformerMetrics(registry)
+    InformerMetrics(registry)
     tasks.Metrics(registry, version="")
     registry.register(tasks.StateCollector(_Empty(), _Empty(), _Empty(), lambda _: 0))
     return sorted(_families(registry), key=lambda x: x.name)

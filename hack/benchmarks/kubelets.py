@@ -17,7 +17,7 @@ from kubetask_controller.client.config import load_config
 from kubetask_controller.client.errors import APIStatusError, ClientError, is_not_found
 from kubetask_controller.client.resources import PODS
 from kubetask_controller.client.rest import Client
-from kubetask_controller.client.shape import event_decoder
+from kubetask_controller.client.streams import event_decoder
 
 ANNOTATION = "kubetask.io/benchmark"
 FAILS = "fails"

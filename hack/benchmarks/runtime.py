@@ -30,11 +30,9 @@ from kubetask_controller.reconcilers.listers import by_owner_uid
 from kubetask_controller.reconcilers.projections import PartialJob, project_job
 from kubetask_controller.runtime.cache import Cache
 from kubetask_controller.runtime.controller import Controller, ControllerOptions
-from kubetask_controller.runtime.handler import enqueue_self
+from kubetask_controller.runtime.handler import InformerSource, Predicate, enqueue_self
 from kubetask_controller.runtime.metrics import Metrics
-from kubetask_controller.runtime.predicate import Predicate
 from kubetask_controller.runtime.reconcile import Request, Result
-from kubetask_controller.runtime.source import InformerSource
 
 BEAT = 0.001
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -131,7 +129,7 @@ async def _measure(options: argparse.Namespace, port: int) -> None:
     async with Client(config, user_agent="benchmark") as client:
         cache = Cache(client)
         jobs = cache.informer(
-            JOBS, project=project_job, shape=PartialJob, indexers={"owner": by_owner_uid}
+            JOBS, project=project_job, partial=PartialJob, indexers={"owner": by_owner_uid}
         )
         reconciler = Nothing()
         controller = Controller(

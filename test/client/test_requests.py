@@ -32,8 +32,8 @@ from kubetask_controller.client.errors import (
 )
 from kubetask_controller.client.resources import JOBS, NAMESPACES, PODS
 from kubetask_controller.client.tls import TLSConfig
-from kubetask_controller.runtime.clientmetrics import PrometheusRestMetrics
 from kubetask_controller.runtime.metrics import new_registry
+from kubetask_controller.runtime.metrics.clients import PrometheusRestMetrics
 
 THING = {"metadata": {"name": "thing"}}
 BUSY = status(429, "TooManyRequests", "slow down", headers={"Retry-After": "0"})

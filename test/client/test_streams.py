@@ -97,7 +97,7 @@ async def test_an_error_event_is_handed_on(client, api):
     ("pieces", "says"),
     [
         ([line("ADDED"), END], ": "),
-        ([line("ADDED"), "no json\n"], "cannot be read"),
+        ([line("ADDED"), "no json\n"], "cannot be parsed"),
         ([line("ADDED"), "[]\n"], "not an object"),
     ],
 )

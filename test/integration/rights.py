@@ -24,9 +24,9 @@ from kubetask_controller.client.errors import APIStatusError, is_not_found
 from kubetask_controller.client.resources import CONTROLLERREVISIONS, LEASES, Resource
 from kubetask_controller.reconcilers.setup import setup_with_manager
 from kubetask_controller.reconcilers.taskrun import files, names
-from kubetask_controller.runtime.clientmetrics import PrometheusRestMetrics
 from kubetask_controller.runtime.manager import Manager
 from kubetask_controller.runtime.metrics import Metrics
+from kubetask_controller.runtime.metrics.clients import PrometheusRestMetrics
 
 JSON = dict[str, Any]
 

@@ -39,7 +39,7 @@ from kubetask_controller.reconcilers.setup import Settings, setup_with_manager
 from kubetask_controller.reconcilers.task.reconciler import TaskReconciler
 from kubetask_controller.reconcilers.taskrun.pod_template import Images
 from kubetask_controller.runtime.controller import Controller
-from kubetask_controller.runtime.feed import Feed
+from kubetask_controller.runtime.informer import ReflectorStore
 from kubetask_controller.runtime.manager import Manager, ManagerOptions
 from kubetask_controller.runtime.metrics import Metrics
 from kubetask_controller.runtime.reconcile import Request, Result
@@ -117,15 +117,15 @@ class Cluster:
         self.manager = _Manager(cast(Client, self.client), self.clock)
         wired = setup_with_manager(self.manager, Settings(IMAGES, version="1"))
         self.context: ReconcilerContext = replace(wired, events=self.recorded)  # type: ignore[arg-type]
-        self._feeds: dict[str, Feed[Any]] = {}
+        self._stores: dict[str, ReflectorStore[Any]] = {}
         for name, informer in self.manager.cache.informers.items():
             informer.start()
-            self._feeds[name] = informer.feed("")
+            self._stores[name] = informer.reflector_store("")
         for (resource, _), obj in list(self.objects.items()):
-            if resource in self._feeds and resource != str(behind):
+            if resource in self._stores and resource != str(behind):
                 self._show(resource, "ADDED", copy.deepcopy(obj))
-        for resource, feed in self._feeds.items():
-            feed.advance("1" if resource == str(behind) else str(next(self._version)))
+        for resource, store in self._stores.items():
+            store.advance("1" if resource == str(behind) else str(next(self._version)))
         self.runs, self.tasks = BatchRunReconciler(self.context), TaskReconciler(self.context)
 
     # What users do --------------------------------------------------------------------------------
@@ -351,14 +351,14 @@ class Cluster:
         seen = copy.deepcopy(obj)
         if resource in self._lagging:
             self._lagging[resource].append(lambda: self._show(resource, kind, seen))
-        elif resource in getattr(self, "_feeds", {}):
+        elif resource in getattr(self, "_stores", {}):
             self._show(resource, kind, seen)
 
     def _show(self, resource: str, kind: str, obj: Json) -> None:
-        feed, labels = self._feeds[resource], obj["metadata"].get("labels", {})
+        store, labels = self._stores[resource], obj["metadata"].get("labels", {})
         selected = resource not in (str(JOBS), str(PODS)) or OURS.items() <= labels.items()
-        feed.apply(kind if selected else "DELETED", obj)
-        feed.advance(obj["metadata"]["resourceVersion"])
+        store.apply(kind if selected else "DELETED", obj)
+        store.advance(obj["metadata"]["resourceVersion"])
 
     def trouble(self, verb: str, resource: Resource, name: str) -> Answer | None:
         for position, (v, r, n, answer) in enumerate(self._troubles):

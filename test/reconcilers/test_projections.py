@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubetask_controller.client.shape import event_decoder
+from kubetask_controller.client.streams import event_decoder
 from kubetask_controller.reconcilers.projections import (
     PartialJob,
     PartialPod,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from virtualtime import FakeClock
 
-from kubetask_controller.runtime import metricsserver
 from kubetask_controller.runtime.metrics import Metrics
+from kubetask_controller.runtime.metrics import server as metricsserver
 
 # How fast the machine is says nothing about what is tested on it.
 settings.register_profile(

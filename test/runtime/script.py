@@ -228,7 +228,7 @@ class Rig:
         self.reflector = Reflector(
             RUNS,
             server,
-            self.informer.feed(""),
+            self.informer.reflector_store(""),
             options=ReflectorOptions(
                 clock=clock,
                 random=lambda: jitter,

@@ -77,14 +77,14 @@ async def test_who_waits_is_told_who_is_late(client, cache, clock):
             await clock.run(cache.wait_for_sync(5))
         client.connection.heard.set()
         await clock.run(cache.wait_for_sync())
-        assert cache.laggards() == []
+        assert cache.unsynced() == []
 
 
 async def test_namespaces_that_are_late_are_named_one_by_one(client, clock):
     cache = Cache(client, namespaces=["one", "two", "one"], clock=clock)
     cache.informer(RUNS, project=view)
     cache.informer(NAMESPACES, project=view)
-    assert cache.laggards() == [
+    assert cache.unsynced() == [
         "runs.sample.example.com in one",
         "runs.sample.example.com in two",
         "namespaces",

@@ -1,7 +1,7 @@
 import pytest
 
 from kubetask_controller.runtime.consistency import ConsistencyStore, StaleCacheError
-from kubetask_controller.runtime.resourceversion import (
+from kubetask_controller.runtime.meta import (
     MalformedResourceVersionError,
     compare,
     oldest,

@@ -10,8 +10,8 @@ from kubetask_controller.runtime.consistency import StaleCacheError
 from kubetask_controller.runtime.controller import Controller, ControllerOptions
 from kubetask_controller.runtime.leaderelection import NotLeaderError
 from kubetask_controller.runtime.metrics import Metrics
-from kubetask_controller.runtime.ratelimiter import ItemExponentialFailureRateLimiter
 from kubetask_controller.runtime.reconcile import Request, Result, TerminalError
+from kubetask_controller.runtime.workqueue import ItemExponentialFailureRateLimiter
 
 A, B = Request("ns", "a"), Request("ns", "b")
 
@@ -33,7 +33,7 @@ class Source:
 
         return end
 
-    def laggards(self):
+    def unsynced(self):
         return [] if self.synced else ["things"]
 
 

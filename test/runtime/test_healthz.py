@@ -8,8 +8,8 @@ from memoryapi import MemoryAPI
 from overhttp import eventually, fetch, serving
 from script import RUNS, view
 
+from kubetask_controller.runtime.eventloop import Heartbeat
 from kubetask_controller.runtime.healthz import HealthChecks
-from kubetask_controller.runtime.heartbeat import Heartbeat
 from kubetask_controller.runtime.httpserver import HTTPServer, split_address
 from kubetask_controller.runtime.manager import Manager, ManagerOptions
 
@@ -96,7 +96,7 @@ async def test_an_event_loop_that_does_not_turn_is_unhealthy(clock):
     await clock.advance(3600)
     heartbeat.check()
     clock.stall(31)
-    with pytest.raises(RuntimeError, match="not turned"):
+    with pytest.raises(RuntimeError, match="blocked"):
         heartbeat.check()
     await clock.advance(1)
     heartbeat.check()

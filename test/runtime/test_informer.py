@@ -4,7 +4,7 @@ from time import perf_counter
 import pytest
 from script import RUNS, Counts, Recorder, added, deleted, modified, obj, view
 
-from kubetask_controller.runtime import slicing
+from kubetask_controller.runtime import eventloop
 from kubetask_controller.runtime.informer import (
     CacheNotStartedError,
     Informer,
@@ -25,29 +25,29 @@ def informer(clock, metrics):
 
 
 async def fill(informer, *names, version="10", scope=""):
-    feed = informer.feed(scope)
-    await replace(feed, *names, version=version)
-    return feed
+    store = informer.reflector_store(scope)
+    await replace(store, *names, version=version)
+    return store
 
 
-async def replace(feed, *names, version="10"):
-    draft = feed.draft()
+async def replace(store, *names, version="10"):
+    temporary = store.temporary()
     for name in names:
-        draft.put(obj(name, 1))
-    await feed.replace(draft, version)
+        temporary.put(obj(name, 1))
+    await store.replace(temporary, version)
 
 
-def apply(feed, event):
-    feed.apply(event["type"], event["object"])
-    feed.advance(event["object"]["metadata"]["resourceVersion"])
+def apply(store, event):
+    store.apply(event["type"], event["object"])
+    store.advance(event["object"]["metadata"]["resourceVersion"])
 
 
 async def test_handlers_hear_of_every_change_in_order(informer):
     recorder = Recorder()
     informer.add_event_handler(recorder)
-    feed = await fill(informer, "a")
+    store = await fill(informer, "a")
     for event in (added("b", 11), modified("b", 12), deleted("b", 13), added("b", 14)):
-        apply(feed, event)
+        apply(store, event)
     assert recorder.heard == [
         ("add!", "a"),
         ("add", "b"),
@@ -68,19 +68,19 @@ async def test_the_store_shows_a_change_when_handlers_hear_of_it(informer):
             seen.append(informer.get("default", obj.name) is None)
 
     informer.add_event_handler(Looks())
-    feed = await fill(informer, "a")
-    apply(feed, deleted("a", 11))
+    store = await fill(informer, "a")
+    apply(store, deleted("a", 11))
     assert seen == [True, True]
 
 
 async def test_an_event_contradicting_what_is_known_is_told_as_what_it_means(informer):
     recorder = Recorder()
-    feed = await fill(informer, "a")
+    store = await fill(informer, "a")
     informer.add_event_handler(recorder)
     recorder.take()
-    apply(feed, added("a", 11))
-    apply(feed, modified("new", 12))
-    apply(feed, deleted("never seen", 13))
+    apply(store, added("a", 11))
+    apply(store, modified("new", 12))
+    apply(store, deleted("never seen", 13))
     assert recorder.heard == [("update", "a"), ("add", "new"), ("delete", "never seen")]
 
 
@@ -107,11 +107,11 @@ async def test_it_has_synced_only_when_all_namespaces_have(clock):
 
 
 async def test_a_late_handler_first_hears_of_everything_there_is(informer):
-    feed = await fill(informer, "a", "b")
+    store = await fill(informer, "a", "b")
     recorder = Recorder()
     informer.add_event_handler(recorder)
     assert recorder.take() == [("add!", "a"), ("add!", "b")]
-    apply(feed, deleted("a", 11))
+    apply(store, deleted("a", 11))
     assert recorder.take() == [("delete", "a")]
 
 
@@ -119,10 +119,10 @@ async def test_a_removed_handler_hears_nothing_more_and_others_go_on(informer):
     leaver, stayer = Recorder(), Recorder()
     registration = informer.add_event_handler(leaver)
     informer.add_event_handler(stayer)
-    feed = await fill(informer, "a")
+    store = await fill(informer, "a")
     informer.remove_event_handler(registration)
     informer.remove_event_handler(registration)
-    apply(feed, deleted("a", 11))
+    apply(store, deleted("a", 11))
     assert leaver.take() == [("add!", "a")]
     assert stayer.take() == [("add!", "a"), ("delete", "a")]
 
@@ -155,9 +155,9 @@ async def test_a_handler_that_raises_is_counted_and_nobody_misses_anything(infor
     fails, recorder = Fails(), Recorder()
     informer.add_event_handler(fails)
     informer.add_event_handler(recorder)
-    feed = await fill(informer, "a", "b")
-    apply(feed, modified("a", 11))
-    apply(feed, deleted("b", 12))
+    store = await fill(informer, "a", "b")
+    apply(store, modified("a", 11))
+    apply(store, deleted("b", 12))
     assert fails.heard == [("add!", "a"), ("add!", "b")]
     assert recorder.heard == [("add!", "a"), ("add!", "b"), ("update", "a"), ("delete", "b")]
     assert metrics.failures == 4
@@ -166,8 +166,8 @@ async def test_a_handler_that_raises_is_counted_and_nobody_misses_anything(infor
 async def test_only_the_first_list_is_told_as_initial(informer):
     recorder = Recorder()
     informer.add_event_handler(recorder)
-    feed = await fill(informer, "a")
-    await replace(feed, "a", "b", version="20")
+    store = await fill(informer, "a")
+    await replace(store, "a", "b", version="20")
     assert recorder.heard == [("add!", "a"), ("add", "b")]
 
 
@@ -183,12 +183,12 @@ async def test_reads_before_the_start_are_refused(clock):
 
 
 async def test_the_version_follows_lists_events_deletions_and_bookmarks(informer):
-    feed = await fill(informer, "a", version="10")
+    store = await fill(informer, "a", version="10")
     versions = [informer.resource_version("default")]
     for event in (modified("a", 11), deleted("a", 12)):
-        apply(feed, event)
+        apply(store, event)
         versions.append(informer.resource_version("default"))
-    feed.advance("20")
+    store.advance("20")
     versions.append(informer.resource_version("default"))
     assert versions == ["10", "11", "12", "20"]
 
@@ -202,13 +202,13 @@ async def test_the_version_survives_a_projection_that_drops_it(clock):
         options=InformerOptions(clock=clock),
     )
     informer.start()
-    feed = await fill(informer, "a", version="10")
-    apply(feed, modified("a", 11))
+    store = await fill(informer, "a", version="10")
+    apply(store, modified("a", 11))
     assert informer.resource_version("default") == "11"
     # without versions nothing tells that the object has not changed
     recorder = Recorder()
     informer.add_event_handler(recorder)
-    await replace(feed, "a", version="12")
+    await replace(store, "a", version="12")
     assert recorder.heard == [("add!", "a"), ("update", "a")]
 
 
@@ -228,10 +228,10 @@ async def test_a_resync_tells_of_each_object_with_old_and_new_the_same(informer)
 async def test_statistics_tell_how_long_nothing_was_heard(informer, clock, metrics):
     look = metrics.statistics[informer.name]
     assert (look().synced, look().last_event_age, look().resource_version) == (False, None, "")
-    feed = await fill(informer, "a")
+    store = await fill(informer, "a")
     clock.stall(30)
     assert (look().synced, look().objects, look().last_event_age) == (True, 1, 30)
-    feed.advance("11")
+    store.advance("11")
     assert (look().last_event_age, look().resource_version) == (0, "11")
 
 
@@ -260,9 +260,9 @@ async def test_a_large_list_is_delivered_without_holding_up_the_event_loop(infor
 
 
 async def test_following_a_large_informer_lets_everything_else_run(informer, monkeypatch):
-    monkeypatch.setattr(slicing, "SLICE", 0.0)
+    monkeypatch.setattr(eventloop, "SLICE", 0.0)
     names = [f"thing-{i}" for i in range(10)]
-    feed = await fill(informer, *names)
+    store = await fill(informer, *names)
     recorder = Recorder()
     following, turns = asyncio.create_task(informer.follow(recorder)), 0
     while not following.done():
@@ -270,8 +270,8 @@ async def test_following_a_large_informer_lets_everything_else_run(informer, mon
         turns += 1
         if turns == 3:
             # What changes meanwhile is told as a change alone; what goes is not told as new.
-            apply(feed, modified("thing-8", 20))
-            apply(feed, deleted("thing-9", 21))
+            apply(store, modified("thing-8", 20))
+            apply(store, deleted("thing-9", 21))
     assert turns > 8
     assert [x for x in recorder.heard if x[0] == "add!"] == [("add!", name) for name in names[:8]]
     assert [x for x in recorder.heard if x[0] != "add!"] == [
@@ -281,13 +281,13 @@ async def test_following_a_large_informer_lets_everything_else_run(informer, mon
 
 
 async def test_following_that_is_cancelled_leaves_no_handler(informer, monkeypatch):
-    monkeypatch.setattr(slicing, "SLICE", 0.0)
-    feed = await fill(informer, *(f"thing-{i}" for i in range(10)))
+    monkeypatch.setattr(eventloop, "SLICE", 0.0)
+    store = await fill(informer, *(f"thing-{i}" for i in range(10)))
     recorder = Recorder()
     following = asyncio.create_task(informer.follow(recorder))
     await asyncio.sleep(0)
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     count = len(recorder.heard)
-    apply(feed, added("new", 30))
+    apply(store, added("new", 30))
     assert len(recorder.heard) == count < 10

@@ -11,10 +11,10 @@ from kubetask_controller.runtime.leaderelection import (
     LeaderElectionConfig,
     LeaderElectionLostError,
     LeaderElector,
+    LeaseLock,
     NotLeaderError,
     new_identity,
 )
-from kubetask_controller.runtime.leaselock import LeaseLock
 
 DOWN = TransportError("unreachable", refused=True)
 
@@ -348,7 +348,7 @@ async def test_a_leader_whose_lease_is_anothers_stops_at_once(api, clock, candid
         put_lease(api, "usurper", duration=duration)
         await clock.advance(2)
         assert not a.leading
-        assert a.lost() == "usurper has taken the Lease"
+        assert a.lost() == "usurper acquired the Lease"
         assert spec(api)["holderIdentity"] == "usurper"
 
 

@@ -18,9 +18,9 @@ from kubetask_controller.runtime.leaderelection import (
     LeaderElectionConfig,
     LeaderElectionLostError,
     LeaderElector,
+    LeaseLock,
     NotLeaderError,
 )
-from kubetask_controller.runtime.leaselock import LeaseLock
 
 DOWN = TransportError("unreachable", refused=True)
 CONFIG = LeaderElectionConfig(identity="x")

@@ -9,8 +9,9 @@ from kubetask_controller.client.errors import TransportError
 from kubetask_controller.client.resources import EVENTS, JOBS, LEASES
 from kubetask_controller.runtime.builder import Builder
 from kubetask_controller.runtime.cache import CacheSyncTimeoutError
+from kubetask_controller.runtime.eventloop import run_until
 from kubetask_controller.runtime.events import ObjectReference
-from kubetask_controller.runtime.handler import enqueue_self
+from kubetask_controller.runtime.handler import Predicate, enqueue_self
 from kubetask_controller.runtime.leaderelection import (
     LeaderElectionConfig,
     LeaderElectionLostError,
@@ -18,10 +19,8 @@ from kubetask_controller.runtime.leaderelection import (
 )
 from kubetask_controller.runtime.manager import LeaderElectionOptions, Manager, ManagerOptions
 from kubetask_controller.runtime.metrics import Metrics
-from kubetask_controller.runtime.predicate import Predicate
 from kubetask_controller.runtime.reconcile import Result
 from kubetask_controller.runtime.runnable_group import GroupStoppedError, RunnableGroup
-from kubetask_controller.runtime.until import run_until
 
 DOWN = TransportError("unreachable", refused=True)
 ELECTION = LeaderElectionOptions("lock", "system", LeaderElectionConfig(identity="me"))
@@ -350,7 +349,7 @@ async def test_a_manager_runs_only_once(rig):
     it = rig()
     it.stop.set()
     await it.clock.run(it.manager.start(it.stop))
-    with pytest.raises(RuntimeError, match="once"):
+    with pytest.raises(RuntimeError, match="started before"):
         await it.manager.start(it.stop)
 
 

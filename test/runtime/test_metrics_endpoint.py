@@ -12,13 +12,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kubetask_controller.client.errors import APIStatusError, TransportError
 from kubetask_controller.client.resources import SUBJECTACCESSREVIEWS, TOKENREVIEWS
-from kubetask_controller.runtime import metricsserver
-from kubetask_controller.runtime.clientmetrics import (
-    PrometheusInformerMetrics,
+from kubetask_controller.runtime.metrics import server as metricsserver
+from kubetask_controller.runtime.metrics.auth import MetricsAuthorizer
+from kubetask_controller.runtime.metrics.clients import (
+    InformerMetrics,
+    InformerStatistics,
     PrometheusRestMetrics,
 )
-from kubetask_controller.runtime.informermetrics import InformerStatistics
-from kubetask_controller.runtime.metricsauth import MetricsAuthorizer
 
 
 class Reviews:
@@ -139,7 +139,7 @@ async def test_every_family_bears_its_name_in_controller_runtime_and_client_go(m
 
 
 async def test_informers_are_measured_at_each_scrape(metrics, routes):
-    informers = PrometheusInformerMetrics(metrics.registry)
+    informers = InformerMetrics(metrics.registry)
     now = InformerStatistics(synced=False, objects=0, last_event_age=None, resource_version="")
     informers.track("jobs.batch", lambda: now)
     async with serving(routes) as port:
@@ -226,12 +226,12 @@ async def test_the_api_server_is_told_who_wants_what(routes, reviews, elapsed):
 async def test_answers_are_kept_for_a_while(routes, reviews, elapsed):
     guard = MetricsAuthorizer(reviews, elapsed).middleware()
     async with serving(routes, middlewares=[guard]) as port:
-        for seconds, tokens, verdicts in ((0, 1, 1), (59, 1, 1), (2, 2, 1), (240, 3, 2)):
+        for seconds, tokens, classes in ((0, 1, 1), (59, 1, 1), (2, 2, 1), (240, 3, 2)):
             elapsed.seconds += seconds
             assert (await fetch(port, token="good"))[0] == 200
             assert (reviews.count(TOKENREVIEWS), reviews.count(SUBJECTACCESSREVIEWS)) == (
                 tokens,
-                verdicts,
+                classes,
             )
 
 
@@ -274,7 +274,7 @@ async def test_what_is_kept_of_scrapers_is_bounded(routes, reviews, elapsed):
         address = f"10.0.{number % 12}.{number % 250}"
         with contextlib.suppress(Exception):
             assert await authorizer._user(f"token-{number}", address) is None
-    kept = (authorizer._users, authorizer._strangers, authorizer._addresses)
+    kept = (authorizer._users, authorizer._rejected, authorizer._addresses)
     assert all(len(x) <= 1024 for x in kept)
 
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from kubetask_controller.client.resources import JOBS
-from kubetask_controller.runtime.feed import Feed
-from kubetask_controller.runtime.informer import Informer, InformerOptions
+from kubetask_controller.runtime.informer import Informer, InformerOptions, ReflectorStore
 from kubetask_controller.runtime.mutationcache import MutationCache
 
 
@@ -43,16 +42,16 @@ class Below:
         )
         self.informer.start()
         self.cache = MutationCache(self.informer, indexers)
-        self._feed: Feed[View] = self.informer.feed("")
+        self._store: ReflectorStore[View] = self.informer.reflector_store("")
         self.bookmark(1)
 
     def bookmark(self, version):
-        self._feed.advance(str(version))
+        self._store.advance(str(version))
 
     def event(self, kind, obj):
         metadata = {"namespace": "ns", "name": obj.name, "uid": obj.uid}
         metadata["resourceVersion"] = obj.resource_version
-        self._feed.apply(kind, {"metadata": metadata, "color": obj.color})
+        self._store.apply(kind, {"metadata": metadata, "color": obj.color})
         self.bookmark(obj.resource_version)
 
 

@@ -3,26 +3,22 @@ from dataclasses import dataclass, field
 import pytest
 from script import RUNS, obj, view
 
-from kubetask_controller.runtime.handler import EnqueueRequests, enqueue_owner, enqueue_self
+from kubetask_controller.runtime.handler import (
+    EnqueueRequests,
+    InformerSource,
+    Predicate,
+    enqueue_owner,
+    enqueue_self,
+    generation_changed,
+)
 from kubetask_controller.runtime.informer import Informer
-from kubetask_controller.runtime.owner import (
+from kubetask_controller.runtime.meta import (
     AlreadyOwnedError,
     OwnerReference,
     controller_of,
     set_controller_reference,
 )
-from kubetask_controller.runtime.predicate import (
-    Predicate,
-    all_of,
-    annotation_changed,
-    any_of,
-    generation_changed,
-    label_changed,
-    negate,
-    resource_version_changed,
-)
 from kubetask_controller.runtime.reconcile import Request
-from kubetask_controller.runtime.source import InformerSource
 from kubetask_controller.runtime.workqueue import DEFAULT_PRIORITY, LOW_PRIORITY
 
 RUN = OwnerReference("sample.example.com/v1alpha1", "Run", "r1", "u1")
@@ -116,7 +112,7 @@ def test_changes_that_are_gathered_are_delayed(queue):
         OwnerReference("v1", "Run", "r1", "u1"),
     ],
 )
-def test_an_owner_of_another_kind_is_nobodys_business(owner):
+def test_an_owner_of_another_kind_causes_no_request(owner):
     assert list(enqueue_owner("Run", "sample.example.com")(Thing(owner=owner))) == []
 
 
@@ -126,61 +122,44 @@ def test_the_owner_is_named_in_the_objects_namespace_whatever_its_version():
     assert list(wanted) == [Request("ns", "r1")]
 
 
-@pytest.mark.parametrize(
-    ("predicate", "changed"),
-    [
-        (generation_changed(), {"generation": 2}),
-        (resource_version_changed(), {"resource_version": "2"}),
-        (label_changed(), {"labels": {"a": "b"}}),
-        (annotation_changed(), {"annotations": {"a": "b"}}),
-    ],
-)
-def test_a_predicate_lets_pass_what_it_is_named_for(predicate, changed):
-    assert predicate.update(Thing(), Thing(**changed))
-    assert not predicate.update(Thing(), Thing())
+def test_the_owner_of_a_cluster_scoped_kind_has_no_namespace():
+    reference = OwnerReference("v1", "Namespace", "team-a", "u1")
+    mapping = enqueue_owner("Namespace", "", namespaced=False)
+    assert list(mapping(Thing(owner=reference))) == [Request("", "team-a")]
+
+
+def test_a_generation_predicate_passes_changes_of_the_spec_only():
+    predicate = generation_changed()
+    assert predicate.update(Thing(), Thing(generation=2))
+    assert not predicate.update(Thing(), Thing(labels={"a": "b"}, resource_version="2"))
     assert predicate.create(Thing())
     assert predicate.delete(Thing())
 
 
-def test_what_a_predicate_turns_away_is_not_reconciled(queue):
-    never = negate(Predicate())
-    deaf = handler(queue, predicate=never)
-    deaf.on_add(Thing(), False)
-    deaf.on_update(Thing(), Thing(resource_version="2"))
-    deaf.on_delete(Thing(), False)
+def test_changes_that_a_predicate_filters_out_are_not_reconciled(queue):
+    def never(*_):
+        return False
+
+    filtered = handler(queue, predicate=Predicate(never, never, never))
+    filtered.on_add(Thing(), False)
+    filtered.on_update(Thing(), Thing(resource_version="2"))
+    filtered.on_delete(Thing(), False)
     assert queue.put == []
-
-
-def test_predicates_combine():
-    either = any_of(generation_changed(), label_changed())
-    both = all_of(generation_changed(), label_changed())
-    new_generation = Thing(generation=2)
-    new_both = Thing(generation=2, labels={"a": "b"})
-    assert either.update(Thing(), new_generation)
-    assert not either.update(Thing(), Thing())
-    assert both.update(Thing(), new_both)
-    assert not both.update(Thing(), new_generation)
-    assert not negate(either).update(Thing(), new_generation)
-    for predicate in (either, both):
-        assert predicate.create(Thing())
-        assert predicate.delete(Thing())
-    assert not all_of(Predicate(), negate(Predicate())).create(Thing())
-    assert not all_of(Predicate(), negate(Predicate())).delete(Thing())
 
 
 async def test_a_source_on_a_filled_informer_tells_what_is_there_and_then_what_changes(queue):
     informer = Informer(RUNS, project=view)
     source = InformerSource(informer, enqueue_self)
-    assert source.laggards() == ["runs.sample.example.com"]
-    feed = informer.feed("")
-    draft = feed.draft()
-    draft.put(obj("old", 1))
-    await feed.replace(draft, "1")
-    assert source.laggards() == []
+    assert source.unsynced() == ["runs.sample.example.com"]
+    store = informer.reflector_store("")
+    temporary = store.temporary()
+    temporary.put(obj("old", 1))
+    await store.replace(temporary, "1")
+    assert source.unsynced() == []
     end = await source.start(queue)
-    feed.apply("ADDED", obj("new", 2))
+    store.apply("ADDED", obj("new", 2))
     end()
-    feed.apply("ADDED", obj("unheard", 3))
+    store.apply("ADDED", obj("unheard", 3))
     assert queue.put == [("old", LOW_PRIORITY, 0), ("new", DEFAULT_PRIORITY, 0)]
 
 

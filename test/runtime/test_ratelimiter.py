@@ -1,9 +1,7 @@
 import pytest
 
-from kubetask_controller.runtime.ratelimiter import (
-    BucketRateLimiter,
+from kubetask_controller.runtime.workqueue import (
     ItemExponentialFailureRateLimiter,
-    MaxOfRateLimiter,
 )
 
 
@@ -37,35 +35,3 @@ def test_an_item_that_has_failed_for_ages_stays_at_the_cap():
         delay = limiter.when("a")
     assert delay == 1000
     assert limiter.num_requeues("a") == 2000
-
-
-def test_a_bucket_lets_a_burst_pass_and_then_its_rate():
-    now = 100.0
-    limiter = BucketRateLimiter(10, 3, monotonic=lambda: now)
-    assert [limiter.when(n) for n in range(5)] == pytest.approx([0, 0, 0, 0.1, 0.2])
-    now += 1000
-    assert [limiter.when(n) for n in range(4)] == pytest.approx([0, 0, 0, 0.1])
-
-
-def test_a_bucket_refills_at_its_rate():
-    now = 0.0
-    limiter = BucketRateLimiter(10, 1, monotonic=lambda: now)
-    limiter.when("a")
-    now += 0.05
-    assert limiter.when("b") == pytest.approx(0.05)
-
-
-@pytest.mark.parametrize(("qps", "burst"), [(0, 1), (-1, 1), (1, 0)])
-def test_a_bucket_that_would_never_let_anything_pass_is_refused(qps, burst):
-    with pytest.raises(ValueError, match="qps > 0"):
-        BucketRateLimiter(qps, burst)
-
-
-def test_of_several_limiters_the_strictest_counts_and_all_keep_count():
-    slow, fast = ItemExponentialFailureRateLimiter(5, 60), ItemExponentialFailureRateLimiter(1, 60)
-    limiter = MaxOfRateLimiter(slow, fast, BucketRateLimiter(1, 100, monotonic=lambda: 0.0))
-    assert limiter.when("a") == 5
-    assert fast.when("a") == 2
-    assert limiter.num_requeues("a") == 2
-    limiter.forget("a")
-    assert limiter.num_requeues("a") == 0

@@ -81,7 +81,7 @@ async def test_without_streaming_the_list_is_read_in_pages_and_the_next_round_st
 async def test_a_silent_streamed_list_is_warned_of_every_ten_seconds(clock, capsys):
     async with Rig(clock, Server(watches=[Watch([added("a", 1)])])):
         await clock.advance(25)
-    assert capsys.readouterr().out.count("Streamed list is silent") == 2
+    assert capsys.readouterr().out.count("Streamed list sends nothing") == 2
 
 
 @pytest.mark.parametrize("refusal", [REFUSED, BUSY], ids=str)

@@ -165,19 +165,14 @@ async def test_versions_of_leading_additions_are_not_trusted_when_the_watch_bega
     assert server.versions("watch") == ["", "", "10"]
 
 
-@pytest.mark.parametrize(("window", "stall", "retries"), [(0, 0, 0), (30, 0, 31), (30, 60, 40)])
-async def test_internal_errors_are_retried_within_their_window_only(clock, window, stall, retries):
-    # One error a second. A minute without one in between opens the window anew.
-    broken = error(500, "InternalError")
-    watches = [Watch([1, broken]) for _ in range(9)]
-    watches += [Watch([1 + stall, broken])]
-    watches += [Watch([1, broken]) for _ in range(60)]
-    server = Server(lists=[LIST, LIST], watches=watches)
-    async with Rig(clock, server, streaming=False, internal_error_window=window):
-        while server.verbs.count("list") == 1:
-            await clock.advance(0.5)
-    assert server.verbs[: 2 + retries] == ["list"] + ["watch"] * (1 + retries)
-    assert server.verbs[2 + retries] == "list"
+async def test_an_internal_error_costs_one_list(clock):
+    server = Server(
+        lists=[LIST, LIST], watches=[Watch([1, error(500, "InternalError")]), Watch([60])]
+    )
+    async with Rig(clock, server, streaming=False) as rig:
+        await clock.advance(10)
+        assert rig.metrics.ends == ["internal_error"]
+    assert server.verbs == ["list", "watch", "list", "watch"]
 
 
 @pytest.mark.parametrize(("jitter", "seconds"), [(0.0, 300), (0.5, 450), (0.999, 599.7)])

@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import asyncio, sys, time
-from kubetask_controller.runtime.signals import stop_on_signals
+from kubetask_controller.runtime.eventloop import stop_on_signals
 
 async def main(mood):
     stop = stop_on_signals()

@@ -62,19 +62,19 @@ def test_an_object_that_gives_a_value_twice_stands_there_once(store):
 
 
 def test_a_removed_object_leaves_no_trace_in_the_indexes(store):
-    draft = store.draft()
-    draft.put(thing("a", color="red+blue"))
-    draft.remove("ns", "a")
-    assert list(draft.index_values("color")) == list(draft.index_values(NAMESPACE_INDEX)) == []
+    shard = store.new_shard()
+    shard.put(thing("a", color="red+blue"))
+    shard.remove("ns", "a")
+    assert list(shard.index_values("color")) == list(shard.index_values(NAMESPACE_INDEX)) == []
 
 
 def test_an_index_added_late_covers_what_is_there_and_what_is_on_its_way(store):
     store.put("", thing("a", color="red"))
-    draft = store.draft()
-    draft.put(thing("b", color="blue"))
+    shard = store.new_shard()
+    shard.put(thing("b", color="blue"))
     store.add_index("first letter", lambda o: [o.color[:1]])
     assert names(store.by_index("first letter", "r")) == ["a"]
-    store.replace("", draft, "9")
+    store.replace("", shard, "9")
     assert names(store.by_index("first letter", "b")) == ["b"]
 
 
@@ -93,10 +93,10 @@ def test_an_unknown_index_is_an_error_and_an_unknown_value_is_not(store):
 
 def test_a_draft_is_not_seen_before_it_takes_over(store):
     store.put("", thing("a", color="red"))
-    draft = store.draft()
-    draft.put(thing("b", color="red"))
+    shard = store.new_shard()
+    shard.put(thing("b", color="red"))
     assert names(store.by_index("color", "red")) == ["a"]
-    changes = store.replace("", draft, "9")
+    changes = store.replace("", shard, "9")
     assert names(store.by_index("color", "red")) == ["b"]
     assert (names(changes.deleted), names(changes.added), changes.updated) == (["a"], ["b"], [])
 
@@ -105,10 +105,10 @@ def test_a_new_list_updates_what_differs_in_version_or_uid_and_nothing_else(stor
     for name in ("same", "newer", "other"):
         store.put("", thing(name))
     same = store.get("ns", "same")
-    draft = store.draft()
+    shard = store.new_shard()
     for obj in (thing("same"), thing("newer", "2"), thing("other", uid="another")):
-        draft.put(obj)
-    changes = store.replace("", draft, "9")
+        shard.put(obj)
+    changes = store.replace("", shard, "9")
     assert [new.name for _, new in changes.updated] == ["newer", "other"]
     assert store.get("ns", "same") is same
 
@@ -118,7 +118,7 @@ def test_scopes_are_replaced_one_by_one_and_read_together():
     store.put("one", thing("a", namespace="one", color="red"))
     store.put("two", thing("b", namespace="two", color="red"))
     assert names(store.by_index("color", "red")) == ["a", "b"]
-    store.replace("one", store.draft(), "9")
+    store.replace("one", store.new_shard(), "9")
     assert names(store.list()) == ["b"]
     assert (store.resource_version("one"), store.resource_version("two")) == ("9", "")
     assert store.get("three", "c") is None

@@ -57,16 +57,16 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
 
     @rule(objects=st.lists(things()), scope=st.sampled_from(NAMESPACES), again=st.booleans())
     def replace(self, objects, scope, again):
-        draft = self.store.draft()
+        shard = self.store.new_shard()
         listed = {(o.namespace, o.name): o for o in objects if o.namespace == scope}
         for obj in listed.values():
-            draft.put(obj)
+            shard.put(obj)
         if again:
-            draft.clear()
+            shard.clear()
             for obj in listed.values():
-                draft.put(obj)
+                shard.put(obj)
         before = {key: obj for key, obj in self.model.items() if key[0] == scope}
-        changes = self.store.replace(scope, draft, "100")
+        changes = self.store.replace(scope, shard, "100")
         assert changes.deleted == [o for key, o in before.items() if key not in listed]
         assert changes.added == [o for key, o in listed.items() if key not in before]
         for old, new in changes.updated:

@@ -168,7 +168,7 @@ async def test_an_item_added_before_its_time_while_it_is_worked_on_comes_only_on
 async def test_an_item_delayed_again_and_again_leaves_no_trail(queue):
     for delay in range(10_000, 0, -1):
         queue.add_after("a", delay)
-    assert len(queue._waiting._places) < 200
+    assert len(queue._waiting._positions) < 200
 
 
 async def test_higher_priorities_go_first_and_in_their_order_within_one(queue):
@@ -227,7 +227,6 @@ async def test_after_the_shutdown_nothing_is_taken_and_what_is_ready_is_handed_o
     queue.add("b")
     queue.add_after("b", 1)
     await clock.advance(5)
-    assert queue.shutting_down
     assert await queue.get() == "a"
     queue.done("a")
     with pytest.raises(ShutDown):

@@ -15,11 +15,10 @@ import pytest
 from aiohttp import web
 
 from kubetask_controller.client.resources import TOKENREVIEWS
-from kubetask_controller.runtime import metricsserver
 from kubetask_controller.runtime.healthz import HealthChecks
-from kubetask_controller.runtime.httpserver import HTTPServer
-from kubetask_controller.runtime.listener import Limits
-from kubetask_controller.runtime.metricsauth import MetricsAuthorizer
+from kubetask_controller.runtime.httpserver import HTTPServer, Limits
+from kubetask_controller.runtime.metrics import server as metricsserver
+from kubetask_controller.runtime.metrics.auth import MetricsAuthorizer
 
 QUICK = Limits(connections=8, handshake=0.3, first_request=0.5, idle=0.5, request=0.5)
 MIB = 2**20
@@ -28,7 +27,7 @@ TRUSTING.check_hostname, TRUSTING.verify_mode = False, ssl.CERT_NONE
 SERVE = """
 import asyncio
 from aiohttp import web
-from kubetask_controller.runtime import metricsserver
+from kubetask_controller.runtime.metrics import server as metricsserver
 from kubetask_controller.runtime.httpserver import HTTPServer
 
 async def answer(request):

@@ -14,7 +14,7 @@ import structlog
 from kubetask_controller.client.errors import ClientError
 from kubetask_controller.client.rest import Client
 from kubetask_controller.reconcilers.setup import Images, Settings, setup_with_manager
-from kubetask_controller.runtime import slicing
+from kubetask_controller.runtime import eventloop
 from kubetask_controller.runtime.consistency import StaleCacheError
 from kubetask_controller.runtime.controller import Controller
 from kubetask_controller.runtime.leaderelection import LeaderElectionLostError
@@ -151,7 +151,7 @@ class ControllerProcess:
 
     @property
     def synced(self) -> bool:
-        return not self._manager.cache.laggards()
+        return not self._manager.cache.unsynced()
 
     def cached_version(self, resource: str) -> int:
         """How new a cache is."""
@@ -212,7 +212,7 @@ def expected_error(error: BaseException) -> bool:
 
 def prepare(log: Callable[[str], None] | None) -> None:
     """Make the product reproducible: no real time, and a log that goes nowhere or, for a history, to ``log``."""
-    slicing.perf_counter = lambda: 0.0
+    eventloop.perf_counter = lambda: 0.0
     level = logging.CRITICAL if log is None else logging.INFO
 
     def write(_: Any, method: str, event: dict[str, Any]) -> str:

@@ -36,10 +36,9 @@ from kubetask_controller.runtime.builder import Builder
 from kubetask_controller.runtime.events import EventRecorder
 from kubetask_controller.runtime.informer import Informer
 from kubetask_controller.runtime.manager import Manager
-from kubetask_controller.runtime.objectref import ObjectReference
+from kubetask_controller.runtime.meta import ObjectReference
 from kubetask_controller.runtime.reconcile import Request, Result
-
-JSON = dict[str, Any]
+from kubetask_controller.types import JSON
 
 TIMEOUT = 10.0
 """Seconds for one request."""

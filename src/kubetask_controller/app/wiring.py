@@ -12,16 +12,14 @@ from kubetask_controller.client.config import RestConfig, load_config
 from kubetask_controller.client.rest import DEFAULT_BURST, Client
 from kubetask_controller.reconcilers.setup import Settings, setup_with_manager
 from kubetask_controller.reconcilers.taskrun.pod_template import Images
-from kubetask_controller.runtime import metricsserver
-from kubetask_controller.runtime.clientmetrics import PrometheusRestMetrics
-from kubetask_controller.runtime.garbage import GarbageFreeze
-from kubetask_controller.runtime.heartbeat import Heartbeat
+from kubetask_controller.runtime.eventloop import GarbageFreeze, Heartbeat, stop_on_signals
 from kubetask_controller.runtime.httpserver import HTTPServer
 from kubetask_controller.runtime.leaderelection import LeaderElectionConfig
 from kubetask_controller.runtime.manager import LeaderElectionOptions, Manager, ManagerOptions
 from kubetask_controller.runtime.metrics import Metrics
-from kubetask_controller.runtime.metricsauth import MetricsAuthorizer
-from kubetask_controller.runtime.signals import stop_on_signals
+from kubetask_controller.runtime.metrics import server as metricsserver
+from kubetask_controller.runtime.metrics.auth import MetricsAuthorizer
+from kubetask_controller.runtime.metrics.clients import PrometheusRestMetrics
 from kubetask_controller.version import __version__
 
 logger = structlog.get_logger("setup")

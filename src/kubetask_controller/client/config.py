@@ -1,14 +1,16 @@
-"""Where the API server is and who we are: from a kubeconfig, or from the Pod's ServiceAccount.
+"""The API server's address and the client's credentials: from a kubeconfig, or from the Pod's ServiceAccount.
 
-kubernetes.aio merges kubeconfigs and finds the ServiceAccount; TLS and credentials are ours, because what the library
-loads it loads once, and what a Pod has is rotated.
+kubernetes.aio merges kubeconfigs and finds the ServiceAccount. TLS and credentials are our own, because the library loads
+them once, and Kubernetes rotates those of a Pod.
 """
 
 import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException
@@ -17,7 +19,6 @@ from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 from kubetask_controller.client import kubeconfig as files
 from kubetask_controller.client.credentials import Credentials, StaticCredentials, TokenFile
 from kubetask_controller.client.errors import ConfigError
-from kubetask_controller.client.proxy import proxy_for
 from kubetask_controller.client.tls import TLSConfig
 
 SERVICE_ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -30,10 +31,10 @@ class RestConfig:
 
     Attributes:
         host: the server's URL, without a slash at its end.
-        credentials: who we are.
-        tls: how to know the server, and a client certificate.
+        credentials: source of the Authorization header.
+        tls: CA and client certificate.
         proxy: URL of the proxy to it, or None.
-        headers: sent with every request, such as whom to act as.
+        headers: sent with every request, such as those of impersonation.
         namespace: of the kubeconfig's context, or of the Pod.
     """
 
@@ -46,19 +47,19 @@ class RestConfig:
 
     @classmethod
     def for_host(cls, host: str, *, token: str | None = None) -> "RestConfig":
-        """A server known by its URL alone."""
+        """A server of which only the URL and perhaps a token are known."""
         return cls(host.rstrip("/"), StaticCredentials(f"Bearer {token}" if token else None))
 
 
 async def load_config(*, kubeconfig: str | None = None, context: str | None = None) -> RestConfig:
-    """The first that there is of: `kubeconfig`, $KUBECONFIG, the Pod's own, ~/.kube/config.
+    """The first that exists of: `kubeconfig`, $KUBECONFIG, the Pod's ServiceAccount, ~/.kube/config.
 
     Args:
         kubeconfig: path of a file; "" counts as None.
         context: the context to use instead of the file's current one.
 
     Raises:
-        ConfigError: there is none, or what is there cannot be used.
+        ConfigError: none exists, or the first is not valid.
     """
     return await asyncio.to_thread(_load, kubeconfig, context)
 
@@ -72,7 +73,9 @@ def _load(kubeconfig: str | None, context: str | None) -> RestConfig:
     default = Path.home() / ".kube" / "config"
     if default.exists():
         return load_kubeconfig(str(default), context=context)
-    raise ConfigError("no kubeconfig and no ServiceAccount: set KUBECONFIG or pass --kubeconfig")
+    raise ConfigError(
+        "found no kubeconfig and no ServiceAccount: set KUBECONFIG or pass --kubeconfig"
+    )
 
 
 def load_kubeconfig(
@@ -81,16 +84,16 @@ def load_kubeconfig(
     """From one file, or from several joined by colons; blocks.
 
     Raises:
-        ConfigError: no file is there, or what they say cannot be used.
+        ConfigError: none of the files exists, or their content is not valid.
     """
-    chosen = files.choose(files.read(paths), context)
+    selected = files.select(files.read(paths), context)
     return RestConfig(
-        host=chosen.server,
-        credentials=chosen.credentials,
-        tls=chosen.tls,
-        proxy=chosen.proxy or proxy_for(chosen.server, environ),
-        headers=chosen.headers,
-        namespace=chosen.namespace or DEFAULT_NAMESPACE,
+        host=selected.server,
+        credentials=selected.credentials,
+        tls=selected.tls,
+        proxy=selected.proxy or proxy_for(selected.server, environ),
+        headers=selected.headers,
+        namespace=selected.namespace or DEFAULT_NAMESPACE,
     )
 
 
@@ -100,7 +103,7 @@ def load_in_cluster(
     """From the ServiceAccount that Kubernetes mounts into a Pod; blocks.
 
     Raises:
-        ConfigError: this is no Pod, or it has no ServiceAccount token.
+        ConfigError: the process runs in no Pod, or the Pod has no ServiceAccount token.
     """
     token, ca = directory / "token", directory / "ca.crt"
     configuration = Configuration()
@@ -108,7 +111,7 @@ def load_in_cluster(
         InClusterConfigLoader(
             token_filename=str(token),
             cert_filename=str(ca),
-            # The library reads a token once a minute; TokenFile sees to rotation.
+            # TokenFile reads the rotated token, at once after a 401.
             try_refresh_token=False,
             environ=environ,
         ).load_and_set(configuration)
@@ -125,3 +128,48 @@ def load_in_cluster(
         proxy=proxy_for(url, environ),
         namespace=namespace or DEFAULT_NAMESPACE,
     )
+
+
+def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
+    """The proxy's URL, or None to connect directly: HTTPS_PROXY, HTTP_PROXY and NO_PROXY as Go reads them.
+
+    Python's own support of NO_PROXY lacks networks, and the most important entry for a controller is the Service network.
+    """
+    parts = urlsplit(url)
+    variable = f"{parts.scheme}_proxy"
+    proxy = environ.get(variable.upper()) or environ.get(variable)
+    host = (parts.hostname or "").lower()
+    if not proxy or _is_loopback(host):
+        return None
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    exceptions = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
+    if any(_matches(entry.strip().lower(), host, port) for entry in exceptions.split(",")):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _matches(entry: str, host: str, port: int) -> bool:
+    if not entry:
+        return False
+    if entry == "*":
+        return True
+    if "/" in entry:
+        try:
+            return ip_address(host) in ip_network(entry, strict=False)
+        except ValueError:
+            return False
+    name, colon, wanted = entry.rpartition(":")
+    if colon and wanted.isdigit() and ":" not in name.strip("[]").replace("]", ""):
+        if int(wanted) != port:
+            return False
+        entry = name
+    entry = entry.strip("[]").removeprefix("*")
+    # "example.com" matches the name and its subdomains, ".example.com" only its subdomains.
+    return host == entry or host.endswith(entry if entry.startswith(".") else f".{entry}")

@@ -1,7 +1,7 @@
-"""The connections to one server, reused as long as who we are stays the same.
+"""The connections to one server, reused until a certificate or CA changes.
 
-Guarantees: a certificate or CA that changes in its file, and a certificate that a plugin gives, are
-used for every request from then on; what is under way ends undisturbed on its old connection.
+Guarantees: after a certificate or CA has changed in its file, or a plugin has returned a new one, every
+new request uses it; running requests end undisturbed on their old connections.
 """
 
 import asyncio
@@ -30,20 +30,20 @@ class Connections:
     """Used between start() and close()."""
 
     def __init__(self, tls: TLSConfig, *, on_resolved: Callable[[float], None]) -> None:
-        """`on_resolved` is told the seconds that each look-up of the server's address took."""
+        """`on_resolved` is called with the seconds of each DNS lookup."""
         self._tls = tls
         self._on_resolved = on_resolved
         self._material = TLSMaterial()
-        self._given: tuple[bytes, bytes] | None = None
+        self._from_plugin: tuple[bytes, bytes] | None = None
         self._read_at = 0.0
         self._current: _Pool | None = None
         self._retired: set[_Pool] = set()
 
     async def start(self) -> None:
-        """Load certificates; connections are made when needed.
+        """Load certificates; connections are opened on demand.
 
         Raises:
-            ConfigError: the certificates cannot be used.
+            ConfigError: the certificates are not valid.
         """
         self._material = await asyncio.to_thread(self._tls.load)
         await self._renew()
@@ -57,18 +57,18 @@ class Connections:
                 await pool.session.close()
 
     async def install(self, certificate: str, key: str) -> None:
-        """Use a client certificate that a plugin gave, both as PEM, from now on.
+        """Use a client certificate of a plugin, both as PEM, for new requests.
 
         Raises:
-            ConfigError: it cannot be used.
+            ConfigError: it is not valid.
         """
-        given = (certificate.encode(), key.encode())
-        if given != self._given:
-            self._given = given
+        pair = (certificate.encode(), key.encode())
+        if pair != self._from_plugin:
+            self._from_plugin = pair
             await self._renew()
 
     async def reread(self) -> bool:
-        """Read the certificate files again; whether they have changed, and can be used."""
+        """Read the certificate files again; returns whether they have changed and are valid."""
         self._read_at = asyncio.get_running_loop().time()
         if not self._tls.from_files or self._current is None:
             return False
@@ -83,7 +83,7 @@ class Connections:
                 self._material = old
                 raise
         except ConfigError as error:
-            # Caught in the middle of being replaced, perhaps; what we have is tried until then.
+            # Perhaps a rotation is half done; the present certificates stay in use.
             logger.warning("Certificates could not be read again", error=str(error))
             return False
         logger.info("Certificates have changed")
@@ -91,7 +91,7 @@ class Connections:
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """The session for one request, to be held until its answer has been read.
+        """The session for one request, in use until the answer has been read.
 
         Raises:
             TransportError: not between start() and close().
@@ -115,15 +115,15 @@ class Connections:
 
     async def _renew(self) -> None:
         material = self._material
-        if self._given is not None:
-            certificate, key = self._given
+        if self._from_plugin is not None:
+            certificate, key = self._from_plugin
             material = replace(material, certificate=certificate, key=key)
         context = await asyncio.to_thread(self._tls.context, material)
         self._read_at = asyncio.get_running_loop().time()
         old = self._current
         session = aiohttp.ClientSession(
-            # Without a limit: every watch holds a connection, and a pool full of watches would
-            # leave none for writes. Workers bound what else goes on at once.
+            # Without a limit: every watch has a connection, and a pool full of watches would
+            # leave none for writes. The number of workers bounds the other requests.
             connector=aiohttp.TCPConnector(
                 limit=0, ssl=context, resolver=_MeasuredResolver(self._on_resolved)
             ),
@@ -140,23 +140,23 @@ class Connections:
 
 
 class GuardedRequest(aiohttp.ClientRequest):
-    """Asks its guard in the moment in which it goes out.
+    """Calls its guard immediately before it is sent.
 
     Attributes:
-        guard: may raise, which goes to the caller; or None.
+        guard: may raise, which the caller gets; or None.
     """
 
     guard: Callable[[], None] | None = None
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """As aiohttp, which has a connection by then."""
+        """As aiohttp; there is a connection by then."""
         if self.guard is not None:
             self.guard()
         return await super().send(conn)
 
 
 class _Pool:
-    """A session and how many requests use it."""
+    """A session and the number of requests that use it."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.session = session
@@ -164,7 +164,7 @@ class _Pool:
 
 
 class _MeasuredResolver(AbstractResolver):
-    """aiohttp's own, with a watch in its hand."""
+    """aiohttp's default resolver, with a measurement of its time."""
 
     def __init__(self, on_resolved: Callable[[float], None]) -> None:
         self._resolver = DefaultResolver()

@@ -23,10 +23,10 @@ from kubetask_controller.client.credentials import (
 from kubetask_controller.client.errors import ConfigError
 from kubetask_controller.client.execplugin import ExecPlugin
 from kubetask_controller.client.tls import TLSConfig, source
+from kubetask_controller.types import JSON
 
 SEPARATOR = ":"
 _KINDS = (("clusters", "cluster"), ("users", "user"), ("contexts", "context"))
-JSON = dict[str, Any]
 
 
 class Section(NamedTuple):
@@ -83,7 +83,7 @@ class _Merger(KubeConfigMerger):  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Selection:
     """What a context amounts to.
 
     Attributes:
@@ -126,7 +126,7 @@ def read(paths: str) -> Kubeconfig:
     return merged
 
 
-def choose(config: Kubeconfig, context: str | None = None) -> Chosen:
+def select(config: Kubeconfig, context: str | None = None) -> Selection:
     """What the named context amounts to, or the current one.
 
     Raises:
@@ -147,7 +147,7 @@ def choose(config: Kubeconfig, context: str | None = None) -> Chosen:
         server_name=cluster.get("tls-server-name") or None,
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
     )
-    return Chosen(
+    return Selection(
         server=_url(str(cluster["server"])),
         tls=tls,
         proxy=_proxy(cluster),

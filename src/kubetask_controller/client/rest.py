@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
 from pydantic_core import from_json, to_json
@@ -19,12 +19,11 @@ from pydantic_core import from_json, to_json
 from kubetask_controller.client.config import RestConfig
 from kubetask_controller.client.errors import APIStatusError, ClientError, TransportError
 from kubetask_controller.client.metrics import ERROR_CODE, NoRestMetrics, RestMetrics
-from kubetask_controller.client.ratelimit import TokenBucket
 from kubetask_controller.client.resources import Resource
 from kubetask_controller.client.retry import retry_delay
-from kubetask_controller.client.shape import Decode
-from kubetask_controller.client.streams import ListStream, WatchStream
-from kubetask_controller.client.transport import CONNECT_TIMEOUT, Call, Transport
+from kubetask_controller.client.streams import Decode, ListStream, WatchStream
+from kubetask_controller.client.transport import CONNECT_TIMEOUT, Call, TokenBucket, Transport
+from kubetask_controller.types import JSON
 
 TIMEOUT = 30.0
 """Seconds for a call about one object, retries included."""
@@ -37,7 +36,6 @@ INACTIVITY_LIMIT = 68.0
 server keeps at least 75 s of history to resume from."""
 DEFAULT_BURST = 30
 
-JSON = dict[str, Any]
 Params = Mapping[str, str]
 
 
@@ -269,7 +267,7 @@ class Client:
             params: resourceVersion, labelSelector, allowWatchBookmarks, sendInitialEvents, …
             timeout_seconds: after which the server is asked to end the stream.
             inactivity_timeout: seconds of silence that end the stream with a TransportError.
-            decode: reads an event; see ``shape.event_decoder``.
+            decode: reads an event; see ``streams.event_decoder``.
         """
         asked = {**params, "watch": "1", "timeoutSeconds": str(int(timeout_seconds))}
         call = Call("GET", resource.path(namespace), asked)

@@ -1,7 +1,7 @@
-"""TLS material: where it lies, what it is now, and the context that is made of it.
+"""TLS certificates: their sources, their content, and the context that is made of them.
 
-Guarantees: files are read again when asked, so that a rotated certificate or CA takes effect without
-a restart; private keys touch the disk only for the moment in which the ssl module reads them.
+Guarantees: load() reads files again, so that a rotated certificate or CA takes effect without a restart;
+private keys are on disk only while the ssl module reads them.
 """
 
 import base64
@@ -15,13 +15,13 @@ from typing import Any
 
 from kubetask_controller.client.errors import ConfigError
 
-Source = bytes | Path | None
-"""PEM itself, or the file that holds it."""
+PEMSource = bytes | Path | None
+"""PEM, or the file that contains it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TLSMaterial:
-    """PEM as it is now; empty for none."""
+    """The content of the sources at one moment, as PEM; empty for none."""
 
     ca: bytes = b""
     certificate: bytes = b""
@@ -30,29 +30,29 @@ class TLSMaterial:
 
 @dataclass(frozen=True, slots=True)
 class TLSConfig:
-    """How to know the server, and how to be known to it.
+    """How client and server authenticate each other.
 
     Attributes:
-        ca: whom to trust; None for the system's authorities.
-        certificate: of the client, with what lies between it and the server's CA.
+        ca: trusted certificates; None for the system's.
+        certificate: of the client, with intermediate certificates.
         key: of the certificate.
-        server_name: that the server's certificate must bear, if not the URL's host.
-        insecure: believe any server.
+        server_name: expected in the server's certificate, if not the URL's host.
+        insecure: do not verify the server.
     """
 
-    ca: Source = None
-    certificate: Source = None
-    key: Source = None
+    ca: PEMSource = None
+    certificate: PEMSource = None
+    key: PEMSource = None
     server_name: str | None = None
     insecure: bool = False
 
     @property
     def from_files(self) -> bool:
-        """The material may change while the process runs."""
+        """Whether a source is a file, whose content may change while the process runs."""
         return any(isinstance(source, Path) for source in (self.ca, self.certificate, self.key))
 
     def load(self) -> TLSMaterial:
-        """Read what is in files; blocks.
+        """Read the sources; blocks.
 
         Raises:
             ConfigError: a file cannot be read.
@@ -60,17 +60,17 @@ class TLSConfig:
         return TLSMaterial(_read(self.ca), _read(self.certificate), _read(self.key))
 
     def context(self, material: TLSMaterial) -> ssl.SSLContext:
-        """For connections; blocks for some milliseconds.
+        """A TLS context for connections; blocks for some milliseconds.
 
         Raises:
-            ConfigError: the material is no PEM, or the key does not fit the certificate.
+            ConfigError: the material is no PEM, or the key does not match the certificate.
         """
         if bool(material.certificate) != bool(material.key):
             raise ConfigError("a client certificate needs its key, and a key its certificate")
         try:
-            # "" would mean no authority at all, None means the system's.
+            # "" would mean no trusted certificates, None means the system's.
             context = ssl.create_default_context(cadata=material.ca.decode() or None)
-            # Python 3.13 made the check for RFC 5280 strict; clusters' own CAs often miss an extension.
+            # Python 3.13 checks RFC 5280 strictly, and the CAs of clusters often lack an extension.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             if self.insecure:
                 context.check_hostname = False
@@ -82,8 +82,8 @@ class TLSConfig:
         return context
 
 
-def source(section: Mapping[str, Any], field: str, directory: Path) -> Source:
-    """A field of a kubeconfig, or its ``-data`` twin, which goes first.
+def source(section: Mapping[str, Any], field: str, directory: Path) -> PEMSource:
+    """A field of a kubeconfig; its ``-data`` variant takes precedence.
 
     Raises:
         ConfigError: the data is not base64.
@@ -98,7 +98,7 @@ def source(section: Mapping[str, Any], field: str, directory: Path) -> Source:
     return directory / str(path) if path else None
 
 
-def _read(origin: Source) -> bytes:
+def _read(origin: PEMSource) -> bytes:
     if origin is None or isinstance(origin, bytes):
         return origin or b""
     try:
@@ -108,7 +108,7 @@ def _read(origin: Source) -> bytes:
 
 
 def _load_pair(context: ssl.SSLContext, material: TLSMaterial) -> None:
-    # The ssl module takes it from files only.
+    # The ssl module reads certificates from files only.
     with tempfile.TemporaryDirectory() as directory:
         pem = Path(directory, "client.pem")
         pem.touch(mode=0o600)

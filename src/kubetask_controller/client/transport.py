@@ -1,7 +1,7 @@
-"""One attempt at one request: authentication, TLS, connections, metrics, and errors made ours.
+"""One attempt of one request: authentication, TLS, connections, metrics, and the translation of errors.
 
-Guarantees: every failure leaves here as a ClientError; answers of 400 and above are read and become
-APIStatusError. Does not retry, except for a credential that the server no longer takes.
+Guarantees: every failure is raised as a ClientError; answers of 300 and above are read and become
+APIStatusError. A request is not retried, except with a new credential after a 401.
 """
 
 import asyncio
@@ -21,10 +21,9 @@ from kubetask_controller.client.config import RestConfig
 from kubetask_controller.client.connections import Connections, GuardedRequest
 from kubetask_controller.client.errors import APIStatusError, TransportError, is_unauthorized
 from kubetask_controller.client.metrics import ERROR_CODE, RestMetrics
-from kubetask_controller.client.ratelimit import TokenBucket
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds for TCP and TLS; an address that swallows packets must not eat a call's whole time."""
+"""Seconds for TCP and TLS; an address that drops packets must not use up the whole timeout of a call."""
 _PIECEWISE = 256 * 1024
 """Bytes from which a body is sent in pieces."""
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
@@ -41,9 +40,9 @@ class Call:
         params: of the query.
         body: or None.
         content_type: of the body.
-        guard: called right before it is sent, when there is a connection; may raise to prevent it.
+        guard: called right before the request is sent, on its connection; may raise to prevent it.
         user_agent: in place of the client's own, if not "".
-        unlimited: does not wait for the client-side limit of requests.
+        unlimited: the client-side limit does not apply.
         metadata_only: the answer may be a PartialObjectMetadata.
     """
 
@@ -59,6 +58,37 @@ class Call:
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
+
+
+class TokenBucket:
+    """A client-side limit, as client-go's QPS and burst: `qps` requests a second, and up to `burst` at once after a pause.
+
+    First in, first out. The API server's own priority and fairness is the better limit, so this one is off by default.
+    """
+
+    def __init__(self, qps: float, burst: int) -> None:
+        if qps <= 0 or burst < 1:
+            raise ValueError("a rate limit needs qps > 0 and burst >= 1")
+        self._interval = 1 / qps
+        self._burst = burst
+        # When the bucket is (or will be) empty; a reservation moves it ahead.
+        self._empty_at: float | None = None
+
+    async def acquire(self) -> float:
+        """Take a token, and wait for it where necessary; returns the seconds waited."""
+        now = asyncio.get_running_loop().time()
+        earliest = now - self._burst * self._interval
+        start = earliest if self._empty_at is None else max(self._empty_at, earliest)
+        self._empty_at = start + self._interval
+        wait = max(0.0, self._empty_at - now)
+        if wait:
+            try:
+                await asyncio.sleep(wait)
+            except asyncio.CancelledError:
+                # Else cancelled requests would delay later ones.
+                self._empty_at -= self._interval
+                raise
+        return wait
 
 
 class Transport:
@@ -83,7 +113,7 @@ class Transport:
         )
 
     async def start(self) -> None:
-        """Load certificates; connections are made when needed."""
+        """Load certificates; connections are opened on demand."""
         self._credentials.on_certificate(self._connections.install)
         await self._connections.start()
 
@@ -107,7 +137,7 @@ class Transport:
     async def open(
         self, call: Call, *, timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A successful answer whose body is still to be read."""
+        """A successful answer whose body has not been read."""
         await self._throttle(call)
         for last in (False, True):
             authorization = await self._credentials.authorization()
@@ -117,7 +147,7 @@ class Transport:
                 except APIStatusError as error:
                     if last or not is_unauthorized(error):
                         raise
-                    # Either who we are has changed since, or we are nobody.
+                    # Either the credential has been rotated since, or it is not valid.
                     renewed = self._credentials.invalidate(authorization)
                     if not await self._connections.reread() and not renewed:
                         raise
@@ -155,7 +185,7 @@ class Transport:
                     allow_redirects=False,
                     proxy=self._config.proxy,
                     server_hostname=self._config.tls.server_name,
-                    middlewares=() if call.method == "GET" else (_sent_once, _asking(call.guard)),
+                    middlewares=() if call.method == "GET" else (_sent_once, _guarding(call.guard)),
                 )
             code = str(response.status)
         finally:
@@ -171,7 +201,7 @@ class Transport:
         headers = CIMultiDict(
             {
                 "Accept": _METADATA if call.metadata_only else "application/json",
-                # Unpacking costs more than a cluster's network saves.
+                # Decompression costs more than a cluster's network saves.
                 "Accept-Encoding": "identity",
                 "User-Agent": call.user_agent or self._user_agent,
             }
@@ -191,7 +221,7 @@ class Transport:
 
 @contextmanager
 def translated(call: Call) -> Iterator[None]:
-    """Turns what aiohttp and the system raise into TransportError."""
+    """Translates exceptions of aiohttp and the system into TransportError."""
     try:
         yield
     except TimeoutError as error:
@@ -204,7 +234,7 @@ def translated(call: Call) -> Iterator[None]:
 
 
 async def _status_error(response: aiohttp.ClientResponse) -> APIStatusError:
-    """The answer's Status object, or what can be said without one."""
+    """The error of an answer: from its Status object, else from its code and text."""
     async with response:
         body = await response.read()
     retry_after = _seconds(response.headers.get("Retry-After"))
@@ -225,13 +255,13 @@ def _seconds(header: str | None) -> float | None:
 
 
 class _UnansweredError(aiohttp.ClientError):
-    """A connection ended before the answer came."""
+    """A connection ended before the answer arrived."""
 
 
 async def _sent_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keeps aiohttp from sending a PUT or DELETE again by itself when its connection breaks."""
+    """Prevents aiohttp from resending a PUT or DELETE when its connection breaks."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
@@ -240,29 +270,28 @@ async def _sent_once(
         raise _UnansweredError(str(error) or type(error).__name__) from error
 
 
-def _asking(guard: Callable[[], None] | None) -> aiohttp.ClientMiddlewareType:
-    """Has the request ask once more when there is a connection: making one may take longer than a lead lasts."""
+def _guarding(guard: Callable[[], None] | None) -> aiohttp.ClientMiddlewareType:
+    """Calls the guard again once there is a connection: to open one may take longer than a Lease lasts."""
 
-    async def ask(
+    async def set_guard(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         if isinstance(request, GuardedRequest):
             request.guard = guard
         return await handler(request)
 
-    return ask
+    return set_guard
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
-    """A large body goes out in pieces, between which the event loop sees to others."""
+    """A large body is sent in pieces, so that the event loop runs in between."""
     return io.BytesIO(body) if body is not None and len(body) > _PIECEWISE else body
 
 
 def _abandon(response: aiohttp.ClientResponse) -> None:
-    """Leave a stream early, without reading it to its end.
+    """Close a stream before its end.
 
-    close() alone would wait for the server to answer TLS's close_notify, in the background and perhaps beyond the end of
-    the event loop.
+    close() alone would wait in the background for the server's TLS close_notify, perhaps beyond the end of the event loop.
     """
     connection = response.connection
     if connection is not None and connection.transport is not None:

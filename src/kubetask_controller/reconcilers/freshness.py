@@ -44,8 +44,8 @@ from kubetask_controller.reconcilers.projections import (
 )
 from kubetask_controller.reconcilers.taskrun.jobs import JobControl
 from kubetask_controller.runtime.clock import Clock
+from kubetask_controller.runtime.meta import MalformedResourceVersionError, compare
 from kubetask_controller.runtime.mutationcache import MutationCache
-from kubetask_controller.runtime.resourceversion import MalformedResourceVersionError, compare
 from kubetask_controller.runtime.store import T
 
 LABEL_CONTROLLER_UID = "batch.kubernetes.io/controller-uid"

@@ -145,10 +145,10 @@ def _listers(manager: Manager) -> Listers:
     tasks = cache.informer(of.TASKS, project=project_resource, indexers=task_indexes)
     configs = cache.informer(of.WORKSPACE_CONFIGS, project=project_resource)
     jobs = cache.informer(
-        JOBS, project=project_job, shape=PartialJob, label_selector=_OURS, indexers=job_indexes
+        JOBS, project=project_job, partial=PartialJob, label_selector=_OURS, indexers=job_indexes
     )
     pods = cache.informer(
-        PODS, project=project_pod, shape=PartialPod, label_selector=_OURS, indexers=pod_indexes
+        PODS, project=project_pod, partial=PartialPod, label_selector=_OURS, indexers=pod_indexes
     )
     return Listers(
         batches=MutationCache(batches),

@@ -1,35 +1,62 @@
-"""Puts a controller together: what it reconciles, what it watches, how it works."""
+"""Builds a controller: the kind that it reconciles, the kinds that it watches, its options."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
+from kubetask_controller.client.resources import Resource
 from kubetask_controller.runtime.controller import Controller, ControllerOptions
-from kubetask_controller.runtime.handler import enqueue_self
+from kubetask_controller.runtime.handler import (
+    HasOwner,
+    InformerSource,
+    Predicate,
+    enqueue_owner,
+    enqueue_self,
+)
 from kubetask_controller.runtime.informer import Informer
 from kubetask_controller.runtime.manager import Manager
-from kubetask_controller.runtime.predicate import Predicate
 from kubetask_controller.runtime.reconcile import Reconciler, Request
-from kubetask_controller.runtime.source import InformerSource
 from kubetask_controller.runtime.store import Object
 
 T = TypeVar("T", bound=Object)
 
 
+class Owned(Object, HasOwner, Protocol):
+    """A view that keeps its controlling owner."""
+
+
+OwnedT = TypeVar("OwnedT", bound=Owned)
+
+
 class Builder:
-    """One controller of a manager, as ``builder.ControllerManagedBy`` makes it."""
+    """Builds one controller of a manager, like ``builder.ControllerManagedBy``."""
 
     def __init__(self, manager: Manager, *, name: str) -> None:
-        """`name` is unique in the manager, and the label of the controller's metrics."""
+        """`name` is unique in the manager, and labels the controller's metrics."""
         self._manager = manager
         self._options = ControllerOptions(name)
+        self._resource: Resource | None = None
         self._sources: list[InformerSource[Any]] = []
 
     def for_(self, informer: Informer[T], *, predicate: Predicate[T] | None = None) -> Self:
-        """The kind that is reconciled: each of its objects is a request of its own."""
-        resource = informer.resource
+        """Reconcile this kind: each of its objects is a request."""
+        self._resource = resource = informer.resource
         self._options = replace(self._options, group=resource.group, kind=resource.kind)
         return self.watches(informer, enqueue_self, predicate=predicate)
+
+    def owns(
+        self, informer: Informer[OwnedT], *, predicate: Predicate[OwnedT] | None = None
+    ) -> Self:
+        """Watch a kind whose objects have an owner reference: a change of one reconciles its controlling owner.
+
+        Raises:
+            ValueError: for_() has not been called before.
+        """
+        if self._resource is None:
+            raise ValueError("call for_() before owns()")
+        group, kind = self._resource.group, self._resource.kind
+        mapping = enqueue_owner(kind, group, namespaced=self._resource.namespaced)
+        return self.watches(informer, mapping, predicate=predicate)
 
     def watches(
         self,
@@ -39,13 +66,13 @@ class Builder:
         predicate: Predicate[T] | None = None,
         delay: float = 0.0,
     ) -> Self:
-        """What else matters to it.
+        """Watch another kind.
 
         Args:
-            informer: whose changes.
-            mapping: which requests a change asks for.
-            predicate: turns changes away; none by default.
-            delay: seconds to gather changes before the request is due.
+            informer: of the kind.
+            mapping: from an object to the requests that its change causes.
+            predicate: filters the changes; none by default.
+            delay: seconds in which several changes are merged into one request.
         """
         chosen: Predicate[T] = predicate if predicate is not None else Predicate()
         self._sources.append(InformerSource(informer, mapping, chosen, delay))
@@ -54,14 +81,14 @@ class Builder:
     def with_options(
         self, *, max_concurrent_reconciles: int = 1, reconcile_timeout: float | None = None
     ) -> Self:
-        """Number of workers, and seconds after which a reconcile is cancelled (None: the default)."""
+        """Set the number of workers, and the seconds after which a reconcile is cancelled (None: the default)."""
         self._options = replace(self._options, max_concurrent_reconciles=max_concurrent_reconciles)
         if reconcile_timeout is not None:
             self._options = replace(self._options, reconcile_timeout=reconcile_timeout)
         return self
 
     def complete(self, reconciler: Reconciler) -> Controller:
-        """Make the controller and hand it to the manager, which runs it while it leads."""
+        """Create the controller and add it to the manager, which runs it on the leader."""
         manager = self._manager
         controller = Controller(
             reconciler,

@@ -1,8 +1,8 @@
-"""The informers of a program: made before the start, filled by reflectors, waited for together.
+"""The informers of a process: created before the start, filled by reflectors, awaited together.
 
-Guarantees: one informer a resource, so that nothing is watched twice; reads before the start raise,
-and nothing is fetched on demand; whoever waits for the sync is told which informer is late. An error
-that is a fault of the program (an index function that raises) ends run().
+Guarantees: one informer for each resource, so that nothing is watched twice; reads before the start
+raise, and no read sends a request; a sync that times out names the informers that have not synced. A
+fault of the program (an index function that raises) ends run().
 """
 
 import asyncio
@@ -13,19 +13,18 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from kubetask_controller.client import Client, Resource
-from kubetask_controller.client.shape import Decode, event_decoder
-from kubetask_controller.runtime.backoff import Random
-from kubetask_controller.runtime.clock import Clock, RealClock
+from kubetask_controller.client.streams import Decode, PartialType, event_decoder
+from kubetask_controller.runtime.clock import Clock, Random, RealClock
 from kubetask_controller.runtime.informer import Informer, InformerOptions
-from kubetask_controller.runtime.informermetrics import InformerMetrics, NoInformerMetrics
 from kubetask_controller.runtime.listwatch import ListWatch
+from kubetask_controller.runtime.metrics.clients import InformerMetrics
 from kubetask_controller.runtime.reflector import Reflector, ReflectorOptions
 from kubetask_controller.runtime.store import ALL_NAMESPACES, IndexFunction, T
 
 SYNC_PERIOD = 10 * 3600.0
 """Seconds between resyncs, as in controller-runtime; up to a tenth more or less each time."""
 SYNC_POLL = 0.1
-"""Seconds between looks at what has synced, as in client-go."""
+"""Seconds between two checks whether informers have synced, as in client-go."""
 
 
 class DuplicateInformerError(ValueError):
@@ -33,7 +32,7 @@ class DuplicateInformerError(ValueError):
 
 
 class CacheSyncTimeoutError(TimeoutError):
-    """Some informers did not get their first list in time; the message names them."""
+    """Some informers did not sync in time; the message names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ class Cache:
         self._client = client
         self._scopes = tuple(dict.fromkeys(namespaces or ())) or (ALL_NAMESPACES,)
         self._clock = clock or RealClock()
-        self._metrics = metrics or NoInformerMetrics()
+        self._metrics = metrics or InformerMetrics()
         self._sync_period = sync_period
         self._random = random
         self._watched: dict[str, _Watched] = {}
@@ -82,20 +81,20 @@ class Cache:
         label_selector: str = "",
         field_selector: str = "",
         indexers: Mapping[str, IndexFunction[T]] | None = None,
-        shape: type[Any] | None = None,
+        partial: PartialType | None = None,
     ) -> Informer[T]:
-        """Make the informer of a resource; to be called before run().
+        """Create the informer of a resource; call it before run().
 
-        An object that stops to match a selector is told as deleted.
+        An object that no longer matches a selector counts as deleted.
 
         Args:
-            resource: what to watch; cluster-scoped ones are watched once whatever the namespaces.
-            project: makes of an object's JSON the immutable view that is kept.
+            resource: to watch; a cluster-scoped one is watched once, whatever the namespaces.
+            project: converts an object's JSON into the immutable view that is stored.
             label_selector: as in the API.
             field_selector: as in the API.
-            indexers: name to function, as Store.add_index takes them.
-            shape: a TypedDict of all that `project` reads, and of kind and apiVersion; the rest of an event is not even
-                made into Python objects. None reads everything.
+            indexers: name to function, as in Store.add_index.
+            partial: a TypedDict of the fields that `project` reads, and of kind and apiVersion; the other fields of an
+                event are skipped while it is parsed. None parses all fields.
 
         Raises:
             DuplicateInformerError: the resource has an informer.
@@ -110,7 +109,7 @@ class Cache:
         )
         informer = Informer(resource, project=project, indexers=indexers, options=options)
         self._watched[name] = _Watched(
-            informer, label_selector, field_selector, event_decoder(shape)
+            informer, label_selector, field_selector, event_decoder(partial)
         )
         return informer
 
@@ -137,11 +136,11 @@ class Cache:
 
     @property
     def has_synced(self) -> bool:
-        """All informers have their first list, and all handlers know."""
-        return not self.laggards()
+        """Every informer has synced."""
+        return not self.unsynced()
 
-    def laggards(self) -> list[str]:
-        """What is not synced yet: ``jobs.batch``, or ``jobs.batch in default``."""
+    def unsynced(self) -> list[str]:
+        """The informers that have not synced: ``jobs.batch``, or ``jobs.batch in default``."""
         return [
             f"{watched.informer.name} in {scope}" if scope else watched.informer.name
             for watched in self._watched.values()
@@ -152,13 +151,13 @@ class Cache:
         """Return once has_synced.
 
         Raises:
-            CacheSyncTimeoutError: it did not happen within `timeout` seconds.
+            CacheSyncTimeoutError: some informers did not sync within `timeout` seconds.
         """
         started = self._clock.monotonic()
-        while laggards := self.laggards():
+        while unsynced := self.unsynced():
             if timeout is not None and self._clock.monotonic() - started >= timeout:
                 raise CacheSyncTimeoutError(
-                    f"not synced after {timeout:g} s: {', '.join(laggards)}"
+                    f"not synced after {timeout:g} s: {', '.join(unsynced)}"
                 )
             await self._clock.sleep(SYNC_POLL)
 
@@ -172,8 +171,8 @@ class Cache:
             decode=watched.decode,
         )
         options = ReflectorOptions(clock=self._clock, random=self._random, metrics=self._metrics)
-        feed = watched.informer.feed(scope)
-        return Reflector(watched.informer.resource, source, feed, options=options)
+        store = watched.informer.reflector_store(scope)
+        return Reflector(watched.informer.resource, source, store, options=options)
 
     async def _resync(self, informer: Informer[Any]) -> NoReturn:
         while True:
@@ -182,6 +181,6 @@ class Cache:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The exception that ended a group of tasks; one is enough to tell what went wrong."""
+    """The first exception of a group of tasks; one is enough to explain the failure."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error

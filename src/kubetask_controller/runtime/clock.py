@@ -1,25 +1,29 @@
-"""Time as the runtime sees it, so that tests can move it.
+"""The runtime's sources of time and randomness, which tests replace.
 
-Two clocks, never mixed: wall time for what is written into objects, monotonic time for every
-duration and deadline.
+Two clocks, never mixed: wall time for times in objects, monotonic time for every duration and
+deadline.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
+Random = Callable[[], float]
+"""Returns a number in [0, 1)."""
+
 
 class Clock(Protocol):
-    """Where the runtime takes its time from."""
+    """Wall time, monotonic time and sleep."""
 
     def now(self) -> datetime:
-        """Wall time, aware, in UTC. May step; never subtract two of these to get a duration."""
+        """Wall time, aware, in UTC. May step, so the difference of two is no duration."""
 
     def monotonic(self) -> float:
-        """Seconds that never step; the event loop's own time, which asyncio.timeout uses too."""
+        """Seconds that never step: the event loop's time, which asyncio.timeout uses too."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; zero and less only yield."""
+        """Wait; zero or less only yields."""
 
 
 class RealClock:

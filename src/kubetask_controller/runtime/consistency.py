@@ -1,31 +1,30 @@
-"""No decision on a cache that has not seen what we wrote: KEP-5647's consistency store.
+"""No decision on a cache that is older than our own writes: KEP-5647's consistency store.
 
-After each successful write a reconciler notes the resourceVersion it got; at the top of the next
-reconcile of the same owner it asks whether the caches have come that far. If not, the reconcile is
-put back with a delay. Bookmarks move a cache's resourceVersion too, so an object outside of its
-selector does not hold anybody up.
+After each successful write a reconciler records the resourceVersion of the answer; at its next
+reconcile of the same owner it checks whether the caches are as new. If not, the reconcile is requeued
+with a delay. Bookmarks advance a cache's resourceVersion too, so an object that no longer matches its
+selector does not block.
 
-Guarantees: what belongs to an owner that was deleted and made anew is forgotten; resourceVersions
-that cannot be compared, and caches that are not known, never hold anybody up (it fails open). Does
-not track deletions.
+Guarantees: the records of an owner that was deleted and recreated are dropped; resourceVersions that
+cannot be compared, and unknown caches, never block (it fails open). Deletions are not tracked.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kubetask_controller.runtime.resourceversion import MalformedResourceVersionError, compare
+from kubetask_controller.runtime.meta import MalformedResourceVersionError, compare
 
 
 class Versioned(Protocol):
-    """A cache that knows how new it is; an Informer, for one."""
+    """A cache with a resourceVersion, such as an Informer."""
 
     def resource_version(self, namespace: str) -> str:
-        """How new the content of that namespace is."""
+        """The resourceVersion of that namespace's content."""
 
 
 class StaleCacheError(Exception):
-    """A cache has not seen a write of ours yet: come back in a moment.
+    """A cache is older than a write of ours: reconcile again in a moment.
 
     Attributes:
         informer: name of the cache, such as ``jobs.batch``.
@@ -44,10 +43,10 @@ class _Record:
 
 
 class ConsistencyStore:
-    """What was written for whom. One for each controller; owners are ``namespace/name``."""
+    """The writes for each owner. One store for each controller; owners are ``namespace/name``."""
 
     def __init__(self, informers: Mapping[str, Versioned]) -> None:
-        """`informers` by name; looked up at each call, so that later ones count too."""
+        """`informers` by name; read at each call, so that later ones count too."""
         self._informers = informers
         self._records: dict[str, _Record] = {}
 
@@ -59,10 +58,10 @@ class ConsistencyStore:
         namespace: str,
         resource_version: str,
     ) -> None:
-        """Note a write made on behalf of an owner, in that namespace.
+        """Record a write for an owner, in that namespace.
 
-        To be called with the resourceVersion of the answer, after the write and before anything
-        else is awaited.
+        Call it with the resourceVersion of the answer, after the write and before anything else is
+        awaited.
         """
         record = self._records.get(owner)
         if record is None or record.owner_uid != owner_uid:
@@ -72,10 +71,10 @@ class ConsistencyStore:
             record.written[key] = resource_version
 
     def ensure_ready(self, owner: str, owner_uid: str) -> None:
-        """Return if every cache has seen what was written for this owner.
+        """Return if every cache is as new as the writes for this owner.
 
         Raises:
-            StaleCacheError: one has not; reconcile again, rate-limited.
+            StaleCacheError: one is older; reconcile again, rate-limited.
         """
         record = self._records.get(owner)
         if record is None:
@@ -89,7 +88,7 @@ class ConsistencyStore:
         del self._records[owner]
 
     def ready(self, owner: str, owner_uid: str) -> bool:
-        """Whether every cache has seen what was written for this owner."""
+        """Whether every cache is as new as the writes for this owner."""
         try:
             self.ensure_ready(owner, owner_uid)
         except StaleCacheError:
@@ -97,11 +96,11 @@ class ConsistencyStore:
         return True
 
     def clear(self, owner: str) -> None:
-        """Forget an owner: it is gone or finished."""
+        """Drop an owner that was deleted or has finished."""
         self._records.pop(owner, None)
 
     def __len__(self) -> int:
-        """How many owners are waited for."""
+        """The number of owners with a write that a cache lacks."""
         return len(self._records)
 
 

@@ -1,30 +1,35 @@
-"""A controller: sources fill its queue, workers hand the requests to a reconciler.
+"""A controller: sources fill its queue, workers pass the requests to a reconciler.
 
 Guarantees:
-- no reconcile before every source has told of all that exists;
-- whatever a reconciler raises, the worker lives on and the request is not lost;
+- no reconcile before every source has enqueued all existing objects;
+- an exception in a reconciler ends neither its worker nor the request;
 - a reconcile that takes too long is cancelled, and repeated with a delay;
-- once asked to stop it begins nothing new, and returns when what is under way has ended;
-- nothing is begun when the process must not act (any more) as the leader.
+- after the stop no reconcile begins, and run() returns when the running ones have ended;
+- no reconcile begins while the process is not the leader.
 """
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import structlog
 
+from kubetask_controller.client import ClientError
 from kubetask_controller.runtime.cache import SYNC_POLL, CacheSyncTimeoutError
 from kubetask_controller.runtime.clock import Clock, RealClock
+from kubetask_controller.runtime.consistency import StaleCacheError
+from kubetask_controller.runtime.eventloop import Yielder
+from kubetask_controller.runtime.handler import Source
 from kubetask_controller.runtime.metrics import Metrics
-from kubetask_controller.runtime.ratelimiter import RateLimiter
-from kubetask_controller.runtime.reconcile import Reconciler, Request, Result
-from kubetask_controller.runtime.slicing import TimeSlices
-from kubetask_controller.runtime.source import Source
-from kubetask_controller.runtime.verdict import Verdict, judge
-from kubetask_controller.runtime.workqueue import ShutDown, WorkQueue
+from kubetask_controller.runtime.reconcile import Reconciler, Request, Result, TerminalError
+from kubetask_controller.runtime.workqueue import (
+    ItemExponentialFailureRateLimiter,
+    ShutDown,
+    WorkQueue,
+)
 
 RECONCILE_TIMEOUT = 60.0
 CACHE_SYNC_TIMEOUT = 120.0
@@ -37,13 +42,13 @@ class ControllerOptions:
     """How a controller works.
 
     Attributes:
-        name: unique in the process; label of its metrics.
+        name: unique in the process; the label of its metrics.
         group: of the kind it reconciles, for logs.
         kind: that it reconciles, for logs.
         max_concurrent_reconciles: number of workers.
         reconcile_timeout: seconds after which a reconcile is cancelled; None for never.
         cache_sync_timeout: seconds to wait for the sources before run() fails.
-        limiter: of repeated requests; per request from 5 ms to 1,000 s by default.
+        limiter: of requests that failed; from 5 ms to 1,000 s for each request by default.
     """
 
     name: str
@@ -52,11 +57,11 @@ class ControllerOptions:
     max_concurrent_reconciles: int = 1
     reconcile_timeout: float | None = RECONCILE_TIMEOUT
     cache_sync_timeout: float = CACHE_SYNC_TIMEOUT
-    limiter: RateLimiter[Request] | None = None
+    limiter: ItemExponentialFailureRateLimiter[Request] | None = None
 
 
-STALE_MOST = 1.0
-"""Seconds at most between two looks at a cache that is behind our own writes; a look costs no request."""
+STALE_MAX_DELAY = 1.0
+"""Most seconds between two reconciles whose cache is behind our own writes; they send no request to the API server."""
 
 
 class Controller:
@@ -72,7 +77,7 @@ class Controller:
         may_act: Callable[[], bool] = lambda: True,
         clock: Clock | None = None,
     ) -> None:
-        """`may_act` is asked before each reconcile; after its first False nothing is begun."""
+        """`may_act` is called before each reconcile; after its first False no reconcile begins."""
         self._reconciler = reconciler
         self._sources = sources
         self._options = options
@@ -82,7 +87,7 @@ class Controller:
         self._metrics.max_concurrent.set(options.max_concurrent_reconciles)
         self._queue_metrics = metrics.queue(options.name)
         self._queue = WorkQueue[Request](metrics=self._queue_metrics, limiter=options.limiter)
-        self._slices = TimeSlices()
+        self._yielder = Yielder()
         self._started = False
         self._log = logger.bind(
             controller=options.name, controllerGroup=options.group, controllerKind=options.kind
@@ -90,49 +95,49 @@ class Controller:
 
     @property
     def name(self) -> str:
-        """The name it was given."""
+        """The name of its options."""
         return self._options.name
 
     @property
     def queue(self) -> WorkQueue[Request]:
-        """Where requests from elsewhere may be added."""
+        """The queue, to which other code may add requests."""
         return self._queue
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set and what was under way has ended; cancellation ends at once.
+        """Work until `stop` is set and the running reconciles have ended; cancellation ends them at once.
 
         Raises:
             RuntimeError: it ran before.
-            CacheSyncTimeoutError: a source did not come up in time; the message names it.
+            CacheSyncTimeoutError: an informer did not sync in time; the message names it.
         """
         if self._started:
             raise RuntimeError(f"controller {self.name} was started before")
         self._started = True
         self._log.info("Starting Controller")
-        endings: list[Callable[[], None]] = []
+        stops: list[Callable[[], None]] = []
         try:
             for source in self._sources:
-                end_source = await source.start(self._queue)
-                endings.append(end_source)
+                stop_source = await source.start(self._queue)
+                stops.append(stop_source)
             if await self._synced(stop):
                 await self._run_workers(stop)
         finally:
             self._queue.discard()
             self._queue.shut_down()
-            for end in endings:
-                end()
+            for stop_source in stops:
+                stop_source()
             self._log.info("Controller stopped")
 
     async def _synced(self, stop: asyncio.Event) -> bool:
-        """Wait for the sources; False if asked to stop first."""
+        """Wait for the sources; False if `stop` is set first."""
         deadline = self._clock.monotonic() + self._options.cache_sync_timeout
-        while laggards := [name for source in self._sources for name in source.laggards()]:
+        while unsynced := [name for source in self._sources for name in source.unsynced()]:
             if stop.is_set():
                 return False
             if self._clock.monotonic() >= deadline:
                 raise CacheSyncTimeoutError(
                     f"controller {self.name}: not synced after "
-                    f"{self._options.cache_sync_timeout:g} s: {', '.join(laggards)}"
+                    f"{self._options.cache_sync_timeout:g} s: {', '.join(unsynced)}"
                 )
             await self._clock.sleep(SYNC_POLL)
         return not stop.is_set()
@@ -144,14 +149,14 @@ class Controller:
             for index in range(count):
                 workers.create_task(self._work(), name=f"{self.name}/worker-{index}")
             await stop.wait()
-            # What is queued is the successor's: it lists everything anyway, and sooner than this
-            # process could work it off.
+            # The next leader lists all objects anyway, and sooner than this process could reconcile
+            # what is queued.
             self._queue.discard()
             await self._queue.shut_down_with_drain()
             self._log.info("All workers finished", worker_count=count)
 
     async def _work(self) -> None:
-        # For all that this worker writes; what differs from one reconcile to the next comes later.
+        # For every log line of this worker; _bind() adds the keys of each reconcile.
         structlog.contextvars.bind_contextvars(
             controller=self._options.name,
             controllerGroup=self._options.group,
@@ -170,9 +175,9 @@ class Controller:
                     self._queue.shut_down()
             finally:
                 self._queue.done(request)
-            # A reconciler that awaits nothing would never let go of the event loop.
-            if self._slices.used_up():
-                await self._slices.rest()
+            # A reconciler that awaits nothing would never yield to the event loop.
+            if self._yielder.due():
+                await self._yielder.pause()
 
     async def _handle(self, request: Request, priority: int) -> None:
         self._bind(request)
@@ -194,7 +199,7 @@ class Controller:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            # Not meant for us: the reconciler let out what it had cancelled itself.
+            # Not a cancellation of this task: the reconciler raised that of a task of its own.
             self._failed(request, priority, error, timed_out=False)
         except Exception as error:
             self._failed(request, priority, error, timed_out=limit.expired())
@@ -206,8 +211,9 @@ class Controller:
     def _succeeded(self, request: Request, priority: int, result: Result) -> None:
         self._queue.forget(request)
         if result.requeue_after > 0:
-            wanted = priority if result.priority is None else result.priority
-            self._queue.add_after(request, result.requeue_after, priority=wanted)
+            if result.priority is not None:
+                priority = result.priority
+            self._queue.add_after(request, result.requeue_after, priority=priority)
             self._metrics.results["requeue_after"].inc()
         else:
             self._metrics.results["success"].inc()
@@ -215,50 +221,94 @@ class Controller:
     def _failed(
         self, request: Request, priority: int, error: BaseException, *, timed_out: bool
     ) -> None:
-        verdict = judge(error, timed_out=timed_out)
-        if verdict is Verdict.STALE:
-            # A cache that catches up need not have an event for this request, so nobody else may wake it.
-            self._queue.add_rate_limited(request, priority=priority, at_most=STALE_MOST)
+        error_class = classify(error, timed_out=timed_out)
+        if error_class is ErrorClass.STALE:
+            # A cache that catches up need not have an event for this request, so it must be requeued.
+            self._queue.add_rate_limited(request, priority=priority, at_most=STALE_MAX_DELAY)
             self._metrics.results["requeue"].inc()
             logger.debug("Cache is behind own writes", reason=str(error))
             return
-        if verdict is not Verdict.TERMINAL:
+        if error_class is not ErrorClass.TERMINAL:
             self._queue.add_rate_limited(request, priority=priority)
         self._metrics.results["error"].inc()
         self._metrics.errors.inc()
-        if verdict is Verdict.TERMINAL:
+        if error_class is ErrorClass.TERMINAL:
             self._metrics.terminal_errors.inc()
-        facts: dict[str, Any] = {"error": describe(error)}
+        fields: dict[str, Any] = {"error": describe(error)}
         if timed_out:
-            facts["error"] = f"not done after {self._options.reconcile_timeout:g} s"
-        if verdict is Verdict.PANIC:
+            fields["error"] = f"cancelled after {self._options.reconcile_timeout:g} s"
+        if error_class is ErrorClass.PANIC:
             self._metrics.panics.inc()
-            facts["exc_info"] = error
-        logger.error("Reconciler error", **facts)
+            fields["exc_info"] = error
+        logger.error("Reconciler error", **fields)
 
     def _bind(self, request: Request) -> None:
-        """Log keys for all that this reconcile does; the worker's next one replaces them."""
+        """Set the log keys of this reconcile; the worker's next reconcile replaces them."""
         keys: dict[str, Any] = {
             "namespace": request.namespace,
             "name": request.name,
             "reconcileID": _new_id(),
         }
         if self._options.kind:
-            # As controller-runtime: the object once more under its kind, by which logs of several
-            # controllers are searched for one object.
+            # As controller-runtime: the object once more under its kind, so that one search finds
+            # an object in the logs of several controllers.
             keys[self._options.kind] = {"name": request.name, "namespace": request.namespace}
         structlog.contextvars.bind_contextvars(**keys)
 
 
 def _new_id() -> str:
-    """A UUID of version 4; not a secret, so not worth a system call."""
+    """A UUID of version 4; it is no secret, so random numbers without a system call are enough."""
     digits = f"{random.getrandbits(128):032x}"
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def describe(error: BaseException) -> str:
-    """An error in one line; groups by their members."""
+    """An error in one line; a group as its members."""
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(describe(member) for member in error.exceptions)
     return str(error) or type(error).__name__
+
+
+class ErrorClass(Enum):
+    """How a controller treats an exception of its reconciler."""
+
+    STALE = "requeue with a delay, without an error: the cache is behind our own writes"
+    TERMINAL = "log, and wait for a change of the object"
+    ERROR = "log, and requeue with a growing delay: the API server refused or did not answer"
+    PANIC = "as ERROR, with the traceback: the program has a fault"
+
+
+def classify(error: BaseException, *, timed_out: bool) -> ErrorClass:
+    """The class of a reconciler's exception.
+
+    Of a group (parallel calls in a TaskGroup) the worst member counts; a member that is to be repeated goes before a
+    terminal one.
+
+    Args:
+        error: the exception.
+        timed_out: whether the reconcile was cancelled at its time limit, which then caused the exception.
+    """
+    if timed_out:
+        return ErrorClass.ERROR
+    classes = {_classify_leaf(leaf) for leaf in _leaves(error)}
+    for error_class in (ErrorClass.PANIC, ErrorClass.ERROR, ErrorClass.STALE):
+        if error_class in classes:
+            return error_class
+    return ErrorClass.TERMINAL
+
+
+def _classify_leaf(error: BaseException) -> ErrorClass:
+    if isinstance(error, StaleCacheError):
+        return ErrorClass.STALE
+    if isinstance(error, TerminalError):
+        return ErrorClass.TERMINAL
+    return ErrorClass.ERROR if isinstance(error, (ClientError, TimeoutError)) else ErrorClass.PANIC
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from _leaves(member)
+    else:
+        yield error

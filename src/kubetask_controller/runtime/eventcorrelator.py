@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from kubetask_controller.runtime.clock import Clock
-from kubetask_controller.runtime.objectref import ObjectReference
+from kubetask_controller.runtime.meta import ObjectReference
 
 SERIES_IDLE = 6 * 60.0
 """Seconds without a repeat after which the next due() closes a series."""

@@ -30,7 +30,7 @@ from kubetask_controller.runtime.eventcorrelator import (
     EventType,
     Series,
 )
-from kubetask_controller.runtime.objectref import ObjectReference
+from kubetask_controller.runtime.meta import ObjectReference
 
 __all__ = ["EventBroadcaster", "EventRecorder", "EventType", "ObjectReference"]
 

@@ -1,12 +1,12 @@
-"""Starts and stops what a controller process consists of, in controller-runtime's order.
+"""Starts and stops the parts of a controller process, in controller-runtime's order.
 
-Start: HTTP servers, caches (waited for), other runnables, leader election, then what needs the lead. Stop: the others, the
-controllers (work under way is finished), caches, HTTP servers, the Lease is released, and Events are sent last. The Lease is
-renewed all the while.
+Start: HTTP servers, caches (until they have synced), other runnables, leader election, then the runnables that need it.
+Stop: the other runnables, the controllers (running reconciles end), the caches, the HTTP servers; then the Lease is
+released, and the remaining Events are sent. The Lease is renewed all the while.
 
-Guarantees: nothing that needs the lead runs without it; the first failure of any part ends the whole with that failure; an
-orderly stop takes at most `graceful_shutdown_timeout` seconds, and after a lost Lease none at all; the Lease is released only
-when nothing is left that could act.
+Guarantees: a runnable that needs leader election runs only on the leader; the first failure of any part stops the process
+with that failure; an orderly stop takes at most `graceful_shutdown_timeout` seconds, and none after a lost Lease; the Lease
+is released only when nothing still runs that could act.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from aiohttp import web
 from kubetask_controller.client.resources import LEASES
 from kubetask_controller.client.rest import Client
 from kubetask_controller.runtime.cache import Cache
-from kubetask_controller.runtime.clientmetrics import PrometheusInformerMetrics
 from kubetask_controller.runtime.clock import Clock, RealClock
 from kubetask_controller.runtime.controller import CACHE_SYNC_TIMEOUT
+from kubetask_controller.runtime.eventloop import run_until
 from kubetask_controller.runtime.events import EventBroadcaster, EventRecorder
 from kubetask_controller.runtime.healthz import Check, HealthChecks
 from kubetask_controller.runtime.httpserver import HTTPServer
@@ -30,15 +30,15 @@ from kubetask_controller.runtime.leaderelection import (
     LeaderElectionConfig,
     LeaderElectionLostError,
     LeaderElector,
+    LeaseLock,
 )
-from kubetask_controller.runtime.leaselock import LeaseLock
+from kubetask_controller.runtime.meta import ObjectReference
 from kubetask_controller.runtime.metrics import Metrics
-from kubetask_controller.runtime.objectref import ObjectReference
+from kubetask_controller.runtime.metrics.clients import InformerMetrics
 from kubetask_controller.runtime.runnable_group import Runnable, RunnableGroup
-from kubetask_controller.runtime.until import run_until
 
 ABORT_SECONDS = 2.0
-"""Seconds that cancelled work may take to end."""
+"""Seconds that cancelled runnables may take to end."""
 _STOP_ORDER = ("others", "leader election runnables", "caches", "HTTP servers")
 
 logger = structlog.get_logger("manager")
@@ -46,7 +46,7 @@ logger = structlog.get_logger("manager")
 
 @dataclass(frozen=True, slots=True)
 class LeaderElectionOptions:
-    """Where and how to elect.
+    """The Lease, and the timings.
 
     Attributes:
         name: of the Lease.
@@ -65,7 +65,7 @@ class ManagerOptions:
 
     Attributes:
         namespaces: to watch; empty for all.
-        leader_election: None to act at once and always.
+        leader_election: None to act without an election.
         health_probe_bind_address: ``host:port``, "0" for none.
         graceful_shutdown_timeout: seconds for an orderly stop; 0 for none, negative for as long as it takes.
         cache_sync_timeout: seconds for the caches' first lists.
@@ -79,7 +79,7 @@ class ManagerOptions:
 
 
 class Manager:
-    """One process; see the module. Must be made inside of a running event loop."""
+    """The parts of one process; see the module. Create it inside a running event loop."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Manager:
             client,
             namespaces=options.namespaces,
             clock=self.clock,
-            metrics=PrometheusInformerMetrics(metrics.registry),
+            metrics=InformerMetrics(metrics.registry),
         )
         self._failure: BaseException | None = None
         self._lost = asyncio.Event()
@@ -117,15 +117,15 @@ class Manager:
             self._healthz.add("leaderElection", self._elector.healthy)
 
     def may_act(self) -> bool:
-        """No election is asked for, or it is won and not lost."""
+        """Whether this process is the leader, or needs no leader election."""
         return self._elector is None or self._elector.leading
 
     def event_recorder(self, name: str) -> EventRecorder:
-        """Records Events as the component of that name."""
+        """A recorder of Events for the component of that name."""
         return self._broadcaster.recorder(name)
 
     def add(self, runnable: Runnable, *, needs_leader: bool = True) -> None:
-        """Run something, by default only while leading.
+        """Add a runnable; by default it runs only on the leader.
 
         Raises:
             GroupStoppedError: the manager is stopping.
@@ -134,28 +134,28 @@ class Manager:
         self._groups[group].add(runnable)
 
     def add_server(self, server: HTTPServer) -> None:
-        """Serve from before the caches fill until after the last reconcile."""
+        """Add a server; it runs from before the caches fill until after the last reconcile."""
         self._groups["HTTP servers"].add(server)
 
     def add_healthz_check(self, name: str, check: Check) -> None:
-        """Raises ValueError when there is one of that name."""
+        """Add a check of /healthz. Raises ValueError when one of that name exists."""
         self._healthz.add(name, check)
 
     def add_readyz_check(self, name: str, check: Check) -> None:
-        """Raises ValueError when there is one of that name."""
+        """Add a check of /readyz. Raises ValueError when one of that name exists."""
         self._readyz.add(name, check)
 
     async def start(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set.
 
         Raises:
-            LeaderElectionLostError: the Lease was lost; the process should end.
-            CacheSyncTimeoutError: the caches did not fill; the message names which.
+            LeaderElectionLostError: the Lease was lost; the process must end.
+            CacheSyncTimeoutError: the caches did not sync; the message names the informers.
             RuntimeError: it ran before.
             Exception: the first failure of any part.
         """
         if self._started:
-            raise RuntimeError("a manager runs only once")
+            raise RuntimeError("the manager was started before: create a new one")
         self._started = True
         routes: Iterable[web.RouteDef] = [*self._healthz.routes(), *self._readyz.routes()]
         self.add_server(HTTPServer("health", self.options.health_probe_bind_address, routes))
@@ -176,11 +176,11 @@ class Manager:
 
     async def _watch(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        logger.info("Stopping and waiting for what is under way")
+        logger.info("Stopping and waiting for running reconciles")
         self._stopping.set()
 
     async def _synced(self) -> bool:
-        """Wait for the caches; False if asked to stop first."""
+        """Wait for the caches; False if the stop comes first."""
         waiting = asyncio.create_task(self.cache.wait_for_sync(self.options.cache_sync_timeout))
         stopping = asyncio.create_task(self._stopping.wait())
         try:
@@ -197,14 +197,14 @@ class Manager:
         try:
             if self._elector:
                 await self._elector.acquire()
-                self._tell_of_lead(leading=True)
+                self._report_leadership(leading=True)
             self.elected.set()
             self._groups["leader election runnables"].start()
             if self._elector:
                 await self._elector.hold()
         except LeaderElectionLostError as error:
             logger.error("Leader election lost", error=str(error))
-            self._tell_of_lead(leading=False)
+            self._report_leadership(leading=False)
             self._lost.set()
             self._fail(error)
         except Exception as error:
@@ -213,30 +213,30 @@ class Manager:
 
     async def _stop(self, election: asyncio.Task[None] | None) -> None:
         if not self.elected.is_set():
-            # A candidate that is leaving must not win.
+            # A candidate that stops must not become the leader.
             await self._end_election(election)
             election = None
-        left = await self._stop_groups()
-        await self._end_election(election, release=not left)
+        running = await self._stop_groups()
+        await self._end_election(election, release=not running)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ABORT_SECONDS):
                 await self._groups["events"].stop()
         await self._groups["events"].abort(within=ABORT_SECONDS)
 
     async def _stop_groups(self) -> list[str]:
-        """Stop all but election and Events; names what does not even end when it is cancelled."""
+        """Stop all but election and Events; returns the runnables that still run after cancellation."""
         grace = self.options.graceful_shutdown_timeout
         try:
             async with asyncio.timeout(None if grace < 0 else grace):
-                # Others may act from the moment on in which the Lease is lost, also while work ends.
+                # Once the Lease is lost, another replica may act while reconciles still end here.
                 await run_until(self._lost, self._stop_in_order())
         except TimeoutError:
-            logger.warning("Not everything ended in time", seconds=grace)
+            logger.warning("Runnables did not stop in time; cancelling them", seconds=grace)
         aborts = (self._groups[name].abort(within=ABORT_SECONDS) for name in _STOP_ORDER)
-        left = [name for names in await asyncio.gather(*aborts) for name in names]
-        for name in left:
-            logger.error("Does not end", runnable=name)
-        return left
+        running = [name for names in await asyncio.gather(*aborts) for name in names]
+        for name in running:
+            logger.error("Runnable did not stop after cancellation", runnable=name)
+        return running
 
     async def _stop_in_order(self) -> None:
         for name in _STOP_ORDER:
@@ -252,7 +252,7 @@ class Manager:
         if self._elector is None:
             return
         if self._elector.leading:
-            self._tell_of_lead(leading=False)
+            self._report_leadership(leading=False)
         if release:
             await self._elector.release()
 
@@ -262,11 +262,11 @@ class Manager:
         self._stopping.set()
 
     def _caches_synced(self) -> None:
-        laggards = self.cache.laggards()
-        if laggards:
-            raise RuntimeError(f"not synced: {', '.join(laggards)}")
+        unsynced = self.cache.unsynced()
+        if unsynced:
+            raise RuntimeError(f"not synced: {', '.join(unsynced)}")
 
-    def _tell_of_lead(self, *, leading: bool) -> None:
+    def _report_leadership(self, *, leading: bool) -> None:
         options = self.options.leader_election
         assert options is not None
         self.metrics.leader.labels(options.name).set(leading)
@@ -291,7 +291,7 @@ class Manager:
 
 
 class _CacheRunnable:
-    """A cache runs until it is cancelled; a group asks with an event."""
+    """Runs a cache, which ends by cancellation, until a group's stop event."""
 
     name = "cache"
 

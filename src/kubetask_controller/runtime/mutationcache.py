@@ -1,20 +1,19 @@
-"""A reader that shows our own writes and live reads before the watch does: client-go's MutationCache.
+"""A reader that returns our own writes and live reads before the watch delivers them: client-go's MutationCache.
 
-A watch lags behind the API server. What a write or a live read returned is kept here until the cache below has come as
-far, so a reconciler sees each object in its newest known version, whatever the lag.
+A watch lags behind the API server. The result of a write or a live read is kept here until the informer's cache is as new,
+so a reconciler reads each object in its newest known version, whatever the lag.
 
-Guarantees: an object is never older than what was added here for it; an object that a live read did not find stays
-hidden, and one that was added and deleted since disappears once the cache below is newer than it. Where
-resourceVersions cannot be compared, the cache below counts. No method awaits.
+Guarantees: an object is never older than the version that was added here; an object that a live read did not find stays
+hidden, and one that was added here and deleted since disappears once the informer's cache is newer than it. Where
+resourceVersions cannot be compared, the informer's cache counts. No method awaits.
 """
 
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Generic
 
-from kubetask_controller.runtime.delivery import EventHandler
-from kubetask_controller.runtime.informer import Informer
-from kubetask_controller.runtime.resourceversion import MalformedResourceVersionError, compare
+from kubetask_controller.runtime.informer import EventHandler, Informer
+from kubetask_controller.runtime.meta import MalformedResourceVersionError, compare
 from kubetask_controller.runtime.store import (
     NAMESPACE_INDEX,
     IndexFunction,
@@ -24,7 +23,7 @@ from kubetask_controller.runtime.store import (
 )
 
 _SWEPT = 4
-"""Entries that are checked with each event of the cache below."""
+"""Entries that are checked at each event of the informer."""
 
 
 class MutationCache(Generic[T]):
@@ -33,7 +32,7 @@ class MutationCache(Generic[T]):
     def __init__(
         self, informer: Informer[T], indexers: Mapping[str, IndexFunction[T]] | None = None
     ) -> None:
-        """`indexers` are those of the informer; only they can be asked for."""
+        """`indexers` are those of the informer; only they can be read."""
         self._informer = informer
         self._indexers: dict[str, IndexFunction[T]] = {
             NAMESPACE_INDEX: lambda obj: (obj.namespace,),
@@ -45,17 +44,17 @@ class MutationCache(Generic[T]):
 
     @property
     def informer(self) -> Informer[T]:
-        """The cache below, for handlers of its changes."""
+        """The informer, for handlers of its changes."""
         return self._informer
 
     def mutated(self, obj: T) -> None:
-        """Show this version, which a write or a live read returned, unless a newer one is known."""
+        """Add the version that a write or a live read returned, unless a newer one is known."""
         cached = self.get(obj.namespace, obj.name)
         if cached is None or _older(cached.resource_version, obj.resource_version):
             self._newer[(obj.namespace, obj.name)] = obj
 
     def not_found(self, obj: T) -> None:
-        """Hide this object: a live read, or a delete, found that it is gone."""
+        """Hide this object: a live read or a delete has found that it no longer exists."""
         key = (obj.namespace, obj.name)
         newer = self._newer.get(key)
         if newer is not None and newer.uid == obj.uid:
@@ -97,20 +96,20 @@ class MutationCache(Generic[T]):
         )
 
     def resource_version(self, namespace: str) -> str:
-        """How new the cache below is."""
+        """The resourceVersion of the informer's cache."""
         return self._informer.resource_version(namespace)
 
     def __len__(self) -> int:
         return len(self._informer)
 
     def expire(self) -> None:
-        """Drop what the cache below has caught up with, also where no event of it came: bookmarks make it newer too."""
+        """Drop the versions that the informer's cache has reached, also by a bookmark, which causes no event."""
         for key in list(self._newer):
             self._valid(key, self._informer.get(*key))
 
     @property
     def pending(self) -> int:
-        """Versions that the cache below does not show yet."""
+        """The number of versions that the informer's cache lacks."""
         return len(self._newer) + len(self._absent)
 
     def _merged(self, cached: ListOf[T], matches: Callable[[T], bool]) -> ListOf[T]:
@@ -134,7 +133,7 @@ class MutationCache(Generic[T]):
         return result
 
     def _valid(self, key: Key, cached: T | None) -> T | None:
-        """The version kept here, if the cache below has not come as far; else it is dropped."""
+        """The version kept here, while it is newer than the informer's cache; else it is dropped."""
         newer = self._newer.get(key)
         if newer is None:
             return None
@@ -148,37 +147,37 @@ class MutationCache(Generic[T]):
 
 
 class _Expiry(EventHandler[T]):
-    """Drops what the cache below has caught up with."""
+    """Drops the versions that the informer's cache has reached."""
 
     def __init__(self, informer: Informer[T], newer: dict[Key, T], absent: dict[str, None]) -> None:
         self._informer, self._newer, self._absent = informer, newer, absent
 
     def on_add(self, obj: T, initial: bool) -> None:
-        """The cache shows the object."""
-        self._caught_up(obj)
+        """The cache has the object."""
+        self._reached(obj)
 
     def on_update(self, old: T, new: T) -> None:
-        """The cache shows a newer version."""
+        """The cache has a newer version."""
         if old.uid != new.uid:
             self._absent.pop(old.uid, None)
-        self._caught_up(new)
+        self._reached(new)
 
     def on_delete(self, obj: T, final_state_unknown: bool) -> None:
-        """The object is gone. A later object of its name, if one was added here, stays."""
+        """The object was deleted. A later object of its name, if one was added here, stays."""
         self._absent.pop(obj.uid, None)
         newer = self._newer.get((obj.namespace, obj.name))
         if newer is not None and newer.uid == obj.uid:
             del self._newer[(obj.namespace, obj.name)]
         self._sweep()
 
-    def _caught_up(self, obj: T) -> None:
+    def _reached(self, obj: T) -> None:
         newer = self._newer.get((obj.namespace, obj.name))
         if newer is not None and not _older(obj.resource_version, newer.resource_version):
             del self._newer[(obj.namespace, obj.name)]
         self._sweep()
 
     def _sweep(self) -> None:
-        """Drop what nobody asks for any more: the oldest entries, a few with each event."""
+        """Check the oldest entries, a few at each event, so that entries that nothing reads are dropped too."""
         for key in list(itertools.islice(self._newer, _SWEPT)):
             version = self._newer[key].resource_version
             if not _older(self._informer.resource_version(key[0]), version):
@@ -186,7 +185,7 @@ class _Expiry(EventHandler[T]):
 
 
 def _older(has: str, than: str) -> bool:
-    """Whether the first resourceVersion is older; nothing ("") is older than everything."""
+    """Whether the first resourceVersion is older; "" is older than every other."""
     if not has:
         return bool(than)
     try:

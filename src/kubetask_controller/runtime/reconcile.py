@@ -1,8 +1,8 @@
 """The contract between a controller and what it drives.
 
-A reconciler is told *which* object needs a look, never what happened to it: it reads the world as
-it is now, compares it with what is wanted, and brings it nearer. It must be idempotent, because a
-request is repeated after errors, restarts and changes of leader.
+A request names an object and not what happened to it: the reconciler reads the actual state, compares
+it with the desired state, and acts on the difference. It must be idempotent, because a request is
+repeated after errors, restarts and changes of leader.
 """
 
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a reconciler asks for after it succeeded.
+    """The result of a reconcile without an error.
 
     Attributes:
-        requeue_after: seconds after which the request is wanted again even if nothing changes;
-            0 for not at all. A change that is seen earlier replaces it: ask anew each time.
-        priority: of that requeue; None keeps the one the request had.
+        requeue_after: seconds after which the request is reconciled again even if nothing changes;
+            0 for never. An earlier reconcile cancels it: return it each time.
+        priority: of that requeue; None keeps the priority of the request.
     """
 
     requeue_after: float = 0.0
@@ -35,19 +35,20 @@ class Result:
 
 
 class Reconciler(Protocol):
-    """Brings the world nearer to what an object asks for.
+    """Brings the actual state of an object closer to its desired state.
 
-    What ``reconcile`` raises decides what follows: TerminalError is reported and not repeated,
-    StaleCacheError is repeated quietly, any other exception is reported and repeated with a growing
-    delay. CancelledError comes when its time is up, or when the process must stop at once.
+    The exception of ``reconcile`` decides what the controller does: TerminalError is logged and not
+    repeated, StaleCacheError is repeated without a log line, any other exception is logged and
+    repeated with a growing delay. CancelledError means that the time limit has passed, or that the
+    process stops at once.
     """
 
     async def reconcile(self, request: Request) -> Result:
-        """Look at one object. Never called for the same request twice at the same time."""
+        """Reconcile one object. Never runs twice at once for the same request."""
 
 
 class TerminalError(Exception):
-    """Trying again cannot help until something changes, so the request is not requeued.
+    """A retry cannot help until something changes, so the request is not requeued.
 
-    The number of failures is kept: only a success forgets it.
+    The number of failures stays: only a success resets it.
     """

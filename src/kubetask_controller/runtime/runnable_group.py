@@ -1,8 +1,8 @@
 """Runnables that start and stop together: one stage of a manager.
 
-Guarantees: what is added before the start waits for it, what is added later starts at once, and
-what is added after the stop is refused; the failure of one is reported once, and does not stop the
-others: that is for the owner of the group to decide.
+Guarantees: a runnable that is added before the start waits for it, one that is added later starts at
+once, and one that is added after the stop is refused; the failure of one is reported once, and the
+others run on: the owner of the group decides whether to stop them.
 """
 
 import asyncio
@@ -15,13 +15,12 @@ logger = structlog.get_logger("manager")
 
 
 class Runnable(Protocol):
-    """Something that a manager runs."""
+    """A part of the process that a manager runs."""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set, then finish what is under way.
+        """Work until `stop` is set, then finish and return.
 
-        Cancellation means that there is no time left. Returning early is fine; raising stops the
-        whole manager.
+        Cancellation means to end at once. Returning early is allowed; an exception stops the manager.
         """
 
 
@@ -41,20 +40,20 @@ class RunnableGroup:
         self._started = False
 
     def add(self, runnable: Runnable) -> None:
-        """Take a runnable in.
+        """Add a runnable.
 
         Raises:
-            GroupStoppedError: it comes too late.
+            GroupStoppedError: the group is stopping, or has stopped.
         """
         if self._stop.is_set():
-            raise GroupStoppedError(f"{self.name} are stopping, so nothing can be added")
+            raise GroupStoppedError(f"cannot add a runnable to {self.name}: the group is stopping")
         if self._started:
             self._launch(runnable)
         else:
             self._queued.append(runnable)
 
     def start(self) -> None:
-        """Start what is there; may be called again, and does nothing after the stop."""
+        """Start the runnables; may be called again, and does nothing after the stop."""
         if self._stop.is_set():
             return
         self._started = True
@@ -63,13 +62,13 @@ class RunnableGroup:
             self._launch(runnable)
 
     async def stop(self) -> None:
-        """Ask all to stop, and wait until they have."""
+        """Set the stop event, and wait until all runnables have returned."""
         self._stop.set()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     async def abort(self, *, within: float) -> list[str]:
-        """Cancel whatever still runs; the names of what does not even end then."""
+        """Cancel the remaining runnables; returns the names of those that still run after `within` seconds."""
         self._stop.set()
         for task in self._tasks:
             task.cancel()

@@ -1,12 +1,11 @@
 """Objects held in memory, by name and by index.
 
-A store is made of shards, one for each stream of events that fills it: one for a cluster-wide
-watch, else one for each namespace. A list fills a *draft* shard beside the live one, which then
-takes its place at once, so that a reader never sees half of a list, and the resourceVersion of a
-shard always tells how new its content is.
+A store has one shard for each watch that fills it: one for the cluster, else one for each namespace. A
+list fills a new shard, which then replaces the present one in one step, so that a reader never sees
+half of a list, and the resourceVersion of a shard always matches its content.
 
 Guarantees: reads are O(1) in the number of objects (by_index in that of its results); no method
-awaits. Objects must be immutable: they are handed out without a copy.
+awaits. Objects must be immutable: readers get them without a copy.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,7 +19,7 @@ NAMESPACE_INDEX = "namespace"
 
 
 class Object(Protocol):
-    """What a projection must have; empty strings where the object has none."""
+    """What a view must have; empty strings where the object has none."""
 
     @property
     def namespace(self) -> str:
@@ -43,23 +42,23 @@ T = TypeVar("T", bound=Object)
 Key = tuple[str, str]
 IndexFunction = Callable[[T], Iterable[str]]
 ListOf = list
-"""The built-in, under a name that a method called list does not hide."""
+"""The built-in list, for classes that have a method of that name."""
 
 
 class Reader(Protocol[T]):
-    """Reading a cache."""
+    """Read access to a cache."""
 
     def get(self, namespace: str, name: str) -> T | None:
         """The object of that name."""
 
     def list(self, namespace: str | None = None) -> ListOf[T]:
-        """All objects, or those of a namespace; in no order that means anything."""
+        """All objects, or those of a namespace; in no particular order."""
 
     def by_index(self, index: str, value: str) -> ListOf[T]:
-        """The objects for which the index function gave that value."""
+        """The objects for which the index function returned that value."""
 
     def resource_version(self, namespace: str) -> str:
-        """How new the content of that namespace is; "" before the first list."""
+        """The resourceVersion of that namespace's content; "" before the first list."""
 
     def __len__(self) -> int: ...
 
@@ -79,11 +78,11 @@ class Shard(Generic[T]):
         self.resource_version = ""
         self.items: dict[Key, T] = {}
         self._functions = functions
-        # Dictionaries serve as sets that keep their order, so that reads can be repeated.
+        # Dictionaries serve as ordered sets, so that reads are reproducible.
         self._indexes: dict[str, dict[str, dict[Key, None]]] = {name: {} for name in functions}
 
     def put(self, obj: T) -> T | None:
-        """Add or replace an object; the one it replaces."""
+        """Add or replace an object; returns the replaced one."""
         key = (obj.namespace, obj.name)
         old = self.items.get(key)
         self.items[key] = obj
@@ -92,7 +91,7 @@ class Shard(Generic[T]):
         return old
 
     def remove(self, namespace: str, name: str) -> T | None:
-        """Take an object out; the one that was there."""
+        """Remove an object; returns it."""
         key = (namespace, name)
         old = self.items.pop(key, None)
         if old is not None:
@@ -101,12 +100,12 @@ class Shard(Generic[T]):
         return old
 
     def clear(self) -> None:
-        """Start anew."""
+        """Remove all objects."""
         self.items = {}
         self._indexes = {name: {} for name in self._functions}
 
     def backfill(self, index: str) -> None:
-        """Build an index whose function was added after objects were."""
+        """Build an index whose function was added after objects."""
         self._indexes[index] = {}
         for key, obj in self.items.items():
             self._reindex(index, key, old=None, new=obj)
@@ -117,7 +116,7 @@ class Shard(Generic[T]):
             yield self.items[key]
 
     def index_values(self, index: str) -> Iterable[str]:
-        """The values under which an index holds anything."""
+        """The values under which an index has objects."""
         return self._indexes[index].keys()
 
     def _reindex(self, index: str, key: Key, *, old: T | None, new: T | None) -> None:
@@ -128,23 +127,23 @@ class Shard(Generic[T]):
             return
         table = self._indexes[index]
         for value in before:
-            # A function may give a value twice, so the key may be gone already.
+            # A function may return a value twice, so the key may be removed already.
             if value not in after and value in table:
                 table[value].pop(key, None)
                 if not table[value]:
-                    # Else values that no object has any more would pile up.
+                    # Else values that no object has any more would accumulate.
                     del table[value]
         for value in after:
             table.setdefault(value, {})[key] = None
 
 
 class Changes(NamedTuple, Generic[T]):
-    """What a new list changed.
+    """The differences between a list and the content that it replaces.
 
     Attributes:
-        deleted: objects that are not in it, as they were last known.
-        added: objects that were not there before.
-        updated: old and new of those whose UID or resourceVersion differs.
+        deleted: objects that the list lacks, in their last stored state.
+        added: objects that only the list has.
+        updated: old and new object where UID or resourceVersion differs.
     """
 
     deleted: list[T]
@@ -153,7 +152,7 @@ class Changes(NamedTuple, Generic[T]):
 
 
 class Store(Generic[T]):
-    """A Reader, and what fills it."""
+    """A Reader, and its write side."""
 
     def __init__(
         self,
@@ -161,25 +160,25 @@ class Store(Generic[T]):
         *,
         scopes: Iterable[str] = (ALL_NAMESPACES,),
     ) -> None:
-        """`scopes` are the namespaces that are filled one by one, or only ALL_NAMESPACES."""
+        """`scopes` are the namespaces that are watched one by one, or only ALL_NAMESPACES."""
         self._functions: dict[str, IndexFunction[T]] = {NAMESPACE_INDEX: lambda o: (o.namespace,)}
         self._shards: dict[str, Shard[T]] = {scope: Shard(self._functions) for scope in scopes}
-        self._drafts: WeakSet[Shard[T]] = WeakSet()
+        self._unpublished: WeakSet[Shard[T]] = WeakSet()
         for name, function in (indexers or {}).items():
             self.add_index(name, function)
 
     def add_index(self, name: str, function: IndexFunction[T]) -> None:
-        """Index by what `function` gives for an object; objects that are there are indexed too.
+        """Index all objects, present ones too, by the values that `function` returns.
 
-        The function must be pure, and must not raise: an error in it ends the informer.
+        The function must be pure and must not raise: an exception ends the informer.
 
         Raises:
-            DuplicateIndexError: there is an index of that name.
+            DuplicateIndexError: an index of that name exists.
         """
         if name in self._functions:
             raise DuplicateIndexError(f"the index {name!r} exists already")
         self._functions[name] = function
-        for shard in (*self._shards.values(), *self._drafts):
+        for shard in (*self._shards.values(), *self._unpublished):
             shard.backfill(name)
 
     def get(self, namespace: str, name: str) -> T | None:
@@ -194,10 +193,10 @@ class Store(Generic[T]):
         return [obj for shard in self._shards.values() for obj in shard.items.values()]
 
     def by_index(self, index: str, value: str) -> ListOf[T]:
-        """The objects for which the index function gave that value.
+        """The objects for which the index function returned that value.
 
         Raises:
-            UnknownIndexError: there is no such index.
+            UnknownIndexError: no index of that name exists.
         """
         if index not in self._functions:
             raise UnknownIndexError(index)
@@ -207,47 +206,47 @@ class Store(Generic[T]):
         return sum(len(shard.items) for shard in self._shards.values())
 
     def resource_version(self, namespace: str) -> str:
-        """How new the content of that namespace is; "" before its first list."""
+        """The resourceVersion of that namespace's content; "" before its first list."""
         shard = self._shard(namespace)
         return "" if shard is None else shard.resource_version
 
     def put(self, scope: str, obj: T) -> T | None:
-        """Add or replace an object; the one it replaces."""
+        """Add or replace an object; returns the replaced one."""
         return self._shards[scope].put(obj)
 
     def remove(self, scope: str, namespace: str, name: str) -> T | None:
-        """Take an object out; the one that was there."""
+        """Remove an object; returns it."""
         return self._shards[scope].remove(namespace, name)
 
     def set_resource_version(self, scope: str, resource_version: str) -> None:
-        """The scope's content is as new as this: to be told after every event and bookmark."""
+        """Set the resourceVersion of the scope's content; call it after every event and bookmark."""
         self._shards[scope].resource_version = resource_version
 
-    def draft(self) -> Shard[T]:
+    def new_shard(self) -> Shard[T]:
         """An empty shard to fill; no reader sees it before replace()."""
-        draft = Shard(self._functions)
-        self._drafts.add(draft)
-        return draft
+        shard = Shard(self._functions)
+        self._unpublished.add(shard)
+        return shard
 
-    def replace(self, scope: str, draft: Shard[T], resource_version: str) -> Changes[T]:
-        """Let a filled draft take the place of the scope's content.
+    def replace(self, scope: str, shard: Shard[T], resource_version: str) -> Changes[T]:
+        """Replace the scope's content by a filled shard.
 
         An object that has not changed stays the same Python object.
         """
         live = self._shards[scope]
         changes = Changes[T]([], [], [])
-        changes.deleted.extend(obj for key, obj in live.items.items() if key not in draft.items)
-        for key, obj in draft.items.items():
+        changes.deleted.extend(obj for key, obj in live.items.items() if key not in shard.items)
+        for key, obj in shard.items.items():
             old = live.items.get(key)
             if old is None:
                 changes.added.append(obj)
             elif _same(old, obj):
-                draft.items[key] = old
+                shard.items[key] = old
             else:
                 changes.updated.append((old, obj))
-        draft.resource_version = resource_version
-        self._drafts.discard(draft)
-        self._shards[scope] = draft
+        shard.resource_version = resource_version
+        self._unpublished.discard(shard)
+        self._shards[scope] = shard
         return changes
 
     def _shard(self, namespace: str) -> Shard[T] | None:

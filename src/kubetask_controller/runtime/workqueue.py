@@ -1,45 +1,77 @@
 """A queue of names to work on: client-go's work queue with controller-runtime's priorities.
 
 Guarantees:
-- an item is never handed to two workers at once; what is added while it is worked on is handed out
-  once more when done() was called for it, and never lost;
-- many adds of an item that waits are one: with the highest of their priorities, and the earliest of
+- an item is never handed to two workers at once; an item that is added while a worker has it is handed out
+  once more after done(), and never lost;
+- adds of an item that waits are merged: with the highest of their priorities, and the earliest of
   their times (an item that is ready stays ready);
-- higher priorities go first, and within one, first come goes first served;
-- every get() is followed by done(), or the item is locked for ever.
+- higher priorities go first, and within one priority the order is first in, first out;
+- every get() must be followed by done(): until then the item is locked.
 
-Not thread-safe: everything happens on one event loop.
+Not thread-safe: everything runs on one event loop.
 """
 
 import asyncio
+import heapq
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from kubetask_controller.runtime.lazyheap import LazyHeap
 from kubetask_controller.runtime.metrics import QueueMetrics
-from kubetask_controller.runtime.ratelimiter import ItemExponentialFailureRateLimiter, RateLimiter
 
+BASE_DELAY = 0.005
+"""Seconds after the first failure: client-go's default."""
+MAX_DELAY = 1000.0
+"""Seconds after the 19th failure and all later ones: client-go's default."""
+# 2.0 ** 1024 overflows; every sensible pair of base and cap has met long before.
+_MAX_EXPONENT = 1000
 DEFAULT_PRIORITY = 0
 LOW_PRIORITY = -100
-"""controller-runtime's priority for what no change asked for: initial lists and resyncs."""
+"""controller-runtime's priority of requests that no change caused: initial lists and resyncs."""
+_SWEEP_FROM = 64
 
 T = TypeVar("T", bound=Hashable)
 
 
+class ItemExponentialFailureRateLimiter(Generic[T]):
+    """``base * 2**failures`` seconds for each item on its own, up to a cap; without jitter.
+
+    It counts the failures of an item until forget(): an item that is never forgotten stays in memory.
+    """
+
+    def __init__(self, base_delay: float = BASE_DELAY, max_delay: float = MAX_DELAY) -> None:
+        self._base = base_delay
+        self._max = max_delay
+        self._failures: dict[T, int] = {}
+
+    def when(self, item: T) -> float:
+        """Seconds that the item must wait now; counts one more failure."""
+        failures = self._failures.get(item, 0)
+        self._failures[item] = failures + 1
+        return float(min(self._base * 2.0 ** min(failures, _MAX_EXPONENT), self._max))
+
+    def forget(self, item: T) -> None:
+        """Reset the failures of the item."""
+        self._failures.pop(item, None)
+
+    def num_requeues(self, item: T) -> int:
+        """Failures since forget()."""
+        return self._failures.get(item, 0)
+
+
 class ShutDown(Exception):
-    """The queue is shut down, and nothing is left in it."""
+    """The queue is shut down, and it is empty."""
 
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[T]):
-    """An item that was added and not handed out since.
+    """An item that was added and has not been handed out since.
 
     Attributes:
         ready_at: when it becomes ready; None when it is.
         since: when it became ready.
-        token: of its place in a heap.
+        token: of its present position in a heap; 0 when it is in none.
     """
 
     item: T
@@ -49,17 +81,62 @@ class _Entry(Generic[T]):
     token: int = 0
 
 
+class _LazyHeap(Generic[T]):
+    """Entries by a key, smallest first; of equal keys the one that was pushed first.
+
+    An entry may move or leave without a search for it: positions with an old token are skipped when they come up, and are
+    swept before they outnumber the others. So an item that is delayed for an hour again and again leaves no trail.
+    """
+
+    def __init__(self) -> None:
+        self._positions: list[tuple[float, int, _Entry[T]]] = []
+        self._sweep_at = _SWEEP_FROM
+
+    def push(self, key: float, entry: _Entry[T], *, token: int) -> None:
+        """Give the entry its new position; tokens must grow, across all heaps that share it."""
+        entry.token = token
+        heapq.heappush(self._positions, (key, token, entry))
+        if len(self._positions) > self._sweep_at:
+            self._positions = [x for x in self._positions if x[2].token == x[1]]
+            heapq.heapify(self._positions)
+            self._sweep_at = max(_SWEEP_FROM, 2 * len(self._positions))
+
+    def first_key(self) -> float | None:
+        """The smallest key."""
+        while self._positions:
+            key, token, entry = self._positions[0]
+            if entry.token == token:
+                return key
+            heapq.heappop(self._positions)
+        return None
+
+    def pop(self) -> _Entry[T] | None:
+        """Remove and return the entry with the smallest key."""
+        while self._positions:
+            _, token, entry = heapq.heappop(self._positions)
+            if entry.token == token:
+                entry.token = 0
+                return entry
+        return None
+
+    def clear(self) -> None:
+        """Remove all entries."""
+        self._positions.clear()
+
+
 class WorkQueue(Generic[T]):
     """See the module."""
 
-    def __init__(self, *, metrics: QueueMetrics, limiter: RateLimiter[T] | None = None) -> None:
-        """`limiter` gives the delays of add_rate_limited: 5 ms to 1,000 s by default."""
+    def __init__(
+        self, *, metrics: QueueMetrics, limiter: ItemExponentialFailureRateLimiter[T] | None = None
+    ) -> None:
+        """`limiter` computes the delays of add_rate_limited: 5 ms to 1,000 s by default."""
         self._limiter = limiter or ItemExponentialFailureRateLimiter[T]()
         self._metrics = metrics
         self._entries: dict[T, _Entry[T]] = {}
         self._processing: dict[T, float] = {}
-        self._ready = LazyHeap[_Entry[T]]()  # by falling priority
-        self._waiting = LazyHeap[_Entry[T]]()  # by time
+        self._ready = _LazyHeap[T]()  # by falling priority
+        self._waiting = _LazyHeap[T]()  # by time
         self._tokens = 0
         self._timer: asyncio.TimerHandle | None = None
         self._getters: deque[asyncio.Future[None]] = deque()
@@ -67,23 +144,18 @@ class WorkQueue(Generic[T]):
         self._drained: asyncio.Future[None] | None = None
         for priority in (DEFAULT_PRIORITY, LOW_PRIORITY):
             metrics.depth(priority).set(0)
-        metrics.watch_work(unfinished=self._unfinished_seconds, longest=self._longest_seconds)
+        metrics.track_work(unfinished=self._unfinished_seconds, longest=self._longest_seconds)
 
     def __len__(self) -> int:
-        """Items that are ready or become so when they are done; delayed ones do not count."""
+        """Items that are ready, or will be after done(); delayed items do not count."""
         return sum(entry.ready_at is None for entry in self._entries.values())
 
-    @property
-    def shutting_down(self) -> bool:
-        """Whether shut_down() was called."""
-        return self._shutting_down
-
     def add(self, item: T, *, priority: int = DEFAULT_PRIORITY) -> None:
-        """Hand the item out as soon as it may be."""
+        """Make the item ready."""
         self._put(item, priority, None)
 
     def add_after(self, item: T, delay: float, *, priority: int = DEFAULT_PRIORITY) -> None:
-        """Hand the item out after `delay` seconds, or earlier if it is added otherwise."""
+        """Make the item ready after `delay` seconds, or earlier if it is added again."""
         if delay > 0:
             self._metrics.retries.inc()
             self._put(item, priority, asyncio.get_running_loop().time() + delay)
@@ -93,11 +165,11 @@ class WorkQueue(Generic[T]):
     def add_rate_limited(
         self, item: T, *, priority: int = DEFAULT_PRIORITY, at_most: float = float("inf")
     ) -> None:
-        """Hand the item out after the delay of its limiter, `at_most` seconds; counts as a failure."""
+        """Make the item ready after the limiter's delay, and after `at_most` seconds; counts one more failure."""
         self.add_after(item, min(self._limiter.when(item), at_most), priority=priority)
 
     def forget(self, item: T) -> None:
-        """The item no longer fails; does not take it out of the queue."""
+        """Reset the failures of the item; it stays in the queue."""
         self._limiter.forget(item)
 
     def num_requeues(self, item: T) -> int:
@@ -108,15 +180,15 @@ class WorkQueue(Generic[T]):
         """The next item; waits for one.
 
         Raises:
-            ShutDown: there will be no more.
+            ShutDown: the queue is shut down and empty.
         """
         return (await self.get_with_priority())[0]
 
     async def get_with_priority(self) -> tuple[T, int]:
-        """The next item and its priority, for those who may add it again.
+        """The next item and its priority, with which it may be added again.
 
         Raises:
-            ShutDown: there will be no more.
+            ShutDown: the queue is shut down and empty.
         """
         while (entry := self._ready.pop()) is None:
             if self._shutting_down and not self._entries:
@@ -130,7 +202,7 @@ class WorkQueue(Generic[T]):
         return entry.item, entry.priority
 
     def done(self, item: T) -> None:
-        """The item is no longer worked on; must be called once for each get()."""
+        """Unlock the item; must be called once for each get()."""
         started = self._processing.pop(item)
         self._metrics.work_duration.observe(asyncio.get_running_loop().time() - started)
         entry = self._entries.get(item)
@@ -139,7 +211,7 @@ class WorkQueue(Generic[T]):
         self._check_drained()
 
     def discard(self) -> None:
-        """Drop everything that nobody works on yet."""
+        """Remove all items, except those that workers have."""
         for entry in self._entries.values():
             if entry.ready_at is None:
                 self._metrics.depth(entry.priority).dec()
@@ -150,9 +222,9 @@ class WorkQueue(Generic[T]):
         self._check_drained()
 
     def shut_down(self) -> None:
-        """Take nothing more and drop what is delayed; what is ready is still handed out.
+        """Refuse further items and drop delayed ones; ready items are still handed out.
 
-        Ends a shut_down_with_drain() that is under way.
+        Ends a pending shut_down_with_drain().
         """
         self._shutting_down = True
         self._entries = {k: e for k, e in self._entries.items() if e.ready_at is None}
@@ -163,7 +235,7 @@ class WorkQueue(Generic[T]):
             self._drained.set_result(None)
 
     async def shut_down_with_drain(self) -> None:
-        """Like shut_down(), and wait until nothing is queued or worked on any more."""
+        """Like shut_down(), and wait until the queue is empty and no worker has an item."""
         self.shut_down()
         if self._entries or self._processing:
             self._drained = asyncio.get_running_loop().create_future()
@@ -202,7 +274,7 @@ class WorkQueue(Generic[T]):
         self._enqueue(entry)
 
     def _enqueue(self, entry: _Entry[T]) -> None:
-        # What is being processed stays out of the heap until done().
+        # An item that a worker has stays out of the heap until done().
         entry.token = 0
         if entry.item not in self._processing:
             self._ready.push(-entry.priority, entry, token=self._next_token())
@@ -214,7 +286,7 @@ class WorkQueue(Generic[T]):
         self._arm()
 
     def _due(self) -> None:
-        """The timer: what has waited long enough is ready, in the order of its times."""
+        """The timer: delayed items whose time has come become ready, in the order of their times."""
         self._timer = None
         now = asyncio.get_running_loop().time()
         while (first := self._waiting.first_key()) is not None and first <= now:
@@ -240,7 +312,7 @@ class WorkQueue(Generic[T]):
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                # Woken and cancelled at once: the next one must have the item.
+                # Woken and cancelled at once: wake the next getter for the item.
                 self._wake_one()
             raise
         finally:

@@ -1,19 +1,51 @@
-"""Metrics of the REST client and of informers, over Prometheus' client library.
+"""Metrics of the REST client and of informers.
 
-The ``rest_client_*`` families have client-go's names, labels and buckets. client-go has none for informers any more, so those
-are ours: relists, reconnects with their reason, age of the last event, objects held.
+The ``rest_client_*`` families have client-go's names, labels and buckets. client-go has no metrics of informers any more, so
+the ``informer_*`` families are our own: lists, reconnects with their reason, age of the last event, stored objects.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from kubetask_controller.runtime.informermetrics import InformerStatistics, WatchEnd
-
 LATENCY_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 SIZE_BUCKETS = (64, 256, 512, 2**10, 2**12, 2**14, 2**16, 2**18, 2**20, 2**22, 2**24)
+
+
+class WatchEnd(StrEnum):
+    """Why a watch ended: the label `reason`."""
+
+    CLOSED = "closed"
+    SHORT = "short"
+    SILENT = "silent"
+    BROKEN = "broken"
+    REFUSED = "refused"
+    TOO_MANY_REQUESTS = "too_many_requests"
+    EXPIRED = "expired"
+    INTERNAL_ERROR = "internal_error"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class InformerStatistics:
+    """The state of an informer at one moment.
+
+    Attributes:
+        synced: all handlers have run for its first lists.
+        objects: number of stored objects.
+        last_event_age: seconds since the last list, event or bookmark of the least recent scope;
+            None before the first list.
+        resource_version: of the scope that is furthest behind; "" before the first list.
+    """
+
+    synced: bool
+    objects: int
+    last_event_age: float | None
+    resource_version: str
 
 
 class PrometheusRestMetrics:
@@ -92,40 +124,42 @@ class PrometheusRestMetrics:
         self._dns.labels(host).observe(seconds)
 
 
-class PrometheusInformerMetrics(Collector):
-    """Implements informermetrics.InformerMetrics; gauges are read at each scrape."""
+class InformerMetrics(Collector):
+    """Metrics of all informers; gauges are read at each scrape. `resource` is such as ``jobs.batch``."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        """Without a `registry` the metrics are counted and not exported."""
+        registry = registry if registry is not None else CollectorRegistry()
         self._statistics: dict[str, Callable[[], InformerStatistics]] = {}
         by_resource = ["resource"]
         self._relists = Counter(
             "informer_relists",
-            "Whole lists that were taken over, as a stream or in pages",
+            "Number of complete lists, streamed or in pages",
             by_resource,
             registry=registry,
         )
         self._reconnects = Counter(
             "informer_watch_reconnects",
-            "Watches that ended and were opened again, by reason",
+            "Number of watches that ended and were opened again, by reason",
             ["resource", "reason"],
             registry=registry,
         )
         self._failures = Counter(
             "informer_handler_failures",
-            "Notifications on which an event handler failed",
+            "Number of events on which an event handler failed",
             by_resource,
             registry=registry,
         )
         self._dropped = Counter(
             "informer_events_dropped",
-            "Events and objects that could not be understood",
+            "Number of events and objects that could not be parsed",
             by_resource,
             registry=registry,
         )
         registry.register(self)
 
     def track(self, resource: str, statistics: Callable[[], InformerStatistics]) -> None:
-        """See InformerMetrics."""
+        """An informer exists; call `statistics` at each scrape."""
         self._statistics[resource] = statistics
         for family in (self._relists, self._failures, self._dropped):
             family.labels(resource)
@@ -133,41 +167,41 @@ class PrometheusInformerMetrics(Collector):
             self._reconnects.labels(resource, reason)
 
     def listed(self, resource: str) -> None:
-        """See InformerMetrics."""
+        """A complete list was stored."""
         self._relists.labels(resource).inc()
 
     def watch_ended(self, resource: str, reason: str) -> None:
-        """See InformerMetrics."""
+        """A watch ended; see WatchEnd for the reasons."""
         self._reconnects.labels(resource, reason).inc()
 
     def handler_failed(self, resource: str) -> None:
-        """See InformerMetrics."""
+        """An event handler raised; it misses the event, and the others do not."""
         self._failures.labels(resource).inc()
 
     def event_dropped(self, resource: str) -> None:
-        """See InformerMetrics."""
+        """An event or object could not be parsed."""
         self._dropped.labels(resource).inc()
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing is known at registration."""
+        """Nothing: the series depend on the informers."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges."""
+        """The gauges, at a scrape."""
         objects = GaugeMetricFamily(
-            "informer_objects", "Objects that an informer holds", labels=["resource"]
+            "informer_objects", "Number of objects in an informer's store", labels=["resource"]
         )
         age = GaugeMetricFamily(
             "informer_last_event_age_seconds",
-            "Seconds since anything was heard from the API server, bookmarks included",
+            "Seconds since the last list, event or bookmark of an informer",
             labels=["resource"],
         )
         synced = GaugeMetricFamily(
-            "informer_synced", "1 once an informer has its first list", labels=["resource"]
+            "informer_synced", "1 once an informer has synced", labels=["resource"]
         )
         version = GaugeMetricFamily(
             "informer_store_resource_version",
-            "The last 15 digits of the resourceVersion that an informer has come to",
+            "Last 15 digits of the resourceVersion of an informer's store",
             labels=["resource"],
         )
         for resource, statistics in self._statistics.items():

@@ -1,8 +1,8 @@
-"""Counters, gauges and histograms for the hot path: a number to add to, and nothing else.
+"""Counters, gauges and histograms for the hot path, with prometheus_client's exposition.
 
-prometheus_client takes a lock and walks through all buckets at every observation, which is a good part
-of what an event costs a controller. These belong to one event loop and are put together when they are
-scraped; what is scraped is the same.
+prometheus_client locks and visits all buckets at every observation, which is a good part of the cost of
+an event. These instruments are plain numbers that belong to one event loop; the families are built at
+each scrape, and the exposition is the same.
 """
 
 from bisect import bisect_left
@@ -33,11 +33,11 @@ class Number:
         self.value += amount
 
     def dec(self, amount: float = 1.0) -> None:
-        """Take off."""
+        """Subtract."""
         self.value -= amount
 
     def set(self, value: float) -> None:
-        """Put."""
+        """Set."""
         self.value = value
 
 
@@ -47,7 +47,7 @@ class Distribution:
     __slots__ = ("counts", "limits", "total")
 
     def __init__(self, limits: Sequence[float]) -> None:
-        """`limits` are upper ones, ascending, without infinity."""
+        """`limits` are the upper bounds of the buckets, ascending, without infinity."""
         self.limits = limits
         self.counts = [0] * (len(limits) + 1)
         self.total = 0.0
@@ -58,7 +58,7 @@ class Distribution:
         self.total += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Upper limit and number of values up to it."""
+        """The upper bound of each bucket, and the number of values up to it."""
         result, so_far = [], 0
         for limit, count in zip((*self.limits, float("inf")), self.counts, strict=True):
             so_far += count
@@ -80,7 +80,7 @@ class Family(Collector, Generic[C]):
         add: Callable[[Metric, Sequence[str], C], None],
         registry: CollectorRegistry,
     ) -> None:
-        """`metric` makes an empty family, `make` a series, `add` puts a series into a family."""
+        """`metric` creates an empty family, `make` a series; `add` adds a series to a family."""
         self._metric = metric
         self._make = make
         self._add = add
@@ -88,18 +88,18 @@ class Family(Collector, Generic[C]):
         registry.register(self)
 
     def labels(self, *values: str) -> C:
-        """The series of these label values; made when it is asked for first."""
+        """The series of these label values; created by the first call."""
         series = self._series.get(values)
         if series is None:
             series = self._series[values] = self._make()
         return series
 
     def describe(self) -> Iterable[Metric]:
-        """The name, so that nobody else may take it."""
+        """The name, so that the registry refuses a second family of that name."""
         return [self._metric()]
 
     def collect(self) -> Iterator[Metric]:
-        """What is scraped."""
+        """The family, at a scrape."""
         family = self._metric()
         for values, series in self._series.items():
             self._add(family, values, series)
@@ -109,7 +109,7 @@ class Family(Collector, Generic[C]):
 def counter(
     name: str, text: str, labels: Sequence[str], registry: CollectorRegistry
 ) -> Family[Number]:
-    """A family of counters; scraped with ``_total`` at the end of the name."""
+    """A family of counters; the exposition appends ``_total`` to the name."""
     return Family(lambda: CounterMetricFamily(name, text, labels=labels), Number, _add, registry)
 
 

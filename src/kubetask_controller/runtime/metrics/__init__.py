@@ -1,9 +1,9 @@
 """The runtime's metrics, under controller-runtime's names, labels and buckets.
 
-Dashboards and alerts made for other operators work unchanged. Guarantees: nothing is registered
-globally (one Metrics belongs to one registry); every series whose labels are known exists from the
-start, with 0. Differences: no native histograms (the client library has none), and no webhook
-metrics (there are no webhooks).
+Dashboards and alerts of other operators work unchanged. Guarantees: nothing is registered globally
+(each Metrics has a registry of its own); every series whose labels are known exists from the start,
+with 0. Differences: no native histograms (the client library has none), and no webhook metrics
+(there are no webhooks).
 """
 
 from collections.abc import Callable, Iterator
@@ -13,8 +13,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from kubetask_controller.runtime import instruments
-from kubetask_controller.runtime.instruments import Number
+from kubetask_controller.runtime.metrics import instruments
+from kubetask_controller.runtime.metrics.instruments import Number
 
 # fmt: off
 RECONCILE_BUCKETS = (
@@ -125,18 +125,20 @@ class Metrics:
         self._controllers: set[str] = set()
 
     def controller(self, name: str) -> "ControllerMetrics":
-        """The series of one controller, all of them made now.
+        """The series of one controller, each starting at 0.
 
         Raises:
-            ValueError: there is a controller of that name, whose series these would be too.
+            ValueError: another controller has that name, and so the same series.
         """
         if name in self._controllers:
-            raise ValueError(f"there is a controller {name} already")
+            raise ValueError(
+                f"controller {name} exists already: give each controller a name of its own"
+            )
         self._controllers.add(name)
         return ControllerMetrics(self, name)
 
     def queue(self, name: str) -> "QueueMetrics":
-        """The series of one controller's queue, all of them made now."""
+        """The series of one controller's queue, each starting at 0."""
         return QueueMetrics(self._queue, name)
 
 
@@ -203,7 +205,7 @@ class _QueueFamilies:
 
 
 class QueueMetrics:
-    """One queue's series; ``name`` and ``controller`` carry the same value, as upstream."""
+    """One queue's series; the labels ``name`` and ``controller`` are equal, as upstream."""
 
     def __init__(self, families: _QueueFamilies, name: str) -> None:
         self._families = families
@@ -217,7 +219,7 @@ class QueueMetrics:
         self._longest_running = families.longest_running.labels(name, name)
 
     def depth(self, priority: int) -> Number:
-        """How many items of that priority are ready."""
+        """The number of ready items of that priority."""
         gauge = self._depth.get(priority)
         if gauge is None:
             label = str(priority) if len(self._depth) < MAX_PRIORITY_SERIES else OTHER_PRIORITIES
@@ -225,14 +227,14 @@ class QueueMetrics:
             self._depth[priority] = gauge
         return gauge
 
-    def watch_work(self, *, unfinished: Callable[[], float], longest: Callable[[], float]) -> None:
-        """Where to look, at each scrape, for the seconds spent on work that is not done yet."""
+    def track_work(self, *, unfinished: Callable[[], float], longest: Callable[[], float]) -> None:
+        """Set the functions that return, at each scrape, the seconds of work that is not done yet."""
         self._unfinished.set_function(unfinished)
         self._longest_running.set_function(longest)
 
 
 class _WithoutCreated(CollectorRegistry):
-    """A view of a registry without the ``_created`` series, which Go's library does not have."""
+    """A registry without its ``_created`` series, which Go's library does not export."""
 
     def __init__(self, source: Collector) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The metrics endpoint: plain, or over TLS to those who may ``GET /metrics``.
+"""The metrics endpoint: plain, or over TLS with RBAC (see ``auth``).
 
-A certificate given as a folder is read again when it changes, so cert-manager can rotate it; without one a self-signed
-certificate is made at start.
+A certificate in a folder is read again when it changes, so cert-manager can rotate it; without one a self-signed certificate
+is generated at the start.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry
 
+from kubetask_controller.runtime.eventloop import run_until
 from kubetask_controller.runtime.metrics import Metrics, render
-from kubetask_controller.runtime.until import run_until
 
 PATH = "/metrics"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -42,14 +42,14 @@ def routes(registry: CollectorRegistry) -> list[web.RouteDef]:
 
 
 def new_context() -> ssl.SSLContext:
-    """A server's context without a certificate yet."""
+    """A server's TLS context, still without a certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
 def load_self_signed(context: ssl.SSLContext) -> None:
-    """Give the context a certificate for this host that nobody vouches for."""
+    """Load a self-signed certificate for this host into the context."""
     key = ec.generate_private_key(ec.SECP256R1())
     host = socket.gethostname()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
@@ -74,7 +74,7 @@ def load_self_signed(context: ssl.SSLContext) -> None:
     )
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    # OpenSSL reads certificates from files alone.
+    # The ssl module reads certificates from files only.
     with tempfile.NamedTemporaryFile(suffix=".pem") as file:
         file.write(secret + certificate.public_bytes(pem))
         file.flush()
@@ -82,14 +82,14 @@ def load_self_signed(context: ssl.SSLContext) -> None:
 
 
 class CertificateWatcher:
-    """Keeps a context's certificate as a folder has it; a runnable."""
+    """Reloads a context's certificate when its files change; a runnable."""
 
     name = "certificate watcher"
 
     def __init__(
         self, context: ssl.SSLContext, directory: Path, *, metrics: Metrics | None = None
     ) -> None:
-        """`directory` holds ``tls.crt`` and ``tls.key``; `metrics` counts how often they are read.
+        """`directory` holds ``tls.crt`` and ``tls.key``; `metrics` counts the reads.
 
         Raises:
             OSError: a file is missing, or is no certificate (ssl.SSLError).
@@ -101,7 +101,7 @@ class CertificateWatcher:
         self._load()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Look at the files every ten seconds."""
+        """Check the files every ten seconds."""
         await run_until(stop, self._watch())
 
     async def _watch(self) -> NoReturn:
@@ -112,14 +112,14 @@ class CertificateWatcher:
                 if state != self._state:
                     self._load()
                     self._state = state
-                    logger.info("Certificate was read anew", file=str(self._files[0]))
+                    logger.info("Certificate was reloaded", file=str(self._files[0]))
             except OSError as error:
                 self._metrics.certificate_read_errors.inc()
-                # A rotation may be half done; the next look will tell.
+                # A rotation may be half done; the next check finds out.
                 logger.warning("Certificate cannot be read", error=str(error))
 
     def _load(self) -> None:
-        # Tried out first: a certificate that does not fit its key would leave a context with neither.
+        # Checked first: a certificate that does not match its key would leave the context without either.
         self._metrics.certificate_reads.inc()
         new_context().load_cert_chain(*self._files)
         self._context.load_cert_chain(*self._files)

@@ -1,20 +1,18 @@
-"""Who may scrape: a bearer token that TokenReview knows, of a user whom SubjectAccessReview lets GET the path.
+"""Authentication and authorization of scrapers, by TokenReview and SubjectAccessReview.
 
-As controller-runtime's filter does since kube-rbac-proxy went away: answers are kept for a while, so a scrape every few
-seconds costs the API server next to nothing; an anonymous request is refused; where the API server cannot be asked, the
-answer is 500 and nothing is told. What was never seen before is asked about at a bounded rate, for each address and for all
-of them; beyond it the answer is 429. So whoever floods the port costs the API server no more than that, and keeps no scraper
-out that it has let in before.
+As controller-runtime's filter has done since kube-rbac-proxy was retired: decisions are cached, so a scrape every few seconds
+costs the API server next to nothing; an anonymous request is refused; where the API server does not answer, the response is
+500 without details. Unknown tokens and users are reviewed at a bounded rate, for each address and in total; beyond it the
+response is 429. So a flood costs the API server no more than that, and does not lock out scrapers that were admitted before.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from aiohttp import web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 from pydantic_core import to_json
 
 from kubetask_controller.client.errors import ClientError
@@ -26,24 +24,23 @@ REVIEW_TIMEOUT = 10.0
 AUTHENTICATED_SECONDS = 60.0
 ALLOWED_SECONDS = 300.0
 DENIED_SECONDS = 30.0
-MAX_ANSWERS = 1024
+MAX_DECISIONS = 1024
 ADDRESS_REVIEWS = (1.0, 10)
-"""Reviews a second, and how many at once, for what one address sends that was never seen before."""
+"""Reviews a second, and burst, of unknown tokens and users from one address."""
 ALL_REVIEWS = (20.0, 40)
+"""Reviews a second, and burst, of unknown tokens and users in total."""
 
 logger = structlog.get_logger("metrics")
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Decision:
     value: Any
     until: float
 
 
 class _TooManyReviewsError(Exception):
-    """Raised where a question would go beyond the bounded rate."""
+    """A review would exceed the bounded rate."""
 
 
 @dataclass(slots=True)
@@ -56,7 +53,7 @@ class _Budget:
     at: float
 
     def take(self, now: float) -> bool:
-        """Whether one more is within the rate."""
+        """Whether one more review is within the rate."""
         self.left = min(self.burst, self.left + (now - self.at) * self.rate)
         self.at = now
         if self.left < 1:
@@ -66,14 +63,14 @@ class _Budget:
 
 
 class MetricsAuthorizer:
-    """Asks the API server about scrapers."""
+    """Reviews scrapers, and caches the decisions."""
 
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client = client
         self._clock = clock
-        self._users: dict[str, _Answer] = {}
-        self._strangers: dict[str, _Answer] = {}
-        self._verdicts: dict[bytes, _Answer] = {}
+        self._users: dict[str, _Decision] = {}
+        self._rejected: dict[str, _Decision] = {}
+        self._decisions: dict[bytes, _Decision] = {}
         self._all = _Budget(*ALL_REVIEWS, ALL_REVIEWS[1], clock.monotonic())
         self._addresses: dict[str, _Budget] = {}
 
@@ -104,13 +101,13 @@ class MetricsAuthorizer:
         return authorize
 
     async def _user(self, token: str, address: str) -> dict[str, Any] | None:
-        # The digest stands for the token, so that no token lies in memory for longer than its request.
+        # The key is a digest, so that no token stays in memory for longer than its request.
         key = hashlib.sha256(token.encode()).hexdigest()
-        known = self._known(self._users, key) or self._known(self._strangers, key)
-        if known:
-            user: dict[str, Any] | None = known.value
+        cached = self._cached(self._users, key) or self._cached(self._rejected, key)
+        if cached:
+            user: dict[str, Any] | None = cached.value
             return user
-        self._spend(address, seen=key in self._users)
+        self._spend(address, known=key in self._users)
         body = {
             "apiVersion": TOKENREVIEWS.api_version,
             "kind": TOKENREVIEWS.kind,
@@ -120,7 +117,7 @@ class MetricsAuthorizer:
         status = review.get("status") or {}
         found: dict[str, Any] | None = status["user"] if status.get("authenticated") else None
         self._users.pop(key, None)
-        kept = self._strangers if found is None else self._users
+        kept = self._rejected if found is None else self._users
         self._keep(kept, key, found, AUTHENTICATED_SECONDS)
         return found
 
@@ -133,13 +130,13 @@ class MetricsAuthorizer:
             "nonResourceAttributes": {"path": path, "verb": verb},
         }
         spec = {name: value for name, value in fields.items() if value}
-        # Not the name alone: its groups are what a user is allowed by.
+        # Not the name alone: RBAC may allow a user by its groups.
         key = to_json(spec)
-        known = self._known(self._verdicts, key)
-        if known:
-            return bool(known.value)
-        seen = self._verdicts.get(key)
-        self._spend(address, seen=seen is not None and seen.value)
+        cached = self._cached(self._decisions, key)
+        if cached:
+            return bool(cached.value)
+        previous = self._decisions.get(key)
+        self._spend(address, known=previous is not None and previous.value)
         body = {
             "apiVersion": SUBJECTACCESSREVIEWS.api_version,
             "kind": SUBJECTACCESSREVIEWS.kind,
@@ -147,27 +144,29 @@ class MetricsAuthorizer:
         }
         review = await self._client.create(SUBJECTACCESSREVIEWS, None, body, timeout=REVIEW_TIMEOUT)
         allowed = bool((review.get("status") or {}).get("allowed"))
-        self._keep(self._verdicts, key, allowed, ALLOWED_SECONDS if allowed else DENIED_SECONDS)
+        self._keep(self._decisions, key, allowed, ALLOWED_SECONDS if allowed else DENIED_SECONDS)
         return allowed
 
-    def _known(self, answers: dict[Any, _Answer], key: Any) -> _Answer | None:
-        answer = answers.get(key)
-        return answer if answer and answer.until > self._clock.monotonic() else None
+    def _cached(self, decisions: dict[Any, _Decision], key: Any) -> _Decision | None:
+        decision = decisions.get(key)
+        return decision if decision and decision.until > self._clock.monotonic() else None
 
-    def _keep(self, answers: dict[Any, _Answer], key: Any, value: Any, seconds: float) -> None:
+    def _keep(self, decisions: dict[Any, _Decision], key: Any, value: Any, seconds: float) -> None:
         now = self._clock.monotonic()
-        answers.pop(key, None)
-        if len(answers) >= MAX_ANSWERS:
-            for old in [k for k, v in answers.items() if v.until <= now] or [next(iter(answers))]:
-                del answers[old]
-        answers[key] = _Answer(value, now + seconds)
+        decisions.pop(key, None)
+        if len(decisions) >= MAX_DECISIONS:
+            for old in [k for k, v in decisions.items() if v.until <= now] or [
+                next(iter(decisions))
+            ]:
+                del decisions[old]
+        decisions[key] = _Decision(value, now + seconds)
 
-    def _spend(self, address: str, *, seen: bool) -> None:
-        """Count a question. Raises _TooManyReviewsError."""
-        if seen:
+    def _spend(self, address: str, *, known: bool) -> None:
+        """Count a review of what is unknown. Raises _TooManyReviewsError."""
+        if known:
             return
         now = self._clock.monotonic()
-        if len(self._addresses) >= MAX_ANSWERS and address not in self._addresses:
+        if len(self._addresses) >= MAX_DECISIONS and address not in self._addresses:
             del self._addresses[next(iter(self._addresses))]
         own = self._addresses.setdefault(
             address, _Budget(*ADDRESS_REVIEWS, ADDRESS_REVIEWS[1], now)
