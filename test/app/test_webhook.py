@@ -15,12 +15,14 @@ import pytest
 from aiohttp import web
 
 from kubetask_controller.app.webhook import (
+    DELIVERY_SECONDS,
+    ENABLED_LEASE,
     FIRST_DELAY,
-    GIVE_UP,
     LAST_DELAY,
     Notifier,
     Receiver,
     WebhookConfigError,
+    enabled_since,
     signed_headers,
     signing_key,
 )
@@ -31,6 +33,7 @@ from kubetask_controller.runtime.reconcile import Request
 JSON = dict[str, Any]
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ENABLED = NOW - timedelta(days=7)
 SILENCE = 0
 RUN = Request("team", "nightly")
 
@@ -117,7 +120,9 @@ def folder(tmp_path: Path, site: Site) -> Path:
 
 
 def notifier(cluster: Cluster, folder: Path, now: datetime = NOW) -> Notifier:
-    return Notifier(cluster, folder, client=cluster, events=cluster, now=lambda: now)  # type: ignore[arg-type]
+    return Notifier(
+        cluster, folder, client=cluster, events=cluster, now=lambda: now, enabled=ENABLED,  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 def test_the_signature_is_that_of_the_specification() -> None:
@@ -190,7 +195,7 @@ async def test_a_receiver_that_is_gone_is_asked_later_and_later_and_no_secret_is
         ended(metadata={"annotations": {"kubetask.io/notified": "2026-03-01T11:59:59Z"}}),
         ended(metadata={"deletionTimestamp": "2026-03-01T11:59:59Z"}),
         ended(spec={"managedBy": "kueue.x-k8s.io/multikueue"}),
-        ended(status={"completionTime": (NOW - timedelta(seconds=GIVE_UP)).isoformat()}),
+        ended(status={"completionTime": (NOW - timedelta(seconds=DELIVERY_SECONDS)).isoformat()}),
         ended(status={"completionTime": "odd"}),
     ],
 )
@@ -200,6 +205,49 @@ async def test_nothing_is_sent_of_a_run_that_has_not_ended_now_or_was_sent(
     cluster = Cluster(run)
     assert (await notifier(cluster, folder).reconcile(RUN)).requeue_after == 0
     assert (site.came, cluster.patches) == ([], [])
+
+
+@dataclass
+class Leases:
+    """The Leases of a namespace."""
+
+    stored: dict[str, JSON] = field(default_factory=dict)
+    hidden: bool = False
+    """The first read comes before another replica's create."""
+
+    async def get(self, resource: Any, namespace: str, name: str) -> JSON:
+        if self.hidden or name not in self.stored:
+            self.hidden = False
+            raise APIStatusError(code=404, reason="NotFound")
+        return self.stored[name]
+
+    async def create(self, resource: Any, namespace: str, body: JSON) -> JSON:
+        name = body["metadata"]["name"]
+        if name in self.stored:
+            raise APIStatusError(code=409, reason="AlreadyExists")
+        self.stored[name] = body
+        return body
+
+
+async def test_the_time_when_the_webhook_was_first_enabled_survives_restarts_of_all_replicas() -> (
+    None
+):
+    leases = Leases()
+    first = NOW.replace(microsecond=250_000)
+    assert await enabled_since(leases, "system", first) == NOW  # type: ignore[arg-type]
+    assert await enabled_since(leases, "system", NOW + timedelta(days=9)) == NOW  # type: ignore[arg-type]
+    leases.hidden = True
+    assert await enabled_since(leases, "system", NOW + timedelta(days=9)) == NOW  # type: ignore[arg-type]
+    assert list(leases.stored) == [ENABLED_LEASE]
+
+
+@pytest.mark.parametrize(("before", "count"), [(timedelta(seconds=1), 0), (timedelta(0), 1)])
+async def test_a_run_that_ended_before_the_webhook_was_first_enabled_is_never_delivered(
+    site: Site, folder: Path, before: timedelta, count: int
+) -> None:
+    cluster = Cluster(ended(status={"completionTime": (ENABLED - before).isoformat()}))
+    await notifier(cluster, folder, now=ENABLED + timedelta(seconds=5)).reconcile(RUN)
+    assert (len(site.came), len(cluster.patches)) == (count, count)
 
 
 async def test_an_end_that_could_not_be_recorded_is_not_sent_twice_by_the_same_process(
@@ -258,7 +306,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, files: dict[str, str], say
 async def test_a_silent_receiver_costs_one_worker_ten_seconds(
     site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kubetask_controller.app.webhook.TIMEOUT", 0.1)
+    monkeypatch.setattr("kubetask_controller.app.webhook.REQUEST_TIMEOUT", 0.1)
     site.answers = [SILENCE]
     cluster = Cluster(ended())
     assert (await notifier(cluster, folder).reconcile(RUN)).requeue_after == FIRST_DELAY

@@ -1,4 +1,4 @@
-"""The webhook on a cluster: a controller with the rights of its overlay tells of each end once, also after a restart."""
+"""The webhook on a cluster: a controller with the rights of its overlay delivers each end once, also after a restart."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from controller import SYSTEM, ControllerProcess
 from devcluster.base import Cluster
-from kubectl import Kubectl
+from kubectl import Kubectl, KubectlError
 from objects import run, scripted
 
 pytestmark = pytest.mark.slow
@@ -100,6 +100,12 @@ def test_an_end_is_delivered_and_not_again_after_a_restart(
         kubectl("wait", f"--for={annotation}", "batchrun/second", "--timeout=20s")
         came = [x["name"] for _, x in receiver.came if x["namespace"] == kubectl.namespace]
         assert came == ["r", "r", "second", "second"]
+        controller = Kubectl(
+            cluster.service_account_kubeconfig(SYSTEM, "kubetask-controller"), kubectl.namespace
+        )
+        for change in ({"spec": {"parallelism": 1}}, {"metadata": {"labels": {"a": "b"}}}):
+            with pytest.raises(KubectlError, match="changes nothing of a BatchRun or Task"):
+                controller("patch", "batchrun/second", "--type=merge", f"-p={json.dumps(change)}")
     finally:
         process.stop()
         installed("delete", "-f", str(ROLE))

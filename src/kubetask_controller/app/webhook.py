@@ -1,12 +1,14 @@
-"""Sends one signed POST when a BatchRun ends, so that chat and tickets can hear of it.
+"""Sends one signed POST when a BatchRun ends, for chat, tickets and pipelines.
 
-It is a controller of its own beside the reconcilers, with its own queue and workers: a receiver that is slow or down never
-holds up a run. The request follows the Standard Webhooks specification (headers webhook-id, webhook-timestamp and
-webhook-signature), so receivers can use its libraries.
+A separate controller with its own queue and workers delivers it, so a slow or unavailable receiver never delays a run. The
+request follows the Standard Webhooks specification (headers webhook-id, webhook-timestamp and webhook-signature), so
+receivers can use its libraries.
 
-Guarantees: at least once for each end, within GIVE_UP seconds of it. An end that was delivered is recorded in an annotation
-of the run; where the controller is lost between the two, the request is sent again with the same webhook-id, by which a
-receiver knows it. Redirects are not followed. Neither the URL nor the secret is logged: chat services put tokens into URLs.
+Guarantees: each run that ends after the webhook was enabled is delivered at least once, within DELIVERY_SECONDS of its end.
+The Lease ENABLED_LEASE records when the webhook was first enabled, so a restart loses no delivery, and enabling the webhook
+does not deliver runs that ended before. An annotation of the run records the delivery; if the controller fails between the
+two, the request is sent again with the same webhook-id. Redirects are not followed. Neither the URL nor the secret is
+logged: chat services put tokens into URLs.
 """
 
 import asyncio
@@ -28,8 +30,13 @@ from yarl import URL
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import EventReason, Phase
-from kubetask_controller.client.errors import is_conflict, is_not_found
-from kubetask_controller.client.resources import Resource
+from kubetask_controller.client.errors import (
+    APIStatusError,
+    is_already_exists,
+    is_conflict,
+    is_not_found,
+)
+from kubetask_controller.client.resources import LEASES, Resource
 from kubetask_controller.client.rest import Client
 from kubetask_controller.reconcilers.projections import RunView
 from kubetask_controller.runtime.builder import Builder
@@ -40,16 +47,19 @@ from kubetask_controller.runtime.meta import ObjectReference
 from kubetask_controller.runtime.reconcile import Request, Result
 from kubetask_controller.types import JSON
 
-TIMEOUT = 10.0
+REQUEST_TIMEOUT = 10.0
 """Seconds for one request."""
 FIRST_DELAY, LAST_DELAY = 2.0, 600.0
 """Seconds before the second try, and before late ones; each delay is twice the one before."""
-GIVE_UP = 24 * 3600.0
-"""Seconds after a run's end from which it is not sent any more, also where it never was."""
+DELIVERY_SECONDS = 24 * 3600.0
+"""Seconds after a run's end during which delivery is tried."""
 WORKERS = 4
-MAX_TASKS = 50
-"""Failed tasks, and pull requests, that a body names."""
-_REMEMBERED = 10_000
+MAX_LISTED = 50
+"""Maximum number of failed tasks, and of pull requests, in a body."""
+ENABLED_LEASE = "kubetask-webhook"
+"""A Lease in the controller's namespace; its acquireTime is the time when the webhook was first enabled. A Lease, because the
+controller may already create and read Leases there, and has no right to read ConfigMaps."""
+_MAX_DELIVERED = 10_000
 _BATCH_RUNS = Resource(c.GROUP, c.VERSION, c.PLURAL_BATCH_RUN, c.KIND_BATCH_RUN)
 _SECRET_PREFIX = "whsec_"
 
@@ -57,12 +67,12 @@ logger = structlog.get_logger("webhook")
 
 
 class WebhookConfigError(ValueError):
-    """The folder has no usable URL or secret; the message says which."""
+    """The folder has no usable URL or secret; the message names the file."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Receiver:
-    """Where to send, and the key to sign with."""
+    """The URL to send to, and the key to sign with."""
 
     url: URL
     key: bytes
@@ -114,12 +124,12 @@ def signed_headers(key: bytes, identity: str, at: int, body: bytes) -> dict[str,
 
 
 def identity_of(run: RunView) -> str:
-    """The same for each try, and for no other run."""
+    """The webhook-id: equal for all tries of one run, unique for each run."""
     return f"batchrun_{run.uid}_ended"
 
 
 def body_of(run: RunView) -> JSON:
-    """What is sent: how the run ended, never a prompt and never a Secret."""
+    """The body: how the run ended. It contains no prompt and no Secret."""
     status: Mapping[str, Any] = run.status
     tasks = [x for x in status.get("tasks") or () if isinstance(x, dict)]
     failed = [x for x in tasks if x.get("status") == Phase.FAILED]
@@ -145,15 +155,53 @@ def body_of(run: RunView) -> JSON:
             "usage": status.get("usage"),
             "failedTasks": [
                 {key: x.get(key) for key in ("index", "reason", "message")}
-                for x in failed[:MAX_TASKS]
+                for x in failed[:MAX_LISTED]
             ],
-            "pullRequests": pulls[:MAX_TASKS],
+            "pullRequests": pulls[:MAX_LISTED],
         },
     }
 
 
-def setup_webhook(manager: Manager, runs: Informer[RunView], folder: Path) -> "Notifier":
-    """Send an end for each BatchRun of `runs`, to the receiver that `folder` names.
+async def enabled_since(client: Client, namespace: str, now: datetime) -> datetime:
+    """When the webhook was first enabled, to the second, as completionTime has it.
+
+    Call it before the first run can end: the Lease ENABLED_LEASE in `namespace` is created where it does not exist.
+
+    Raises:
+        ClientError: the Lease could not be read or created.
+    """
+    try:
+        found = await client.get(LEASES, namespace, ENABLED_LEASE)
+    except APIStatusError as error:
+        if not is_not_found(error):
+            raise
+        body = {
+            "apiVersion": LEASES.api_version,
+            "kind": LEASES.kind,
+            "metadata": {"name": ENABLED_LEASE, "namespace": namespace},
+            "spec": {"acquireTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")},
+        }
+        try:
+            found = await client.create(LEASES, namespace, body)
+        except APIStatusError as conflict:
+            if not is_already_exists(conflict):
+                raise
+            found = await client.get(LEASES, namespace, ENABLED_LEASE)
+    # A Lease without the field was edited by a user: runs that ended before now are not delivered.
+    since = _time((found.get("spec") or {}).get("acquireTime")) or now
+    return since.replace(microsecond=0)
+
+
+def setup_webhook(
+    manager: Manager, runs: Informer[RunView], folder: Path, *, enabled: datetime
+) -> "Notifier":
+    """Add the controller that delivers the end of each BatchRun in `runs`.
+
+    Args:
+        manager: runs the controller.
+        runs: the BatchRuns.
+        folder: contains the files ``url`` and ``secret`` of the receiver.
+        enabled: result of `enabled_since`; runs that ended before are not delivered.
 
     Raises:
         WebhookConfigError: the folder has no usable URL or secret.
@@ -161,7 +209,7 @@ def setup_webhook(manager: Manager, runs: Informer[RunView], folder: Path) -> "N
     Receiver.read(folder)
     notifier = Notifier(
         runs, folder, client=manager.client, events=manager.event_recorder("kubetask-controller"),
-        now=manager.clock.now,
+        now=manager.clock.now, enabled=enabled,
     )  # fmt: skip
     Builder(manager, name="webhook").for_(runs).with_options(
         max_concurrent_reconciles=WORKERS
@@ -170,7 +218,7 @@ def setup_webhook(manager: Manager, runs: Informer[RunView], folder: Path) -> "N
 
 
 class Notifier:
-    """Sends the end of one run at a time; a Reconciler."""
+    """Delivers the ends of runs; a Reconciler."""
 
     def __init__(
         self,
@@ -180,20 +228,26 @@ class Notifier:
         client: Client,
         events: EventRecorder,
         now: Callable[[], datetime],
+        enabled: datetime,
     ) -> None:
-        """`now` gives the time, with its zone."""
+        """`now` returns the time, with its zone; runs that ended before `enabled` are not delivered."""
         self._runs = runs
         self._folder = folder
         self._client = client
         self._events = events
         self._now = now
+        self._enabled = enabled
         self._delivered: OrderedDict[str, None] = OrderedDict()
         self._tries: dict[str, int] = {}
 
     async def reconcile(self, request: Request) -> Result:
-        """Send the end of a run where that was not done; never raises for what a receiver does."""
+        """Deliver the end of a run unless it was delivered before. Failures of the receiver do not raise.
+
+        Raises:
+            ClientError: the annotation could not be written.
+        """
         run = self._runs.get(request.namespace, request.name)
-        if run is None or not self._wanted(run):
+        if run is None or not self._is_due(run):
             return Result()
         if run.uid not in self._delivered:
             problem = await self._send(run)
@@ -201,13 +255,13 @@ class Notifier:
                 return self._later(run, problem)
             self._tries.pop(run.uid, None)
             self._delivered[run.uid] = None
-            while len(self._delivered) > _REMEMBERED:
+            while len(self._delivered) > _MAX_DELIVERED:
                 self._delivered.popitem(last=False)
             logger.info("Webhook delivered", namespace=run.namespace, batchrun=run.name)
         await self._record(run)
         return Result()
 
-    def _wanted(self, run: RunView) -> bool:
+    def _is_due(self, run: RunView) -> bool:
         if run.status.get("phase") not in (Phase.SUCCEEDED, Phase.FAILED) or run.deleting:
             return False
         if run.spec.get("managedBy") not in (None, c.MANAGED_BY):
@@ -215,10 +269,12 @@ class Notifier:
         if c.ANNOTATION_NOTIFIED in run.annotations:
             return False
         ended = _time(run.status.get("completionTime"))
-        return ended is not None and (self._now() - ended).total_seconds() < GIVE_UP
+        if ended is None or ended < self._enabled:
+            return False
+        return (self._now() - ended).total_seconds() < DELIVERY_SECONDS
 
     async def _send(self, run: RunView) -> str:
-        """Send once; what went wrong, or nothing."""
+        """Send once; returns what failed, or an empty string."""
         try:
             receiver = await asyncio.to_thread(Receiver.read, self._folder)
         except WebhookConfigError as error:
@@ -226,15 +282,15 @@ class Notifier:
         body = to_json(body_of(run))
         headers = signed_headers(receiver.key, identity_of(run), int(self._now().timestamp()), body)
         try:
-            # A session for each: ends are rare, and a receiver may move to another address.
+            # One session per request: ends are rare, and the address of a receiver may change.
             async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as http,
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)) as http,
                 http.post(receiver.url, data=body, headers=headers, allow_redirects=False) as found,
             ):
                 good = 200 <= found.status < 300
                 return "" if good else f"{receiver.url.host} answered {found.status}"
         except TimeoutError:
-            return f"{receiver.url.host} did not answer within {TIMEOUT:g} s"
+            return f"{receiver.url.host} did not answer within {REQUEST_TIMEOUT:g} s"
         except (aiohttp.ClientError, OSError) as error:
             return f"{receiver.url.host} cannot be reached: {type(error).__name__}"
 
@@ -242,7 +298,7 @@ class Notifier:
         tries = self._tries[run.uid] = self._tries.get(run.uid, 0) + 1
         delay = min(FIRST_DELAY * 2 ** min(tries - 1, 20), LAST_DELAY)
         logger.warning(
-            "Webhook not delivered; it is sent again",
+            "Webhook not delivered; retrying",
             namespace=run.namespace, batchrun=run.name, problem=problem, seconds=delay,
         )  # fmt: skip
         if tries == 1:
@@ -254,7 +310,7 @@ class Notifier:
                 type="Warning",
                 reason=EventReason.WEBHOOK_FAILED,
                 action="Notify",
-                note=f"The end was not delivered: {problem}. It is sent again.",
+                note=f"The webhook was not delivered: {problem}. The controller retries it.",
             )
         return Result(requeue_after=delay)
 
@@ -264,7 +320,7 @@ class Notifier:
         try:
             await self._client.patch(_BATCH_RUNS, run.namespace, run.name, patch)
         except Exception as error:
-            # Deleted meanwhile, or another object of that name: nothing is left to record.
+            # The run was deleted, or replaced by another object of that name: there is nothing to record.
             if not (is_not_found(error) or is_conflict(error)):
                 raise
 

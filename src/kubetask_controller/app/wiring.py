@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 
 from kubetask_controller.app.options import Options
-from kubetask_controller.app.webhook import setup_webhook
+from kubetask_controller.app.webhook import enabled_since, setup_webhook
 from kubetask_controller.client.config import RestConfig, load_config
 from kubetask_controller.client.rest import DEFAULT_BURST, Client
 from kubetask_controller.reconcilers.setup import Settings, setup_with_manager
@@ -29,7 +29,7 @@ async def run(options: Options) -> None:
     """Run a controller until a signal.
 
     Raises:
-        ClientError: there is no usable configuration, or no API server.
+        ClientError: there is no usable configuration, or the API server refuses a request or is unavailable.
         LeaderElectionLostError: the Lease was lost.
         Exception: the first failure of any part.
     """
@@ -54,7 +54,10 @@ async def run(options: Options) -> None:
         context = setup_with_manager(manager, settings(options))
         if options.webhook_config_path:
             folder = Path(options.webhook_config_path)
-            setup_webhook(manager, context.listers.runs.informer, folder)
+            enabled = await enabled_since(
+                client, own_namespace(options, config), manager.clock.now()
+            )
+            setup_webhook(manager, context.listers.runs.informer, folder, enabled=enabled)
         add_metrics_server(manager, client, options)
         manager.add(GarbageFreeze(), needs_leader=False)
         heartbeat = Heartbeat()
@@ -67,10 +70,9 @@ def manager_options(options: Options, config: RestConfig) -> ManagerOptions:
     """What the flags say about the manager."""
     election = None
     if options.leader_elect:
-        namespace = options.leader_election_namespace or os.environ.get("POD_NAMESPACE")
         election = LeaderElectionOptions(
             options.leader_election_id,
-            namespace or config.namespace,
+            own_namespace(options, config),
             LeaderElectionConfig(
                 lease_duration=options.lease_duration,
                 renew_deadline=options.renew_deadline,
@@ -83,6 +85,11 @@ def manager_options(options: Options, config: RestConfig) -> ManagerOptions:
         health_probe_bind_address=options.health_probe_bind_address,
         graceful_shutdown_timeout=options.graceful_shutdown_timeout,
     )
+
+
+def own_namespace(options: Options, config: RestConfig) -> str:
+    """The namespace of the controller's own Leases."""
+    return options.leader_election_namespace or os.environ.get("POD_NAMESPACE") or config.namespace
 
 
 def settings(options: Options) -> Settings:
