@@ -1,4 +1,4 @@
 """The KubeTask API: constants, the four kinds, their CustomResourceDefinitions, a task's manifest.
 
-The lowest layer: it imports nothing of the other packages and talks to nobody.
+The lowest layer: it imports none of the other packages and sends no requests.
 """

@@ -1,5 +1,5 @@
-"""core/v1 Affinity, written out in full so that a mistake is refused when the WorkspaceConfig is
-applied."""
+"""core/v1 Affinity with its full schema, so that the API server rejects a mistake when the
+WorkspaceConfig is applied."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -104,19 +104,19 @@ class PreferredSchedulingTerm(KubeModel):
 
 
 class NodeAffinity(KubeModel):
-    """Which nodes the Pod must or should be on."""
+    """Nodes on which the Pod must or should run."""
 
     required_during_scheduling_ignored_during_execution: NodeSelector | None = None
-    """Must be on such a node."""
+    """Must run on such a node."""
     preferred_during_scheduling_ignored_during_execution: (
         Annotated[list[PreferredSchedulingTerm], Field(max_length=64, json_schema_extra=ATOMIC)]
         | None
     ) = None
-    """Should be on such a node."""
+    """Should run on such a node."""
 
 
 class PodAffinityTerm(KubeModel):
-    """Pods, and the part of the cluster that counts as being together with them."""
+    """A set of Pods, and the topology domain to which the rule applies."""
 
     label_selector: LabelSelector | None = None
     """The Pods."""
@@ -127,7 +127,7 @@ class PodAffinityTerm(KubeModel):
     namespace_selector: LabelSelector | None = None
     """Their namespaces, by label."""
     topology_key: LabelKey
-    """Label of nodes by which being together is told, such as kubernetes.io/hostname."""
+    """Label of nodes that defines the topology domain, such as kubernetes.io/hostname."""
     match_label_keys: LabelKeys | None = None
     """Labels of this Pod that the others must have with the same value."""
     mismatch_label_keys: LabelKeys | None = None
@@ -135,7 +135,7 @@ class PodAffinityTerm(KubeModel):
 
 
 class WeightedPodAffinityTerm(KubeModel):
-    """A preference for being together with Pods, or apart."""
+    """A weighted preference for running in or outside the topology domain of other Pods."""
 
     weight: Weight
     """1 to 100."""
@@ -150,21 +150,21 @@ _Preferred = Annotated[
 
 
 class PodAffinity(KubeModel):
-    """Which Pods the Pod must or should be together with."""
+    """Pods in whose topology domain the Pod must or should run."""
 
     required_during_scheduling_ignored_during_execution: _Required | None = None
-    """Must be together with them."""
+    """Must run in their topology domain."""
     preferred_during_scheduling_ignored_during_execution: _Preferred | None = None
-    """Should be together with them."""
+    """Should run in their topology domain."""
 
 
 class PodAntiAffinity(KubeModel):
-    """Which Pods the Pod must or should be apart from."""
+    """Pods in whose topology domain the Pod must not or should not run."""
 
     required_during_scheduling_ignored_during_execution: _Required | None = None
-    """Must be apart from them."""
+    """Must not run in their topology domain."""
     preferred_during_scheduling_ignored_during_execution: _Preferred | None = None
-    """Should be apart from them."""
+    """Should not run in their topology domain."""
 
 
 class Affinity(KubeModel):
@@ -173,6 +173,6 @@ class Affinity(KubeModel):
     node_affinity: NodeAffinity | None = None
     """By node."""
     pod_affinity: PodAffinity | None = None
-    """Together with other Pods."""
+    """By Pods to run near."""
     pod_anti_affinity: PodAntiAffinity | None = None
-    """Apart from other Pods."""
+    """By Pods to avoid."""

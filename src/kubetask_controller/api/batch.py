@@ -12,7 +12,7 @@ from kubetask_controller.api.rules import ATOMIC
 
 
 class BatchSpec(KubeModel):
-    """Tasks that have a common part and a part of their own. Task i gets commonContext and
+    """Tasks with a common part and a part of their own. Task i gets commonContext and
     variableContexts[i]."""
 
     common_context: Contexts = Field(default_factory=list)
@@ -20,11 +20,11 @@ class BatchSpec(KubeModel):
     variable_contexts: Annotated[
         list[Contexts], Field(min_length=1, max_length=c.MAX_TASKS, json_schema_extra=ATOMIC)
     ]
-    """One list of contexts for each task, which makes 1 to 10000 tasks. A file replaces the file
-    of that name in commonContext. Within one list, file names must differ."""
+    """One list of contexts for each task, 1 to 10000 lists. A file replaces the file of that name
+    in commonContext. File names within one list must differ."""
     workspace_config_ref: ObjectName | None = None
-    """Name of the WorkspaceConfig to run in. A name that does not exist makes the tasks wait.
-    Default: the WorkspaceConfig named default if there is one, else KubeTask's own image."""
+    """Name of the WorkspaceConfig to run in. If it does not exist, the tasks are Pending.
+    Default: the WorkspaceConfig named default if it exists, else KubeTask's own image."""
     pull_request: PullRequest | None = None
     """The pull requests of this Batch. Its fields replace those of the WorkspaceConfig's
     pullRequest, one by one."""

@@ -1,4 +1,4 @@
-"""BatchRun: one execution of a Batch, of an inline batchSpec, or of what failed in another run."""
+"""BatchRun: one execution of a Batch, of an inline batchSpec, or of the failed tasks of another run."""
 
 from typing import Annotated
 
@@ -26,7 +26,7 @@ from kubetask_controller.api.work import WorkSpec, execution_fields
 
 COST_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
 SELECT_PATTERN = r"^(Failed|[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*)$"
-_NEW_RUN = "make a new BatchRun instead"
+_NEW_RUN = "create a new BatchRun instead"
 _ONE_SOURCE = Rule(
     "(has(self.batchRef) ? 1 : 0) + (has(self.batchSpec) ? 1 : 0)"
     " + (has(self.retryOf) ? 1 : 0) == 1",
@@ -63,7 +63,7 @@ IndexRanges = Annotated[
 
 
 class BatchRunSpec(WorkSpec):
-    """What to run and how. Exactly one of batchRef, batchSpec and retryOf says what."""
+    """What to run and how. Exactly one of batchRef, batchSpec and retryOf must be set."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -75,43 +75,43 @@ class BatchRunSpec(WorkSpec):
     )
 
     batch_ref: ObjectName | None = None
-    """Name of the Batch to run, in the same namespace. The run uses the Batch as it is when the
-    run is accepted; later changes do not reach it. Until the Batch exists, the run is Pending with
-    reason BatchNotFound."""
+    """Name of the Batch to run, in the same namespace. The run uses a snapshot of the Batch, taken
+    when the run is accepted; later changes have no effect. Until the Batch exists, the run is
+    Pending with reason BatchNotFound."""
     batch_spec: BatchSpec | None = None
-    """The Batch to run, written out here."""
+    """The Batch to run, inline."""
     retry_of: ObjectName | None = None
-    """Name of a BatchRun of the same namespace that has ended. This run takes those of its tasks
-    that select names, with the same contexts, and the other run stays as it is."""
+    """Name of a BatchRun in the same namespace that has ended. This run repeats the tasks that
+    select chooses, with the same contexts. The other run is not changed."""
     select: Annotated[str, StringConstraints(max_length=1024, pattern=SELECT_PATTERN)] | None = None
-    """Which tasks of the run in retryOf to run again: Failed, or their indexes such as "3,7-9" (in
-    quotes). Default: Failed"""
+    """Tasks of the run in retryOf to run again: Failed, or indexes such as "3,7-9" (in quotes).
+    Default: Failed"""
     parallelism: PositiveCount | None = None
-    """How many tasks of this run may run at once. May be changed at any time. Default: no limit of
-    its own; the WorkspaceConfig's maxConcurrentTasks holds in any case."""
+    """Maximum number of tasks of this run that run at the same time. Can be changed at any time.
+    Default: no limit. The maxConcurrentTasks of the WorkspaceConfig applies in any case."""
     max_failures: Count | None = None
-    """How many tasks may fail. Once more have failed, no further task is started, and the run ends
-    as Failed with reason MaxFailuresExceeded. May be changed at any time. Default: no limit."""
+    """Maximum number of tasks that may fail. When more tasks fail, no further task starts, and the
+    run is Failed with reason MaxFailuresExceeded. Can be changed at any time. Default: no limit."""
 
     task_limit: Count | None = None
-    """How many tasks may start: those with an index below this number. The others wait as Pending
+    """Number of tasks that may start: those with an index below this number. The others are Pending
     with reason TaskLimit until the number is raised or removed, so that a few tasks can prove a
-    change before all run. May be changed at any time. Default: no limit."""
+    change before all tasks run. Can be changed at any time. Default: no limit."""
     max_cost_usd: Annotated[Cost | None, Field(alias="maxCostUSD")] = None
-    """What the tasks may cost together, in US dollars, such as 25 or "7.50", as far as agents
-    report their costs. Once the sum reaches it, no further task starts, and the run ends as Failed
-    with reason BudgetExceeded. May be changed at any time. Default: no limit."""
+    """Maximum cost of all tasks in US dollars, such as 25 or "7.50", as reported by the agents.
+    When the sum reaches it, no further task starts, and the run is Failed with reason
+    BudgetExceeded. Can be changed at any time. Default: no limit."""
 
 
 class Progress(KubeModel):
-    """How many tasks are in each phase. The last four sum to total."""
+    """Number of tasks in each phase. The last four sum to total."""
 
     total: Count = 0
-    """All tasks of the run."""
+    """Number of tasks of the run."""
     pending: Count = 0
     """Tasks that have not started."""
     running: Count = 0
-    """Tasks that run."""
+    """Tasks that are running."""
     completed: Count = 0
     """Tasks that succeeded."""
     failed: Count = 0
@@ -119,25 +119,25 @@ class Progress(KubeModel):
 
 
 class BatchRunStatus(StatusBase):
-    """How far the run is. Written by the controller alone."""
+    """Observed state of the run. Only the controller writes it."""
 
     progress: Progress | None = None
     """Counters of the tasks."""
     done: Annotated[str, StringConstraints(max_length=32)] | None = None
-    """Tasks that have ended, of all tasks: 39/40"""
+    """Ended tasks and all tasks, such as 39/40."""
     batch_snapshot: ShortText | None = None
-    """Name of the ControllerRevision that holds the Batch as it was when the run was accepted."""
+    """Name of the ControllerRevision with the snapshot of the Batch."""
     snapshot_digest: ShortText | None = None
-    """Digest of that ControllerRevision's data, as sha256:<hex>. A revision with other data is not
-    used."""
+    """Digest of the data of that ControllerRevision, as sha256:<hex>. The controller does not use a
+    revision with other data."""
     usage: Usage | None = None
-    """What the agents' models used together, as far as the agents report it."""
+    """Sum of the tokens and cost that the agents reported."""
     omitted: Annotated[list[c.Omitted], Field(max_length=8, json_schema_extra=ATOMIC)] | None = None
-    """What this status leaves out, because the run is large: Contexts (tasks[].contexts), Times
-    (those of tasks that succeeded), Tasks (entries of tasks that did not fail; see the index
+    """Parts that this status omits because the run is large: Contexts (tasks[].contexts), Times
+    (times of tasks that succeeded), Tasks (entries of tasks that did not fail; see the index
     ranges), Details (message and result of failed tasks)."""
     started_indexes: IndexRanges | None = None
-    """Indexes of the tasks whose Job was made, whether or not it is still there, such as
+    """Indexes of the tasks whose Job was created, including Jobs that were deleted since, such as
     0-37,39."""
     completed_indexes: IndexRanges | None = None
     """Indexes of the tasks that succeeded."""
@@ -146,12 +146,12 @@ class BatchRunStatus(StatusBase):
     tasks: (
         Annotated[list[TaskStatus], Field(max_length=c.MAX_TASKS, json_schema_extra=ATOMIC)] | None
     ) = None
-    """The tasks, by index. In a large run, entries may be left out; see omitted."""
+    """The tasks, by index. The status of a large run omits entries; see omitted."""
 
 
 class BatchRun(KubeModel):
-    """BatchRun is one execution of a Batch. It makes a Job for each task and tells in its status
-    how far it is."""
+    """BatchRun is one execution of a Batch. The controller creates a Job for each task and reports
+    progress in the status."""
 
     api_version: ShortText = c.API_VERSION
     kind: ShortText = c.KIND_BATCH_RUN
@@ -159,4 +159,4 @@ class BatchRun(KubeModel):
     spec: BatchRunSpec
     """What to run and how."""
     status: BatchRunStatus | None = None
-    """How far the run is."""
+    """Observed state of the run."""

@@ -1,8 +1,8 @@
-"""What the models of all kinds share: the base class, bounded scalar types, metadata, conditions.
+"""The base class, bounded scalar types, metadata and conditions that the models of all kinds share.
 
-Attributes are snake_case, JSON is camelCase. Unknown fields are ignored on reading, because a
-newer CRD may have them. Docstrings of classes and attributes are the descriptions in the CRD: they
-are what ``kubectl explain`` shows.
+Attributes are snake_case, JSON is camelCase. Reading ignores unknown fields, because a newer CRD may
+have more. The docstrings of classes and attributes are the descriptions in the CRD, which
+``kubectl explain`` shows.
 """
 
 from datetime import UTC, datetime
@@ -66,12 +66,12 @@ class KubeModel(BaseModel):
     )
 
     def to_json(self) -> dict[str, Any]:
-        """As the API server takes it: camelCase, without what is not set."""
+        """The object as the API server accepts it: camelCase, without unset fields."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
 class ObjectMeta(KubeModel):
-    """What the controller reads of an object's metadata."""
+    """The fields of an object's metadata that the controller reads."""
 
     name: str = ""
     generate_name: str = ""
@@ -93,7 +93,7 @@ class Condition(KubeModel):
     status: c.ConditionStatus
     """True, False or Unknown."""
     observed_generation: Annotated[int, Field(ge=0)] | None = None
-    """The generation of the object for which this holds."""
+    """The generation of the object that the condition describes."""
     last_transition_time: Time
     """When the status last changed."""
     reason: Annotated[
@@ -102,6 +102,6 @@ class Condition(KubeModel):
             min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
         ),
     ]
-    """Why, in one word."""
+    """The reason of the last transition, in CamelCase."""
     message: Annotated[str, StringConstraints(max_length=32768)]
-    """Why, in one sentence."""
+    """Details of the last transition, in one sentence."""

@@ -1,7 +1,7 @@
 """Contexts: the files and repositories that a task works with.
 
-``type`` says which of ``file`` and ``repository`` is set. The rules here hold wherever a context
-stands.
+``type`` determines which of ``file`` and ``repository`` is set. The rules in this module apply
+wherever a context is used.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ from kubetask_controller.api.rules import ATOMIC, Rule, unique_file_names, valid
 
 
 class ContextType(StrEnum):
-    """What a context is."""
+    """The type of a context."""
 
     FILE = "File"
     REPOSITORY = "Repository"
@@ -51,14 +51,14 @@ class FileSource(KubeModel):
     )
 
     inline: Annotated[str, StringConstraints(max_length=c.MAX_INLINE_LENGTH)] | None = None
-    """The content itself. It can be read by everybody who may read this object: put secrets into a
+    """The content itself. Everyone who can read this object can read it: put secrets into a
     Secret."""
     config_map_key_ref: KeyRef | None = None
     """A key of a ConfigMap. Until ConfigMap and key exist, the task is Pending with reason
     ContextNotFound."""
     secret_key_ref: KeyRef | None = None
-    """A key of a Secret. The content reaches the task's Pod and nothing else. Until Secret and key
-    exist, the task is Pending with reason ContextNotFound."""
+    """A key of a Secret. Only the task's Pod receives the content. Until Secret and key exist, the
+    task is Pending with reason ContextNotFound."""
 
 
 FileName = Annotated[
@@ -78,8 +78,8 @@ FileName = Annotated[
         )
     ),
 ]
-"""The pattern refuses every path that leads out; the first rule repeats part of it as a
-sentence."""
+"""The pattern rejects every path outside of the task's folder; the first rule repeats part of it
+with a readable message."""
 
 
 class File(KubeModel):
@@ -134,8 +134,8 @@ class Repository(KubeModel):
         ]
         | None
     ) = None
-    """Branch, tag or commit to start from. Default: the repository's default branch. The agent
-    works on a branch of its own."""
+    """Branch, tag or commit to start from. The agent works on a new branch. Default: the
+    repository's default branch."""
     host: HostName | None = None
     """Entry of git.hosts in the WorkspaceConfig that the repository comes from. Default: the host
     of git.urlTemplate."""
@@ -172,17 +172,20 @@ Contexts = Annotated[
         json_schema_extra={**ATOMIC, **validations(unique_file_names(c.MAX_CONTEXTS))},
     ),
 ]
-"""A list of contexts, of which a run may have ten thousand."""
+"""A list of contexts; a run may have ten thousand lists."""
 
 
 def secret_refusal(
     contexts: Iterable[Mapping[str, Any]], config: Mapping[str, Any], *, config_name: str
 ) -> str | None:
-    """Why a task may not run: the sentence for reason ``SecretNotAllowed``; None where it may.
+    """The message for reason ``SecretNotAllowed``, or None if the WorkspaceConfig allows all Secrets of the files.
+
+    The API server cannot compare a Task with a WorkspaceConfig at admission, so the controller checks this before it
+    creates a Job.
 
     Args:
         contexts: the contexts of the task, as in its owner's spec.
-        config: the spec of the WorkspaceConfig in force, empty where there is none.
+        config: the spec of the WorkspaceConfig, empty where there is none.
         config_name: its name.
     """
     allowed = config.get("allowedSecrets")
@@ -193,7 +196,7 @@ def secret_refusal(
         secret = ((file.get("source") or {}).get("secretKeyRef") or {}).get("name")
         if secret is not None and secret not in allowed:
             return (
-                f"file {file.get('name')} comes from Secret {secret}, which allowedSecrets of"
-                f" WorkspaceConfig {config_name} does not list: add it there, or use another Secret"
+                f"file {file.get('name')} uses Secret {secret}, which is not in allowedSecrets of"
+                f" WorkspaceConfig {config_name}: add it there, or use another Secret"
             )
     return None

@@ -1,7 +1,7 @@
 """The CustomResourceDefinitions of the four kinds, generated from their models.
 
-``crds()`` gives them as objects, ``render()`` as the files of config/crd. The same models always
-give the same text.
+``crds()`` returns them as objects, ``render_crds()`` as the files of config/crd. The same models
+always produce the same text.
 """
 
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ _RETRY_OF_ITSELF = Rule(
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A printer column. Columns of priority 1 stand in the wide output alone."""
+    """A printer column. Only the wide output shows columns of priority 1."""
 
     name: str
     path: str
@@ -38,7 +38,7 @@ class Column:
     description: str = ""
 
     def to_json(self) -> JSON:
-        """As it stands in the CRD."""
+        """The column as the CRD contains it."""
         column: JSON = {"name": self.name, "type": self.type, "jsonPath": self.path}
         if self.description:
             column["description"] = self.description
@@ -49,7 +49,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a CRD has beyond the schema of its model."""
+    """The parts of a CRD beyond the schema of its model."""
 
     model: type[BaseModel]
     plural: str
@@ -60,7 +60,7 @@ class Definition:
 
     @property
     def kind(self) -> str:
-        """The kind, which is the model's name."""
+        """The kind: the name of the model."""
         return self.model.__name__
 
     @property
@@ -70,7 +70,7 @@ class Definition:
 
 
 AGE = Column("Age", ".metadata.creationTimestamp", "date")
-_STARTED = Column("Started", ".status.startTime", "date", 1, "When the first container started.")
+_STARTED = Column("Started", ".status.startTime", "date", 1, "When the agent first started.")
 _COMPLETED = Column("Completed", ".status.completionTime", "date", 1, "When it ended.")
 
 DEFINITIONS = (
@@ -82,7 +82,7 @@ DEFINITIONS = (
         (
             Column("Phase", ".status.phase"),
             Column("Reason", ".status.reason"),
-            Column("Done", ".status.done", description="Tasks that have ended, of all tasks."),
+            Column("Done", ".status.done", description="Ended tasks and all tasks."),
             Column("Failed", ".status.progress.failed", "integer"),
             Column("Running", ".status.progress.running", "integer"),
             Column("Batch", ".spec.batchRef", priority=1),
@@ -101,7 +101,7 @@ DEFINITIONS = (
         (
             Column("Phase", ".status.phase"),
             Column("Reason", ".status.reason"),
-            Column("Target", ".status.target", description="What the task works on."),
+            Column("Target", ".status.target", description="Repositories or files of the task."),
             Column("Job", ".status.jobName", priority=1),
             _STARTED,
             _COMPLETED,
@@ -119,7 +119,7 @@ DEFINITIONS = (
 
 
 def crds() -> list[JSON]:
-    """The four CRDs, ready to be sent to an API server."""
+    """The four CRDs as objects."""
     return [_crd(definition) for definition in DEFINITIONS]
 
 
@@ -131,7 +131,7 @@ def render_crds() -> dict[str, str]:
 
 
 def to_yaml(obj: JSON) -> str:
-    """YAML in the order of the object, as the generated files are written."""
+    """YAML in the order of the object's keys, as in the generated files."""
     return yaml.safe_dump(obj, sort_keys=False, width=120, allow_unicode=True)
 
 
@@ -171,14 +171,14 @@ def _crd(definition: Definition) -> JSON:
 
 
 def _schema(definition: Definition) -> JSON:
-    """The model's schema, with metadata left to the API server."""
+    """The model's schema; the API server validates metadata."""
     schema = structural_schema(definition.model)
     properties = schema["properties"]
     properties["apiVersion"] = {"type": "string", "description": API_VERSION_TEXT}
     properties["kind"] = {"type": "string", "description": f"The kind: {definition.kind}"}
     properties["metadata"] = {"type": "object"}
     if definition.has_status:
-        # A new object must not look finished to tools that compare this with metadata.generation.
+        # Tools that compare this with metadata.generation must not treat a new object as finished.
         properties["status"]["default"] = {"observedGeneration": -1}
     schema["required"] = ["spec"]
     if definition.rules:

@@ -1,5 +1,5 @@
-"""The git settings of a WorkspaceConfig: where repositories come from, how git signs in, what is
-checked out, who commits, and the pull requests that follow."""
+"""The git settings of a WorkspaceConfig: repository URLs, credentials, checkout, author, and pull
+requests."""
 
 from typing import Annotated
 
@@ -38,18 +38,18 @@ UrlTemplate = Annotated[
 Login = Annotated[
     str, StringConstraints(min_length=1, max_length=253, pattern=r"^[^\s\x00-\x1f,]+$")
 ]
-"""A user or team of a git host, as the host spells it."""
+"""A user or team of a git host, in the spelling of the host."""
 
 
 class GitCredentials(KubeModel):
-    """How git signs in."""
+    """Credentials of git."""
 
     secret_ref: LocalObjectReference
     """A Secret with the keys username and password or token for HTTPS, ssh-privatekey and
     known_hosts for SSH, or githubAppID, githubAppInstallationID and githubAppPrivateKey for a
-    GitHub App. It is read anew each time git signs in."""
+    GitHub App. git reads it each time it signs in."""
     share_with_agent: bool | None = None
-    """Let the agent's own git use the credentials too, so that it can push. Default: false."""
+    """Whether the agent's git can use the credentials too, so that it can push. Default: false"""
 
 
 class CABundle(KubeModel):
@@ -71,7 +71,7 @@ class CABundle(KubeModel):
 
 
 class GitAuthor(KubeModel):
-    """Who commits."""
+    """Author and committer of commits."""
 
     name: Annotated[
         str, StringConstraints(min_length=1, max_length=253, pattern=r"^[^<>\x00-\x1f]+$")
@@ -84,7 +84,7 @@ class GitAuthor(KubeModel):
 
 
 class GitSigning(KubeModel):
-    """How commits are signed."""
+    """Signing of commits."""
 
     secret_ref: LocalObjectReference
     """A Secret with the key ssh-privatekey or gpg-privatekey, and passphrase where a GPG key has
@@ -99,7 +99,7 @@ class GitHost(KubeModel):
     url_template: UrlTemplate
     """URL of a repository of this host, as in git.urlTemplate."""
     credentials: GitCredentials | None = None
-    """How git signs in there. Default: not at all."""
+    """Credentials for this host. Default: none."""
     provider: Provider | None = None
     """Kind of the host, as in git.provider."""
     api_url: Annotated[ApiURL | None, Field(alias="apiURL")] = None
@@ -107,33 +107,33 @@ class GitHost(KubeModel):
 
 
 class GitSettings(KubeModel):
-    """Where repositories come from, what is checked out and who commits."""
+    """Repository URLs, credentials, checkout and author of commits."""
 
     url_template: UrlTemplate | None = None
-    """URL of a repository, with {org} and {repo} in place of its organisation and name, in the path
-    alone. Schemes: https, http, ssh, file, and user@host:path. Default:
+    """URL of a repository. {org} and {repo} stand for its organisation and name, and can be used in
+    the path only. Schemes: https, http, ssh, file, and user@host:path. Default:
     https://github.com/{org}/{repo}.git"""
     credentials: GitCredentials | None = None
-    """How git signs in. Default: not at all, which is enough for public repositories."""
+    """Credentials of git. Default: none, which is enough for public repositories."""
     ca_bundle: CABundle | None = None
-    """Certificate authorities that git and the agent trust in addition to the image's own."""
+    """Certificate authorities that git and the agent trust, in addition to those of the image."""
     hosts: (
         Annotated[list[GitHost], Field(max_length=16, json_schema_extra=list_map("name"))] | None
     ) = None
-    """Further git hosts, which repositories name in repository.host."""
+    """Further git hosts. Repositories refer to them in repository.host."""
     provider: Provider | None = None
     """Kind of the git host, for pull requests: GitHub, GitLab, Gitea, Forgejo, Bitbucket,
-    BitbucketDataCenter or AzureDevOps. Default: by the name of the host, where that tells."""
+    BitbucketDataCenter or AzureDevOps. Default: derived from the host name where possible."""
     api_url: Annotated[ApiURL | None, Field(alias="apiURL")] = None
-    """URL of the host's API, such as https://github.example.com/api/v3. Default: by the provider
-    and the name of the host."""
+    """URL of the host's API, such as https://github.example.com/api/v3. Default: derived from the
+    provider and the host name."""
     partial_clone: bool | None = None
-    """Leave out the contents of files as they were in earlier commits, where the server can do
-    that: a large history is cloned in a fraction of the time. git fetches such a content when it
-    is asked for it, for which the agent needs to reach the server. Default: true where the agent's
-    git can sign in (no credentials are needed, or they are shared with it), else false"""
+    """Clone without the file contents of earlier commits, where the server supports it. This clones a
+    large history in a fraction of the time. git fetches missing contents on demand, so the agent
+    needs access to the server. Default: true where the agent's git can sign in (no credentials
+    are needed, or they are shared with it), else false"""
     depth: PositiveCount | None = None
-    """Fetch only so many of the newest commits. Default: all of them."""
+    """Number of newest commits to fetch. Default: all commits."""
     sparse_paths: (
         Annotated[
             list[
@@ -145,13 +145,13 @@ class GitSettings(KubeModel):
         ]
         | None
     ) = None
-    """Folders that are checked out, beside the files at the top of the repository. Default: all of
-    them."""
+    """Folders to check out, in addition to the files at the root of the repository. Default: all
+    folders."""
     submodules: bool | None = None
-    """Check out submodules too. Default: false"""
+    """Whether to check out submodules. Default: false"""
     lfs: bool | None = None
-    """Fetch the contents of files that Git LFS keeps, and push new ones. Needs git-lfs in the
-    agent's image. Default: false, which leaves pointers."""
+    """Whether to fetch and push files that Git LFS stores. Needs git-lfs in the agent's image.
+    Default: false, which checks out pointers."""
     branch_template: (
         Annotated[
             str,
@@ -159,42 +159,42 @@ class GitSettings(KubeModel):
         ]
         | None
     ) = None
-    """Name of the branch that the agent works on. {run}, {index}, {task}, {namespace} and {id} are
-    replaced; {id} is unique for the task. Default: kubetask/{run}-{index}-{id} in a BatchRun,
+    """Name of the branch that the agent works on. Placeholders: {run}, {index}, {task}, {namespace}
+    and {id}, which is unique for the task. Default: kubetask/{run}-{index}-{id} in a BatchRun,
     kubetask/{task}-{id} for a Task."""
     on_branch_exists: Annotated[str, choice("Fail", "Replace", "Continue")] | None = None
-    """What to do where the server has the branch already. Fail ends the task with reason
-    BranchExists before its agent starts, Replace overwrites the branch, Continue starts from it.
-    Default: Continue where the branch is one of an earlier attempt of the same task, else Fail."""
+    """What to do if the server already has the branch. Fail fails the task with reason BranchExists
+    before its agent starts, Replace overwrites the branch, Continue starts from it. Default:
+    Continue if an earlier attempt of the same task pushed the branch, else Fail."""
     author: GitAuthor | None = None
     """Author of commits. Default: KubeTask <kubetask@localhost>"""
     commit_message: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = None
-    """Message of the commits that kubetask-agent makes. {summary}, {description}, {task}, {run},
-    {index}, {namespace}, {org}, {repo} and {branch} are replaced. Default: {summary}"""
+    """Message of the commits that kubetask-agent creates. Placeholders: {summary}, {description},
+    {task}, {run}, {index}, {namespace}, {org}, {repo} and {branch}. Default: {summary}"""
     sign_off: bool | None = None
-    """Add a Signed-off-by line to the commits that kubetask-agent makes. Default: false"""
+    """Whether to add a Signed-off-by line to the commits that kubetask-agent creates. Default: false"""
     signing: GitSigning | None = None
-    """Sign commits, those of the agent's own git too. Default: they are not signed."""
+    """Signs commits, including those of the agent's own git. Default: unsigned."""
     run_hooks: bool | None = None
-    """Let hooks of the repository run when kubetask-agent commits and pushes. Default: false"""
+    """Whether hooks of the repository run when kubetask-agent commits and pushes. Default: false"""
     timeout_seconds: Annotated[int, Field(ge=10, le=86400)] | None = None
-    """How long a single git command may take. Default: 1800"""
+    """Timeout of a single git command. Default: 1800"""
 
 
 class PullRequest(KubeModel):
-    """The pull request that kubetask-agent opens after it has pushed commits. Where one of the
-    same branch is open, that one is updated."""
+    """The pull request that kubetask-agent opens after it has pushed commits. If a pull request of
+    the same branch is open, kubetask-agent updates it."""
 
     title: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
-    """Title. {summary}, {task}, {run}, {index}, {namespace}, {org}, {repo}, {branch} and {base}
-    are replaced; {summary} is the first line of what the agent says at its end. Default: {summary}"""
+    """Title. Placeholders: {summary}, {task}, {run}, {index}, {namespace}, {org}, {repo}, {branch}
+    and {base}; {summary} is the first line of the agent's final message. Default: {summary}"""
     body: Annotated[str, StringConstraints(max_length=32768)] | None = None
-    """Description, in Markdown. {description} is all of what the agent says at its end; the rest
-    as in title. Default: {description}, and a line that names the task."""
+    """Description, in Markdown. {description} is the agent's final message; the other placeholders
+    are those of title. Default: {description}, and a line with the name of the task."""
     base: Annotated[str, StringConstraints(max_length=244, pattern=BRANCH_PATTERN)] | None = None
-    """Branch to merge into. Default: the branch that the task started from."""
+    """Branch to merge into. Default: the branch from which the task started."""
     draft: bool | None = None
-    """Open it as a draft. Default: false"""
+    """Whether to open it as a draft. Default: false"""
     labels: (
         Annotated[
             list[Annotated[str, StringConstraints(min_length=1, max_length=253)]],
@@ -202,10 +202,11 @@ class PullRequest(KubeModel):
         ]
         | None
     ) = None
-    """Labels to add, where the host has them."""
+    """Labels to add, where the host supports them."""
     reviewers: Annotated[list[Login], Field(max_length=32, json_schema_extra=ATOMIC)] | None = None
-    """Users who are asked for a review. At GitHub and Gitea, org/team is a team."""
+    """Users to request a review from. At GitHub and Gitea, org/team is a team."""
     assignees: Annotated[list[Login], Field(max_length=32, json_schema_extra=ATOMIC)] | None = None
-    """Users whom it is assigned to, where the host has that."""
+    """Users to assign, where the host supports it."""
     auto_merge: Annotated[str, choice("Merge", "Squash", "Rebase")] | None = None
-    """Merge by itself once reviews and checks allow it, in this way. Default: a person merges."""
+    """Method with which the host merges automatically when reviews and checks pass. Default: no
+    automatic merge."""

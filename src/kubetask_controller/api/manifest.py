@@ -1,9 +1,8 @@
-"""The manifest of a task: what the controller asks the workspace to prepare, and what an agent may
-read.
+"""The manifest of a task: the input of the init container, which agents can read too.
 
-The controller hands it to the init container in ``KUBETASK_TASK_SPEC``; the init container writes
-it, as JSON, to the file that ``KUBETASK_MANIFEST`` names. It holds names, paths and URLs; never a
-file's content, never a secret. Version 1 is added to and never changed.
+The controller passes it to the init container in ``KUBETASK_TASK_SPEC``. The init container writes it
+as JSON to the path in ``KUBETASK_MANIFEST``. It contains names, paths and URLs, and neither file
+contents nor secrets. Version 1 may gain fields; existing fields never change.
 """
 
 import re
@@ -27,10 +26,10 @@ MANIFEST_VERSION: Final = 1
 
 
 class ManifestModel(BaseModel):
-    """Base of the manifest's models: what is read was written by a stranger as far as a Pod can
-    tell.
+    """Base of the manifest's models. A Pod cannot trust its input, so the models validate it.
 
-    Configured as all models are; a task's Pod starts sooner without those of the kinds.
+    Configured like all models. A separate base, so that a task's Pod starts without importing the
+    models of the kinds.
     """
 
     model_config = ConfigDict(
@@ -44,22 +43,22 @@ class ManifestModel(BaseModel):
 
 
 class ManifestFile(ManifestModel):
-    """A file of the task. It is mounted at ``KUBETASK_FILES_DIR/<name>`` and appears in the task's
-    folder by its name."""
+    """A file of the task, mounted at ``KUBETASK_FILES_DIR/<name>`` and available in the task's folder
+    under its name."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=FILE_NAME_PATTERN)]
     source: Literal["inline", "configMap", "secret"]
     secret: bool = False
-    """The content is secret: it is not shown, and nobody else may read the file."""
+    """Whether the content is secret: it is never printed, and only the agent's user can read the file."""
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
-    """Digest of an inline file's content in UTF-8, as the spec of the task's owner has it. The
-    ConfigMap that carries the content can be written by others."""
+    """Digest of an inline file's content in UTF-8, from the spec of the task's owner. Other users could
+    write the ConfigMap that contains the content."""
 
 
 def _inside(path: str) -> str:
     parts = path.split("/")
     if {"", ".", "..", ".git"} & set(parts) or parts[0] == c.RESERVED_DIR or "\0" in path:
-        raise ValueError("must be a folder inside of the task's folder")
+        raise ValueError("must be a folder inside the task's folder")
     return path
 
 
@@ -71,10 +70,10 @@ class ManifestRepository(ManifestModel):
         url: where to clone from, without credentials.
         path: folder below the task's folder.
         host: name of the entry of `hosts`; empty for the first.
-        base: branch that the work is for; the init container finds it out, as all that follows.
-        base_commit: newest commit of the base when the task began.
-        existing: tip of the task's branch at the server when the task began; empty where there
-            was none.
+        base: branch that the work targets. The init container sets this and the following fields.
+        base_commit: newest commit of the base when the task started.
+        existing: tip of the task's branch at the server when the task started; empty if it did not
+            exist.
     """
 
     org: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=ORG_PATTERN)]
@@ -92,13 +91,13 @@ class ManifestHost(ManifestModel):
     """A git host.
 
     Attributes:
-        name: as repositories call it; empty for that of ``git.urlTemplate``.
-        url_template: what the URLs of its repositories are made from.
-        provider: kind of the host, for its API; empty where the name of the host tells.
-        api_url: of its API; empty for the provider's own.
-        credentials: folder of the credentials in the container; None where there are none. The
-            manifest itself has that of the first host.
-        shared: the agent is given them too.
+        name: name in ``git.hosts``; empty for the host of ``git.urlTemplate``.
+        url_template: template of the URLs of its repositories.
+        provider: kind of the host, for its API; empty to derive it from the host name.
+        api_url: URL of its API; empty for the default of the provider.
+        credentials: folder of the credentials in the container; None if there are none. For the
+            first host, see `TaskManifest.credentials`.
+        shared: whether the agent gets the credentials too.
     """
 
     name: str = ""
@@ -110,16 +109,16 @@ class ManifestHost(ManifestModel):
 
 
 class Checkout(ManifestModel):
-    """What of a repository is brought into the workspace, and what becomes of the work.
+    """How repositories are checked out, committed and pushed.
 
     Attributes:
-        depth: commits to fetch; 0 for all.
-        sparse: folders to check out; none for all.
-        on_branch_exists: what to do where the server has the task's branch already.
+        depth: number of commits to fetch; 0 for all.
+        sparse: folders to check out; empty for all.
+        on_branch_exists: what to do if the server already has the task's branch.
         commit_message: template; empty for the default.
-        signing: folder of the key to sign with, in the agent's container.
-        run_hooks: let the repository's hooks run.
-        timeout_seconds: of a git command.
+        signing: folder of the signing key in the agent's container.
+        run_hooks: whether the repository's hooks run.
+        timeout_seconds: timeout of a git command.
     """
 
     depth: int = 0
@@ -135,7 +134,7 @@ class Checkout(ManifestModel):
 
 
 class ManifestPullRequest(ManifestModel):
-    """The pull request that is wanted; the fields are those of ``spec.pullRequest``."""
+    """The pull request to open; the fields are those of ``spec.pullRequest``."""
 
     title: str = ""
     body: str = ""
@@ -153,9 +152,9 @@ class ManifestAgent(ManifestModel):
     Attributes:
         max_cost_usd: a decimal number.
         secret_env: variables of the agent's container that come from Secrets.
-        secret_env_prefixes: of variables that come from whole Secrets; an empty one stands for
-            every variable that is not in `plain_env`.
-        plain_env: variables of the agent's container that come from elsewhere.
+        secret_env_prefixes: prefixes of variables that come from whole Secrets; an empty prefix
+            matches every variable that is not in `plain_env`.
+        plain_env: other variables of the agent's container.
     """
 
     model: str = ""
@@ -169,28 +168,28 @@ class ManifestAgent(ManifestModel):
 
 
 class Author(ManifestModel):
-    """Who commits."""
+    """Author and committer of commits."""
 
     name: str = c.DEFAULT_AUTHOR_NAME
     email: str = c.DEFAULT_AUTHOR_EMAIL
 
 
 class TaskManifest(ManifestModel):
-    """All of a task.
+    """The manifest of one task.
 
     Attributes:
         task_id: folder of the task below ``/workspace/tasks``, unique for the object that owns it.
         task: name of the Task, or ``<run>-task-<index>``.
         run, index: the BatchRun and the task's position in it; both None for a Task.
-        branch: the fresh branch that the agent works on.
-        ca_bundle: path of a PEM file in the container, None for the image's own authorities.
-        credentials: folder of the git credentials in the container, None where there are none.
-        partial: leave out the contents of earlier commits where the server can; git fetches one when it is asked for it.
-        hosts: where repositories come from, the one of ``git.urlTemplate`` first.
-        checkout: how they are checked out.
-        pull_request: the pull requests that are wanted; None for none.
-        agent: how the tool is run, and which of its variables are secret.
-        secret_paths: files and folders in the agent's container that hold secrets, so that a log can mask them.
+        branch: the new branch that the agent works on.
+        ca_bundle: path of a PEM file in the container; None for the authorities of the image.
+        credentials: folder of the git credentials in the container; None if there are none.
+        partial: whether to clone without the contents of earlier commits, where the server supports it.
+        hosts: the git hosts; that of ``git.urlTemplate`` is the first.
+        checkout: how repositories are checked out, committed and pushed.
+        pull_request: the pull requests to open; None for none.
+        agent: how the tool runs, and which of its variables are secret.
+        secret_paths: files and folders in the agent's container that contain secrets, to mask in the log.
     """
 
     version: Literal[1] = MANIFEST_VERSION
@@ -214,7 +213,7 @@ class TaskManifest(ManifestModel):
 
 
 class RepositoryName(NamedTuple):
-    """What tells one repository of a task from another."""
+    """The fields that identify a repository of a task."""
 
     org: str
     repo: str
@@ -223,7 +222,7 @@ class RepositoryName(NamedTuple):
 
 
 def repository_url(template: str, *, org: str, repo: str) -> str:
-    """The URL that a ``urlTemplate`` gives for a repository, with spaces percent-encoded."""
+    """The URL of a repository, built from a ``urlTemplate``, with spaces percent-encoded."""
     names = {"{org}": _encoded(org), "{repo}": _encoded(repo)}
     return re.sub(r"\{(org|repo)\}", lambda x: names[x[0]], template)
 
@@ -235,11 +234,12 @@ def _encoded(name: str) -> str:
 def repository_paths(names: Sequence[RepositoryName]) -> list[str]:
     """The folder of each repository below the task's folder.
 
-    ``<repo>`` where that is clear, else ``<org>/<repo>`` for all of them, else with the branch
-    too, else with the host before. All have the same form, so that no folder lies inside another.
+    ``<repo>`` where that is unique, else ``<org>/<repo>`` for all of them, else with the branch
+    appended, else with the host prepended. All have the same form, so that no folder is nested in
+    another.
 
     Raises:
-        ValueError: two of them are the same repository and branch, or their folders differ in nothing but case.
+        ValueError: two of them are the same repository and branch, or their folders differ only in case.
     """
     for form in (_short, _with_org, _with_branch, _with_host):
         paths = [form(name) for name in names]
@@ -249,10 +249,10 @@ def repository_paths(names: Sequence[RepositoryName]) -> list[str]:
     for name in names:
         other = first.setdefault(_with_host(name).lower(), name)
         if other is not name and other == name:
-            raise ValueError(f"repository {_with_branch(name)} is named twice")
+            raise ValueError(f"repository {_with_branch(name)} is listed twice")
         if other is not name:
             both = f"{_shown(other)} and {_shown(name)}"
-            raise ValueError(f"repositories {both} would lie in one folder: leave one of them out")
+            raise ValueError(f"repositories {both} have the same folder: remove one of them")
     raise AssertionError("names that differ have folders that differ")
 
 

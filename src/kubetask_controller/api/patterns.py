@@ -1,6 +1,6 @@
-"""Patterns of the names that come from users: branches, organisations, repositories, files, URLs.
+"""Patterns of user-provided names: branches, organisations, repositories, files, URLs.
 
-The API server checks them at admission, and the init container once more before git sees one.
+The API server checks them at admission; the init container checks them again before it runs git.
 """
 
 _BRANCH_CHARS = r"[^./\x00-\x20\x7f~^:?*{}\[\\]"
@@ -9,20 +9,20 @@ BRANCH_PATTERN = (
     rf"^{_BRANCH_FIRST}{_BRANCH_CHARS}*(\.{_BRANCH_CHARS}+)*"
     rf"(/{_BRANCH_CHARS}+(\.{_BRANCH_CHARS}+)*)*$"
 )
-"""git's rules for a ref name (git-check-ref-format), and no leading dash, so that none is an
-option."""
+"""git's rules for a ref name (git-check-ref-format). A leading dash is not allowed, so that no name
+can become an option."""
 _ESCAPED = r"%(20|[89A-Fa-f][0-9A-Fa-f])"
-"""A space or a byte of UTF-8, as a browser's address line shows it."""
+"""A percent-encoded space or byte of UTF-8."""
 _NAME_FIRST = rf"([A-Za-z0-9_]|{_ESCAPED})"
 _NAME_LAST = rf"([A-Za-z0-9_.+)!'-]|{_ESCAPED})"
 _NAME = rf"{_NAME_FIRST}(([A-Za-z0-9_ .+&()!',-]|{_ESCAPED})*{_NAME_LAST})?"
 ORG_PATTERN = rf"^~?{_NAME}(/{_NAME})*$"
 REPO_PATTERN = rf"^\.?{_NAME}$"
-"""Spaces and some marks are in names at Azure DevOps. A URL gets them percent-encoded, and what is
-percent-encoded already stays as it is."""
+"""Names at Azure DevOps may contain spaces and some punctuation. URLs percent-encode them; names that
+are already percent-encoded stay unchanged."""
 _PART = r"\.?[^./\x00-\x1f\x7f\\]+(\.[^./\x00-\x1f\x7f\\]+)*\.?"
 FILE_NAME_PATTERN = rf"^{_PART}(/{_PART})*$"
-"""A relative path without ``..``, of which no part is empty or ``.``."""
+"""A relative path without ``..``, ``.`` and empty parts."""
 
 _HOST = r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
 _USER = r"[A-Za-z0-9_][A-Za-z0-9._~-]*@"
@@ -44,12 +44,12 @@ def _remote(path: str) -> str:
 URL_TEMPLATE_PATTERN = (
     rf"^({_remote(f'({_URL_CHAR}|{_NAMED})+')}|file:///{_FILE_FIRST}(/{_FILE_PART})+)$"
 )
-"""https, http, ssh or file, or ``user@host:path``; a user but no password, which would be readable
-by everybody. {org} and {repo} stand in the path alone: an org of ``127.0.0.1/x`` in the host would
-send the credentials elsewhere. A file's path begins with a literal folder and has neither ``..``,
-an empty part nor ``%``, by which it would come to lie in a folder that is refused."""
+"""https, http, ssh or file, or ``user@host:path``. A user is allowed, a password is not, because
+everyone could read it. {org} and {repo} are allowed in the path only: an org of ``127.0.0.1/x`` in
+the host would send the credentials to another host. The path of a file URL starts with a literal
+folder and contains neither ``..``, empty parts nor ``%``, which could lead to a forbidden folder."""
 URL_PATTERN = rf"^({_remote(f'{_URL_CHAR}+')}|file:///{_URL_CHAR}+)$"
-"""What a template becomes."""
+"""A URL built from a template."""
 
 API_URL_PATTERN = rf"^https?://[A-Za-z0-9.-]+(:{PORT_PATTERN})?(/[A-Za-z0-9._~%/-]*)?$"
 """A URL without user, query and fragment."""
@@ -61,4 +61,4 @@ BRANCH_TEMPLATE_PATTERN = (
 )
 """A branch with placeholders."""
 SPARSE_PATTERN = r"^[^/\x00-\x1f\x7f\\!*?\[\]-][^\x00-\x1f\x7f\\*?\[\]]*$"
-"""A folder below a repository; no pattern, and nothing that could be an option."""
+"""A folder below a repository, without wildcards and without a leading dash."""

@@ -1,8 +1,8 @@
-"""The parts of core/v1 PodSpec that a WorkspaceConfig takes over, named and shaped as there.
+"""The parts of core/v1 PodSpec that a WorkspaceConfig supports, with the same names and types.
 
-They are written out rather than left open, so that a wrong field or value is refused when the
-WorkspaceConfig is applied, not hours later when a Job is made of it. Descriptions are short: the
-Kubernetes reference has the long ones.
+They have a full schema, so that the API server rejects a wrong field or value when the WorkspaceConfig
+is applied, not hours later when a Job is created. Descriptions are short; the Kubernetes reference
+contains the long ones.
 """
 
 from enum import StrEnum
@@ -50,7 +50,7 @@ _ONE_ENV_SOURCE = Rule(
 
 
 def choice(*values: str) -> WithJsonSchema:
-    """The schema of a string that is one of a few."""
+    """The schema of a string with a fixed set of values."""
     return WithJsonSchema({"type": "string", "enum": list(values)})
 
 
@@ -78,11 +78,11 @@ class ResourceFieldRef(KubeModel):
     """A resource of a container."""
 
     container_name: ShortText | None = None
-    """Container whose resources are meant. Default: this one."""
+    """Container that the resource belongs to. Default: this container."""
     resource: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     """Resource, such as limits.cpu or requests.memory."""
     divisor: Quantity | None = None
-    """Unit in which the amount is given. Default: 1."""
+    """Unit of the value. Default: 1."""
 
 
 class EnvVarSource(KubeModel):
@@ -121,7 +121,7 @@ class EnvVar(KubeModel):
 
 
 class OptionalObjectRef(KubeModel):
-    """A ConfigMap or Secret, all of it."""
+    """A whole ConfigMap or Secret."""
 
     name: ObjectName
     """Name of the object."""
@@ -130,7 +130,7 @@ class OptionalObjectRef(KubeModel):
 
 
 class EnvFromSource(KubeModel):
-    """A ConfigMap or Secret of which every key becomes a variable."""
+    """A ConfigMap or Secret. Every key becomes a variable."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -142,7 +142,7 @@ class EnvFromSource(KubeModel):
     )
 
     prefix: ShortText | None = None
-    """Put before each key."""
+    """Prefix of each variable's name."""
     config_map_ref: OptionalObjectRef | None = None
     """The ConfigMap."""
     secret_ref: OptionalObjectRef | None = None
@@ -150,16 +150,16 @@ class EnvFromSource(KubeModel):
 
 
 class ResourceRequirements(KubeModel):
-    """What a container asks for and may use."""
+    """Resource requests and limits of a container."""
 
     limits: Quantities | None = None
-    """The most it may use."""
+    """Maximum resources."""
     requests: Quantities | None = None
-    """What it is promised; the scheduler and Kueue count this."""
+    """Guaranteed resources, which the scheduler and Kueue count."""
 
 
 class TolerationOperator(StrEnum):
-    """How a toleration's key and value relate to a taint's."""
+    """How a toleration matches a taint."""
 
     EXISTS = "Exists"
     EQUAL = "Equal"
@@ -168,7 +168,7 @@ class TolerationOperator(StrEnum):
 
 
 class TaintEffect(StrEnum):
-    """What a taint does."""
+    """Effect of a taint."""
 
     NO_SCHEDULE = "NoSchedule"
     PREFER_NO_SCHEDULE = "PreferNoSchedule"
@@ -176,7 +176,7 @@ class TaintEffect(StrEnum):
 
 
 class Toleration(KubeModel):
-    """A taint that the Pod does not mind."""
+    """A taint that the Pod tolerates."""
 
     key: ShortText | None = None
     """Key of the taint. Empty, with operator Exists: every taint."""
@@ -187,7 +187,7 @@ class Toleration(KubeModel):
     effect: TaintEffect | None = None
     """Effect of the taint. Empty: every effect."""
     toleration_seconds: Int64 | None = None
-    """With effect NoExecute: for how long."""
+    """With effect NoExecute: seconds for which the Pod stays on the node."""
 
 
 class LocalObjectReference(KubeModel):
@@ -229,27 +229,27 @@ class Sysctl(KubeModel):
 
 
 class PodSecurityContext(KubeModel):
-    """Security settings of a task's Pod, as core/v1 PodSecurityContext. What is not set is chosen
-    so that the restricted Pod Security Standard admits the Pod."""
+    """Security settings of a task's Pod, as core/v1 PodSecurityContext. The defaults meet the
+    restricted Pod Security Standard."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
             Rule(
                 "!has(self.runAsUser) || self.runAsUser != 0"
                 " || (has(self.runAsNonRoot) && !self.runAsNonRoot)",
-                "runAsUser 0 is root: set runAsNonRoot to false beside it, or choose another user",
+                "runAsUser 0 is root: set runAsNonRoot to false too, or choose another user",
                 field_path=".runAsUser",
             )
         )
     )
 
     run_as_user: NonNegativeInt64 | None = None
-    """User id of all containers. Default: that of the image, or what the cluster assigns."""
+    """User id of all containers. Default: the user of the image, or the id that the cluster assigns."""
     run_as_group: NonNegativeInt64 | None = None
     """Group id of all containers."""
     run_as_non_root: bool | None = None
-    """Refuse to run as root. An image that needs root runs with false, in a namespace that admits
-    that. Default: true"""
+    """Whether containers must not run as root. An image that needs root requires false, and a
+    namespace that admits it. Default: true"""
     fs_group: NonNegativeInt64 | None = None
     """Group that owns the volumes."""
     fs_group_change_policy: Annotated[str, choice("OnRootMismatch", "Always")] | None = None

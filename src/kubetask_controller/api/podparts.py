@@ -1,8 +1,8 @@
-"""What a WorkspaceConfig adds to a task's Pod: volumes, sidecars, files below HOME, a proxy.
+"""Additions of a WorkspaceConfig to a task's Pod: volumes, sidecars, files below HOME, a proxy.
 
-Shaped as in core/v1 where that has a like field. Kinds of volumes are those that the ``restricted`` Pod
-Security Standard admits, so no WorkspaceConfig gives a task the files or the devices of its node. Tokens of
-ServiceAccounts cannot be projected: what a task may do in the cluster is nothing.
+The types follow core/v1 where it has the same field. The supported kinds of volumes are those that the
+``restricted`` Pod Security Standard admits, so no WorkspaceConfig can mount files or devices of a node. Tokens
+of ServiceAccounts cannot be projected: a task has no access to the API server.
 """
 
 from enum import StrEnum
@@ -48,10 +48,10 @@ _PATH = Annotated[
 ]
 _PLAIN = Rule(
     "!self.matches('/[.]{1,2}(/|$)')",
-    "mountPath must not have a part . or ..: give the path itself",
+    "mountPath must not contain . or ..: use the resolved path",
 )
 ContainerPath = Annotated[_PATH, Field(json_schema_extra=validations(_PLAIN))]
-"""Where a volume appears in a sidecar."""
+"""Mount path of a volume in a sidecar."""
 AgentPath = Annotated[
     _PATH,
     Field(
@@ -65,50 +65,50 @@ AgentPath = Annotated[
         )
     ),
 ]
-"""Where a volume appears in the agent's container."""
+"""Mount path of a volume in the agent's container."""
 
 
 class Capabilities(KubeModel):
     """Linux capabilities."""
 
     add: Annotated[list[ShortText], Field(max_length=64, json_schema_extra=ATOMIC)] | None = None
-    """Capabilities to add. The restricted Pod Security Standard admits NET_BIND_SERVICE alone."""
+    """Capabilities to add. The restricted Pod Security Standard admits only NET_BIND_SERVICE."""
     drop: Annotated[list[ShortText], Field(max_length=64, json_schema_extra=ATOMIC)] | None = None
     """Capabilities to drop. Default: ALL"""
 
 
 class ContainerSecurityContext(KubeModel):
-    """Security settings of one container, as core/v1 SecurityContext. What is not set is chosen so
-    that the restricted Pod Security Standard admits the Pod."""
+    """Security settings of one container, as core/v1 SecurityContext. The defaults meet the restricted
+    Pod Security Standard."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
             Rule(
                 "!has(self.privileged) || !self.privileged",
-                "privileged must not be true: a privileged container owns its node; add the single"
-                " capabilities that it needs",
+                "privileged must not be true: a privileged container controls its node; add the single"
+                " capabilities that the container needs",
                 field_path=".privileged",
             ),
             Rule(
                 "!has(self.runAsUser) || self.runAsUser != 0"
                 " || (has(self.runAsNonRoot) && !self.runAsNonRoot)",
-                "runAsUser 0 is root: set runAsNonRoot to false beside it, or choose another user",
+                "runAsUser 0 is root: set runAsNonRoot to false too, or choose another user",
                 field_path=".runAsUser",
             ),
         )
     )
 
     read_only_root_filesystem: bool | None = None
-    """Let the container write to its volumes alone. /tmp, /var/tmp, the home folder and the
+    """Whether the container can write only to its volumes. /tmp, /var/tmp, the home folder and the
     workspace stay writable. Default: false"""
     run_as_user: NonNegativeInt64 | None = None
     """User id of the container. Default: that of the Pod, else that of the image."""
     run_as_group: NonNegativeInt64 | None = None
     """Group id of the container."""
     run_as_non_root: bool | None = None
-    """Refuse to run as root. Default: that of the Pod."""
+    """Whether the container must not run as root. Default: that of the Pod."""
     allow_privilege_escalation: bool | None = None
-    """Whether a process may gain more rights than its parent has, as sudo does. Default: false"""
+    """Whether a process can gain more privileges than its parent, as sudo does. Default: false"""
     capabilities: Capabilities | None = None
     """Linux capabilities. Default: none"""
     seccomp_profile: SeccompProfile | None = None
@@ -118,7 +118,7 @@ class ContainerSecurityContext(KubeModel):
     se_linux_options: SELinuxOptions | None = None
     """SELinux label."""
     privileged: bool | None = None
-    """Refused: must not be true."""
+    """Rejected: must not be true."""
 
 
 # Volumes -----------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class ConfigMapVolume(KubeModel):
     name: ObjectName
     """Name of the ConfigMap."""
     items: KeysToPaths | None = None
-    """Keys to show. Default: all of them, each by its own name."""
+    """Keys to project. Default: all keys, each under its own name."""
     default_mode: FileMode | None = None
     """Permissions of the files, as a number. Default: 420, which is 0644"""
     optional: bool | None = None
@@ -157,7 +157,7 @@ class SecretVolume(KubeModel):
     secret_name: ObjectName
     """Name of the Secret."""
     items: KeysToPaths | None = None
-    """Keys to show. Default: all of them, each by its own name."""
+    """Keys to project. Default: all keys, each under its own name."""
     default_mode: FileMode | None = None
     """Permissions of the files, as a number. Default: 420, which is 0644"""
     optional: bool | None = None
@@ -165,22 +165,22 @@ class SecretVolume(KubeModel):
 
 
 class EmptyDirVolume(KubeModel):
-    """A folder that lives as long as the Pod."""
+    """A folder with the lifetime of the Pod."""
 
     medium: Annotated[str, choice("", "Memory")] | None = None
-    """Memory keeps it in the node's memory, which counts for the limits of the containers."""
+    """Memory stores it in the node's memory, which counts towards the memory limits of the containers."""
     size_limit: Quantity | None = None
-    """The most it may hold, such as 10Gi. A Pod that goes beyond it is evicted."""
+    """Maximum size, such as 10Gi. The kubelet evicts a Pod that exceeds it."""
 
 
 class ClaimVolume(KubeModel):
     """A PersistentVolumeClaim of the same namespace."""
 
     claim_name: ObjectName
-    """Name of the claim. Tasks that run at once on several nodes need one of access mode
+    """Name of the claim. Tasks that run at the same time on several nodes need the access mode
     ReadWriteMany or ReadOnlyMany."""
     read_only: bool | None = None
-    """Mount it for reading alone."""
+    """Whether to mount it read-only."""
 
 
 class DownwardItem(KubeModel):
@@ -200,7 +200,7 @@ class DownwardItem(KubeModel):
     field_ref: FieldRef | None = None
     """A field of the Pod."""
     resource_field_ref: ResourceFieldRef | None = None
-    """A resource of a container, which must be named."""
+    """A resource of a container; containerName is required."""
     mode: FileMode | None = None
     """Permissions of the file, as a number."""
 
@@ -230,7 +230,7 @@ class ObjectProjection(KubeModel):
     name: ObjectName
     """Name of the object."""
     items: KeysToPaths | None = None
-    """Keys to show. Default: all of them, each by its own name."""
+    """Keys to project. Default: all keys, each under its own name."""
     optional: bool | None = None
     """Whether the Pod may start without it."""
 
@@ -266,14 +266,14 @@ class ProjectedVolume(KubeModel):
 
 
 class CSIVolume(KubeModel):
-    """A volume of a CSI driver, such as that of secrets stores."""
+    """A volume of a CSI driver, such as the secrets store driver."""
 
     driver: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     """Name of the driver."""
     fs_type: ShortText | None = None
     """File system to mount."""
     read_only: bool | None = None
-    """Mount it for reading alone."""
+    """Whether to mount it read-only."""
     node_publish_secret_ref: LocalObjectReference | None = None
     """A Secret for the driver."""
     volume_attributes: Annotated[dict[str, LongText], Field(max_length=32)] | None = None
@@ -281,7 +281,7 @@ class CSIVolume(KubeModel):
 
 
 class ClaimTemplateSpec(KubeModel):
-    """A claim that is made for each Pod, and goes with it."""
+    """A claim that is created for each Pod and deleted with it."""
 
     access_modes: Annotated[
         list[
@@ -295,23 +295,23 @@ class ClaimTemplateSpec(KubeModel):
     storage_class_name: ShortText | None = None
     """StorageClass. Default: that of the cluster"""
     resources: ResourceRequirements
-    """requests.storage says how large it is."""
+    """Size of the volume in requests.storage."""
     volume_mode: Annotated[str, choice("Filesystem")] | None = None
     """Default: Filesystem"""
 
 
 class ClaimTemplate(KubeModel):
-    """A claim that is made for each Pod, and goes with it."""
+    """A claim that is created for each Pod and deleted with it."""
 
     spec: ClaimTemplateSpec
     """The claim."""
 
 
 class EphemeralVolume(KubeModel):
-    """A volume of a StorageClass that lives as long as the Pod."""
+    """A volume of a StorageClass with the lifetime of the Pod."""
 
     volume_claim_template: ClaimTemplate
-    """The claim that is made for each Pod."""
+    """The claim that is created for each Pod."""
 
 
 _SOURCES = (
@@ -330,7 +330,7 @@ _RESERVED_VOLUME = (
 
 
 class HostPath(KubeModel):
-    """A folder of the node. Refused."""
+    """A folder of the node. Rejected."""
 
     path: ShortText | None = None
     """Path on the node."""
@@ -343,7 +343,7 @@ class Volume(KubeModel):
         json_schema_extra=validations(
             Rule(
                 "!has(self.hostPath)",
-                "hostPath is not allowed: it gives a task the files of its node; use"
+                "hostPath is not allowed: it exposes the files of the node to the task; use"
                 " persistentVolumeClaim, ephemeral or csi",
                 field_path=".hostPath",
             ),
@@ -376,9 +376,9 @@ class Volume(KubeModel):
     downward_api: Annotated[DownwardVolume | None, Field(alias="downwardAPI")] = None
     """Fields of the Pod as files."""
     empty_dir: EmptyDirVolume | None = None
-    """A folder that lives as long as the Pod."""
+    """A folder with the lifetime of the Pod."""
     ephemeral: EphemeralVolume | None = None
-    """A volume of a StorageClass that lives as long as the Pod."""
+    """A volume of a StorageClass with the lifetime of the Pod."""
     persistent_volume_claim: ClaimVolume | None = None
     """A claim of the same namespace, such as a cache that tasks share."""
     projected: ProjectedVolume | None = None
@@ -386,33 +386,33 @@ class Volume(KubeModel):
     secret: SecretVolume | None = None
     """The keys of a Secret as files."""
     host_path: HostPath | None = None
-    """Refused: a task must not see the files of its node."""
+    """Rejected: a task must not access the files of its node."""
 
 
 class SidecarMount(KubeModel):
-    """Where a volume appears in a sidecar."""
+    """Mount path of a volume in a sidecar."""
 
     name: DnsLabel
     """Name of a volume of spec.volumes."""
     mount_path: ContainerPath
-    """Where it appears."""
+    """Path of the mount."""
     sub_path: RelativePath | None = None
-    """The part of the volume that appears there. Default: all of it"""
+    """Path in the volume to mount. Default: the root of the volume"""
     read_only: bool | None = None
-    """For reading alone. Default: false"""
+    """Whether the mount is read-only. Default: false"""
 
 
 class AgentMount(KubeModel):
-    """Where a volume appears in the agent's container."""
+    """Mount path of a volume in the agent's container."""
 
     name: DnsLabel
     """Name of a volume of spec.volumes."""
     mount_path: AgentPath
-    """Where it appears, unique in the list."""
+    """Path of the mount, unique in the list."""
     sub_path: RelativePath | None = None
-    """The part of the volume that appears there. Default: all of it"""
+    """Path in the volume to mount. Default: the root of the volume"""
     read_only: bool | None = None
-    """For reading alone. Default: false"""
+    """Whether the mount is read-only. Default: false"""
 
 
 Volumes = Annotated[list[Volume], Field(max_length=32, json_schema_extra=list_map("name"))]
@@ -454,7 +454,7 @@ class HTTPGetAction(KubeModel):
 
 
 class TCPSocketAction(KubeModel):
-    """A connection; that it opens is success."""
+    """A TCP connection; success if it opens."""
 
     port: PortOrName
     """Number or name of the port."""
@@ -464,7 +464,7 @@ _ProbeSeconds = Annotated[int, Field(ge=0, le=86400)]
 
 
 class Probe(KubeModel):
-    """How to find out whether a container is well. Exactly one action must be set."""
+    """A health check of a container. Exactly one action must be set."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -482,15 +482,15 @@ class Probe(KubeModel):
     tcp_socket: TCPSocketAction | None = None
     """A connection."""
     initial_delay_seconds: _ProbeSeconds | None = None
-    """Seconds before the first try. Default: 0"""
+    """Seconds before the first probe. Default: 0"""
     period_seconds: _ProbeSeconds | None = None
-    """Seconds between tries. Default: 10"""
+    """Seconds between probes. Default: 10"""
     timeout_seconds: _ProbeSeconds | None = None
-    """Seconds that a try may take. Default: 1"""
+    """Timeout of a probe in seconds. Default: 1"""
     failure_threshold: _ProbeSeconds | None = None
-    """Failures in sequence that count. Default: 3"""
+    """Consecutive failures after which the probe fails. Default: 3"""
     success_threshold: _ProbeSeconds | None = None
-    """Successes in sequence that count. Default: 1"""
+    """Consecutive successes after which the probe succeeds. Default: 1"""
 
 
 class Protocol(StrEnum):
@@ -514,8 +514,8 @@ class ContainerPort(KubeModel):
 
 class Sidecar(KubeModel):
     """A container that runs beside the agent, such as a database for its tests: an init container
-    with restartPolicy Always. It starts before the workspace is prepared, the agent starts when its
-    startupProbe succeeds, and it is stopped when the agent has ended."""
+    with restartPolicy Always. It starts before the workspace is prepared. The agent starts when the
+    startupProbe succeeds. The kubelet stops the sidecar when the agent has ended."""
 
     name: Annotated[
         DnsLabel,
@@ -547,27 +547,27 @@ class Sidecar(KubeModel):
     env_from: (
         Annotated[list[EnvFromSource], Field(max_length=16, json_schema_extra=ATOMIC)] | None
     ) = None
-    """ConfigMaps and Secrets of which every key becomes a variable."""
+    """ConfigMaps and Secrets. Every key becomes a variable."""
     ports: Annotated[list[ContainerPort], Field(max_length=16, json_schema_extra=ATOMIC)] | None = (
         None
     )
-    """Ports that it listens on, for people and for probes by name."""
+    """Ports that it listens on. Probes can refer to a port by name."""
     resources: ResourceRequirements | None = None
-    """What it asks for and may use. A namespace with a quota on cpu or memory needs it."""
+    """Resource requests and limits. Required in a namespace with a quota on cpu or memory."""
     volume_mounts: (
         Annotated[list[SidecarMount], Field(max_length=16, json_schema_extra=list_map("mountPath"))]
         | None
     ) = None
-    """Volumes that it sees."""
+    """Volumes to mount."""
     startup_probe: Probe | None = None
-    """Success means that it is ready for the agent, which starts only then."""
+    """Probe that must succeed before the agent starts."""
     readiness_probe: Probe | None = None
-    """Whether it counts as ready."""
+    """Probe of readiness."""
     liveness_probe: Probe | None = None
-    """Failure restarts it."""
+    """Probe whose failure restarts the container."""
     security_context: ContainerSecurityContext | None = None
     """Security settings. An image that starts as root and changes its user, as many databases do,
-    needs the number of that user in runAsUser."""
+    needs the id of that user in runAsUser."""
 
 
 Sidecars = Annotated[list[Sidecar], Field(max_length=8, json_schema_extra=list_map("name"))]
@@ -580,7 +580,7 @@ _HOME_SOURCES = ("inline", "configMapKeyRef", "secretKeyRef", "configMapRef", "s
 
 class HomeFile(KubeModel):
     """A file, or a folder of files, below the agent's home folder. Exactly one source must be set.
-    The agent gets a copy of its own, which it may change."""
+    The file is a copy that the agent can change."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -598,27 +598,27 @@ class HomeFile(KubeModel):
             json_schema_extra=validations(
                 Rule(
                     "!self.matches('^[.](gitconfig|kubetask-)')",
-                    "path must not be .gitconfig or begin with .kubetask-, which KubeTask writes"
-                    " itself: use spec.git, or choose another path",
+                    "path must not be .gitconfig or start with .kubetask-, which KubeTask writes:"
+                    " use spec.git, or choose another path",
                 )
             )
         ),
     ]
-    """Path below the home folder, such as .claude/settings.json; that of a folder for configMapRef
-    and secretRef. Unique in the list."""
+    """Path below the home folder, such as .claude/settings.json. With configMapRef and secretRef, the
+    path of a folder. Unique in the list."""
     inline: Annotated[str, StringConstraints(max_length=8192)] | None = None
-    """The content itself. It becomes part of every Job: put what is long into a ConfigMap."""
+    """The content itself. Every Job contains it: put long files into a ConfigMap."""
     config_map_key_ref: KeyRef | None = None
     """A key of a ConfigMap."""
     secret_key_ref: KeyRef | None = None
     """A key of a Secret."""
     config_map_ref: LocalObjectReference | None = None
-    """A ConfigMap: each of its keys becomes a file of the folder."""
+    """A ConfigMap. Each key becomes a file of the folder."""
     secret_ref: LocalObjectReference | None = None
-    """A Secret: each of its keys becomes a file of the folder."""
+    """A Secret. Each key becomes a file of the folder."""
     mode: FileMode | None = None
     """Permissions of the file or files, as a number: 493 is 0755. Default: 438, which is 0666,
-    because the agent may run as another user than the one who makes the copy"""
+    because the agent may run as another user than the init container"""
 
 
 HomeFiles = Annotated[
@@ -630,8 +630,8 @@ HomeFiles = Annotated[
             **validations(
                 Rule(
                     "self.map(f, has(f.inline) ? f.inline.size() : 0).sum() <= 32768",
-                    "the inline contents of homeFiles must not have more than 32768 characters"
-                    " together: put some into a ConfigMap",
+                    "the inline contents of homeFiles must not exceed 32768 characters in total: put"
+                    " some into a ConfigMap",
                 )
             ),
         },
@@ -650,8 +650,8 @@ ProxyURL = Annotated[
         json_schema_extra=validations(
             Rule(
                 "!self.matches('^[a-z0-9]+://[^/]*@')",
-                "a proxy's URL must not hold a user or a password, which everybody could read: put"
-                " the URL into a Secret that secretRef names",
+                "a proxy's URL must not contain a user or a password, which everyone could read: put"
+                " the URL into a Secret, and set secretRef",
             )
         )
     ),
@@ -659,18 +659,18 @@ ProxyURL = Annotated[
 
 
 class Proxy(KubeModel):
-    """The proxy by which tasks reach other hosts. Preparation and agent get it as HTTP_PROXY,
+    """The proxy for connections of tasks. The preparation and the agent get it as HTTP_PROXY,
     HTTPS_PROXY and NO_PROXY, in upper and lower case, and git uses it."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
             Rule(
                 "has(self.http) || has(self.https) || has(self.secretRef)",
-                "http, https or secretRef must be set: give the URL of the proxy",
+                "http, https or secretRef must be set: set the URL of the proxy",
             ),
             Rule(
                 "!has(self.secretRef) || !(has(self.http) || has(self.https))",
-                "http and https cannot be set where secretRef is: put the URLs into the Secret",
+                "http and https must not be set together with secretRef: put the URLs into the Secret",
             ),
         )
     )
@@ -680,7 +680,7 @@ class Proxy(KubeModel):
     https: ProxyURL | None = None
     """URL of the proxy for https."""
     no_proxy: LongText | None = None
-    """Hosts that are reached directly, with commas between them. Default:
+    """Comma-separated hosts that bypass the proxy. Default:
     localhost,127.0.0.1,::1,.svc,.cluster.local"""
     secret_ref: LocalObjectReference | None = None
-    """A Secret with the URLs in its keys http and https, for a proxy that asks for a password."""
+    """A Secret with the URLs in its keys http and https, for a proxy that requires a password."""

@@ -1,13 +1,12 @@
-"""An agent's result, made fit for a status.
+"""Validates an agent's result for the status.
 
-The status has a schema, and one field of a wrong type would make the API server refuse the whole status. What an agent
-left is also shown on terminals, in tables and on pages. So each field is checked on its own: what is fit is kept, the
-rest is dropped. A result never fails a task.
+The API server rejects a whole status if one field has a wrong type. Terminals, tables and pages show the result too. So
+each field is validated on its own: valid fields are kept, others are dropped. A result never fails a task.
 
-- Text has no control characters (``clean_text``), a field name neither.
+- Texts and field names contain no control characters (``clean_text``).
 - A link is an absolute http or https URL without user information.
-- A number is finite and at most 2**53 in size, so that every reader of JSON reads the same; the cost and the tokens
-  of a task have bounds of their own, because counters add them up for good.
+- A number is finite and its absolute value is at most 2**53, so that all JSON parsers agree on it. The cost and the
+  tokens of a task have lower limits, because counters accumulate them.
 """
 
 import json
@@ -27,33 +26,33 @@ from kubetask_controller.api.text import clean_line, clean_text
 from kubetask_controller.jsontypes import JSON
 
 MAX_COST_USD: Final = 1_000_000
-"""Of one task. More is a mistake, and a counter that has added it up never gets rid of it."""
+"""Of one task. A larger value is an error, and a counter that includes it stays wrong."""
 MAX_TOKENS: Final = 10**12
 """Of one task."""
 MAX_NUMBER: Final = 2**53
-"""Beyond it a double is no longer exact."""
+"""Doubles are exact up to this value."""
 MAX_DEPTH: Final = 8
-"""Levels of lists and objects below a field."""
+"""Maximum nesting of lists and objects below a field."""
 MAX_LINK_LENGTH: Final = 2048
 
 _FORBIDDEN = frozenset({"apiVersion", "kind", "metadata"})
-"""Names that mean something else to tools which walk through objects."""
+"""Names with a meaning for tools that traverse objects."""
 _KNOWN = {field.alias or name for name, field in TaskResult.model_fields.items()} | {
     "reason",
     "pullRequests",
 }
 _COST_DIGITS = 6
 _URL = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+", re.IGNORECASE)
-"""The characters of RFC 3986, and no other."""
+"""The characters of RFC 3986."""
 _ACTIVE = re.compile(r"(?:javascript:|vbscript:|blob:|file:/|data:[a-z]*/)", re.IGNORECASE)
-"""Links that a browser runs or opens on the reader's own machine."""
+"""Schemes that a browser executes or opens on the local machine."""
 _MISSING: Final = object()
 
 
 def parse_result(text: str) -> JSON | None:
-    """The result in a termination message; None where the text is no JSON object.
+    """The result in a termination message; None if the text is not a JSON object.
 
-    NaN, Infinity, 1e400, integers of any length and lone surrogates are read, so that they cost their own field alone.
+    NaN, Infinity, 1e400, integers of any length and lone surrogates are parsed, so that only their own field is dropped.
     """
     try:
         value = json.loads(text.lstrip("\ufeff"), parse_int=_integer)
@@ -63,9 +62,9 @@ def parse_result(text: str) -> JSON | None:
 
 
 def clean_result(value: Mapping[str, Any]) -> JSON:
-    """The fields of ``value`` that a ``result`` in a status may have.
+    """The fields of ``value`` that are valid in a ``result`` of a status.
 
-    Fields unknown here are kept, with their text cleaned and without what is not fit.
+    Unknown fields are kept with cleaned texts and without invalid parts.
     """
     result: JSON = {}
     for key, item in value.items():
@@ -78,7 +77,7 @@ def clean_result(value: Mapping[str, Any]) -> JSON:
 
 
 def http_link(value: object) -> str | None:
-    """``value`` where it is an absolute http or https URL that is safe to show as a link; else None."""
+    """``value`` if it is an absolute http or https URL that is safe to show as a link; else None."""
     if not isinstance(value, str) or len(value) > MAX_LINK_LENGTH or not _URL.fullmatch(value):
         return None
     try:
@@ -86,7 +85,7 @@ def http_link(value: object) -> str | None:
         host, port = parts.hostname, parts.port
     except ValueError:
         return None
-    # What stands before an @ is taken for the host by people.
+    # Users mistake the part before an @ for the host.
     return value if host and port != 0 and "@" not in parts.netloc else None
 
 
@@ -117,7 +116,7 @@ def _known(key: str, item: Any) -> Any:
 
 
 def _clean(item: Any, depth: int) -> Any:
-    """The value without what is not fit; _MISSING where nothing is left."""
+    """The value without invalid parts; _MISSING if nothing remains."""
     if item is None or isinstance(item, bool):
         return item
     if isinstance(item, int | float):
@@ -149,7 +148,7 @@ def _lines(value: Any) -> list[str] | None:
 
 
 def _usage(value: Any) -> JSON | None:
-    """Token counts as they are, the cost as a decimal number in a string, whatever number the agent wrote."""
+    """Token counts as integers, and the cost as a decimal number in a string."""
     if not isinstance(value, Mapping):
         return None
     usage: JSON = {}
@@ -171,7 +170,7 @@ def _cost(value: Any) -> str | None:
         return None
     try:
         number = Decimal(str(value))
-        # Before it is written out: 1e1000000000 has as many digits.
+        # Check before formatting: 1e1000000000 has a billion digits.
         if not number.is_finite() or not 0 <= number <= MAX_COST_USD:
             return None
         exponent = number.as_tuple().exponent

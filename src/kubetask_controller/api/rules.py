@@ -1,9 +1,9 @@
-"""Validation rules in CEL, and the other ``x-kubernetes-*`` marks of a structural schema.
+"""Validation rules in CEL, and the other ``x-kubernetes-*`` extensions of a structural schema.
 
-The API server estimates what a rule costs from ``maxLength`` and ``maxItems`` and times it by how
-often the node may occur: for a context of a run that is 640,000 times, which leaves about 15 units
-for a rule. That is why these rules are plain, why every string is bounded, and why names of files
-and branches are checked by a pattern, which is not counted.
+The API server estimates the cost of a rule from ``maxLength`` and ``maxItems`` and multiplies it by
+the maximum number of nodes: 640,000 for a context of a run, which leaves about 15 units for a rule.
+So these rules are simple, every string is bounded, and patterns check names of files and branches,
+because a pattern has no cost.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from kubetask_controller.api.patterns import PORT_PATTERN
 from kubetask_controller.jsontypes import JSON
 
 ATOMIC: JSON = {"x-kubernetes-list-type": "atomic"}
-"""A list that is replaced whole: one owner in managedFields instead of one an entry."""
+"""An atomic list: managedFields has one owner for the list instead of one for each entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One entry of ``x-kubernetes-validations``.
 
-    ``message`` is a sentence that names the field and says what to do. ``field_path`` points below
-    the node at the field to blame, ``reason`` is the machine-readable kind of the refusal.
+    ``message`` names the field and what to do. ``field_path`` is the path of the invalid field
+    below the node, ``reason`` the machine-readable kind of the rejection.
     """
 
     rule: str
@@ -29,7 +29,7 @@ class Rule:
     reason: str = ""
 
     def to_json(self) -> JSON:
-        """As it stands in the CRD."""
+        """The rule as the CRD contains it."""
         entry = {"rule": self.rule, "message": self.message}
         if self.field_path:
             entry["fieldPath"] = self.field_path
@@ -39,17 +39,17 @@ class Rule:
 
 
 def validations(*rules: Rule) -> JSON:
-    """The mark that puts the rules on a node of the schema."""
+    """The extension that adds the rules to a node of the schema."""
     return {"x-kubernetes-validations": [rule.to_json() for rule in rules]}
 
 
 def list_map(*keys: str) -> JSON:
-    """The mark of a list whose entries are told apart by these fields."""
+    """The extension of a map list with these fields as keys."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
 def immutable(field: str, then: str) -> Rule:
-    """On an object: the optional ``field`` can be neither set, nor changed, nor removed after
+    """A rule for an object: the optional ``field`` cannot be set, changed or removed after
     creation."""
     same = f"has(self.{field}) == has(oldSelf.{field})"
     equal = f"(!has(self.{field}) || self.{field} == oldSelf.{field})"
@@ -62,10 +62,10 @@ def immutable(field: str, then: str) -> Rule:
 
 
 def cancel_is_final(then: str) -> Rule:
-    """On a spec with the field ``cancel``: once true, it stays true."""
+    """A rule for a spec with the field ``cancel``: true is final."""
     return Rule(
         "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",
-        f"cancel cannot be taken back: {then}",
+        f"cancel cannot be undone: {then}",
         field_path=".cancel",
         reason="FieldValueForbidden",
     )
@@ -74,18 +74,18 @@ def cancel_is_final(then: str) -> Rule:
 URL_TEMPLATE_RULES = (
     Rule(
         "self.contains('{repo}')",
-        "urlTemplate must contain {repo}, and usually {org}, which stand for those of the"
+        "urlTemplate must contain {repo}, and usually {org}: add them as placeholders of the"
         " repository",
     ),
     Rule(
         r"!self.matches('^([a-z]+://[^/]*|[^/:]*)[{}]')",
-        "urlTemplate must not have {org} or {repo} in its host, where a name could lead the"
+        "urlTemplate must not have {org} or {repo} in its host, where a name could send the"
         " credentials to another host: put them into the path",
     ),
     Rule(
         r"!self.matches('^[a-z]+://([^/\\[]*|[^/]*\\]):')"
         rf" || self.matches('^[a-z]+://[^/]*:{PORT_PATTERN}/')",
-        "urlTemplate must have a port from 1 to 65535, or none: correct it",
+        "urlTemplate must have a port from 1 to 65535, or no port: correct it",
     ),
     Rule(
         "!self.matches('^file:///(workspace|kubetask|proc|sys|dev|run|var/run)(/|$)')",
@@ -93,15 +93,15 @@ URL_TEMPLATE_RULES = (
         " /kubetask, /proc, /sys, /dev, /run): choose another path",
     ),
 )
-"""On ``urlTemplate``. The pattern refuses all of that and more; the rules say it in sentences."""
+"""Rules for ``urlTemplate``. The pattern rejects these cases too; the rules add readable messages."""
 
 
 def unique_file_names(max_items: int) -> Rule:
-    """On a list of contexts: no two files of one name.
+    """A rule for a list of contexts: file names are unique.
 
-    Comparing each with each is beyond the budget for 10,000 lists. A map literal with the names as
-    keys is not: two equal names leave it one entry short. What is no file, or beyond the list's
-    end, has a key that no file name can have.
+    A comparison of all pairs exceeds the cost budget for 10,000 lists. A map literal with the names
+    as keys does not: two equal names result in one entry less. Entries that are not files, or that
+    are beyond the list's end, have a key that is not a valid file name.
     """
     sizes = (*(size for size in (4, 16) if size < max_items), max_items)
     rule = _distinct_names(sizes[-1])
@@ -109,7 +109,7 @@ def unique_file_names(max_items: int) -> Rule:
         rule = f"self.size() <= {size} ? {_distinct_names(size)} : {rule}"
     return Rule(
         f"self.size() < 2 || ({rule})",
-        "two files of this list have the same file.name: give each file a name of its own",
+        "two files of this list have the same file.name: choose different names",
     )
 
 

@@ -1,12 +1,12 @@
 """From a pydantic model to the structural OpenAPI v3 schema of a CustomResourceDefinition.
 
-Structural means: every node has one type, references are inlined, nothing is nullable, and value
-validations stand on the node itself. What pydantic writes differently (``$ref``, ``anyOf`` with
-null, titles, defaults) is rewritten here; ``x-kubernetes-*`` marks pass through from
-``json_schema_extra``.
+Structural means: every node has one type, references are inlined, nothing is nullable, and each
+node contains its own value validations. This module converts the parts that pydantic writes
+differently (``$ref``, ``anyOf`` with null, titles, defaults) and keeps ``x-kubernetes-*``
+extensions from ``json_schema_extra``.
 
-Raises ``ValueError`` for what has no structural form, so that a model which cannot be a CRD fails
-when it is generated.
+Raises ``ValueError`` for a schema without a structural form, so that such a model fails when the CRD
+is generated.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ _INT_OR_STRING = "x-kubernetes-int-or-string"
 
 
 def structural_schema(model: type[BaseModel]) -> JSON:
-    """The schema of ``model`` as it may stand below ``openAPIV3Schema``."""
+    """The schema of ``model`` for ``openAPIV3Schema``."""
     schema = model.model_json_schema(by_alias=True)
     return _convert(schema, schema.get("$defs", {}))
 
@@ -70,7 +70,7 @@ def _convert(node: Mapping[str, Any], definitions: Mapping[str, JSON]) -> JSON:
 
 
 def _flatten(node: Mapping[str, Any], definitions: Mapping[str, JSON]) -> JSON:
-    """The node with its reference and its optional union resolved; what stands outside wins."""
+    """The node with its reference and its optional union resolved; keys of the outer node win."""
     outer = {key: value for key, value in node.items() if key not in _DROPPED}
     inner: JSON = {}
     if "$ref" in outer:
@@ -87,7 +87,7 @@ def _flatten(node: Mapping[str, Any], definitions: Mapping[str, JSON]) -> JSON:
 
 
 def _drop_int64_bounds(node: JSON) -> None:
-    """Bounds that say no more than the format does."""
+    """Remove bounds that the format int64 implies."""
     for key, bound in (("minimum", -(2**63)), ("maximum", 2**63 - 1)):
         if node.get(key) == bound:
             del node[key]

@@ -1,7 +1,7 @@
-"""What the status of a Task, of a BatchRun and of a run's task have in common.
+"""The common parts of the status of a Task, of a BatchRun and of a run's task.
 
-Counters are always written, 0 included: Argo Workflows and CEL cannot match what is absent.
-``completionTime`` exists exactly when the phase is final.
+Counters are always present, including 0, because Argo Workflows and CEL cannot match absent fields.
+``completionTime`` is set exactly when the phase is final.
 """
 
 from typing import Annotated
@@ -28,12 +28,12 @@ Tokens = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 class Usage(KubeModel):
-    """What the agent's model used, as far as the agent tells."""
+    """Tokens and cost, as reported by the agent."""
 
     input_tokens: Tokens | None = None
-    """Tokens read."""
+    """Number of input tokens."""
     output_tokens: Tokens | None = None
-    """Tokens written."""
+    """Number of output tokens."""
     cost_usd: Annotated[
         Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?$")] | None,
         Field(alias="costUSD"),
@@ -42,30 +42,30 @@ class Usage(KubeModel):
 
 
 class TaskResult(KubeModel):
-    """What the agent left as its result. Fields of its own are kept as they are."""
+    """Result of the agent. Additional fields are kept."""
 
     model_config = ConfigDict(
         extra="allow", json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}
     )
 
     summary: Annotated[str, StringConstraints(max_length=c.MAX_RESULT_BYTES)] | None = None
-    """What was done, in a few sentences."""
+    """Summary of the work, in a few sentences."""
     outcome: ShortText | None = None
-    """How it came out, in one word, such as Changed or NoChanges."""
+    """Outcome in CamelCase, such as Changed or NoChanges."""
     pull_request: Annotated[str, StringConstraints(max_length=2048)] | None = None
     """URL of the pull request."""
     branch: ShortText | None = None
-    """Branch that carries the work."""
+    """Branch with the work."""
     commits: Annotated[list[ShortText], Field(max_length=64, json_schema_extra=ATOMIC)] | None = (
         None
     )
-    """Commits that were made."""
+    """Commits that the agent created."""
     usage: Usage | None = None
-    """What the model used."""
+    """Tokens and cost."""
 
 
 class ConfigMapKey(KubeModel):
-    """The ConfigMap or Secret, and the key, that a file comes from."""
+    """The ConfigMap or Secret, and the key, of a file."""
 
     name: ShortText
     """Name of the object."""
@@ -74,8 +74,7 @@ class ConfigMapKey(KubeModel):
 
 
 class StatusFileSource(KubeModel):
-    """Where a file comes from. An inline file has none of the fields: its text is never
-    repeated."""
+    """Source of a file. Empty for an inline file: the status never contains its text."""
 
     config_map_key_ref: ConfigMapKey | None = None
     """A key of a ConfigMap."""
@@ -89,7 +88,7 @@ class StatusFile(KubeModel):
     name: ShortText
     """Path below the task's working directory."""
     source: StatusFileSource | None = None
-    """Where the content comes from."""
+    """Source of the content."""
 
 
 class StatusRepository(KubeModel):
@@ -100,11 +99,11 @@ class StatusRepository(KubeModel):
     repo: ShortText
     """Name of the repository."""
     branch: ShortText | None = None
-    """Branch that was started from."""
+    """Branch from which the task started."""
 
 
 class StatusContext(KubeModel):
-    """What makes a task differ from the others of its run."""
+    """A context that is specific to the task."""
 
     type: ShortText
     """File or Repository."""
@@ -123,49 +122,49 @@ class TaskStatus(KubeModel):
         Annotated[list[StatusContext], Field(max_length=c.MAX_CONTEXTS, json_schema_extra=ATOMIC)]
         | None
     ) = None
-    """What makes this task differ from the others: its repositories, else its files by name and
-    source. Left out in a large run; see omitted."""
+    """Contexts that are specific to this task: its repositories, else its files by name and source.
+    Omitted in a large run; see omitted."""
     status: c.Phase
     """Pending, Running, Succeeded or Failed."""
     reason: ReasonWord | None = None
-    """Why the task is in this state, in one word."""
+    """Reason of the state, in CamelCase."""
     message: Text | None = None
-    """Why the task is in this state, in one line."""
+    """Details of the state, in one line."""
     job_name: JobName | None = None
-    """Name of the task's Job. It stays here after the Job is deleted."""
+    """Name of the task's Job. It remains after the Job is deleted."""
     start_time: Time | None = None
     """When the task's agent first started."""
     completion_time: Time | None = None
     """When the task ended."""
     result: TaskResult | None = None
-    """What the agent left as its result."""
+    """Result of the agent."""
     attempts: Attempts | None = None
-    """How often the agent was started. Left out before its first start."""
+    """Number of starts of the agent. Unset before the first start."""
     disruptions: Attempts | None = None
-    """How many of these starts the cluster disrupted."""
+    """Number of starts that ended in a disruption by the cluster."""
     replacements: Attempts | None = None
-    """How many Jobs of this task were replaced by a new one of the same name."""
+    """Number of Jobs of this task that were replaced by a new Job of the same name."""
     replaced_time: Time | None = None
-    """When the last of them was replaced."""
+    """When the last Job was replaced."""
     replaced_job_uid: Annotated[ShortText | None, Field(alias="replacedJobUID")] = None
-    """The uid of that Job, which separates its Events from those of its successor."""
+    """Uid of the last replaced Job, which separates its Events from those of its successor."""
 
 
 class StatusBase(KubeModel):
-    """The part of a status by which tools tell an end from a wait."""
+    """The part of a status by which tools distinguish final from pending states."""
 
     observed_generation: ObservedGeneration | None = None
-    """The generation of the object that this status is about. -1 until the controller has seen the
+    """Generation of the object that this status describes. -1 until the controller has observed the
     object."""
     phase: c.Phase | None = None
-    """Pending, Running, Succeeded or Failed. The last two are final."""
+    """Pending, Running, Succeeded or Failed. Succeeded and Failed are final."""
     reason: ReasonWord | None = None
-    """Why it is in this phase, in one word."""
+    """Reason of the phase, in CamelCase."""
     message: Text | None = None
-    """Why it is in this phase, in one line."""
+    """Details of the phase, in one line."""
     start_time: Time | None = None
     """When the first agent started, not when the object was created."""
     completion_time: Time | None = None
     """When it ended. Set exactly when the phase is final."""
     conditions: Conditions | None = None
-    """Complete, Failed, Suspended, Ready, Reconciling and Stalled. All of them are always there."""
+    """Complete, Failed, Suspended, Ready, Reconciling and Stalled. All of them are always present."""

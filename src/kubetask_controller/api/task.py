@@ -18,7 +18,7 @@ from kubetask_controller.api.rules import (
 from kubetask_controller.api.status import Attempts, JobName, StatusBase, TaskResult
 from kubetask_controller.api.work import WorkSpec, execution_fields
 
-_NEW_TASK = "make a new Task instead"
+_NEW_TASK = "create a new Task instead"
 
 
 class TaskSpec(WorkSpec):
@@ -53,29 +53,29 @@ class TaskSpec(WorkSpec):
 
 
 class TaskExecutionStatus(StatusBase):
-    """How far the task is. Written by the controller alone."""
+    """Observed state of the task. Only the controller writes it."""
 
     job_name: JobName | None = None
-    """Name of the task's Job. It stays here after the Job is deleted."""
+    """Name of the task's Job. It remains after the Job is deleted."""
     target: ShortText | None = None
-    """What the task works on, as org/repo@branch, for the printer column."""
+    """Repositories or files of the task, as org/repo@branch, for the printer column."""
     result: TaskResult | None = None
-    """What the agent left as its result."""
+    """Result of the agent."""
     attempts: Attempts | None = None
-    """How often the agent was started. Left out before its first start."""
+    """Number of starts of the agent. Unset before the first start."""
     disruptions: Attempts | None = None
-    """How many of these starts the cluster disrupted."""
+    """Number of starts that ended in a disruption by the cluster."""
     replacements: Attempts | None = None
-    """How many Jobs of this task were replaced by a new one of the same name."""
+    """Number of Jobs of this task that were replaced by a new Job of the same name."""
     replaced_time: Time | None = None
-    """When the last of them was replaced."""
+    """When the last Job was replaced."""
     replaced_job_uid: Annotated[ShortText | None, Field(alias="replacedJobUID")] = None
-    """The uid of that Job, which separates its Events from those of its successor."""
+    """Uid of the last replaced Job, which separates its Events from those of its successor."""
 
 
 class Task(KubeModel):
-    """Task is one task on its own: files and repositories that are handed to an agent in a Job.
-    (Tekton has a Task too: ask for tasks.kubetask.io or ktask.)"""
+    """Task is a single task: an agent runs in a Job with files and repositories. (Tekton has a kind
+    Task too: use tasks.kubetask.io or ktask with kubectl.)"""
 
     api_version: ShortText = c.API_VERSION
     kind: ShortText = c.KIND_TASK
@@ -83,4 +83,4 @@ class Task(KubeModel):
     spec: TaskSpec
     """What to do and how."""
     status: TaskExecutionStatus | None = None
-    """How far the task is."""
+    """Observed state of the task."""

@@ -1,9 +1,9 @@
-"""Text that others wrote, made safe to show: on a terminal, in a status, in a table, on a page.
+"""Removes unsafe characters from untrusted text, for terminals, the status, tables and pages.
 
-What is removed can move a cursor, change a colour, reorder what is read, or hide. The ranges are C0 and
-C1 controls, the escape sequences of ECMA-48, line separators, bidirectional controls (UAX #9), invisible
-format characters, tags and lone surrogates. The joiners U+200C and U+200D stay: several scripts and many
-emoji need them.
+Unsafe characters can move the cursor, change colours, reorder the text or hide parts of it: C0 and C1
+controls, the escape sequences of ECMA-48, line separators, bidirectional controls (UAX #9), invisible format
+characters, tags and lone surrogates. The joiners U+200C and U+200D stay: several scripts and many emoji need
+them.
 """
 
 import json
@@ -22,7 +22,7 @@ _UNSAFE = re.compile(
 
 
 def clean_text(text: str) -> str:
-    """The text without control characters; line feeds and tabs stay."""
+    """The text without control characters; line feeds and tabs remain."""
     return _UNSAFE.sub("", _LINE_END.sub("\n", _SEQUENCE.sub("", text)))
 
 
@@ -32,5 +32,5 @@ def clean_line(text: str) -> str:
 
 
 def escaped_json(text: str) -> str:
-    """JSON whose strings hold the same, with ``\\u`` escapes for the characters that ``clean_text`` removes."""
+    """Equivalent JSON with ``\\u`` escapes for the characters that ``clean_text`` removes."""
     return _UNSAFE.sub(lambda x: json.dumps(x[0])[1:-1], text)

@@ -1,4 +1,4 @@
-"""WorkspaceConfig: the environment of tasks: image, permissions, tools, workspace, git."""
+"""WorkspaceConfig: the environment of tasks, with image, permissions, tools, workspace and git."""
 
 from typing import Annotated
 
@@ -41,12 +41,12 @@ from kubetask_controller.api.rules import ATOMIC, Rule, list_map, validations
 _RESERVED_ENV = ", ".join(f"'{name}'" for name in c.RESERVED_ENV)
 _NOT_RESERVED = Rule(
     f"!(self in [{_RESERVED_ENV}])",
-    "env must not be a variable that KubeTask sets itself (TASK_NAME, KUBETASK_TASK_DIR …): choose"
+    "env must not be a variable that KubeTask sets (TASK_NAME, KUBETASK_TASK_DIR …): choose"
     " another name",
 )
 _NO_RESERVED_ENV = Rule(
     f"self.all(e, !(e.name in [{_RESERVED_ENV}]))",
-    "env must not set a variable that KubeTask sets itself (TASK_NAME, KUBETASK_TASK_DIR …):"
+    "env must not set a variable that KubeTask sets (TASK_NAME, KUBETASK_TASK_DIR …):"
     " choose another name",
 )
 
@@ -64,21 +64,21 @@ class SecretKeys(KubeModel):
     name: ObjectName
     """Name of the Secret."""
     key: DataKey | None = None
-    """Key within the Secret. Without it, all keys are meant."""
+    """Key within the Secret. Default: all keys."""
 
 
 class Credential(KubeModel):
-    """A Secret that the agent is given, as a variable or as files."""
+    """A Secret that the agent gets as a variable or as files."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
             Rule(
                 "has(self.env) || has(self.mountPath)",
-                "env or mountPath must be set: say how the agent is given the Secret",
+                "env or mountPath must be set: choose how the agent gets the Secret",
             ),
             Rule(
                 "!has(self.env) || has(self.secretRef.key)",
-                "secretRef.key must be set where env is set: a variable holds one key",
+                "secretRef.key must be set when env is set: a variable contains one key",
                 field_path=".secretRef",
             ),
             Rule(
@@ -97,13 +97,13 @@ class Credential(KubeModel):
     secret_ref: SecretKeys
     """The Secret, or one key of it."""
     env: Annotated[EnvName, Field(json_schema_extra=validations(_NOT_RESERVED))] | None = None
-    """Environment variable that holds the key's value."""
+    """Environment variable for the key's value."""
     mount_path: AgentPath | None = None
-    """Where the Secret is mounted: a file where secretRef.key is set, else a folder with a file
+    """Path at which the Secret is mounted: a file if secretRef.key is set, else a folder with a file
     for each key."""
     file_mode: Annotated[int, Field(ge=0, le=0o777)] | None = None
-    """Permissions of the files, as a number: 256 is 0400, the default where the agent can read
-    that."""
+    """Permissions of the files, as a number: 256 is 0400, the default where the agent's user owns the
+    files."""
 
 
 class ClaimSource(KubeModel):
@@ -114,14 +114,14 @@ class ClaimSource(KubeModel):
 
 
 class EmptyDirSource(KubeModel):
-    """A volume that lives as long as the task's Pod."""
+    """A volume with the lifetime of the task's Pod."""
 
     size_limit: Quantity | None = None
-    """The most it may hold, such as 10Gi. A task that goes beyond it is evicted. Default: 20Gi"""
+    """Maximum size, such as 10Gi. The kubelet evicts a task that exceeds it. Default: 20Gi"""
 
 
 class Workspace(KubeModel):
-    """The volume that is mounted at /workspace, and what its preparation may use. At most one of
+    """The volume at /workspace, and the resources of its preparation. At most one of
     persistentVolumeClaim and emptyDir may be set."""
 
     model_config = ConfigDict(
@@ -135,17 +135,17 @@ class Workspace(KubeModel):
     )
 
     persistent_volume_claim: ClaimSource | None = None
-    """A claim, which keeps bare repositories between tasks, so that a clone fetches only what is
-    new. Tasks that run at once on several nodes need a claim of access mode ReadWriteMany."""
+    """A claim that keeps bare repositories between tasks, so that a clone fetches only new objects.
+    Tasks that run at the same time on several nodes need a claim of access mode ReadWriteMany."""
     empty_dir: EmptyDirSource | None = None
-    """A fresh volume for each task. This is the default."""
+    """A new volume for each task. This is the default."""
     resources: ResourceRequirements | None = None
-    """What the init container asks for and may use, which clones the repositories. What is not set
-    is chosen: requests of 100m cpu and 128Mi memory, limits of 1 cpu and 1Gi memory."""
+    """Resource requests and limits of the init container, which clones the repositories. Default:
+    requests of 100m cpu and 128Mi memory, limits of 1 cpu and 1Gi memory."""
 
 
 class AgentSettings(KubeModel):
-    """How the entry point of the agent images, kubetask-agent, runs its tool."""
+    """Settings of kubetask-agent, the entry point of the agent images, for its tool."""
 
     model: (
         Annotated[
@@ -156,11 +156,11 @@ class AgentSettings(KubeModel):
         ]
         | None
     ) = None
-    """Model, as the tool spells it: sonnet, gemini-3-pro, gpt-5, openai/gpt-5. Default: the tool's
-    own."""
+    """Model, in the spelling of the tool: sonnet, gemini-3-pro, gpt-5, openai/gpt-5. Default: that of
+    the tool."""
     max_turns: PositiveCount | None = None
-    """How many times the agent may call its model; for codex, how many tools it may use. A task
-    that needs more fails with reason MaxTurnsExceeded. Default: no limit."""
+    """Maximum number of calls of the model; for codex, of tool uses. A task that needs more is Failed
+    with reason MaxTurnsExceeded. Default: no limit."""
     max_cost_usd: Annotated[
         Annotated[
             int | str,
@@ -176,17 +176,17 @@ class AgentSettings(KubeModel):
         | None,
         Field(alias="maxCostUSD"),
     ] = None
-    """What a task may cost, in US dollars, such as 5 or "7.50". One that costs more fails with reason
-    BudgetExceeded. Only claude and opencode tell their cost while they run; with another tool a
-    task that has this limit fails with reason InvalidSpec before its agent starts. Default: no
-    limit."""
+    """Maximum cost of a task in US dollars, such as 5 or "7.50". A task that costs more is Failed with
+    reason BudgetExceeded. Only claude and opencode report their cost while they run; with another
+    tool, a task with this limit is Failed with reason InvalidSpec before its agent starts. Default:
+    no limit."""
     idle_timeout_seconds: PositiveCount | None = None
-    """How long the agent may print nothing. Then the task fails with reason IdleTimeout. A tool
-    prints nothing while a command of its runs. Default: no limit."""
+    """Maximum time in seconds without output of the agent. When it is exceeded, the task is Failed with
+    reason IdleTimeout. A tool prints nothing while one of its commands runs. Default: no limit."""
     max_retry_wait_seconds: PositiveCount | None = None
-    """How long the agent may wait for a model that takes no requests, in all of its tries. Then the
-    task fails with reason RateLimited, at once where the server asks for a longer wait. Default:
-    300"""
+    """Maximum time in seconds that the agent waits for a model that rejects requests, over all retries.
+    When it is exceeded, or when the server requests a longer wait, the task is Failed with reason
+    RateLimited. Default: 300"""
 
 
 class WorkspaceConfigSpec(KubeModel):
@@ -212,8 +212,7 @@ class WorkspaceConfigSpec(KubeModel):
             Rule(
                 "!has(self.volumeMounts) || !has(self.credentials) || self.credentials.all(c,"
                 " !has(c.mountPath) || !self.volumeMounts.exists(m, m.mountPath == c.mountPath))",
-                "a mountPath stands both in credentials and in volumeMounts: give each a path of"
-                " its own",
+                "credentials and volumeMounts use the same mountPath: choose different paths",
                 field_path=".volumeMounts",
             ),
         )
@@ -230,7 +229,7 @@ class WorkspaceConfigSpec(KubeModel):
         ]
         | None
     ) = None
-    """Secrets to pull images with."""
+    """Secrets for pulling images."""
     command: Annotated[list[LongText], Field(max_length=256, json_schema_extra=ATOMIC)] | None = (
         None
     )
@@ -250,16 +249,16 @@ class WorkspaceConfigSpec(KubeModel):
         ]
         | None
     ) = None
-    """Environment variables of the agent. Secrets belong into credentials, or into
+    """Environment variables of the agent. Put secrets into credentials or
     valueFrom.secretKeyRef."""
     env_from: (
         Annotated[list[EnvFromSource], Field(max_length=64, json_schema_extra=ATOMIC)] | None
     ) = None
-    """ConfigMaps and Secrets of which every key becomes a variable of the agent."""
+    """ConfigMaps and Secrets. Every key becomes a variable of the agent."""
     credentials: (
         Annotated[list[Credential], Field(max_length=64, json_schema_extra=list_map("name"))] | None
     ) = None
-    """Secrets that the agent is given as variables or files. The controller never reads them."""
+    """Secrets that the agent gets as variables or files. The controller never reads them."""
     allowed_secrets: (
         Annotated[
             list[ObjectName],
@@ -267,15 +266,15 @@ class WorkspaceConfigSpec(KubeModel):
         ]
         | None
     ) = None
-    """Secrets that files of tasks may come from (secretKeyRef). A task that names another one
-    fails with reason SecretNotAllowed. An empty list allows none. Default: every Secret of the
-    namespace, so that whoever may create Tasks can read them all through an agent."""
+    """Secrets that files of tasks may use (secretKeyRef). A task that uses another Secret is Failed with
+    reason SecretNotAllowed. An empty list allows no Secret. Default: every Secret of the namespace,
+    so that users who can create Tasks can read all of them through an agent."""
     resources: ResourceRequirements | None = None
-    """What the agent's container asks for and may use."""
+    """Resource requests and limits of the agent's container."""
     node_selector: Labels | None = None
     """Labels that a node must have to run tasks."""
     tolerations: TolerationList | None = None
-    """Taints of nodes that tasks do not mind."""
+    """Taints of nodes that tasks tolerate."""
     affinity: Affinity | None = None
     """Where tasks may run, in detail."""
     service_account_name: ObjectName | None = None
@@ -283,7 +282,7 @@ class WorkspaceConfigSpec(KubeModel):
     security_context: PodSecurityContext | None = None
     """Security settings of a task's Pod."""
     container_security_context: ContainerSecurityContext | None = None
-    """Security settings of the agent's container. They go before those of the Pod."""
+    """Security settings of the agent's container. They override those of the Pod."""
     runtime_class_name: ObjectName | None = None
     """RuntimeClass of a task's Pod, for a sandbox such as gVisor or Kata."""
     priority_class_name: ObjectName | None = None
@@ -292,7 +291,7 @@ class WorkspaceConfigSpec(KubeModel):
         Annotated[Labels, Field(json_schema_extra=validations(_no_reserved_prefix("podLabels")))]
         | None
     ) = None
-    """Labels that a task's Pod gets in addition, for NetworkPolicies and PodMonitors."""
+    """Additional labels of a task's Pod, for NetworkPolicies and PodMonitors."""
     pod_annotations: (
         Annotated[
             dict[str, LongText],
@@ -302,37 +301,36 @@ class WorkspaceConfigSpec(KubeModel):
         ]
         | None
     ) = None
-    """Annotations that a task's Pod gets in addition."""
+    """Additional annotations of a task's Pod."""
     volumes: Volumes | None = None
-    """Further volumes of a task's Pod: caches, settings, secrets of a store. Kinds are those that
-    the restricted Pod Security Standard admits; hostPath is refused."""
+    """Additional volumes of a task's Pod: caches, settings, secrets of a store. The supported kinds are
+    those that the restricted Pod Security Standard admits; hostPath is rejected."""
     volume_mounts: AgentMounts | None = None
-    """Where volumes appear in the agent's container."""
+    """Volumes to mount in the agent's container."""
     sidecars: Sidecars | None = None
     """Containers that run beside the agent, such as a database for its tests. They need Kubernetes
     1.29."""
     home_files: HomeFiles | None = None
     """Files below the agent's home folder: settings, MCP servers, skills."""
     proxy: Proxy | None = None
-    """The proxy by which tasks reach other hosts."""
+    """The proxy for connections of tasks."""
     workspace: Workspace | None = None
-    """The volume for repositories and the tasks' folders, by default an emptyDir, and the resources
-    of its preparation."""
+    """The volume for repositories and folders of tasks, by default an emptyDir, and the resources of
+    its preparation."""
     git: GitSettings | None = None
-    """Where repositories come from and who commits."""
+    """Repository URLs, credentials, checkout and author of commits."""
     pull_request: PullRequest | None = None
-    """Open a pull request for what the agent has pushed. Implies --commit and --push of
-    kubetask-agent, and needs git credentials that are shared with the agent. Default: a branch is
-    pushed where the agent is asked to, and nothing more."""
+    """Open a pull request for the pushed branch. Implies --commit and --push of kubetask-agent, and
+    needs git credentials that are shared with the agent. Default: no pull request."""
     max_concurrent_tasks: PositiveCount | None = None
-    """How many tasks that use this WorkspaceConfig may run at once, over all BatchRuns and Tasks.
-    The others wait with reason Queued. Choose it by what the agent's API key allows. Default: no
-    limit."""
+    """Maximum number of tasks with this WorkspaceConfig that run at the same time, over all BatchRuns
+    and Tasks. Other tasks are Pending with reason Queued. Choose it according to the rate limit of
+    the agent's API key. Default: no limit."""
 
 
 class WorkspaceConfig(KubeModel):
-    """WorkspaceConfig is the environment in which tasks run: the agent's image, its permissions
-    and its tools. The one named default is used where a Batch, BatchRun or Task names none."""
+    """WorkspaceConfig is the environment in which tasks run: the agent's image, its permissions and its
+    tools. Batches, BatchRuns and Tasks without a workspaceConfigRef use the one named default."""
 
     api_version: ShortText = c.API_VERSION
     kind: ShortText = c.KIND_WORKSPACE_CONFIG
