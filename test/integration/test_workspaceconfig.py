@@ -43,7 +43,7 @@ REFUSED: dict[str, tuple[JSON, str]] = {
     "a mount over /tmp": (_mount("/tmp"), "choose another path"),
     "a mount over HOME": (_mount("/home/agent"), "choose another path"),
     "a mount over /proc": (_mount("/proc/sys"), "choose another path"),
-    "a mount by a detour": (_mount("/cache/../workspace"), "part . or .."),
+    "a mount by a detour": (_mount("/cache/../workspace"), "must not contain . or .."),
     "a mount with a slash at its end": (_mount("/workspace/"), "mountPath"),
     "a mount with two slashes": (_mount("//workspace"), "mountPath"),
     "a mount with a line feed": (_mount("/cache\n"), "mountPath"),
@@ -56,7 +56,7 @@ REFUSED: dict[str, tuple[JSON, str]] = {
     ),
     "a mount where a credential is": (
         _mount("/secrets") | _credential(mountPath="/secrets"),
-        "mountPath stands both",
+        "use the same mountPath",
     ),
     "a credential over the workspace": (_credential(mountPath="/workspace"), "another path"),
     "a credential as our variable": (_credential(env="TASK_NAME"), "another name"),
@@ -120,13 +120,13 @@ REFUSED: dict[str, tuple[JSON, str]] = {
     ),
     "a proxy with a password in sight": (
         {"proxy": {"http": "http://me:secret@proxy:3128"}},
-        "must not hold a user or a password",
+        "must not contain a user or a password",
     ),
     "a proxy twice": (
         {"proxy": {"http": "http://proxy:3128", "secretRef": {"name": "p"}}},
         "put the URLs into the Secret",
     ),
-    "a proxy without an address": ({"proxy": {"noProxy": ".corp"}}, "give the URL"),
+    "a proxy without an address": ({"proxy": {"noProxy": ".corp"}}, "set the URL"),
     "a proxy that is no URL": ({"proxy": {"http": "proxy:3128"}}, "http"),
     "two kinds of workspace": (
         {"workspace": {"emptyDir": {}, "persistentVolumeClaim": {"claimName": "c"}}},

@@ -238,7 +238,7 @@ async def test_repositories_whose_folders_collide_end_the_task_and_are_named(
     cluster.task(contexts=[views.repository(**first), views.repository(**second)])
     await cluster.settle("t")
     assert cluster.shown("t") == "Failed/InvalidSpec"
-    assert f"{words} would lie in one folder" in cluster.status("t")["message"]
+    assert f"{words} have the same folder" in cluster.status("t")["message"]
     # It is the user's to correct, and no fault of the program.
     assert "Traceback" not in capsys.readouterr().out
 

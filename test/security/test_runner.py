@@ -88,7 +88,7 @@ def test_a_secret_that_is_not_listed_is_no_file(
     said = secret_refusal(contexts, settings, config_name="default")
     assert (said is not None) == refused
     if said:
-        assert "allowedSecrets of WorkspaceConfig default" in said
+        assert "not in allowedSecrets of WorkspaceConfig default" in said
 
 
 def test_a_task_that_names_a_secret_beside_the_list_never_runs(kubectl: Kubectl) -> None:
