@@ -47,7 +47,7 @@ class Capability(StrEnum):
 
 
 class CapabilityMissingError(Exception):
-    """A cluster cannot do what was asked of it."""
+    """The cluster does not support the operation."""
 
 
 class Cluster(ABC):
@@ -97,12 +97,12 @@ class Cluster(ABC):
 
     @property
     def pods(self) -> StandIn:
-        """By whom Pods are moved through their states as a test asks."""
+        """The stand-in that moves Pods through their states for a test."""
         raise CapabilityMissingError(LACKS + Capability.SCRIPTED_PODS)
 
     @property
     def faults(self) -> FaultControl:
-        """What makes things go wrong as a test asks."""
+        """The fault injection of the cluster."""
         raise CapabilityMissingError(LACKS + Capability.FAULTS)
 
     def service_account_kubeconfig(

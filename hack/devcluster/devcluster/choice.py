@@ -14,7 +14,7 @@ from .real import ControlPlane, ExistingCluster
 
 @contextmanager
 def chosen_cluster(directory: Path, *, images: Path | None = None) -> Iterator[Cluster]:
-    """The cluster that the environment asks for, running. What it needs lies in `directory` and is stopped at the end."""
+    """The cluster that the environment selects, running. Its files are in `directory`; it is stopped at the end."""
     config, assets = os.environ.get("KUBECONFIG"), os.environ.get("KUBEBUILDER_ASSETS")
     if config:
         with ExistingCluster(Path(config).resolve(), directory) as existing:

@@ -1,6 +1,6 @@
 """The development cluster, put together: API server, controllers and a node, in the event loop of the caller.
 
-`DevCluster` is for whoever has an event loop of their own to give; tests and the demo use `process.DevClusterProcess`, which
+`DevCluster` is for callers with an event loop of their own; tests and the demo use `process.DevClusterProcess`, which
 runs the same in a process of its own and can be used with blocking calls.
 """
 
@@ -41,7 +41,7 @@ class DevClusterOptions:
     `directory` keeps keys, kubeconfigs and what Pods leave. `port` 0 takes a free one. `kubeconfig` is where the admin's
     goes, by default `directory/admin.kubeconfig`. `node` False leaves Pods unscheduled; `controllers` False leaves Jobs
     alone. `seed` makes uids, generated names and what faults do reproducible. `http_port` serves plain HTTP
-    besides, to whoever connects on this machine, as the administrator: for benchmarks.
+    too, to every client on this machine, with the administrator's rights: for benchmarks.
     """
 
     directory: Path
@@ -126,7 +126,7 @@ class DevCluster:
         try:
             await node.start()
         except IsolationError as error:
-            # The API works without; whoever needs Pods that run is told why there are none.
+            # The API works without a node; the caller reads `isolation_error` and reports it.
             self.isolation_error = str(error)
 
     async def _serve(self, server: ApiServer) -> int:

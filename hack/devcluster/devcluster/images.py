@@ -1,4 +1,4 @@
-"""The images that the node knows: what is run for an image name.
+"""The node's images: which program runs for an image name.
 
 There is no registry and nothing is unpacked: every image has the file system of the machine, and an
 `ImageSpec` says what is particular about it. An image that nobody registered cannot be pulled, as on a real
@@ -27,7 +27,7 @@ _FIELDS = ("entrypoint", "cmd", "env", "path", "working_dir", "user")
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """What an image's configuration says.
+    """The configuration of an image.
 
     `entrypoint` and `cmd` are run where the container gives no command or args; `path` are folders put first
     in PATH (a virtual environment's `bin`); `user` is `uid` or `uid:gid`, '' for root.
@@ -78,7 +78,7 @@ class Images:
         return images
 
     def load(self, path: Path) -> None:
-        """Register what a YAML file says; ${BIN} in it stands for the folder of this interpreter's programs."""
+        """Register the images of a YAML file; ${BIN} in it stands for the folder of this interpreter's programs."""
         import yaml
 
         text = path.read_text(encoding="utf-8").replace("${BIN}", str(Path(sys.executable).parent))
@@ -105,7 +105,7 @@ class Images:
             self._exact.pop(normalize(name), None)
 
     def find(self, name: str) -> ImageSpec | None:
-        """The image that a container's `image` means, or None. Raises ValueError for what is no image name."""
+        """The image for a container's `image` field, or None. Raises ValueError for what is no image name."""
         full = normalize(name)
         if full in self._exact:
             return self._exact[full]
@@ -130,7 +130,7 @@ def _is_pattern(name: str) -> bool:
 
 
 def normalize(name: str) -> str:
-    """The full form of an image name: host, tag and `library/` filled in. Raises ValueError as containerd words it."""
+    """The full form of an image name: host, tag and `library/` filled in. Raises ValueError with containerd's message."""
     rest, _, digest = name.partition("@")
     head, slash, tail = rest.rpartition("/")
     last, colon, tag = tail.partition(":")

@@ -151,7 +151,7 @@ class _Kubelet:
             return await response.json()
 
     async def watch(self, resource_version: str) -> AsyncIterator[Object]:
-        """Events of all Pods; ends when the server ends the watch or says that it has gone too far back."""
+        """Events of all Pods; ends when the server ends the watch or answers that the resourceVersion is too old."""
         path = f"/api/v1/pods?watch=1&resourceVersion={resource_version}&timeoutSeconds={WATCH_SECONDS}"
         async with self._session.get(
             self._connection.url + path,
@@ -247,7 +247,7 @@ class _Kubelet:
         return states.steps(pod, outcome)
 
     async def _pause(self, pod: Object, seconds: float, *, interruptible: bool) -> str:
-        """Wait; tells why it was cut short: `Deleted`, `DeadlineExceeded`, `Changed`, or '' when it was not."""
+        """Wait; returns why the wait was cut short: `Deleted`, `DeadlineExceeded`, `Changed`, or '' when it was not."""
         loop = asyncio.get_running_loop()
         uid, script = pod["metadata"]["uid"], _script(pod)
         end = loop.time() + seconds

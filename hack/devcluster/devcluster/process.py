@@ -77,7 +77,7 @@ class DevClusterProcess(Cluster):
 
     @property
     def log(self) -> Path:
-        """What the process said."""
+        """The output of the process."""
         return self._directory / "devcluster.log"
 
     @cached_property
@@ -111,7 +111,7 @@ class DevClusterProcess(Cluster):
         )
 
     def start(self) -> None:
-        """Start it; returns once it can be used. Raises RuntimeError with what it said."""
+        """Start it; returns once it can be used. Raises RuntimeError with its output."""
         self._directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "devcluster", "--dir", str(self._directory)]
         if self._images is not None:

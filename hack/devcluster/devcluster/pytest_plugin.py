@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OUTPUT_KEY = "devcluster"
 SUMMARIES = pytest.StashKey[list[str]]()
-"""What the clusters of this session say of themselves; with workers, one of each."""
+"""Summaries of the clusters of this session; with workers, one of each."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,7 +56,7 @@ def cluster(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker hands what it knows to the process that writes the summary."""
+    """A worker passes its summaries to the process that prints them."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output[OUTPUT_KEY] = session.config.stash[SUMMARIES]

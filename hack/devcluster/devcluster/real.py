@@ -132,7 +132,7 @@ class ControlPlane(Cluster):
     # --- life
 
     def start(self) -> None:
-        """Start everything; returns when it can be used. Raises RuntimeError with the end of the log that tells why not."""
+        """Start everything; returns when it can be used. Raises RuntimeError with the end of the log."""
         pki = self._directory / "pki"
         pki.mkdir(parents=True, exist_ok=True)
         self._authority.server().write(pki, "apiserver")

@@ -13,7 +13,7 @@ OTHERS = [pytest.param(each, marks=pytest.mark.slow) for each in ("oldest", "new
 
 @pytest.fixture(scope="session")
 def kubectl_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where kubectls keep what they know of the cluster, a folder for each."""
+    """Cache directories of kubectl, one for each version."""
     return tmp_path_factory.mktemp("kubectl")
 
 

@@ -199,7 +199,7 @@ class Lab:
         ]
 
     def event_versions(self, namespace: str, job: str) -> list[tuple[str, str]]:
-        """(reason, resourceVersion of the Job that is told of) of a Job's Events."""
+        """(reason, resourceVersion of the Job) of a Job's Events."""
         return [
             (each["reason"], each["involvedObject"]["resourceVersion"])
             for each in self._events(namespace, job)

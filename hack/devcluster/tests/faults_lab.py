@@ -78,7 +78,7 @@ class Api:
         return (await self.call("GET", f"{CONFIG_MAPS}/{name}")).code == 200
 
     async def inject(self, kind: str, **settings: Any) -> int:
-        """Add a rule, or do what is done once. Returns the rule's id."""
+        """Add a rule, or inject a one-time fault. Returns the rule's id."""
         answer = await self.call("POST", FAULTS, {"kind": kind, **settings})
         assert answer.code in (200, 201), answer.body
         return int(answer.body.get("id", 0))

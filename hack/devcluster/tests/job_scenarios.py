@@ -1,7 +1,7 @@
-"""Jobs and what is done to them, to be played on a real control plane and on the development cluster.
+"""Jobs and actions on them, to be played on a real control plane and on the development cluster.
 
-A deed is [seconds, what, ...]: `run` or `end` (with an exit code) the nth Pod that has not ended, in the order of index and
-age, `bind` or `delete` it, `restart` its container so many times, `patch` or `remove` the Job.
+A deed is [seconds, what, ...]: `run` or `end` (with an exit code) the nth Pod that has not ended, in the order of age,
+`bind` or `delete` it, `restart` its container so many times, `patch` or `remove` the Job.
 """
 
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 Object = dict[str, Any]
 Deed = list[Any]
 
-INDEXED = {"completionMode": "Indexed"}
 NEVER = {"restartPolicy": "Never", "containers": [{"name": "agent", "image": "x"}]}
 
 
@@ -70,76 +69,6 @@ SCENARIOS: dict[str, tuple[Object, list[Deed]]] = {
     "no rule matches": (
         {"backoffLimit": 0, "podFailurePolicy": {"rules": [on_exit_code("Ignore", 7)]}},
         [[0.4, "end", 0, 8]],
-    ),
-    "an Indexed Job": (
-        {"completions": 4, "parallelism": 3, **INDEXED},
-        [[0.4, "end", 2, 0], [2.5, "end", 0, 0], [4.8, "end", 0, 0], [4.81, "end", 0, 0]],
-    ),
-    "an Indexed Job is suspended and resumed": (
-        {"completions": 2, "parallelism": 2, **INDEXED},
-        [
-            [0.4, "end", 0, 0],
-            [0.4, "run", 0],
-            [2.5, "patch", {"spec": {"suspend": True}}],
-            [5.5, "patch", {"spec": {"suspend": False}}],
-            [6.4, "end", 0, 0],
-        ],
-    ),
-    "an elastic Indexed Job shrinks": (
-        {"completions": 3, "parallelism": 3, **INDEXED},
-        [
-            [0.4, "end", 0, 0],
-            [2.5, "patch", {"spec": {"completions": 2, "parallelism": 2}}],
-            [5.4, "end", 0, 0],
-        ],
-    ),
-    "each index has its own limit": (
-        {"completions": 3, "parallelism": 3, "backoffLimitPerIndex": 0, **INDEXED},
-        [[0.4, "end", 0, 1], [2.5, "end", 0, 0], [4.5, "end", 0, 0]],
-    ),
-    "an index is tried again": (
-        {"completions": 2, "parallelism": 2, "backoffLimitPerIndex": 1, **INDEXED},
-        [[0.4, "end", 0, 1], [2.5, "end", 0, 0], [13.5, "end", 0, 0]],
-    ),
-    "too many indexes fail": (
-        {
-            "completions": 4,
-            "parallelism": 4,
-            "backoffLimitPerIndex": 0,
-            "maxFailedIndexes": 1,
-            **INDEXED,
-        },
-        [[0.4, "run", 3], [0.4, "end", 0, 1], [2.5, "end", 0, 1]],
-    ),
-    "a rule gives up an index": (
-        {
-            "completions": 2,
-            "parallelism": 2,
-            "backoffLimitPerIndex": 1,
-            "podFailurePolicy": {"rules": [on_exit_code("FailIndex", 3)]},
-            **INDEXED,
-        },
-        [[0.4, "end", 0, 3], [2.5, "end", 0, 4], [15.5, "end", 0, 4]],
-    ),
-    "a success policy is met": (
-        {
-            "completions": 3,
-            "parallelism": 3,
-            "successPolicy": {"rules": [{"succeededIndexes": "0-1", "succeededCount": 1}]},
-            **INDEXED,
-        },
-        [[0.4, "run", 0], [0.4, "end", 1, 0]],
-    ),
-    "a success policy that counts": (
-        {
-            "completions": 4,
-            "parallelism": 4,
-            "successPolicy": {
-                "rules": [{"succeededIndexes": "0"}, {"succeededCount": 2}],
-            },
-            **INDEXED,
-        },
-        [[0.4, "end", 1, 0], [2.5, "end", 1, 0]],
     ),
     "containers restart too often": (
         {
@@ -222,14 +151,7 @@ def restarted(count: int, now: str) -> Object:
 def nth(pods: list[Object], position: int) -> Object:
     """The Pod that a deed means."""
     alive = [pod for pod in pods if pod["status"].get("phase") not in ("Succeeded", "Failed")]
-    key = "batch.kubernetes.io/job-completion-index"
-    alive.sort(
-        key=lambda pod: (
-            int((pod["metadata"].get("annotations") or {}).get(key, 0)),
-            pod["metadata"]["creationTimestamp"],
-            pod["metadata"]["name"],
-        )
-    )
+    alive.sort(key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
     return alive[position]
 
 

@@ -104,13 +104,13 @@ class Kubectl:
         }
 
     def __call__(self, *arguments: str, stdin: Any = "", environ: Any = None) -> str:
-        """What it prints on stdout. AssertionError with what it says otherwise, if it fails."""
+        """Its stdout. AssertionError with its stderr if it fails."""
         done = self.run(*arguments, stdin=stdin, environ=environ)
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}{done.stdout}"
         return done.stdout
 
     def fails(self, *arguments: str, stdin: Any = "") -> str:
-        """What it says when it fails, as it should."""
+        """Its stderr; AssertionError if it succeeds."""
         done = self.run(*arguments, stdin=stdin)
         assert done.returncode != 0, f"kubectl {' '.join(arguments)}: {done.stdout}"
         return done.stderr

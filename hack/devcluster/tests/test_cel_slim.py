@@ -1,4 +1,4 @@
-"""A rule says of what it can see of an object what it says of the whole."""
+"""Evaluation on the visible part of an object gives the result of the whole."""
 
 import itertools
 from typing import Any

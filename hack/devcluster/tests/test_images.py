@@ -1,4 +1,4 @@
-"""Names of images, and what is known of them."""
+"""Names and configuration of images."""
 
 from __future__ import annotations
 

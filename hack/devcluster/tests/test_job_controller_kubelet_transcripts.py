@@ -146,7 +146,7 @@ def normalised(status: Object, uids: list[str], names: dict[str, str] | None = N
 
 
 def recorded_states(case: Object) -> list[Object]:
-    """The Job's states; each Pod's uid is told by the order in which they were counted."""
+    """The Job's states; each Pod's uid follows from the order in which they were counted."""
     uids: list[str] = []
     for event in case["job_watch"]:
         waiting = event["status"].get("uncountedTerminatedPods") or {}

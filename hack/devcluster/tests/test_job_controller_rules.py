@@ -3,24 +3,14 @@
 import asyncio
 from typing import Any
 
-import pytest
 from controllers_lab import JOBS, job, open_lab
 from devcluster.apiserver.local import NAMESPACES, PODS
-from devcluster.controllers.job import backoff, indexes, policy
+from devcluster.controllers.job import backoff, policy
 from devcluster.controllers.job import pods as podlib
 from devcluster.controllers.workqueue import WorkQueue
 from devcluster.node.podsubresources import PodSubresources
 
 Object = dict[str, Any]
-
-
-@pytest.mark.parametrize(
-    ("text", "numbers"),
-    [("", []), ("3", [3]), ("1,2", [1, 2]), ("0-2", [0, 1, 2]), ("0,2-4,7,8", [0, 2, 3, 4, 7, 8])],
-)
-def test_indexes_are_written_as_short_as_possible(text: str, numbers: list[int]) -> None:
-    assert indexes.render(numbers) == text
-    assert indexes.parse(text) == set(numbers)
 
 
 def ended(*codes: int, init: bool = False, name: str = "p") -> Object:

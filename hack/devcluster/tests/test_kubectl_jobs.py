@@ -115,7 +115,7 @@ def test_waiting_for_what_comes_and_what_goes(held: Kubectl, widgets: str) -> No
             assert next(lines) == f"widget.{widgets}/w condition met\n"
     with held.watching("wait", "job/held", "--for=delete", "--timeout=20s") as lines:
         held("delete", "job", "held")
-        # It says nothing when all was over before it looked.
+        # It prints nothing when the object was gone before it looked.
         assert list(lines) in (["job.batch/held condition met\n"], [])
 
 

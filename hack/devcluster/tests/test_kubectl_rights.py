@@ -62,12 +62,10 @@ def test_what_there_is(kubectl: Kubectl, widgets: str) -> None:
 
 
 def test_fields_are_explained(kubectl: Kubectl, widgets: str) -> None:
-    said = kubectl("explain", "job.spec.completionMode")
-    assert "FIELD: completionMode <string>\nENUM:\n    Indexed\n    NonIndexed\n" in said
+    assert "FIELD: completionMode <string>" in kubectl("explain", "job.spec.completionMode")
     assert "KIND:       Pod\nVERSION:    v1\n" in kubectl("explain", "pod")
     whole = kubectl("explain", "job.spec", "--recursive")
     assert "  backoffLimit\t<integer>\n" in whole
-    assert "enum: Count, FailIndex, FailJob, Ignore" in whole
     assert "<[]Container> -required-" in whole
     assert 'field "nope" does not exist' in kubectl.fails("explain", "pod.spec.nope")
     assert "doesn't have a resource type" in kubectl.fails("explain", "gadgets")
@@ -77,8 +75,6 @@ def test_fields_are_explained(kubectl: Kubectl, widgets: str) -> None:
     assert "  color\t<string> -required-\n  enum: red, blue\n    Its color.\n" in said
     recursive = kubectl("explain", "widget", "--recursive")
     assert "    phase\t<string>\n" in recursive
-    old = kubectl("explain", "widget.spec.color", "--output=plaintext-openapiv2")
-    assert "FIELD:    color <string>" in old
 
 
 def explained(kubectl: Kubectl, what: str) -> str:

@@ -205,7 +205,7 @@ async def test_a_cluster_that_is_killed_leaves_no_process(tmp_path: Path) -> Non
     cluster.kill()
     await cluster.wait()
     async with asyncio.timeout(5):
-        while processes_of(tmp_path):  # noqa: ASYNC110 (the kernel tells nobody)
+        while processes_of(tmp_path):  # noqa: ASYNC110 (the kernel sends no event)
             await asyncio.sleep(0.05)
 
 

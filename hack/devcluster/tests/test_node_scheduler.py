@@ -1,4 +1,4 @@
-"""Which Pods get the node, and what the others are told."""
+"""Which Pods are bound to the node, and the messages for the others."""
 
 from __future__ import annotations
 

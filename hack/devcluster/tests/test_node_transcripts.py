@@ -31,7 +31,7 @@ TIMES = (
 )
 NOT_RECORDED = ("hostIP", "hostIPs", "podIP", "podIPs", "qosClass")
 ALIKE = {
-    # The text of a registry that cannot be found is the machine's; ours says that nobody registered the image.
+    # The text of a registry that cannot be found is the machine's; ours says that the image is not registered.
     'failed to resolve image: failed to do request: Head "https://registry.example.com/v2/local/nothing/manifests/1": '
     "dial tcp: lookup registry.example.com on 192.0.2.53:53: no such host": (
         "failed to resolve image: no such image is registered with the development cluster"
@@ -117,7 +117,7 @@ class Again:
                 await self._until(self._complete)
                 await self._await_end()
         except TimeoutError:
-            pass  # the comparison tells what is missing
+            pass  # the comparison shows what is missing
         self.log = await self.lab.get_log(self.name, self.namespace)
 
     def _prepare(self) -> None:
@@ -301,7 +301,7 @@ def test_a_pod_gets_the_recorded_events(case: Object, played: dict[str, Again]) 
     assert played[case["note"]].events == events_of(case)
 
 
-# The log was asked of a later Pod, or of one that the Job controller had removed.
+# The log was requested of a later Pod, or of one that the Job controller had removed.
 OTHER_LOG = (
     "Job suspended while its Pod runs, resumed later",
     "agent evicted through the API after its init container, podFailurePolicy ignores DisruptionTarget",

@@ -34,7 +34,7 @@ async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
 
 
 class Tokens:
-    """Tells what it was asked for."""
+    """Records its requests."""
 
     def issue(self, account: Object, **asked: Any) -> tuple[str, float]:
         bound = asked.pop("bound")

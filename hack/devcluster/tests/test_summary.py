@@ -1,4 +1,4 @@
-"""What the pytest plugin says at the end of a session."""
+"""The summary that the pytest plugin prints."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""HTTP around the API server: who asks, may they, what do they ask for, in which form is the answer.
+"""The HTTP front end of the API server: authentication, authorization, routing, errors.
 
 `create_app` gives an aiohttp application; its `ApiServer` is `app[API_SERVER]`, so that in-process clients can share the
 registry.
@@ -132,9 +132,7 @@ class _Frontend:
             return self._health(path)
         if path == FAULTS_PATH:
             return await self.faults.admin(request, user)
-        if path == "/openapi/v2":
-            return self.server.openapi_v2.respond(request.headers.get("Accept", ""))
-        if path.startswith("/openapi/"):
+        if path.startswith("/openapi/v3"):
             found = openapi.respond(self.server.catalog, path)
         else:
             found = discovery.respond(self.server, request, path)
@@ -155,7 +153,7 @@ class _Frontend:
 
 
 def page_not_found() -> web.Response:
-    """What Go's mux says of a path that nothing serves."""
+    """The answer of Go's mux for a path that is not served."""
     return web.Response(status=404, text="404 page not found\n")
 
 

@@ -1,4 +1,4 @@
-"""x-kubernetes-validations: which rules stand where in a schema, and what they say of an object.
+"""x-kubernetes-validations: the rules of a schema, and their evaluation on objects.
 
 Rules are compiled once. `self` is the value at the rule's place, `oldSelf` the value that stood there before: rules that name
 it are evaluated only when there is one. Rules of unchanged values are not complained about (ratcheting), unless they name
@@ -20,7 +20,7 @@ _USES_OLD = re.compile(r"\boldSelf\b")
 
 
 def compiled(rule: str) -> Any:
-    """A rule as a program. Raises RuntimeError or ValueError for what is none."""
+    """A rule as a program. Raises RuntimeError or ValueError for an invalid one."""
     # The package brings its command line along, which takes longer to import than all of this server.
     import cel
 

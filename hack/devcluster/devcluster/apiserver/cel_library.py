@@ -1,4 +1,4 @@
-"""CEL functions that Kubernetes adds to the standard ones, and the words that CEL reserves."""
+"""CEL functions that Kubernetes adds to the standard ones, and CEL's reserved identifiers."""
 
 from __future__ import annotations
 

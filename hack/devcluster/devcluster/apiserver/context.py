@@ -12,7 +12,7 @@ SYSTEM_USER = User("system:apiserver", groups=("system:masters",))
 
 @dataclass(slots=True)
 class WriteContext:
-    """Options of one request. `warnings` collects what the answer's Warning headers say.
+    """Options of one request. `warnings` collects the texts of the answer's Warning headers.
 
     `manager` is the field manager for managedFields; `field_validation` is Ignore, Warn or Strict.
     """

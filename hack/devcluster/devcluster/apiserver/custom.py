@@ -26,7 +26,7 @@ _BLOCKING = frozenset(
 
 
 class CustomVersion:
-    """What the server needs to know of one version of a CRD."""
+    """One version of a CRD, as the server uses it."""
 
     def __init__(self, crd: Object, version: Object) -> None:
         spec = crd["spec"]

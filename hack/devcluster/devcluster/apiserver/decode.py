@@ -1,4 +1,4 @@
-"""Decoding a built-in object as Go does: unknown fields dropped and told, types checked, nulls and empty lists left out.
+"""Decoding a built-in object as Go does: unknown fields dropped and reported, types checked, nulls and empty lists left out.
 
 Returns fresh containers, so what was given is never shared with what is stored.
 """
@@ -74,7 +74,7 @@ def _mismatch(value: Any, owner: str, path: Path, go_type: str) -> DecodeError:
 def decode(
     node: SchemaNode, value: Any, unknown: Unknown, path: Path = None, owner: str = ""
 ) -> Any:
-    """`value` as `node` says. Raises DecodeError."""
+    """`value` decoded by its schema `node`. Raises DecodeError."""
     kind = node.kind
     if kind is NodeKind.STRUCT:
         return _decode_struct(node, value, unknown, path, owner)

@@ -1,7 +1,7 @@
 """Deletion: preconditions, grace, finalizers, propagation.
 
 As the generic registry does it: an object without finalizers and grace goes at once; else it gets a deletionTimestamp and
-goes when its last finalizer does. Dependents are the garbage collector's business, told through the finalizers orphan and
+goes when its last finalizer does. Dependents are the garbage collector's business, selected by the finalizers orphan and
 foregroundDeletion.
 """
 

@@ -70,7 +70,6 @@ def _root_paths(server: ApiServer) -> list[str]:
         "/apis",
         "/healthz",
         "/livez",
-        "/openapi/v2",
         "/openapi/v3",
         "/readyz",
         "/version",
@@ -181,7 +180,7 @@ def _aggregated(server: ApiServer, request: web.Request, root: str, version: str
 
 
 def _discovery(info: ResourceInfo) -> Object:
-    """A resource as aggregated discovery shows it; group and version of a kind are told for custom resources only."""
+    """A resource as aggregated discovery shows it; group and version of a kind are given for custom resources only."""
     custom = info.custom is not None
     entry: Object = {
         "resource": info.plural,

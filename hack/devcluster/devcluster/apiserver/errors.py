@@ -1,4 +1,4 @@
-"""Errors as the API server words them: `StatusError` and the field errors of validation.
+"""Errors with the API server's messages: `StatusError` and the field errors of validation.
 
 Wording follows k8s.io/apimachinery (api/errors, util/validation/field).
 """

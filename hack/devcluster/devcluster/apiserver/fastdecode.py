@@ -1,4 +1,4 @@
-"""Decoding of what is in order, compiled: a type graph becomes a pydantic-core validator, many times faster.
+"""Compiled decoding of valid objects: a type graph becomes a pydantic-core validator, many times faster.
 
 It takes only what `decode` would return as it is but for quantities and times: no unknown field, no null, no empty list, no
 wrong type. Everything else it leaves to `decode`, which knows what Go drops, keeps and says.

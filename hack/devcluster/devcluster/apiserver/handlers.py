@@ -137,7 +137,7 @@ class Call:
     def respond(
         self, obj: Object, context: WriteContext | None = None, *, code: int = 200
     ) -> web.Response:
-        """Answer with one object, in the form asked for."""
+        """Answer with one object, in the requested form."""
         accepted = self.accepted()
         if accepted.transform == "Table":
             obj = tables.table_of_object(

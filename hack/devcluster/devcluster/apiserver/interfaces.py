@@ -1,4 +1,4 @@
-"""What the API server asks of others: who a caller is, what they may do, what admission makes of an object.
+"""Interfaces of the API server: authentication, authorization, admission, subresources.
 
 Authentication, authorization and admission are given to `create_app`; handlers of subresources and reviews that need a node
 or an authenticator are registered in a `SubresourceRegistry`. All callables but subresource handlers are synchronous.
@@ -57,13 +57,13 @@ class Attributes:
 
 
 class Authenticator(Protocol):
-    """Tells who makes a request; None is an anonymous caller. Raises StatusError (401) for bad credentials."""
+    """Authenticates a request; None is an anonymous caller. Raises StatusError (401) for bad credentials."""
 
     def __call__(self, request: web.Request, /) -> User | None: ...
 
 
 class Authorizer(Protocol):
-    """Tells whether `user` may do what `attributes` describe, and why (the reason may be '')."""
+    """Decides whether `user` may do what `attributes` describe, and why (the reason may be '')."""
 
     def __call__(self, user: User, attributes: Attributes, /) -> tuple[bool, str]: ...
 
@@ -95,7 +95,7 @@ SubresourceHandler = Callable[[SubresourceRequest], Awaitable[web.StreamResponse
 
 
 class SubresourceRegistry:
-    """Handlers for what is no plain object, by (group, resource, subresource), e.g. ("", "pods", "log").
+    """Handlers of subresources and reviews, by (group, resource, subresource), e.g. ("", "pods", "log").
 
     The subresource is '' for reviews, e.g. ("authorization.k8s.io", "subjectaccessreviews", ""), which answer a create.
     """

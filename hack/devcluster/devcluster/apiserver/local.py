@@ -203,7 +203,7 @@ class LocalClient:
     ) -> AsyncIterator[Object]:
         """Events {"type", "object"}, beginning with a synthetic ADDED for each present object (unless `since` is a revision).
 
-        Ends when the store closes its watches (restart of the server) or the resource goes; then watch anew.
+        Ends when the store closes its watches (restart of the server) or the resource goes; then watch again.
         """
         info = self.info(resource)
         selection = self._selection(info, label_selector, field_selector)

@@ -1,4 +1,4 @@
-"""Validation of names, labels, annotations, finalizers and owner references, in the words of apimachinery."""
+"""Validation of names, labels, annotations, finalizers and owner references, with apimachinery's messages."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def _validate_finalizers(finalizers: list[str]) -> list[FieldError]:
 
 
 def validate_meta_update(new: dict[str, Any], old: dict[str, Any]) -> list[FieldError]:
-    """Problems of a change of metadata: what is immutable, and finalizers of an object that is going."""
+    """Problems of a change of metadata: immutable fields, and new finalizers of an object that is being deleted."""
     errors: list[FieldError] = []
     if old.get("deletionTimestamp"):
         fresh = [

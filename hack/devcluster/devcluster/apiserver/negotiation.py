@@ -1,4 +1,4 @@
-"""What form of answer a client wants, and how request bodies are read."""
+"""Content negotiation, and decoding of request bodies."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def load_protobuf(data: bytes) -> Any:
 
 
 def load_json(data: bytes, kind: str) -> Any:
-    """JSON, or StatusError 400 in Go's words."""
+    """JSON, or StatusError 400 with Go's message."""
     try:
         return from_json(data, allow_inf_nan=False)
     except ValueError:
@@ -97,7 +97,7 @@ def load_json(data: bytes, kind: str) -> Any:
 
 
 def load_patch(data: bytes) -> Any:
-    """A patch in JSON, or StatusError 400 in Go's words."""
+    """A patch in JSON, or StatusError 400 with Go's message."""
     try:
         return from_json(data, allow_inf_nan=False)
     except ValueError:
@@ -128,7 +128,7 @@ _StringTimesLoader.yaml_implicit_resolvers = {
 
 
 def go_json_error(text: str) -> str:
-    """What encoding/json says of broken JSON."""
+    """The message of encoding/json for malformed JSON."""
     try:
         json.loads(text)
     except json.JSONDecodeError as error:

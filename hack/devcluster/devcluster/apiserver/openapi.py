@@ -1,15 +1,13 @@
-"""/openapi/v3: enough for kubectl explain, apply and validation. `openapi_v2` makes of it what old clients ask for."""
+"""/openapi/v3: enough for kubectl explain, apply and validation. /openapi/v2 is not served; kubectl before 1.28 needs it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from aiohttp import web
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from .catalog import Catalog, ResourceInfo
 from .negotiation import JSON
@@ -97,34 +95,9 @@ def _add(schemas: Object, name: str) -> None:
     """Add a published definition and what it refers to."""
     if name in schemas or name not in definitions():
         return
-    schemas[name] = _with_enums(name, _v3(definitions()[name]))
+    schemas[name] = _v3(definitions()[name])
     for ref in list(_refs(definitions()[name])):
         _add(schemas, ref)
-
-
-@cache
-def _enums() -> Object:
-    found: Object = from_json(files(__package__).joinpath("data/enums.json").read_bytes())
-    return found
-
-
-def _with_enums(name: str, schema: Object) -> Object:
-    """With the values that fields take, which hack/devcluster/openapi_enums.py has from a real server."""
-    fields = _enums().get(name)
-    if not fields:
-        return schema
-    properties = dict(schema["properties"])
-    for field, found in fields.items():
-        if field not in properties:
-            continue
-        shown = dict(properties[field])
-        if "items" in shown:
-            shown["items"] = {**shown["items"], "enum": found["values"]}
-        else:
-            shown["enum"] = found["values"]
-        shown["description"] = shown.get("description", "") + found["text"]
-        properties[field] = shown
-    return {**schema, "properties": properties}
 
 
 def _refs(schema: Any) -> Iterator[str]:

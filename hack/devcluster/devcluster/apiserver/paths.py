@@ -18,7 +18,7 @@ _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """A request, taken apart. For a path outside of resources only `verb` and `path` say anything."""
+    """A parsed request. For a path outside of resources only `verb` and `path` are set."""
 
     verb: str
     path: str

@@ -137,11 +137,6 @@ def format_selector(selector: Object | None) -> str:
     return ",".join(terms) or NONE
 
 
-def format_labels(labels: dict[str, str] | None) -> str:
-    """Labels as text."""
-    return ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items())) or NONE
-
-
 def layout(template: Object) -> list[str]:
     """Names and images of a template's containers."""
     containers = get(template, "spec", "containers", default=[])

@@ -19,7 +19,6 @@ from .printers import (
     Column,
     Object,
     age,
-    format_labels,
     format_selector,
     get,
     human_duration,
@@ -157,50 +156,6 @@ def _node_cells(node: Object, now: float) -> list[Any]:
     ]
 
 
-def _service_cells(obj: Object, now: float) -> list[Any]:
-    spec = obj.get("spec") or {}
-    ports = ",".join(
-        f"{each['port']}/{each.get('protocol', 'TCP')}" for each in spec.get("ports") or ()
-    )
-    external = ",".join(spec.get("externalIPs") or ()) or NONE
-    selector = format_labels(spec.get("selector"))
-    return [
-        name(obj),
-        spec.get("type", ""),
-        spec.get("clusterIP") or NONE,
-        external,
-        ports or NONE,
-        age(obj, now),
-        selector,
-    ]
-
-
-def _scaled_cells(obj: Object, now: float) -> list[Any]:
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    return [
-        name(obj),
-        spec.get("replicas", 0),
-        status.get("replicas", 0),
-        status.get("readyReplicas", 0),
-        age(obj, now),
-        *layout(spec.get("template") or {}),
-        format_selector(spec.get("selector")),
-    ]
-
-
-def _deployment_cells(obj: Object, now: float) -> list[Any]:
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    return [
-        name(obj),
-        f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}",
-        status.get("updatedReplicas", 0),
-        status.get("availableReplicas", 0),
-        age(obj, now),
-        *layout(spec.get("template") or {}),
-        format_selector(spec.get("selector")),
-    ]
-
-
 def _claim_cells(obj: Object, now: float) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     short = {
@@ -245,53 +200,7 @@ def _revision_cells(obj: Object, now: float) -> list[Any]:
     return [name(obj), shown, str(obj.get("revision", 0)), age(obj, now)]
 
 
-def _role_ref(obj: Object) -> str:
-    ref = obj.get("roleRef") or {}
-    return f"{ref.get('kind', '')}/{ref.get('name', '')}"
-
-
-def _binding_cells(obj: Object, now: float) -> list[Any]:
-    found: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
-    for each in obj.get("subjects") or ():
-        shown = (
-            f"{each.get('namespace', '')}/{each['name']}"
-            if each["kind"] == "ServiceAccount"
-            else each["name"]
-        )
-        found.setdefault(each["kind"], []).append(shown)
-    subjects = [", ".join(found[kind]) for kind in ("User", "Group", "ServiceAccount")]
-    return [name(obj), _role_ref(obj), age(obj, now), *subjects]
-
-
-def _budget_cells(obj: Object, now: float) -> list[Any]:
-    spec = obj.get("spec") or {}
-    allowed = get(obj, "status", "disruptionsAllowed", default=0)
-    least, most = (str(spec.get(key, "N/A")) for key in ("minAvailable", "maxUnavailable"))
-    return [name(obj), least, most, allowed, age(obj, now)]
-
-
-_BINDING = [
-    NAME,
-    Column("Role", description=("io.k8s.api.rbac.v1.RoleBinding", "roleRef")),
-    AGE,
-    Column("Users", description="Users in the roleBinding", priority=1),
-    Column("Groups", description="Groups in the roleBinding", priority=1),
-    Column("ServiceAccounts", description="ServiceAccounts in the roleBinding", priority=1),
-]
-_CREATED = [
-    NAME,
-    Column(
-        "Created At",
-        "date",
-        ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "creationTimestamp"),
-    ),
-]
-_SCALED = [Column("Desired", "integer"), Column("Current", "integer"), Column("Ready", "integer")]
 _SELECTOR = Column("Selector", description=(BATCH + "JobSpec", "selector"), priority=1)
-
-
-def _created_cells(obj: Object, now: float) -> list[Any]:
-    return [name(obj), obj["metadata"].get("creationTimestamp")]
 
 
 def _plain(*paths: tuple[str, ...]) -> Cells:
@@ -417,48 +326,6 @@ PRINTERS: dict[str, tuple[list[Column], Cells]] = {
         ],
     ),
     "serviceaccounts": ([NAME, AGE], lambda obj, now: [name(obj), age(obj, now)]),
-    "services": (
-        [
-            NAME,
-            Column("Type", description=(CORE + "ServiceSpec", "type")),
-            Column("Cluster-IP", description=(CORE + "ServiceSpec", "clusterIP")),
-            Column("External-IP", description=(CORE + "ServiceSpec", "externalIPs")),
-            Column("Port(s)", description=(CORE + "ServiceSpec", "ports")),
-            AGE,
-            Column("Selector", description=(CORE + "ServiceSpec", "selector"), priority=1),
-        ],
-        _service_cells,
-    ),
-    "replicasets.apps": ([NAME, *_SCALED, AGE, CONTAINERS, IMAGES, _SELECTOR], _scaled_cells),
-    "replicationcontrollers": ([NAME, *_SCALED, AGE, CONTAINERS, IMAGES, _SELECTOR], _scaled_cells),
-    "deployments.apps": (
-        [
-            NAME,
-            Column("Ready", description="Number of the pod with ready state"),
-            Column("Up-to-date", description=(APPS + "DeploymentStatus", "updatedReplicas")),
-            Column("Available", description=(APPS + "DeploymentStatus", "availableReplicas")),
-            AGE,
-            CONTAINERS,
-            IMAGES,
-            _SELECTOR,
-        ],
-        _deployment_cells,
-    ),
-    "statefulsets.apps": (
-        [
-            NAME,
-            Column("Ready", description="Number of the pod with ready state"),
-            AGE,
-            CONTAINERS,
-            IMAGES,
-        ],
-        lambda obj, now: [
-            name(obj),
-            f"{get(obj, 'status', 'readyReplicas', default=0)}/{get(obj, 'spec', 'replicas', default=0)}",
-            age(obj, now),
-            *layout(get(obj, "spec", "template", default={})),
-        ],
-    ),
     "persistentvolumeclaims": (
         [
             NAME,
@@ -495,7 +362,6 @@ PRINTERS: dict[str, tuple[list[Column], Cells]] = {
         ],
         _quota_cells,
     ),
-    "limitranges": (_CREATED, _created_cells),
     "leases.coordination.k8s.io": (
         [
             NAME,
@@ -514,60 +380,6 @@ PRINTERS: dict[str, tuple[list[Column], Cells]] = {
             AGE,
         ],
         _revision_cells,
-    ),
-    "rolebindings.rbac.authorization.k8s.io": (_BINDING, _binding_cells),
-    "clusterrolebindings.rbac.authorization.k8s.io": (_BINDING, _binding_cells),
-    "roles.rbac.authorization.k8s.io": (_CREATED, _created_cells),
-    "clusterroles.rbac.authorization.k8s.io": (_CREATED, _created_cells),
-    "customresourcedefinitions.apiextensions.k8s.io": (_CREATED, _created_cells),
-    "priorityclasses.scheduling.k8s.io": (
-        [
-            NAME,
-            Column("Value", "integer"),
-            Column("Global-Default", "boolean"),
-            AGE,
-            Column("PreemptionPolicy"),
-        ],
-        lambda obj, now: [
-            name(obj),
-            obj.get("value", 0),
-            obj.get("globalDefault", False),
-            age(obj, now),
-            obj.get("preemptionPolicy", ""),
-        ],
-    ),
-    "networkpolicies.networking.k8s.io": (
-        [
-            NAME,
-            Column(
-                "Pod-Selector",
-                description=("io.k8s.api.networking.v1.NetworkPolicySpec", "podSelector"),
-            ),
-            AGE,
-        ],
-        lambda obj, now: [
-            name(obj),
-            format_selector(get(obj, "spec", "podSelector")),
-            age(obj, now),
-        ],
-    ),
-    "poddisruptionbudgets.policy": (
-        [
-            NAME,
-            Column(
-                "Min Available", description="The minimum number of pods that must be available."
-            ),
-            Column(
-                "Max Unavailable", description="The maximum number of pods that may be unavailable."
-            ),
-            Column(
-                "Allowed Disruptions",
-                "integer",
-                "Calculated number of pods that may be disrupted at this time.",
-            ),
-            AGE,
-        ],
-        _budget_cells,
     ),
 }
 

@@ -55,7 +55,7 @@ def _message_fields(name: str) -> dict[int, _Field]:
 
 
 def decode(data: bytes) -> Object:
-    """The object in an envelope, as JSON. Raises UnknownKindError, and ValueError for what is no envelope."""
+    """The object in an envelope, as JSON. Raises UnknownKindError, and ValueError for data without an envelope."""
     if not data.startswith(MAGIC):
         raise ValueError(
             "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"

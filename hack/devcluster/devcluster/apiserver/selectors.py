@@ -1,4 +1,4 @@
-"""Label and field selectors: parsing in the words of apimachinery, and matching."""
+"""Label and field selectors: parsing with apimachinery's messages, and matching."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from devcluster.storage import Storage
 from .catalog import Catalog
 from .crd import CustomResources
 from .interfaces import AdmissionPlugin, Authenticator, Authorizer, SubresourceRegistry, User
-from .openapi_v2 import Documents
 from .registry import Registry
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ class ApiServer:
     authenticator: Authenticator
     authorizer: Authorizer
     options: ApiServerOptions
-    openapi_v2: Documents
     subresources: SubresourceRegistry = field(default_factory=SubresourceRegistry)
     faults: Faults | None = None
     ready: bool = True
@@ -66,5 +64,4 @@ def create_server(
         authenticator,
         authorizer,
         options,
-        Documents(catalog),
     )

@@ -1,4 +1,4 @@
-"""Strategic merge patch: merge lists by key as the published schemas say (x-kubernetes-patch-strategy, -merge-key).
+"""Strategic merge patch: merge lists by key, as in the published schemas (x-kubernetes-patch-strategy, -merge-key).
 
 Directives: `$patch` (replace, delete, merge), `$deleteFromPrimitiveList/<field>`, `$setElementOrder/<field>`, `$retainKeys`.
 """

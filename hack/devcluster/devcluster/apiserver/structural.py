@@ -32,7 +32,7 @@ MISSING: Any = object()
 
 
 def prune_and_default(node: SchemaNode, value: Any, unknown: Unknown, path: Path = None) -> Any:
-    """A fresh copy of `value` without unknown fields (told in `unknown`) and with defaults filled in."""
+    """A fresh copy of `value` without unknown fields (reported in `unknown`) and with defaults filled in."""
     if node.kind is NodeKind.STRUCT:
         return (
             _struct(node, value, unknown, path) if isinstance(value, dict) else copy.deepcopy(value)

@@ -210,7 +210,7 @@ class WatchStream:
         return min(now + BOOKMARK_SECONDS, last) if last > now else deadline + 1
 
     async def _write_pending(self, watch: Watch, response: web.StreamResponse, busy: bool) -> bool:
-        """Write what is pending. Returns whether more than one event came, so that the next round lingers."""
+        """Write pending events. Returns whether more than one event came, so that the next round lingers."""
         if busy:
             await asyncio.sleep(
                 min(LINGER * max(1.0, watch.peers / WATCHERS_A_LINGER), LONGEST_LINGER)

@@ -55,7 +55,7 @@ class Controllers:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Take up what is there and follow the cluster. The event loop must be the one that writes to the registry."""
+        """Start with the present objects and follow the cluster. Must run in the event loop that writes to the registry."""
         if self._feed is not None:
             return
         self._feed = feed = Feed(self._registry)
@@ -66,7 +66,7 @@ class Controllers:
         ]
 
     def _controllers(self, machinery: Machinery) -> list[QueueController]:
-        # The order is that in which they hear of a write: the Job controller frees Pods before the collector deletes them.
+        # Writes are delivered in this order: the Job controller frees Pods before the collector deletes them.
         options = self._options
         return [
             JobController(machinery, options.job),

@@ -96,7 +96,7 @@ def is_deleting(obj: Object) -> bool:
 
 
 def controller_of(obj: Object) -> Object | None:
-    """The owner reference that says `controller`."""
+    """The owner reference with `controller: true`."""
     for reference in obj["metadata"].get("ownerReferences") or ():
         if reference.get("controller"):
             return dict(reference)

@@ -1,7 +1,7 @@
-"""What the controllers see of the cluster: every write, told as it happens, after a replay of what is there already.
+"""The controllers' source of events: every write as it happens, after a replay of the objects that exist already.
 
-It hangs on the registry's own hooks instead of watches: nothing is kept of the objects, nothing lags and nothing is
-missed when watches break. Handlers get (new, old): None for what is no more, or was not. They must only take notes; the
+It uses the registry's hooks instead of watches: it stores no objects, has no lag, and misses nothing when watches break.
+Handlers get (new, old): None for an object that is gone, or was not there. They must return at once (enqueue a key); the
 objects are shared.
 """
 
@@ -28,15 +28,15 @@ class Feed:
         self._any: list[AnyHandler] = []
 
     def on(self, storage_key: str, handler: Handler) -> None:
-        """Tell `handler` of the writes of one resource, e.g. `jobs.batch`."""
+        """Call `handler` for the writes of one resource, e.g. `jobs.batch`."""
         self._handlers.setdefault(storage_key, []).append(handler)
 
     def on_any(self, handler: AnyHandler) -> None:
-        """Tell `handler` of the writes of every resource."""
+        """Call `handler` for the writes of every resource."""
         self._any.append(handler)
 
     def start(self) -> None:
-        """Tell of all that is there, then of each write."""
+        """Deliver every present object, then each write."""
         self._registry.after_write.append(self._written)
         told: set[str] = set()
         for info in list(self._registry.catalog):
@@ -48,7 +48,7 @@ class Feed:
                 self._written(info, codec.from_storage(stored.object), None)
 
     def stop(self) -> None:
-        """Tell nothing any more."""
+        """Stop delivering."""
         if self._written in self._registry.after_write:
             self._registry.after_write.remove(self._written)
 

@@ -71,7 +71,7 @@ class GarbageCollector(QueueController):
             if owner is not None and _ends_with_dependents(owner[1]):
                 self.queue.add(owner[0])
 
-    # --- what is done about it
+    # --- sync
 
     def sync(self, key: Key) -> None:
         """Delete the object if its owners are gone; let it go if it waits for its dependents."""
@@ -134,7 +134,7 @@ class GarbageCollector(QueueController):
             uid = reference["uid"]
             info = self._owner_info(reference)
             if info is None or (info.namespaced and not ref.namespace):
-                solid.add(uid)  # nobody can tell whether it is there
+                solid.add(uid)  # its kind is not served, so it may exist
                 continue
             owner = self._owner(ref.namespace, reference)
             if owner is None:

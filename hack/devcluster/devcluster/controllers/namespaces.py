@@ -63,7 +63,7 @@ class NamespaceController(QueueController):
         infos = self._infos()
         pods = [info for info in infos if info.storage_key == "pods"]
         if self._delete_all(name, pods).instances:
-            # While Pods are left the real controller looks at nothing else, and says that all is well.
+            # While Pods are left the real controller looks at nothing else, and reports no problem.
             self._report(namespace, Remaining(Counter(), Counter()))
             return
         remaining = self._delete_all(name, [info for info in infos if info.storage_key != "pods"])

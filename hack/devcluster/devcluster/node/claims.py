@@ -65,7 +65,7 @@ class Claims:
         return Path(path) if path else None
 
     def problem(self, namespace: str, name: str) -> str:
-        """Why a Pod cannot be scheduled with a claim, as the scheduler says it; '' if it can."""
+        """Why a Pod cannot be scheduled with a claim, in the scheduler's message; '' if it can."""
         claim = self._client.find(PERSISTENTVOLUMECLAIMS, namespace, name)
         if claim is None:
             return f'persistentvolumeclaim "{name}" not found'

@@ -194,7 +194,7 @@ class Containers:
         log.parent.mkdir(parents=True, exist_ok=True)
         message = folders.termination(name, container.attempt)
         message.touch()
-        message.chmod(0o666)  # whoever the container runs as may write it
+        message.chmod(0o666)  # the container's user must be able to write it
         container.container_id = f"containerd://{secrets.token_hex(32)}"
         container.process = Process(self._runtime.launcher, folders.containers / name)
         self._tell(state, "Normal", "Created", "Container created", container)

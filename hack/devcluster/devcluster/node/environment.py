@@ -18,7 +18,7 @@ Object = dict[str, Any]
 
 
 class ConfigError(Exception):
-    """Why a container cannot be made as asked."""
+    """Why a container cannot be created."""
 
 
 class Environment:

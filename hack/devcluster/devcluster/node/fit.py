@@ -1,4 +1,4 @@
-"""Whether a Pod fits on a node: pure predicates, worded as kube-scheduler words them.
+"""Whether a Pod fits on a node: pure predicates with kube-scheduler's messages.
 
 Left out: inter-pod affinity, topology spread, volumes' node affinity, preemption, extended resources beyond
 their sums.
@@ -47,7 +47,7 @@ def misfit(pod: Object, node: Object, others: Iterable[Object]) -> Misfit | None
 
 
 def requests(spec: Object) -> dict[str, Decimal]:
-    """What a Pod requests: its containers in sum, or an init container that wants more."""
+    """What a Pod requests: its containers in sum, or an init container that requests more."""
     total: dict[str, Decimal] = {}
     for each in spec["containers"]:
         _add(total, _requested(each))

@@ -137,7 +137,7 @@ class Kubelet:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _do(self, chore: Any) -> None:
-        """Something to be done after the write that we are told of."""
+        """Run something after the write that is being reported."""
         task = asyncio.create_task(chore, name="pod-chore")
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)

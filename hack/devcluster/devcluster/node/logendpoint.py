@@ -1,4 +1,4 @@
-"""`GET …/pods/<name>/log`: chooses the container as the API server does, refuses as the kubelet does, follows if asked."""
+"""`GET …/pods/<name>/log`: chooses the container as the API server does, refuses as the kubelet does, follows on request."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class LogEndpoint:
 async def _follow(
     process: Process, reader: LogReader, request: web.Request, response: web.StreamResponse
 ) -> None:
-    """Send what is added until the run of the container that is being read has ended, or its reader has gone."""
+    """Send new lines until the container has ended or the client has disconnected."""
     while not reader.exhausted and request.transport is not None:
         over = process.exited.done()
         await _send(reader, response)

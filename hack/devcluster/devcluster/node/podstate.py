@@ -1,4 +1,4 @@
-"""What the kubelet knows of a Pod that it runs."""
+"""The kubelet's state of a Pod that it runs."""
 
 from __future__ import annotations
 

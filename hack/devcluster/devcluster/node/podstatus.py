@@ -114,7 +114,7 @@ def _initialization(inits: Iterable[ContainerState]) -> tuple[int, int]:
 
 
 def _shown_phase(state: PodState, computed: str, old: Object) -> str:
-    """A final phase is not told before everything has ended."""
+    """A final phase is not reported before every container has ended."""
     if computed in FINAL_PHASES and not state.final:
         return str(old.get("phase") or "Pending")
     return computed

@@ -26,7 +26,7 @@ EVICTION = {
 
 
 class PodSubresources:
-    """Handlers of what is done to Pods through subresources."""
+    """Handlers of the Pod's subresources."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry

@@ -204,7 +204,7 @@ class PodWorker:
             self._all_tried.set()
 
     async def _mount(self) -> None:
-        """Set up the volumes, each failure told and tried again later."""
+        """Set up the volumes; each failure is recorded as an Event and retried."""
         volumes = Volumes(self._context.volumes, self.state, self._folder / "volumes")
         ready: dict[str, Path] = {}
         delay = timing.MOUNT_BACKOFF_SECONDS
@@ -376,7 +376,7 @@ class PodWorker:
             finished=self._context.clock.stamp(),
             container_id=container.container_id,
         )
-        if not self.state.terminating:  # else told when all has ended
+        if not self.state.terminating:  # otherwise reported when all containers have ended
             self.write()
 
     # --- its end
@@ -399,7 +399,7 @@ class PodWorker:
         self._tell_deadline(times=2)
 
     async def _end_with_sidecars(self) -> None:
-        """All others have ended: stop the sidecars, and tell their end at once."""
+        """All others have ended: stop the sidecars, and report their end at once."""
         self._stopper.begin(self._grace())
         self._silent = True
         await self._stop_sidecars()
@@ -435,7 +435,7 @@ class PodWorker:
         self.write()
 
     def _tell_deadline(self, *, times: int) -> None:
-        """A kubelet tells it whenever it looks at the Pod: four times until the Pod has ended."""
+        """A kubelet records this at every sync of the Pod: four times until the Pod has ended."""
         if self.state.failure == DEADLINE:
             for _ in range(times):
                 self._context.tell(self.state, "Normal", *DEADLINE, None)

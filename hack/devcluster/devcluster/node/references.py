@@ -31,7 +31,7 @@ def expand(text: str, values: Mapping[str, str]) -> str:
 
 
 def field_value(pod: Object, path: str, *, host_ip: str, pod_ip: str) -> str:
-    """What a fieldRef or a downwardAPI item says. Raises ValueError for a path that names nothing."""
+    """The value of a fieldRef or of a downwardAPI item. Raises ValueError for a path that names nothing."""
     metadata, spec = pod["metadata"], pod["spec"]
     match = _SUBSCRIPT.match(path)
     if match:
@@ -63,7 +63,7 @@ def _go_quote(text: str) -> str:
 
 
 def resource_value(container: Object, reference: Object, allocatable: Mapping[str, str]) -> str:
-    """What a resourceFieldRef says, in units of its divisor, rounded up. A limit that is not set is the node's own."""
+    """The value of a resourceFieldRef, in units of its divisor, rounded up. A limit that is not set is the node's own."""
     kind, _, name = reference["resource"].partition(".")
     resources = container.get("resources") or {}
     text = (resources.get(kind) or {}).get(name)

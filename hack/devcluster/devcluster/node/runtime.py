@@ -1,4 +1,4 @@
-"""Starts containers as processes, each kept by a shim (`shim.main`), and tells how they end.
+"""Starts containers as processes, each kept by a shim (`shim.main`), and reports how they end.
 
 A `Process` is one run of one container. Its whole tree dies with its first process, with its shim, and with this process.
 """
@@ -136,7 +136,7 @@ class Process:
             self._writer.write(json.dumps(message).encode() + b"\n")
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take in what the shim tells until it ends."""
+        """Read the shim's reports until it ends."""
         failure = ""
         with suppress(ConnectionError):
             while line := await reader.readline():
@@ -155,7 +155,7 @@ class Process:
             await writer.wait_closed()
         if not self._started.done():
             self._started.set_exception(StartError(failure or self._crash()))
-            self._started.exception()  # the starter may have been cancelled; nobody else asks
+            self._started.exception()  # the starter may have been cancelled; mark the exception as retrieved
         if not self.exited.done():
             self.exited.set_result(Exit(KILLED))
         self._wake()

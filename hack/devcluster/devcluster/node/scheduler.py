@@ -1,4 +1,4 @@
-"""The scheduler: gives Pods the one node there is, or says why it cannot.
+"""The scheduler: binds Pods to the only node, or records why it cannot.
 
 A Pod that does not fit is tried again when something changed that may help: a Pod went or ended, the node or
 a claim changed.
@@ -32,7 +32,7 @@ GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
 class Scheduler:
-    """Schedules Pods it is shown by `see`. `claim_problem(namespace, name)` says why a claim cannot be used, or ''."""
+    """Schedules the Pods that `see` receives. `claim_problem(namespace, name)` returns why a claim cannot be used, or ''."""
 
     def __init__(
         self, client: LocalClient, clock: Clock, claim_problem: Callable[[str, str], str]

@@ -115,7 +115,7 @@ class Stopper:
         return await asyncio.shield(process.exited)
 
     def close(self) -> None:
-        """Forget what is left of the grace period."""
+        """Cancel the rest of the grace period."""
         if self._timer is not None:
             self._timer.cancel()
 

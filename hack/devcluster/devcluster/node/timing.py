@@ -45,5 +45,5 @@ class Backoffs:
         return self.next(key)
 
     def reset(self, key: str) -> None:
-        """Begin anew."""
+        """Start again with the first delay."""
         self._delays.pop(key, None)

@@ -32,7 +32,7 @@ _KEY_MISSING = {
 
 
 class VolumeError(Exception):
-    """Why a volume cannot be set up, in the kubelet's words."""
+    """Why a volume cannot be set up; the message is the kubelet's."""
 
 
 class Tokens(Protocol):

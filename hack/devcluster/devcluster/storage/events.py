@@ -46,7 +46,7 @@ class Event:
 
     @property
     def cache(self) -> dict[object, bytes]:
-        """Its encodings. Only those of recent events are kept: who comes late makes them anew."""
+        """Its encodings. Only those of recent events are kept; a late watcher encodes the event again."""
         cache = self._cache
         if cache is None:
             cache = self._cache = {}
@@ -118,7 +118,7 @@ class Watch:
             waiter.set_result(None)
 
     def close(self) -> None:
-        """End the stream; what is pending may still be drained."""
+        """End the stream; pending events may still be read."""
         if not self.closed:
             self.closed = True
             self._history.watches.discard(self)
@@ -170,7 +170,7 @@ class History:
         self.floor = max(self.floor, revision)
 
     def trim(self, keep: int, older_than: float) -> None:
-        """Forget what is beyond `keep` events or older than the clock reading `older_than`."""
+        """Drop events beyond `keep`, or older than the clock reading `older_than`."""
         cut = max(0, len(self.events) - keep)
         while cut < len(self.events) and self.events[cut].time < older_than:
             cut += 1

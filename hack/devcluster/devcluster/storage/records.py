@@ -1,7 +1,7 @@
 """One stored object: its bytes, and a parsed form kept only while it is in use.
 
 A Job is some 2.5 KB of JSON but some 40 KB of Python dicts, so the bytes are what the store holds; the parsed form lives in a
-bounded cache. Both are immutable by contract: whoever changes an object builds a new one.
+bounded cache. Both are immutable by contract: a change builds a new object.
 """
 
 from __future__ import annotations

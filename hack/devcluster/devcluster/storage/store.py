@@ -42,7 +42,7 @@ class TooLargeError(StorageError):
 
 
 class CompactedError(StorageError):
-    """The revision asked for is older than the history; `floor` is the oldest that works."""
+    """The requested revision is older than the history; `floor` is the oldest that works."""
 
     def __init__(self, revision: int, floor: int) -> None:
         super().__init__(f"too old resource version: {revision} ({floor})")

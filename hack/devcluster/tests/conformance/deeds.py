@@ -1,4 +1,4 @@
-"""What was done besides the recorded calls: who asked, bodies too long to be recorded, what moved while a watch ran.
+"""Context of the recorded calls: users, bodies too long to be recorded, changes while a watch ran.
 
 The notes of the transcripts and the objects that later calls see tell of it.
 """

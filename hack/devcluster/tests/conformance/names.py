@@ -106,7 +106,7 @@ class Names:
         return self.text(VERSION_IN_QUERY.sub(version, path))
 
     def needs_current(self, path: str) -> bool:
-        """Whether `path` asks for a state that is only known by when it was asked for."""
+        """Whether `path` requests a state that depends on the time of the request."""
         found = VERSION_IN_QUERY.search(path)
         return (
             found is not None and 2 <= int(found[0]) <= 1_000_000 and found[0] not in self.versions

@@ -14,7 +14,7 @@ LOOK_SECONDS = 0.004
 
 
 class _Selector(selectors.DefaultSelector):
-    """Waits no longer than a look, and tells how much waiting was left."""
+    """Waits no longer than one poll, and returns the remaining wait."""
 
     skipped: Callable[[float], None]
 

@@ -44,7 +44,7 @@ class Verdict:
 
 
 def left_out() -> list[Exception_]:
-    """The list of what is knowingly different."""
+    """The list of known differences."""
     loaded = yaml.safe_load(LEFT_OUT.read_text()) or []
     return [
         Exception_(each["file"], each["call"], tuple(each.get("paths", [""])), each["reason"])
@@ -64,7 +64,7 @@ def judge(exchanges: Sequence[Exchange], results: Results) -> list[Verdict]:
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """The score, a line a file: calls, those that agree in full, those that agree but for what is listed, the others."""
+    """The score, a line a file: calls, those that agree in full, agreeing, agreeing except for the list, the others."""
     lines = [f"{'transcript':<20}{'calls':>7}{'agree':>7}{'listed':>8}{'differ':>8}"]
     by_file = {each: [v for v in verdicts if v.exchange.file == each] for each in FILES}
     lines += [_line(file, own) for file, own in by_file.items() if own]

@@ -14,7 +14,7 @@ FILES = ("discovery", "crd", "custom-resources", "lists", "watches", "jobs", "co
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One recorded call. `response` is None for a watch, whose events are `stream`; the last of them says how it ended."""
+    """One recorded call. `response` is None for a watch, whose events are `stream`; the last of them records how it ended."""
 
     file: str
     index: int

@@ -35,7 +35,7 @@ _TEMPLATES: Mapping[tuple[str, str], tuple[str, ...]] = {
 
 
 def violations(level: str, spec: Spec) -> list[Finding]:
-    """What `level` forbids of a Pod's spec, in the order in which it is told."""
+    """Findings of `level` about a Pod's spec, in the order of the message."""
     return [finding for check in LEVELS.get(level, ()) if (finding := check(spec)) is not None]
 
 

@@ -303,7 +303,7 @@ def restricted_volumes(spec: Spec) -> Finding | None:
 
 
 def run_as_non_root(spec: Spec) -> Finding | None:
-    """Every container runs as another user than root, and says so."""
+    """Every container sets runAsNonRoot."""
     if spec.get("hostUsers") is False:
         return None
     pod = _pod_context(spec).get("runAsNonRoot")
@@ -327,7 +327,7 @@ def run_as_non_root(spec: Spec) -> Finding | None:
 
 
 def run_as_user(spec: Spec) -> Finding | None:
-    """Nobody asks for uid 0."""
+    """No runAsUser is 0."""
     if spec.get("hostUsers") is False:
         return None
     pod = _pod_context(spec).get("runAsUser") == 0

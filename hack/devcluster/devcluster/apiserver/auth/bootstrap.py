@@ -33,7 +33,7 @@ _PRIORITY_CLASSES = (
 
 
 def bootstrap(registry: Registry) -> None:
-    """Create what is missing; what is there stays as it is."""
+    """Create missing objects; existing ones stay as they are."""
     for name in SYSTEM_NAMESPACES:
         _ensure(registry, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     for name, value, description in _PRIORITY_CLASSES:

@@ -176,7 +176,7 @@ def user_info(user: User) -> Object:
 
 
 def spec_attributes(spec: Object) -> Attributes:
-    """The request that a SubjectAccessReview asks about."""
+    """The request that a SubjectAccessReview describes."""
     resource = spec.get("resourceAttributes")
     if resource is None:
         other = spec.get("nonResourceAttributes") or {}

@@ -38,7 +38,7 @@ class RBACRule:
         )
 
     def encode(self) -> dict[str, Any]:
-        """Its JSON form, without what is empty."""
+        """Its JSON form, without empty lists."""
         raw = {
             "verbs": list(self.verbs),
             "apiGroups": list(self.api_groups),

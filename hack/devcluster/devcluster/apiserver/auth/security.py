@@ -19,7 +19,7 @@ from .tokens import Signer
 
 
 class Security:
-    """Keys and rules of one cluster. `directory` keeps the keys, so that a cluster started there again knows its users.
+    """Keys and rules of one cluster. `directory` keeps the keys, so that a restarted cluster accepts its users.
 
     Give `authenticator` and `authorizer` to `create_server`, then call `install`.
     """

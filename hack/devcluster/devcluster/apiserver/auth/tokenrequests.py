@@ -1,4 +1,4 @@
-"""serviceaccounts/token: a token for a ServiceAccount, bound to a Pod, Secret or Node if asked for.
+"""serviceaccounts/token: a token for a ServiceAccount, bound to a Pod, Secret or Node on request.
 
 Checks and wording as in pkg/registry/core/serviceaccount/storage/token.go.
 """

@@ -1,4 +1,4 @@
-"""Faults on demand: what goes wrong between an API server and its clients, as tests ask for it, reproducible from a seed.
+"""Fault injection between the API server and its clients, reproducible from a seed.
 
 `Faults` is the server's side; `devcluster.faultcontrol` has the blocking calls for tests, `POST /devcluster/faults` is what
 both speak. The README's section "Faults" has the kinds and their fields.

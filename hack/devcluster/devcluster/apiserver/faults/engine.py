@@ -1,4 +1,4 @@
-"""The server's side of faults: rules applied to requests and watches, and what befalls the whole server.
+"""The server's side of faults: rules for requests and watches, and faults of the whole server.
 
 The in-process controllers and the node are not concerned: faults lie between the server and what comes over HTTP. The admin
 endpoint itself never fails and takes system:masters only.
@@ -56,7 +56,7 @@ class Faults:
         clock = storage.clock
         storage.clock = lambda: clock() + self.clock_offset
 
-    # --- what befalls requests
+    # --- faults of requests
 
     async def before(
         self, request: web.Request, user: User, info: RequestInfo
@@ -134,7 +134,7 @@ class Faults:
                 raise _server_error(settings.code, settings.message)
         return None
 
-    # --- what befalls watches
+    # --- faults of watches
 
     def watch_opened(self, request: web.Request, user: User, info: RequestInfo) -> WatchGate:
         """The gate of a watch that begins; give it back to `watch_closed`."""
@@ -178,7 +178,7 @@ class Faults:
         for id_ in list(self._rules):
             self.remove(id_)
 
-    # --- what befalls the server
+    # --- faults of the server
 
     def compact(self) -> int:
         """Forget all history; returns the oldest resourceVersion that still works."""
@@ -208,7 +208,7 @@ class Faults:
             await self.listener.up()
 
     async def stop(self) -> None:
-        """End what is going on."""
+        """End the faults that are active."""
         if self._restart is not None:
             self._restart.cancel()
             await asyncio.gather(self._restart, return_exceptions=True)
@@ -300,7 +300,7 @@ def _cut(request: web.Request) -> web.Response:
 
 
 def _server_error(code: int, message: str) -> StatusError:
-    """A failure of the server as it words it."""
+    """A failure of the server with its usual message."""
     if code == 503:
         text = message or "the server is currently unable to handle the request"
         return StatusError(code, "ServiceUnavailable", text)

@@ -51,7 +51,7 @@ MODES = {FaultKind.CLOSED_WATCH: ("end", "cut"), FaultKind.PARTITION: ("hang", "
 
 
 class BadRuleError(ValueError):
-    """A rule that makes no sense; the message says why."""
+    """An invalid rule; the message names the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def _any(patterns: tuple[str, ...], *values: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a rule does what it does; which field matters to which kind, `FaultKind` says.
+    """Parameters of a rule; `FaultKind` documents which field applies to which kind.
 
     It befalls each request that matches with `probability`, not the first `skip` of them, `count` times at most.
     """

@@ -1,4 +1,4 @@
-"""Which containers of a Pod are refused, in the words of pkg/apis/core/validation."""
+"""Validation of a Pod's containers, with the messages of pkg/apis/core/validation."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def _rules(schema: Object, path: str, times: float, errors: list[FieldError]) ->
 
 
 def _compile(rule: str, schema: Object) -> str:
-    """What is wrong with a rule, as cel-go says it, or ''."""
+    """The problem of a rule, with cel-go's message, or ''."""
     try:
         compiled(rule)
     except (RuntimeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Which Jobs are refused, in the words of pkg/apis/batch/validation."""
+"""Validation of Jobs, with the messages of pkg/apis/batch/validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import (
     too_long,
     too_many,
 )
-from ..metadata import label_problems, qualified_name_problems, subdomain_problems
+from ..metadata import qualified_name_problems, subdomain_problems
 from .containerrules import NEGATIVE_TEXT
 from .podrules import template_problems
 
@@ -23,13 +23,10 @@ Object = dict[str, Any]
 Problems = Iterator[FieldError]
 
 RESTART_POLICIES = ("OnFailure", "Never")
-COMPLETION_MODES = ("NonIndexed", "Indexed")
 REPLACEMENT_POLICIES = ("Failed", "TerminatingOrFailed")
 ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
 OPERATORS = ("In", "NotIn")
 STATUSES = ("False", "True", "Unknown")
-MAX_PARALLELISM = MAX_FAILED_INDEXES = COMPLETIONS_LIMIT = 100_000
-HIGH_COMPLETIONS_LIMIT = 10_000
 MAX_RULES = MAX_PATTERNS = 20
 MAX_EXIT_CODES = 255
 MAX_MANAGER = 63
@@ -50,8 +47,6 @@ def job_spec_problems(spec: Object, path: str = "spec") -> Problems:
         value = spec.get(field)
         if value is not None and value < 0:
             yield invalid_value(f"{path}.{field}", value, NEGATIVE_TEXT)
-    if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
-        yield required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified")
     if spec.get("managedBy") is not None:
         yield from _manager(spec["managedBy"], f"{path}.managedBy")
     yield from _completion_mode(spec, path)
@@ -61,23 +56,15 @@ def job_spec_problems(spec: Object, path: str = "spec") -> Problems:
             spec, policy.get("rules") or [], f"{path}.podFailurePolicy.rules"
         )
     if spec.get("successPolicy") is not None:
-        yield from _success_policy(spec, f"{path}.successPolicy")
+        yield invalid_value(
+            f"{path}.successPolicy", spec["successPolicy"], "requires indexed completion mode"
+        )
     replaced = spec.get("podReplacementPolicy")
     allowed = REPLACEMENT_POLICIES[:1] if policy is not None else REPLACEMENT_POLICIES
     if replaced is not None and replaced not in allowed:
         yield not_supported(f"{path}.podReplacementPolicy", replaced, allowed)
     yield from template_problems(spec["template"], f"{path}.template")
     yield from _restart_policy(spec, f"{path}.template.spec.restartPolicy")
-
-
-def name_problems(name: str, spec: Object) -> Problems:
-    """An Indexed Job's Pods have its name and their index as host name."""
-    completions = spec.get("completions") or 0
-    if spec.get("completionMode") == "Indexed" and completions > 0:
-        hostname = f"{name}-{completions - 1}"
-        if label_problems(hostname):
-            text = f"will not able to create pod with invalid DNS label: {hostname}"
-            yield invalid_value("metadata.name", name, text)
 
 
 def _restart_policy(spec: Object, path: str) -> Problems:
@@ -107,48 +94,14 @@ def _manager(manager: str, path: str) -> Problems:
 
 def _completion_mode(spec: Object, path: str) -> Problems:
     mode = spec.get("completionMode", "NonIndexed")
-    if mode not in COMPLETION_MODES:
-        yield not_supported(f"{path}.completionMode", mode, COMPLETION_MODES)
     if mode == "Indexed":
-        yield from _indexed(spec, path)
-    if mode == "NonIndexed":
-        for field in ("backoffLimitPerIndex", "maxFailedIndexes"):
-            if spec.get(field) is not None:
-                yield invalid_value(
-                    f"{path}.{field}", spec[field], "requires indexed completion mode"
-                )
-
-
-def _indexed(spec: Object, path: str) -> Problems:
-    completions, most = spec.get("completions"), spec.get("maxFailedIndexes")
-    parallelism = spec.get("parallelism") or 0
-    if completions is None:
-        yield required(f"{path}.completions", "when completion mode is Indexed")
-    if parallelism > MAX_PARALLELISM:
-        text = f"must be less than or equal to {MAX_PARALLELISM} when completion mode is Indexed"
-        yield invalid_value(f"{path}.parallelism", parallelism, text)
-    if most is not None and completions is not None and most > completions:
-        text = "must be less than or equal to completions"
-        yield invalid_value(f"{path}.maxFailedIndexes", most, text)
-    if most is not None and most > MAX_FAILED_INDEXES:
-        text = f"must be less than or equal to {MAX_FAILED_INDEXES}"
-        yield invalid_value(f"{path}.maxFailedIndexes", most, text)
-    if (completions or 0) > COMPLETIONS_LIMIT and spec.get("backoffLimitPerIndex") is not None:
-        yield from _many_indexes(most, parallelism, path)
-
-
-def _many_indexes(most: int | None, parallelism: int, path: str) -> Problems:
-    above = f"when completions are above {COMPLETIONS_LIMIT} and used with backoff limit per index"
-    text = f"must be less than or equal to {HIGH_COMPLETIONS_LIMIT} {above}"
-    if most is None:
-        yield required(
-            f"{path}.maxFailedIndexes",
-            f"must be specified when completions is above {COMPLETIONS_LIMIT}",
-        )
-    if parallelism > HIGH_COMPLETIONS_LIMIT:
-        yield invalid_value(f"{path}.parallelism", parallelism, text)
-    if most is not None and most > HIGH_COMPLETIONS_LIMIT:
-        yield invalid_value(f"{path}.maxFailedIndexes", most, text)
+        text = "the development cluster does not run Indexed Jobs"
+        yield invalid_value(f"{path}.completionMode", mode, text)
+    elif mode != "NonIndexed":
+        yield not_supported(f"{path}.completionMode", mode, ("NonIndexed", "Indexed"))
+    for field in ("backoffLimitPerIndex", "maxFailedIndexes"):
+        if spec.get(field) is not None:
+            yield invalid_value(f"{path}.{field}", spec[field], "requires indexed completion mode")
 
 
 def _failure_policy(spec: Object, rules: list[Object], path: str) -> Problems:
@@ -230,27 +183,3 @@ def _pod_conditions(patterns: list[Object], path: str) -> Problems:
             yield required(f"{at}.status", _valid(STATUSES))
         elif status not in STATUSES:
             yield not_supported(f"{at}.status", status, STATUSES)
-
-
-def _success_policy(spec: Object, path: str) -> Problems:
-    policy = spec["successPolicy"]
-    if spec.get("completionMode") != "Indexed":
-        yield invalid_value(path, policy, "requires indexed completion mode")
-        return
-    rules = policy.get("rules") or []
-    if not rules:
-        text = "at least one rules must be specified when the successPolicy is specified"
-        yield required(f"{path}.rules", text)
-    if len(rules) > MAX_RULES:
-        yield too_many(f"{path}.rules", len(rules), MAX_RULES)
-    for index, rule in enumerate(rules):
-        count, indexes = rule.get("succeededCount"), rule.get("succeededIndexes")
-        at, most = f"{path}.rules[{index}]", spec.get("completions") or 0
-        if count is None and indexes is None:
-            text = "at least one of succeededCount or succeededIndexes must be specified"
-            yield required(at, text)
-        if count is not None and count < 0:
-            yield invalid_value(f"{at}.succeededCount", count, NEGATIVE_TEXT)
-        if count is not None and count > most:
-            text = f"must be less than or equal to {most} (the number of specified completions)"
-            yield invalid_value(f"{at}.succeededCount", count, text)

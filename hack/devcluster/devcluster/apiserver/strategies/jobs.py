@@ -8,12 +8,11 @@ from typing import Any
 from ..errors import FieldError, invalid_value
 from ..metadata import label_problems
 from ..strategy import Strategy
-from .jobrules import job_spec_problems, name_problems
+from .jobrules import job_spec_problems
 from .podspec import default_pod_spec, pod_spec_warnings
 
 Object = dict[str, Any]
 
-UNLIMITED = 2147483647
 DEFAULT_BACKOFF_LIMIT = 6
 LABELS = (
     "batch.kubernetes.io/controller-uid",
@@ -22,6 +21,7 @@ LABELS = (
     "job-name",
 )
 _IMMUTABLE = (
+    "completions",
     "completionMode",
     "podFailurePolicy",
     "backoffLimitPerIndex",
@@ -62,8 +62,7 @@ class Jobs(Strategy):
         spec.setdefault("completionMode", "NonIndexed")
         spec.setdefault("suspend", False)
         spec.setdefault("manualSelector", False)
-        limit = UNLIMITED if "backoffLimitPerIndex" in spec else DEFAULT_BACKOFF_LIMIT
-        spec.setdefault("backoffLimit", limit)
+        spec.setdefault("backoffLimit", DEFAULT_BACKOFF_LIMIT)
         replaced = "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
         spec.setdefault("podReplacementPolicy", replaced)
         for rule in (spec.get("podFailurePolicy") or {}).get("rules") or ():
@@ -95,14 +94,12 @@ class Jobs(Strategy):
 
     def validate(self, obj: Object) -> list[FieldError]:
         """As ValidateJob."""
-        name, spec = obj["metadata"].get("name") or "", obj["spec"]
-        return [*job_spec_problems(spec), *name_problems(name, spec)]
+        return list(job_spec_problems(obj["spec"]))
 
     def validate_update(self, new: Object, old: Object) -> list[FieldError]:
         """Most of a Job cannot be changed."""
         errors = list(job_spec_problems(new["spec"]))
         after, before = new["spec"], old["spec"]
-        errors += _completions_changed(after, before)
         if after.get("selector") != before.get("selector"):
             errors.append(_immutable("spec.selector", after.get("selector")))
         if after["template"] != before["template"] and _comparable(new, old) != before["template"]:
@@ -138,18 +135,6 @@ def _template_changed(template: Object, old: Object) -> FieldError:
 
 def _immutable(field: str, value: Any) -> FieldError:
     return invalid_value(field, value, "field is immutable")
-
-
-def _completions_changed(after: Object, before: Object) -> list[FieldError]:
-    completions = after.get("completions")
-    if completions == before.get("completions"):
-        return []
-    if after.get("completionMode") != "Indexed":
-        return [_immutable("spec.completions", completions)]
-    if completions is not None and completions != after.get("parallelism"):
-        text = "can only be modified in tandem with spec.parallelism"
-        return [invalid_value("spec.completions", completions, text)]
-    return []
 
 
 def _comparable(new: Object, old: Object) -> Object:

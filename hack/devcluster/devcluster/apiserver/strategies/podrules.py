@@ -1,4 +1,4 @@
-"""Which Pod specs are refused, in a Pod and in a template, in the words of pkg/apis/core/validation.
+"""Validation of Pod specs, in Pods and in templates, with the messages of pkg/apis/core/validation.
 
 Covered is what a Pod of this cluster can use; of the volumes those that its node mounts. Other fields are checked by their
 types alone.

@@ -47,7 +47,7 @@ class Pods(Strategy):
         return errors
 
     def warnings(self, new: Object, old: Object | None) -> list[str]:
-        """About what is taken as it is, though it is hardly meant."""
+        """Warnings about fields that are accepted but probably not meant."""
         return pod_spec_warnings(new["spec"], "spec") if old is None else []
 
     def validate_update(self, new: Object, old: Object) -> list[FieldError]:

@@ -86,7 +86,7 @@ _WHOLE_BYTES = ("memory", "ephemeral-storage")
 
 
 def pod_spec_warnings(spec: Object, path: str) -> list[str]:
-    """Sentences about a Pod's spec that is valid."""
+    """Warnings about a valid Pod spec."""
     found: list[str] = []
     for kind in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(kind) or ()):

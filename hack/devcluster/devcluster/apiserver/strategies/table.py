@@ -25,7 +25,7 @@ class _Generation(Strategy):
 
 
 class _PriorityClasses(_Generation):
-    """They preempt unless they say that they do not."""
+    """preemptionPolicy defaults to PreemptLowerPriority."""
 
     def default(self, obj: dict[str, Any]) -> None:
         """As pkg/apis/scheduling/v1/defaults.go."""

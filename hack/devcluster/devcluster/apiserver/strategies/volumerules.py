@@ -1,4 +1,4 @@
-"""Which volumes of a Pod are refused, in the words of pkg/apis/core/validation: sources, modes, paths, duplicate names."""
+"""Validation of a Pod's volumes, with the messages of pkg/apis/core/validation: sources, modes, paths, duplicate names."""
 
 from __future__ import annotations
 

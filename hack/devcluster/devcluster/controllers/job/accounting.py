@@ -11,9 +11,8 @@ from typing import Any
 
 from devcluster.apiserver.errors import StatusError
 
-from . import indexes as indexlib
-from . import perindex, policy
 from . import pods as podlib
+from . import policy
 from . import status as statuslib
 from .podcontrol import PodControl
 from .snapshot import Snapshot
@@ -42,8 +41,6 @@ class Accounting:
         changed |= statuslib.count_released(status, held)
         to_release, counted, full = self._count(snapshot)
         changed |= counted
-        if policy.is_indexed(snapshot.job):
-            changed |= _write_indexes(snapshot)
         decision = snapshot.decision
         if decision is not None and statuslib.condition(status, decision.target) is None:
             self._add(status, decision.target, decision)
@@ -66,13 +63,13 @@ class Accounting:
         before = len(succeeded) + len(failed)
         release: list[Object] = []
         full = False
-        for pod in _in_order(snapshot):
+        for pod in snapshot.pods:
             if not podlib.is_tracked(pod) or not _may_release(snapshot, pod):
                 continue
             release.append(pod)
             uid = pod["metadata"]["uid"]
             if podlib.phase(pod) == "Succeeded" and uid not in snapshot.uncounted_failed:
-                if not policy.is_indexed(snapshot.job) and uid not in snapshot.uncounted_succeeded:
+                if uid not in snapshot.uncounted_succeeded:
                     succeeded.append(uid)
             elif _newly_failed(snapshot, pod):
                 failed.append(uid)
@@ -128,22 +125,12 @@ class Accounting:
         snapshot.status = dict(snapshot.job["status"])
 
 
-def _in_order(snapshot: Snapshot) -> list[Object]:
-    if not policy.is_indexed(snapshot.job):
-        return snapshot.pods
-    return sorted(snapshot.pods, key=lambda pod: podlib.completion_index(pod) or 0)
-
-
 def _may_release(snapshot: Snapshot, pod: Object) -> bool:
     """Whether a Pod may lose its finalizer."""
     going = "deletionTimestamp" in snapshot.job["metadata"]
     if going or snapshot.decision is not None or podlib.phase(pod) == "Succeeded":
         return True
-    if not snapshot.is_failed(pod):
-        return False
-    index = podlib.completion_index(pod)
-    kept = snapshot.kept.get(index) if index is not None else None
-    return kept is None or kept["metadata"]["uid"] != pod["metadata"]["uid"]
+    return snapshot.is_failed(pod)
 
 
 def _newly_failed(snapshot: Snapshot, pod: Object) -> bool:
@@ -154,25 +141,4 @@ def _newly_failed(snapshot: Snapshot, pod: Object) -> bool:
         return False
     if pod["metadata"]["uid"] in snapshot.uncounted_failed:
         return False
-    if policy.is_indexed(snapshot.job) and perindex.valid_index(snapshot.job, pod) is None:
-        return False
     return policy.judge(snapshot.job, pod).counts
-
-
-def _write_indexes(snapshot: Snapshot) -> bool:
-    """Put an Indexed Job's indexes into its status; whether they differ from what was there."""
-    status = snapshot.status
-    before = (status.get("completedIndexes"), status.get("failedIndexes"), status.get("succeeded"))
-    completed = indexlib.render(snapshot.indexes)
-    statuslib.set_count(status, "succeeded", len(snapshot.indexes))
-    if completed:
-        status["completedIndexes"] = completed
-    else:
-        status.pop("completedIndexes", None)
-    if snapshot.failed_indexes is not None:
-        status["failedIndexes"] = indexlib.render(snapshot.failed_indexes)
-    return before != (
-        status.get("completedIndexes"),
-        status.get("failedIndexes"),
-        status.get("succeeded"),
-    )

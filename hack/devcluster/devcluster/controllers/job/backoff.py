@@ -44,11 +44,6 @@ class Record:
 
     def remaining(self, delays: Delays, now: float) -> float:
         """Seconds until a Pod may be made."""
-        return remaining(delays, self.failures, self.last, now)
-
-
-def remaining(delays: Delays, failures: int, last: float, now: float) -> float:
-    """Seconds until a Pod may be made after `failures`, the last of which ended at `last`."""
-    if failures == 0:
-        return 0.0
-    return max(0.0, delays.after(failures) - (now - last))
+        if self.failures == 0:
+            return 0.0
+        return max(0.0, delays.after(self.failures) - (now - self.last))

@@ -108,7 +108,7 @@ class JobController(QueueController):
         job = self.client.find(JOBS, namespace, owner["name"])
         return job if job is not None and job["metadata"]["uid"] == owner["uid"] else None
 
-    # --- what is done about it
+    # --- sync
 
     def sync(self, key: Key) -> None:
         """Bring a Job one step on, or free a Pod."""
@@ -188,7 +188,7 @@ class JobController(QueueController):
         if not statuslib.set_suspended(status, suspended, self.clock.stamp()):
             return False
         if suspended:
-            # A suspended Job has no start; its deadline begins anew when it is resumed.
+            # A suspended Job has no start; its deadline starts again when it is resumed.
             status.pop("startTime", None)
             self._control.event(job, "Normal", "Suspended", "Job suspended")
         else:

@@ -1,4 +1,4 @@
-"""Making, deleting and releasing the Pods of Jobs, with the Events that tell of it (pkg/controller/controller_utils.go)."""
+"""Creates, deletes and releases the Pods of Jobs, and records Events about it (pkg/controller/controller_utils.go)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMPONENT = "job-controller"
 
 
 class PodControl:
-    """Writes Pods. What fails is told as an Event, and raised."""
+    """Writes Pods. A failure is recorded as an Event, and raised."""
 
     def __init__(self, client: LocalClient) -> None:
         self._client = client

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -12,9 +11,6 @@ from devcluster.controllers.clock import unix
 Object = dict[str, Any]
 
 TRACKING_FINALIZER = "batch.kubernetes.io/job-tracking"
-INDEX_KEY = "batch.kubernetes.io/job-completion-index"
-INDEX_ENV = "JOB_COMPLETION_INDEX"
-MAX_GENERATED_PREFIX = 58
 _PHASE_RANK = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
@@ -61,7 +57,7 @@ def is_ready(pod: Object) -> bool:
 
 
 def ready_since(pod: Object) -> str | None:
-    """Since when the Ready condition is True ('' when it does not say), or None."""
+    """Since when the Ready condition is True ('' when it has no time), or None."""
     for condition in (pod.get("status") or {}).get("conditions") or ():
         if condition["type"] == "Ready" and condition["status"] == "True":
             return condition.get("lastTransitionTime") or ""
@@ -101,12 +97,6 @@ def finish_time(pod: Object) -> float:
     return unix(metadata["creationTimestamp"])
 
 
-def completion_index(pod: Object) -> int | None:
-    """The index of a Pod of an Indexed Job."""
-    value = (pod["metadata"].get("annotations") or {}).get(INDEX_KEY)
-    return int(value) if value is not None and value.isdigit() else None
-
-
 def first_to_go(pods: Iterable[Object]) -> list[Object]:
     """`pods`, those that lose least first: unscheduled, pending, not ready, ready only lately, restarted often, young."""
 
@@ -124,30 +114,20 @@ def first_to_go(pods: Iterable[Object]) -> list[Object]:
     return sorted(pods, key=rank)
 
 
-def new_pod(
-    job: Object, index: int | None = None, annotations: dict[str, str] | None = None
-) -> Object:
-    """A Pod of the Job's template, owned and tracked by the Job; `annotations` are added to the template's."""
+def new_pod(job: Object) -> Object:
+    """A Pod of the Job's template, owned and tracked by the Job."""
     metadata, template = job["metadata"], job["spec"]["template"]
     meta = template.get("metadata") or {}
-    labels = dict(meta.get("labels") or {})
-    annotations = {**(meta.get("annotations") or {}), **(annotations or {})}
-    spec = template["spec"]
-    prefix = metadata["name"] + "-"
-    if index is not None:
-        labels[INDEX_KEY] = annotations[INDEX_KEY] = str(index)
-        prefix = _indexed_prefix(metadata["name"], index)
-        spec = _indexed_spec(spec, f"{metadata['name']}-{index}")
     pod_meta: Object = {
-        "generateName": prefix,
+        "generateName": metadata["name"] + "-",
         "namespace": metadata["namespace"],
-        "labels": labels,
+        "labels": dict(meta.get("labels") or {}),
         "finalizers": [*(meta.get("finalizers") or ()), TRACKING_FINALIZER],
         "ownerReferences": [owner_reference(job)],
     }
-    if annotations:
-        pod_meta["annotations"] = annotations
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": pod_meta, "spec": spec}
+    if meta.get("annotations"):
+        pod_meta["annotations"] = dict(meta["annotations"])
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": pod_meta, "spec": template["spec"]}
 
 
 def owner_reference(job: Object) -> Object:
@@ -160,19 +140,3 @@ def owner_reference(job: Object) -> Object:
         "controller": True,
         "blockOwnerDeletion": True,
     }
-
-
-def _indexed_prefix(name: str, index: int) -> str:
-    tail = f"-{index}-"
-    return name[: MAX_GENERATED_PREFIX - len(tail)] + tail
-
-
-def _indexed_spec(spec: Object, hostname: str) -> Object:
-    spec = copy.deepcopy(spec)
-    spec["hostname"] = hostname
-    field = {"fieldRef": {"fieldPath": f"metadata.labels['{INDEX_KEY}']"}}
-    for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
-        env = container.setdefault("env", [])
-        if all(each["name"] != INDEX_ENV for each in env):
-            env.append({"name": INDEX_ENV, "valueFrom": field})
-    return spec

@@ -1,7 +1,6 @@
-"""What a Job's spec says about its Pods: podFailurePolicy, backoffLimit, deadline, success policy, how many Pods it wants.
+"""Decisions from a Job's spec and its Pods: podFailurePolicy, backoffLimit, deadline, the desired number of Pods.
 
-Pure functions. Rules and sentences are those of pkg/controller/job (job_controller.go, pod_failure_policy.go,
-success_policy.go).
+Pure functions. Rules and sentences are those of pkg/controller/job (job_controller.go, pod_failure_policy.go).
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from typing import Any
 
 from devcluster.controllers.clock import unix
 
-from . import indexes as indexlib
 from . import pods as podlib
 
 Object = dict[str, Any]
@@ -21,21 +19,16 @@ CONTROLLER_NAME = "kubernetes.io/job-controller"
 REASON_BACKOFF = "BackoffLimitExceeded"
 REASON_DEADLINE = "DeadlineExceeded"
 REASON_POLICY = "PodFailurePolicy"
-REASON_FAILED_INDEXES = "FailedIndexes"
-REASON_MAX_FAILED_INDEXES = "MaxFailedIndexesExceeded"
-REASON_SUCCESS_POLICY = "SuccessPolicy"
 REASON_COMPLETED = "CompletionsReached"
 MESSAGE_BACKOFF = "Job has reached the specified backoff limit"
 MESSAGE_DEADLINE = "Job was active longer than specified deadline"
-MESSAGE_FAILED_INDEXES = "Job has failed indexes"
-MESSAGE_MAX_FAILED_INDEXES = "Job has exceeded the specified maximal number of failed indexes"
 MESSAGE_COMPLETED = "Reached expected number of succeeded pods"
 DEFAULT_BACKOFF_LIMIT = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What podFailurePolicy says of a failed Pod: the action of the rule that matches ('' for none), and a sentence."""
+    """The result of podFailurePolicy for a failed Pod: the action of the rule that matches ('' for none), and a sentence."""
 
     action: str = ""
     sentence: str = ""
@@ -54,17 +47,6 @@ def managed_elsewhere(job: Object) -> bool:
 def is_suspended(job: Object) -> bool:
     """spec.suspend."""
     return bool(job["spec"].get("suspend"))
-
-
-def is_indexed(job: Object) -> bool:
-    """Whether completionMode is Indexed."""
-    return bool(job["spec"].get("completionMode") == "Indexed")
-
-
-def limit_per_index(job: Object) -> int | None:
-    """spec.backoffLimitPerIndex of an Indexed Job."""
-    limit: int | None = job["spec"].get("backoffLimitPerIndex")
-    return limit if is_indexed(job) else None
 
 
 def only_failed_replaced(job: Object) -> bool:
@@ -148,26 +130,6 @@ def deadline_left(job: Object, start: str | None, now: float) -> float | None:
     if seconds is None or start is None or is_suspended(job):
         return None
     return float(seconds) - (now - unix(start))
-
-
-def met_success_rule(job: Object, succeeded: set[int]) -> str:
-    """Which rule of successPolicy is met, as a sentence, or ''."""
-    policy = job["spec"].get("successPolicy")
-    if not policy or not succeeded:
-        return ""
-    for index, rule in enumerate(policy.get("rules") or ()):
-        text, count = rule.get("succeededIndexes"), rule.get("succeededCount")
-        required = indexlib.parse(text) if text is not None else None
-        if required is not None:
-            met = required & succeeded
-            matches = bool(required) and (
-                len(met) == len(required) or (count is not None and len(met) >= count)
-            )
-        else:
-            matches = count is not None and len(succeeded) >= count
-        if matches:
-            return f"Matched rules at index {index}"
-    return ""
 
 
 def wanted_active(job: Object, succeeded: int, active: int) -> int:

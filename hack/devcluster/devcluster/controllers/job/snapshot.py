@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from . import perindex, policy
 from . import pods as podlib
+from . import policy
 from . import status as statuslib
 from .backoff import Record
 from .status import Decision
@@ -22,10 +22,8 @@ class Snapshot:
     """The state that one sync works on.
 
     `status` is a working copy, `active`, `ready` and `terminating` count Pods; `succeeded` and `failed` count every Pod
-    that ended, whether or not the status has it yet. `indexes_before` and `indexes` are an Indexed Job's completed ones
-    as stored and with the new; `failed_indexes` is None without backoffLimitPerIndex. `kept` has failed Pods that must
-    outlive their successor's creation. `noted`: the Pods that ended newly stand in the stored status, and so does
-    `backoff`'s cause.
+    that ended, whether or not the status has it yet. `noted`: the Pods that ended newly stand in the stored status, and so
+    does `backoff`'s cause.
     """
 
     job: Object
@@ -40,10 +38,6 @@ class Snapshot:
     backoff: Record
     uncounted_succeeded: frozenset[str]
     uncounted_failed: frozenset[str]
-    indexes_before: set[int] = field(default_factory=set)
-    indexes: set[int] = field(default_factory=set)
-    failed_indexes: set[int] | None = None
-    kept: dict[int, Object] = field(default_factory=dict)
     decision: Decision | None = None
     noted: bool = False
 
@@ -61,7 +55,7 @@ def look(job: Object, pods: list[Object], *, before: Record, now: str) -> Snapsh
     active = [pod for pod in pods if podlib.is_active(pod)]
     succeeded_uids = frozenset(statuslib.uncounted(status, "succeeded"))
     failed_uids = frozenset(statuslib.uncounted(status, "failed"))
-    fresh = [pod for pod in pods if _countable(job, pod)]
+    fresh = [pod for pod in pods if podlib.is_tracked(pod)]
     terminal = policy.only_failed_replaced(job)
     new_succeeded = [
         pod
@@ -75,7 +69,7 @@ def look(job: Object, pods: list[Object], *, before: Record, now: str) -> Snapsh
         and pod["metadata"]["uid"] not in failed_uids
     ]
     counted = [pod for pod in new_failed if policy.judge(job, pod).counts]
-    snapshot = Snapshot(
+    return Snapshot(
         job=job,
         status=status,
         pods=pods,
@@ -89,32 +83,6 @@ def look(job: Object, pods: list[Object], *, before: Record, now: str) -> Snapsh
         uncounted_succeeded=succeeded_uids,
         uncounted_failed=failed_uids,
     )
-    if policy.is_indexed(job):
-        _look_at_indexes(snapshot)
-    return snapshot
-
-
-def _countable(job: Object, pod: Object) -> bool:
-    if not podlib.is_tracked(pod):
-        return False
-    return not policy.is_indexed(job) or perindex.valid_index(job, pod) is not None
-
-
-def _look_at_indexes(snapshot: Snapshot) -> None:
-    job, status, pods = snapshot.job, snapshot.status, snapshot.pods
-    snapshot.indexes_before = perindex.succeeded_before(job, status)
-    snapshot.indexes = snapshot.indexes_before | perindex.newly_succeeded(job, pods)
-    snapshot.succeeded = len(snapshot.indexes)
-    if policy.limit_per_index(job) is None:
-        return
-    snapshot.failed_indexes = perindex.failed_indexes(job, status, pods)
-    running = {podlib.completion_index(pod) for pod in snapshot.active_pods}
-    settled = {
-        *snapshot.indexes,
-        *snapshot.failed_indexes,
-        *(index for index in running if index is not None),
-    }
-    snapshot.kept = perindex.waiting_for_successor(job, pods, settled)
 
 
 def decide(snapshot: Snapshot, now: float) -> Decision | None:
@@ -131,23 +99,6 @@ def decide(snapshot: Snapshot, now: float) -> Decision | None:
     left = policy.deadline_left(job, status.get("startTime"), now)
     if left is not None and left <= 0:
         return _fails(policy.REASON_DEADLINE, policy.MESSAGE_DEADLINE)
-    if policy.is_indexed(job):
-        return _decide_by_indexes(snapshot)
-    return None
-
-
-def _decide_by_indexes(snapshot: Snapshot) -> Decision | None:
-    spec = snapshot.job["spec"]
-    failed = snapshot.failed_indexes
-    if failed:
-        most = spec.get("maxFailedIndexes")
-        if most is not None and len(failed) > most:
-            return _fails(policy.REASON_MAX_FAILED_INDEXES, policy.MESSAGE_MAX_FAILED_INDEXES)
-        if len(failed) + len(snapshot.indexes) >= int(spec["completions"]):
-            return _fails(policy.REASON_FAILED_INDEXES, policy.MESSAGE_FAILED_INDEXES)
-    sentence = policy.met_success_rule(snapshot.job, snapshot.indexes)
-    if sentence:
-        return Decision(statuslib.SUCCESS_TARGET, policy.REASON_SUCCESS_POLICY, sentence)
     return None
 
 

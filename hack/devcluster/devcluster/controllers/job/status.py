@@ -18,8 +18,6 @@ _ORDER = (
     "succeeded",
     "failed",
     "terminating",
-    "completedIndexes",
-    "failedIndexes",
     "uncountedTerminatedPods",
     "ready",
 )
@@ -40,7 +38,7 @@ class Decision:
 
     @property
     def terminal(self) -> str:
-        """The condition that says that it did."""
+        """The condition that records it."""
         return "Complete" if self.succeeds else "Failed"
 
 
@@ -85,7 +83,7 @@ def add_condition(status: Object, kind: str, *, reason: str, message: str, now: 
 
 
 def set_suspended(status: Object, suspended: bool, now: str) -> bool:
-    """Say that the Job is suspended or resumed; False when it says so already (or never was suspended)."""
+    """Set the Suspended condition; False when it has that value already (or the Job never was suspended)."""
     value = "True" if suspended else "False"
     reason, message = (
         ("JobSuspended", "Job suspended") if suspended else ("JobResumed", "Job resumed")

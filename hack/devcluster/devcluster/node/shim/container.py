@@ -30,7 +30,7 @@ class Container(TypedDict):
 def become(
     container: Container, mounts: list[Mount], base: str, fds: tuple[int, int, int]
 ) -> NoReturn:
-    """Turn this process into the container's. `fds` are standard output, standard error, and where to say what failed."""
+    """Turn this process into the container's. `fds` are standard output, standard error, and the pipe for errors."""
     result = fds[2]
     try:
         _isolate(container, mounts, base)
@@ -93,7 +93,7 @@ def _lower(container: Container) -> None:
 
 
 def _explain(error: OSError, container: Container) -> str:
-    """What runc says of a program that does not start."""
+    """runc's message for a program that does not start."""
     name = container["argv"][0]
     why = (error.strerror or str(error)).lower() if error.errno else str(error)
     if error.filename is not None:

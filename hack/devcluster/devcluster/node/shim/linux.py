@@ -69,7 +69,7 @@ def unmount(target: str) -> None:
 
 
 def bind(source: str, target: str, *, read_only: bool = False) -> None:
-    """Show `source`, with what is mounted beneath it, at `target` too. Raises OSError."""
+    """Show `source`, with its submounts, at `target` too. Raises OSError."""
     mount(source, target, None, MS_BIND | MS_REC)
     if read_only:
         make_read_only(target)

@@ -1,4 +1,4 @@
-"""Runs one container and tells the node about it.
+"""Runs one container and reports to the node.
 
 Standard input: a line of JSON, the `Config`, then one line of JSON per order: {"signal": number}. Its end
 means that the node is gone: the container is killed. Standard output, a line of JSON each: {"started": pid}
@@ -198,7 +198,7 @@ class _Shim:
 
 
 def _enter_user_namespace(container: Container) -> None:
-    """Become root of a user namespace in which this user has the uid and gid that the container asks for."""
+    """Become root of a user namespace in which this user has the container's uid and gid."""
     uid, gid = os.geteuid(), os.getegid()
     linux.unshare(linux.CLONE_NEWUSER)
     for name, text in (
@@ -214,7 +214,7 @@ def _tell(**message: Any) -> None:
     try:
         os.write(1, json.dumps(message).encode() + b"\n")
     except BrokenPipeError:
-        return  # the node is gone; standard input says so too
+        return  # the node is gone; the end of standard input shows it too
 
 
 def run() -> None:
