@@ -1,14 +1,12 @@
-"""kubectl in several versions, as a client of the cluster under test."""
+"""kubectl, as a client of the cluster under test."""
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,6 @@ import yaml
 
 PATIENCE = 40
 """Seconds that a command may take."""
-MORE_FOLDERS = (Path("/usr/lib/google-cloud-sdk/bin"), Path("/opt/kubebuilder/bin"))
-NAME = re.compile(r"^kubectl(\.?\d+\.\d+)?$")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Version:
-    """A kubectl on this machine."""
-
-    number: tuple[int, int]
-    binary: Path
 
 
 @cache
@@ -37,63 +25,11 @@ def default_kubectl() -> Path | None:
     return Path(found) if found else None
 
 
-@cache
-def versions() -> list[Version]:
-    """Every kubectl that is found on PATH and in folders of toolkits, oldest first."""
-    folders = [*map(Path, os.environ.get("PATH", "").split(os.pathsep)), *MORE_FOLDERS]
-    binaries = {
-        each.resolve()
-        for folder in dict.fromkeys(folders)
-        if folder.is_dir()
-        for each in folder.glob("kubectl*")
-        if NAME.match(each.name) and os.access(each, os.X_OK)
-    }
-    with_processes = [(each, _ask_version(each)) for each in sorted(binaries)]
-    found = [(each, _version(process)) for each, process in with_processes]
-    return sorted(Version(number, each) for each, number in found if number is not None)
-
-
-def _ask_version(binary: Path) -> subprocess.Popen[str]:
-    command = [str(binary), "version", "--client", "-o", "json"]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace"
-    )
-
-
-def _version(process: subprocess.Popen[str]) -> tuple[int, int] | None:
-    """Of a kubectl that is none but passes calls on to others: None, as the others are there too."""
-    said, _ = process.communicate(timeout=PATIENCE)
-    try:
-        version = json.loads(said)["clientVersion"]
-        if "dispatcher" in version["gitVersion"]:
-            return None
-        return int(version["major"]), int(version["minor"].rstrip("+"))
-    except (ValueError, KeyError):
-        return None
-
-
-@cache
-def _default_version() -> Version | None:
-    """Of the default kubectl, without asking the others."""
-    binary = default_kubectl()
-    number = _version(_ask_version(binary)) if binary is not None else None
-    return Version(number, binary.resolve()) if binary is not None and number is not None else None
-
-
-def chosen_version(which: str) -> Version | None:
-    """`default`, `oldest` or `newest`; None when there is none, or none but the default."""
-    default = _default_version()
-    if which == "default" or default is None:
-        return default
-    other = versions()[0 if which == "oldest" else -1]
-    return None if other.number == default.number else other
-
-
 class Kubectl:
     """One kubectl with a kubeconfig and a namespace."""
 
-    def __init__(self, version: Version, kubeconfig: Path, namespace: str, home: Path) -> None:
-        self.version = version
+    def __init__(self, binary: Path, kubeconfig: Path, namespace: str, home: Path) -> None:
+        self._binary = binary
         self.namespace = namespace
         # Each has its own cache of discovery: another cluster may have had the same address.
         self._environ = {
@@ -152,7 +88,7 @@ class Kubectl:
             process.wait()
 
     def _command(self, *arguments: str) -> list[str]:
-        return [str(self.version.binary), "--namespace", self.namespace, *arguments]
+        return [str(self._binary), "--namespace", self.namespace, *arguments]
 
 
 def manifests(objects: Any) -> str:

@@ -1,4 +1,4 @@
-"""Jobs of every kind, compared with what a real control plane made of the same deeds (see `record_job_scenarios`)."""
+"""Jobs of every kind, compared with the recorded behaviour of a real control plane."""
 
 from collections import Counter
 from typing import Any

@@ -109,10 +109,9 @@ def test_waiting_for_what_comes_and_what_goes(held: Kubectl, widgets: str) -> No
     said = held.fails("wait", "job/held", "--for=condition=Complete", "--timeout=200ms")
     assert "timed out waiting for the condition on jobs/held" in said
     assert "NotFound" in held.fails("wait", "job/nope", "--for=condition=Complete")
-    if held.version.number >= (1, 31):
-        with held.watching("wait", "wdg/w", "--for=create", "--timeout=20s") as lines:
-            held("create", "-f", "-", stdin=widget(widgets, "w"))
-            assert next(lines) == f"widget.{widgets}/w condition met\n"
+    with held.watching("wait", "wdg/w", "--for=create", "--timeout=20s") as lines:
+        held("create", "-f", "-", stdin=widget(widgets, "w"))
+        assert next(lines) == f"widget.{widgets}/w condition met\n"
     with held.watching("wait", "job/held", "--for=delete", "--timeout=20s") as lines:
         held("delete", "job", "held")
         # It prints nothing when the object was gone before it looked.

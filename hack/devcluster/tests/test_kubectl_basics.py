@@ -1,4 +1,4 @@
-"""What every kubectl does with a cluster, old ones too: look, make, apply, change, wait, delete."""
+"""The usual commands of kubectl: get, create, apply, change, wait, delete."""
 
 import json
 import subprocess
@@ -9,12 +9,12 @@ from kubectl_lab import Kubectl, columns, config_map, job, names, rows, widget
 LAST = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def test_it_knows_the_server(any_kubectl: Kubectl, cluster: Cluster) -> None:
-    said = json.loads(any_kubectl("version", "-o", "json"))
+def test_it_knows_the_server(kubectl: Kubectl, cluster: Cluster) -> None:
+    said = json.loads(kubectl("version", "-o", "json"))
     assert said["serverVersion"]["gitVersion"] == cluster.version
-    versions = any_kubectl("api-versions").splitlines()
+    versions = kubectl("api-versions").splitlines()
     assert {"v1", "batch/v1", "apps/v1", "events.k8s.io/v1"} <= set(versions)
-    listed = [line.split() for line in any_kubectl("api-resources").splitlines()]
+    listed = [line.split() for line in kubectl("api-resources").splitlines()]
     assert ["jobs", "batch/v1", "true", "Job"] in listed
     assert ["pods", "po", "v1", "true", "Pod"] in listed
     assert ["clusterroles", "rbac.authorization.k8s.io/v1", "false", "ClusterRole"] in listed
@@ -54,30 +54,30 @@ def test_what_is_not_there_is_said(settings: Kubectl) -> None:
     assert settings("get", "cm", "nope", "--ignore-not-found") == ""
 
 
-def test_applying_creates_configures_and_prunes(any_kubectl: Kubectl) -> None:
+def test_applying_creates_configures_and_prunes(kubectl: Kubectl) -> None:
     def apply(**data: str) -> str:
-        return any_kubectl("apply", "-f", "-", stdin=config_map("a", None, **data))
+        return kubectl("apply", "-f", "-", stdin=config_map("a", None, **data))
 
     assert apply(one="1", two="2") == "configmap/a created\n"
     assert apply(one="1", two="2") == "configmap/a unchanged\n"
-    any_kubectl("patch", "cm", "a", "--type=merge", "-p", '{"data": {"theirs": "3"}}')
+    kubectl("patch", "cm", "a", "--type=merge", "-p", '{"data": {"theirs": "3"}}')
     assert apply(one="5") == "configmap/a configured\n"
-    found = any_kubectl.get("cm", "a")
+    found = kubectl.get("cm", "a")
     assert found["data"] == {"one": "5", "theirs": "3"}
     assert json.loads(found["metadata"]["annotations"][LAST])["data"] == {"one": "5"}
 
 
-def test_server_side_apply_minds_who_owns_a_field(any_kubectl: Kubectl) -> None:
+def test_server_side_apply_minds_who_owns_a_field(kubectl: Kubectl) -> None:
     def apply(manager: str, value: str, *more: str) -> subprocess.CompletedProcess[str]:
         options = ["--server-side", f"--field-manager={manager}", *more, "-f", "-"]
-        return any_kubectl.run("apply", *options, stdin=config_map("a", one=value))
+        return kubectl.run("apply", *options, stdin=config_map("a", one=value))
 
     assert apply("me", "1").stdout == "configmap/a serverside-applied\n"
     refused = apply("you", "2")
     assert refused.returncode == 1
     assert 'Apply failed with 1 conflict: conflict with "me": .data.one' in refused.stderr
     assert apply("you", "2", "--force-conflicts").returncode == 0
-    assert any_kubectl.get("cm", "a")["data"] == {"one": "2"}
+    assert kubectl.get("cm", "a")["data"] == {"one": "2"}
 
 
 def test_an_object_is_changed(settings: Kubectl) -> None:
@@ -98,49 +98,49 @@ def test_an_object_is_changed(settings: Kubectl) -> None:
     assert settings.get("cm", "a")["data"] == {"seven": "7"}
 
 
-def test_a_job_runs_to_its_end(any_kubectl: Kubectl, cluster: Cluster) -> None:
+def test_a_job_runs_to_its_end(kubectl: Kubectl, cluster: Cluster) -> None:
     cluster.require("job-controller")
-    said = any_kubectl("create", "job", "one", f"--image={cluster.test_image}", "--", "true")
+    said = kubectl("create", "job", "one", f"--image={cluster.test_image}", "--", "true")
     assert said == "job.batch/one created\n"
-    said = any_kubectl("wait", "--for=condition=complete", "job/one", "--timeout=30s")
+    said = kubectl("wait", "--for=condition=complete", "job/one", "--timeout=30s")
     assert said == "job.batch/one condition met\n"
-    table = any_kubectl("get", "jobs")
+    table = kubectl("get", "jobs")
     assert columns(table) == ["NAME", "STATUS", "COMPLETIONS", "DURATION", "AGE"]
     assert rows(table)[0][:3] == ["one", "Complete", "1/1"]
-    pods = any_kubectl("get", "pods", "-l", "job-name=one")
+    pods = kubectl("get", "pods", "-l", "job-name=one")
     assert columns(pods) == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
     assert rows(pods)[0][1:4] == ["0/1", "Completed", "0"]
-    described = any_kubectl("describe", "job", "one")
+    described = kubectl("describe", "job", "one")
     assert "0 Active (0 Ready) / 1 Succeeded / 0 Failed" in described
     assert "SuccessfulCreate" in described
     assert "job-controller" in described
 
 
-def test_a_custom_resource_is_as_good_as_any(any_kubectl: Kubectl, widgets: str) -> None:
-    said = any_kubectl("apply", "-f", "-", stdin=widget(widgets, "w"))
+def test_a_custom_resource_is_as_good_as_any(kubectl: Kubectl, widgets: str) -> None:
+    said = kubectl("apply", "-f", "-", stdin=widget(widgets, "w"))
     assert said == f"widget.{widgets}/w created\n"
-    table = any_kubectl("get", "wdg")
+    table = kubectl("get", "wdg")
     assert columns(table) == ["NAME", "COLOR", "PHASE"]
     assert rows(table) == [["w", "red"]]
-    assert rows(any_kubectl("get", "things", "-o", "wide")) == [["w", "red", "3"]]
+    assert rows(kubectl("get", "things", "-o", "wide")) == [["w", "red", "3"]]
     status = '{"status": {"phase": "Done"}}'
-    any_kubectl("patch", "wdg", "w", "--subresource=status", "--type=merge", "-p", status)
-    any_kubectl("wait", "wdg/w", "--for=jsonpath={.status.phase}=Done", "--timeout=10s")
-    assert "Phase:  Done" in any_kubectl("describe", "widget", "w")
-    assert "Its color." in any_kubectl("explain", "widget.spec.color")
-    assert any_kubectl("delete", "widgets", "--all").startswith(f'widget.{widgets} "w" deleted')
-    assert any_kubectl.get("widgets")["items"] == []
+    kubectl("patch", "wdg", "w", "--subresource=status", "--type=merge", "-p", status)
+    kubectl("wait", "wdg/w", "--for=jsonpath={.status.phase}=Done", "--timeout=10s")
+    assert "Phase:  Done" in kubectl("describe", "widget", "w")
+    assert "Its color." in kubectl("explain", "widget.spec.color")
+    assert kubectl("delete", "widgets", "--all").startswith(f'widget.{widgets} "w" deleted')
+    assert kubectl.get("widgets")["items"] == []
 
 
-def test_a_wrong_field_is_refused_by_name(any_kubectl: Kubectl, widgets: str) -> None:
+def test_a_wrong_field_is_refused_by_name(kubectl: Kubectl, widgets: str) -> None:
     wrong = widget(widgets, "w", "green")
-    assert 'spec.color: Unsupported value: "green"' in any_kubectl.fails(
+    assert 'spec.color: Unsupported value: "green"' in kubectl.fails(
         "apply", "-f", "-", stdin=wrong
     )
-    said = any_kubectl.fails("create", "-f", "-", stdin=widget(widgets, "w", sise=3))
+    said = kubectl.fails("create", "-f", "-", stdin=widget(widgets, "w", sise=3))
     assert 'unknown field "spec.sise"' in said
     wrong = job("j", "image") | {"spec": {"tempalte": {}}}
-    said = any_kubectl.fails("apply", "-f", "-", stdin=wrong)
+    said = kubectl.fails("apply", "-f", "-", stdin=wrong)
     assert 'unknown field "spec.tempalte"' in said
 
 
@@ -163,9 +163,9 @@ def test_delete_waits_for_the_end(settings: Kubectl) -> None:
     assert "NotFound" in settings.fails("delete", "cm", "b")
 
 
-def test_diff_tells_by_its_exit_code(any_kubectl: Kubectl) -> None:
-    any_kubectl("apply", "-f", "-", stdin=config_map("c", one="1"))
-    assert any_kubectl("diff", "-f", "-", stdin=config_map("c", one="1")) == ""
-    done = any_kubectl.run("diff", "-f", "-", stdin=config_map("c", one="2"))
+def test_diff_tells_by_its_exit_code(kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=config_map("c", one="1"))
+    assert kubectl("diff", "-f", "-", stdin=config_map("c", one="1")) == ""
+    done = kubectl.run("diff", "-f", "-", stdin=config_map("c", one="2"))
     assert done.returncode == 1, done.stderr
     assert '+  one: "2"' in done.stdout
