@@ -1,7 +1,7 @@
 """What every kind of cluster offers to tests: where it is, who its users are, what it can do.
 
 `DevCluster` (here, in this process), `DevClusterProcess` (in its own), `ControlPlane` (real binaries) and `ExistingCluster`
-(any kubeconfig) are clusters. A test asks for what it needs with `require`.
+(any kubeconfig) are clusters. A test declares what it needs with `require`.
 """
 
 from __future__ import annotations

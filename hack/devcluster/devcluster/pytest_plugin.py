@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The plugin's ini option."""
     parser.addini(
         "devcluster_images",
-        "file with the images that the development cluster's node knows",
+        "file with the images of the development cluster's node",
         type="string",
         default="",
     )

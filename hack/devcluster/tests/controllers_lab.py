@@ -28,7 +28,7 @@ ROOT_CA = "-----BEGIN CERTIFICATE-----\n"
 TIMES = ("lastTransitionTime", "lastProbeTime", "startTime", "completionTime")
 
 
-class Lab:
+class ControllersLab:
     """One small cluster. `wall` is the time that its objects show."""
 
     def __init__(self, *, start: float = EPOCH, options: ControllerOptions | None = None) -> None:
@@ -217,9 +217,9 @@ class Lab:
 @asynccontextmanager
 async def open_lab(
     *namespaces: str, start: float = EPOCH, options: ControllerOptions | None = None
-) -> AsyncIterator[Lab]:
+) -> AsyncIterator[ControllersLab]:
     """A lab with namespaces that have their ServiceAccounts."""
-    lab = Lab(start=start, options=options)
+    lab = ControllersLab(start=start, options=options)
     try:
         await lab.controllers.start()
         for name in namespaces:
@@ -237,7 +237,7 @@ def _codec(client: LocalClient) -> Any:
     return codec_for(client.info(PODS))
 
 
-def follow(lab: Lab, resource: str = "jobs.batch") -> Watch:
+def follow(lab: ControllersLab, resource: str = "jobs.batch") -> Watch:
     """A watch of one resource from now on."""
     return lab.storage.watch(resource)
 
@@ -283,7 +283,7 @@ __all__ = [
     "EVENTS",
     "JOBS",
     "PODS",
-    "Lab",
+    "ControllersLab",
     "conditions",
     "follow",
     "job",

@@ -45,7 +45,7 @@ NAMESPACE = "case"
 PATIENCE = 20.0
 
 
-class Lab:
+class NodeLab:
     """One small cluster with a node. `folder` is where Pods leave their things."""
 
     def __init__(self, folder: Path, *, speed: float, tokens: Any = None, **settings: Any) -> None:
@@ -148,7 +148,7 @@ class Lab:
     async def logged(self, name: str, text: str) -> None:
         """Wait until a container has written something."""
         async with asyncio.timeout(PATIENCE):
-            while text not in self.log(self.pod(name)):  # noqa: ASYNC110 (a file tells nobody)
+            while text not in self.log(self.pod(name)):  # noqa: ASYNC110 (a file sends no event)
                 await asyncio.sleep(0.01)
 
     async def quiet(self) -> None:
@@ -227,9 +227,9 @@ def load(name: str) -> list[Object]:
 
 
 @asynccontextmanager
-async def open_lab(folder: Path, *, speed: float = 20.0, **settings: Any) -> AsyncIterator[Lab]:
+async def open_lab(folder: Path, *, speed: float = 20.0, **settings: Any) -> AsyncIterator[NodeLab]:
     """A lab with its node running; at the end no process of it may be left."""
-    lab = Lab(folder, speed=speed, **settings)
+    lab = NodeLab(folder, speed=speed, **settings)
     await lab.node.start()
     try:
         yield lab

@@ -5,20 +5,20 @@ What may differ is listed in conformance/left_out.yaml. `python -m conformance` 
 """
 
 import pytest
-from conformance.score import Verdict, judge, left_out
+from conformance.score import Comparison, judge, left_out
 from conformance.target import play_here
 from conformance.transcript import FILES, load
 
 
 @pytest.fixture(scope="module")
-def verdicts() -> list[Verdict]:
+def verdicts() -> list[Comparison]:
     exchanges = [each for file in FILES for each in load(file)]
     return judge(exchanges, play_here(exchanges))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
-def test_every_answer_agrees_with_the_recording(verdicts: list[Verdict], file: str) -> None:
+def test_every_answer_agrees_with_the_recording(verdicts: list[Comparison], file: str) -> None:
     mine = [each for each in verdicts if each.exchange.file == file]
     assert mine
     found = [
@@ -30,7 +30,7 @@ def test_every_answer_agrees_with_the_recording(verdicts: list[Verdict], file: s
 
 
 @pytest.mark.slow
-def test_nothing_is_listed_that_agrees(verdicts: list[Verdict]) -> None:
+def test_nothing_is_listed_that_agrees(verdicts: list[Comparison]) -> None:
     excused = {each.exchange.key for each in verdicts if each.excused}
     stale = [each for each in left_out() if (each.file, each.call) not in excused]
     assert not stale

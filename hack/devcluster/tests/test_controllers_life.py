@@ -2,7 +2,7 @@
 
 import asyncio
 
-from controllers_lab import JOBS, PODS, Lab, conditions, job, open_lab
+from controllers_lab import JOBS, PODS, ControllersLab, conditions, job, open_lab
 from devcluster.apiserver.local import NODES
 from devcluster.controllers import ControllerOptions, JobSettings
 
@@ -12,7 +12,7 @@ COMPLETE = [
 ]
 
 
-async def finish(lab: Lab, name: str, **spec: object) -> None:
+async def finish(lab: ControllersLab, name: str, **spec: object) -> None:
     """A Job that is complete."""
     lab.client.create(JOBS, "team", job(name, **spec))
     await lab.settle()

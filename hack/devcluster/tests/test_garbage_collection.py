@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from controllers_lab import JOBS, Lab, follow, job, open_lab
+from controllers_lab import JOBS, ControllersLab, follow, job, open_lab
 from devcluster.apiserver.local import CONFIGMAPS, GVR, NAMESPACES
 
 Object = dict[str, Any]
@@ -24,7 +24,7 @@ def owner(
     }
 
 
-def make(lab: Lab, name: str, *owners: Object, held: bool = False) -> Object:
+def make(lab: ControllersLab, name: str, *owners: Object, held: bool = False) -> Object:
     metadata: Object = {"name": name}
     if owners:
         metadata["ownerReferences"] = list(owners)
@@ -34,15 +34,15 @@ def make(lab: Lab, name: str, *owners: Object, held: bool = False) -> Object:
     return lab.client.create(CONFIGMAPS, NAMESPACE, body)
 
 
-def delete(lab: Lab, name: str, propagation: str = "Background") -> None:
+def delete(lab: ControllersLab, name: str, propagation: str = "Background") -> None:
     lab.client.delete(CONFIGMAPS, NAMESPACE, name, propagation=propagation)
 
 
-def release(lab: Lab, name: str) -> None:
+def release(lab: ControllersLab, name: str) -> None:
     lab.client.patch(CONFIGMAPS, NAMESPACE, name, {"metadata": {"finalizers": None}})
 
 
-def state(lab: Lab, name: str) -> tuple[bool, list[str], list[str]] | None:
+def state(lab: ControllersLab, name: str) -> tuple[bool, list[str], list[str]] | None:
     """(whether it is going, finalizers, owners), or None when it is gone."""
     obj = lab.get(CONFIGMAPS, NAMESPACE, name)
     if obj is None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from controllers_lab import JOBS, PODS, Lab, follow, job, load, open_lab, timeless
+from controllers_lab import JOBS, PODS, ControllersLab, follow, job, load, open_lab, timeless
 from devcluster.apiserver.errors import StatusError
 from devcluster.apiserver.local import GVR, RESOURCEQUOTAS, SERVICEACCOUNTS
 from devcluster.storage import Event
@@ -57,7 +57,7 @@ def base_of(case: Object) -> float:
 class Replay:
     """Plays the kubelet, the scheduler and the people of one recording."""
 
-    def __init__(self, lab: Lab, case: Object) -> None:
+    def __init__(self, lab: ControllersLab, case: Object) -> None:
         self.lab = lab
         self.case = case
         self.names = list(dict.fromkeys(each["name"] for each in case["pod_watch"]))
@@ -175,7 +175,7 @@ def in_order_of_counting(states: list[Object]) -> list[Object]:
     ]
 
 
-def people(lab: Lab, case: Object) -> None:
+def people(lab: ControllersLab, case: Object) -> None:
     """What was done by hand while a recording ran."""
 
     def suspend(value: bool) -> Callable[[], Any]:
@@ -221,7 +221,7 @@ def people(lab: Lab, case: Object) -> None:
         )
 
 
-def prepare(lab: Lab, case: Object) -> None:
+def prepare(lab: ControllersLab, case: Object) -> None:
     """What was there before."""
     labels = None
     if "restricted Pod Security Standard" in case["note"]:
@@ -247,7 +247,7 @@ def prepare(lab: Lab, case: Object) -> None:
         lab.client.create(LIMITRANGES, NAMESPACE, body)
 
 
-def limit_cpu(lab: Lab, limit: str) -> None:
+def limit_cpu(lab: ControllersLab, limit: str) -> None:
     change = {"spec": {"hard": {"limits.cpu": limit}}}
     lab.client.patch(RESOURCEQUOTAS, NAMESPACE, "q", change)
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import job_scenarios as scenarios
 import pytest
-from controllers_lab import EVENTS, JOBS, PODS, Lab, follow, load, open_lab
+from controllers_lab import EVENTS, JOBS, PODS, ControllersLab, follow, load, open_lab
 
 Object = dict[str, Any]
 RECORDED = {line["note"]: line for line in load("job-scenarios.jsonl")}
 
 
-def do(lab: Lab, namespace: str, what: str, details: list[Any]) -> None:
+def do(lab: ControllersLab, namespace: str, what: str, details: list[Any]) -> None:
     if what == "patch":
         lab.client.patch(JOBS, namespace, "j", details[0])
         return

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from controllers_lab import JOBS, Lab, follow, load, open_lab, timeless
+from controllers_lab import JOBS, ControllersLab, follow, load, open_lab, timeless
 from devcluster.apiserver.local import CONFIGMAPS
 from devcluster.storage import Event
 
@@ -56,7 +56,7 @@ def body_of(name: str) -> Object:
     }
 
 
-def script(lab: Lab, name: str) -> None:
+def script(lab: ControllersLab, name: str) -> None:
     """What was done by hand."""
 
     def to_pod(act: Callable[..., None], *arguments: Any) -> Callable[[], None]:

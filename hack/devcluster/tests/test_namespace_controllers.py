@@ -1,7 +1,7 @@
 """Namespaces: what they get, and how they go; conditions and order as on a real control plane."""
 
 import pytest
-from controllers_lab import JOBS, PODS, ROOT_CA, Lab, conditions, job, open_lab
+from controllers_lab import JOBS, PODS, ROOT_CA, ControllersLab, conditions, job, open_lab
 from devcluster.apiserver.errors import StatusError
 from devcluster.apiserver.local import CONFIGMAPS, GVR, NAMESPACES, SERVICEACCOUNTS
 
@@ -22,12 +22,14 @@ LEFT = [
 ]
 
 
-def make(lab: Lab, resource: GVR, name: str, *, held: bool = False, **rest: object) -> None:
+def make(
+    lab: ControllersLab, resource: GVR, name: str, *, held: bool = False, **rest: object
+) -> None:
     metadata = {"name": name, **({"finalizers": [HOLD]} if held else {})}
     lab.client.create(resource, "team", {"metadata": metadata, **rest})
 
 
-def release(lab: Lab, resource: GVR, name: str) -> None:
+def release(lab: ControllersLab, resource: GVR, name: str) -> None:
     lab.client.patch(resource, "team", name, {"metadata": {"finalizers": None}})
 
 

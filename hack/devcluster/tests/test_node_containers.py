@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from devcluster.images import ImageSpec
-from node_lab import CONFIGMAPS, IMAGE, NAMESPACE, PODS, SECRETS, Lab, open_lab, state_of
+from node_lab import CONFIGMAPS, IMAGE, NAMESPACE, PODS, SECRETS, NodeLab, open_lab, state_of
 
 Object = dict[str, Any]
 ROOT_HOME = pwd.getpwuid(0).pw_dir
@@ -20,7 +20,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="other uids can be had by
 
 
 @pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+async def lab(tmp_path: Path) -> AsyncIterator[NodeLab]:
     async with open_lab(tmp_path, api=("127.0.0.1", 6443)) as lab:
         yield lab
 
@@ -40,7 +40,7 @@ def foreign_mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 # --- program and image
 
 
-async def test_without_a_command_the_images_entrypoint_is_run(lab: Lab, tmp_path: Path) -> None:
+async def test_without_a_command_the_images_entrypoint_is_run(lab: NodeLab, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "agent"
     program.write_text('#!/bin/sh\necho "$0 $*" in $PWD with $GREETING\n')
@@ -64,7 +64,7 @@ async def test_without_a_command_the_images_entrypoint_is_run(lab: Lab, tmp_path
 
 
 async def test_a_volume_above_an_images_programs_does_not_hide_them(
-    lab: Lab, tmp_path: Path
+    lab: NodeLab, tmp_path: Path
 ) -> None:
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "agent"
@@ -83,7 +83,7 @@ async def test_a_volume_above_an_images_programs_does_not_hide_them(
     assert not (tmp_path / "mine").exists()
 
 
-async def test_a_pod_starts_when_its_image_becomes_known(lab: Lab) -> None:
+async def test_a_pod_starts_when_its_image_becomes_known(lab: NodeLab) -> None:
     lab.run("p", "true", image="ghcr.io/late/agent")
     await lab.waiting("p", "ImagePullBackOff")
     lab.images.register("ghcr.io/late/agent:latest", ImageSpec())
@@ -92,7 +92,7 @@ async def test_a_pod_starts_when_its_image_becomes_known(lab: Lab) -> None:
     assert "Pulled" in [reason for reason, _ in lab.events("p")]
 
 
-async def test_a_program_that_is_not_in_path_fails_the_start(lab: Lab) -> None:
+async def test_a_program_that_is_not_in_path_fails_the_start(lab: NodeLab) -> None:
     lab.run("p", command=["no-such-program"])
     pod = await lab.ended("p")
     state = state_of(pod)["terminated"]
@@ -103,7 +103,9 @@ async def test_a_program_that_is_not_in_path_fails_the_start(lab: Lab) -> None:
 # --- environment
 
 
-async def test_variables_come_from_the_pod_its_resources_config_maps_and_secrets(lab: Lab) -> None:
+async def test_variables_come_from_the_pod_its_resources_config_maps_and_secrets(
+    lab: NodeLab,
+) -> None:
     lab.create(CONFIGMAPS, "c", data={"KEY": "of c", "OTHER": "x"})
     lab.create(SECRETS, "s", data={"KEY": "b2YgcyQoQSk="})
 
@@ -169,7 +171,7 @@ async def test_variables_come_from_the_pod_its_resources_config_maps_and_secrets
     }
 
 
-async def test_a_container_starts_when_its_missing_secret_appears(lab: Lab) -> None:
+async def test_a_container_starts_when_its_missing_secret_appears(lab: NodeLab) -> None:
     env = [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "late", "key": "a"}}}]
     lab.run("p", "echo $T", env=env)
     pod = await lab.waiting("p", "CreateContainerConfigError")
@@ -182,7 +184,7 @@ async def test_a_container_starts_when_its_missing_secret_appears(lab: Lab) -> N
 
 
 @as_root
-async def test_a_container_runs_as_whom_its_security_contexts_say(lab: Lab) -> None:
+async def test_a_container_runs_as_whom_its_security_contexts_say(lab: NodeLab) -> None:
     pod = {"securityContext": {"runAsUser": 4321, "runAsGroup": 55, "supplementalGroups": [66]}}
     own = {
         "runAsUser": 1234,
@@ -200,7 +202,7 @@ async def test_a_container_runs_as_whom_its_security_contexts_say(lab: Lab) -> N
     assert set(lines[5:]) == {"CapBnd:\t0000000000000000", "NoNewPrivs:\t1"}
 
 
-async def test_a_volume_at_a_folder_of_a_read_only_root_takes_writes(lab: Lab) -> None:
+async def test_a_volume_at_a_folder_of_a_read_only_root_takes_writes(lab: NodeLab) -> None:
     pod = {"volumes": [{"name": "tmp", "emptyDir": {}}]}
     text = await lab.output(
         "p",
@@ -214,7 +216,7 @@ async def test_a_volume_at_a_folder_of_a_read_only_root_takes_writes(lab: Lab) -
 
 @as_root
 async def test_mounts_of_the_machine_that_a_volume_hides_do_not_stop_a_read_only_root(
-    lab: Lab, foreign_mount: Path
+    lab: NodeLab, foreign_mount: Path
 ) -> None:
     folder = foreign_mount.parent
     text = await lab.output(
@@ -230,7 +232,7 @@ async def test_mounts_of_the_machine_that_a_volume_hides_do_not_stop_a_read_only
 @as_root
 @pytest.mark.parametrize("read_only", [True, False])
 async def test_a_program_below_a_folder_of_mode_0700_is_run_by_every_user(
-    lab: Lab, tmp_path: Path, read_only: bool
+    lab: NodeLab, tmp_path: Path, read_only: bool
 ) -> None:
     private = tmp_path / "private"
     (private / "checkout" / "bin").mkdir(parents=True)
@@ -247,7 +249,7 @@ async def test_a_program_below_a_folder_of_mode_0700_is_run_by_every_user(
 
 
 @as_root
-async def test_the_images_user_counts_where_no_context_names_one(lab: Lab) -> None:
+async def test_the_images_user_counts_where_no_context_names_one(lab: NodeLab) -> None:
     lab.images.register("quay.io/x/y:1", ImageSpec(user="1000:2000"))
     context = {"securityContext": {"runAsNonRoot": True}}
     assert (
@@ -255,12 +257,12 @@ async def test_the_images_user_counts_where_no_context_names_one(lab: Lab) -> No
     )
 
 
-async def test_root_in_a_container_has_the_usual_capabilities_only(lab: Lab) -> None:
+async def test_root_in_a_container_has_the_usual_capabilities_only(lab: NodeLab) -> None:
     script = "mount -t tmpfs none /mnt 2>/dev/null || echo refused; grep CapEff /proc/self/status"
     assert await lab.output("p", script) == "refused\nCapEff:\t00000000a80425fb\n"
 
 
-async def test_a_container_sees_its_own_processes_and_host_name(lab: Lab) -> None:
+async def test_a_container_sees_its_own_processes_and_host_name(lab: NodeLab) -> None:
     text = await lab.output("p", "hostname; ls /proc | grep -c '^[0-9]'; echo $$$$")
     host, count, number = text.split()
     assert (host, number) == ("p", "1")
@@ -271,13 +273,13 @@ async def test_a_container_sees_its_own_processes_and_host_name(lab: Lab) -> Non
 
 
 @pytest.mark.parametrize(("name", "code"), [("KILL", 137), ("TERM", 143), ("SEGV", 139)])
-async def test_a_signal_becomes_128_plus_its_number(lab: Lab, name: str, code: int) -> None:
+async def test_a_signal_becomes_128_plus_its_number(lab: NodeLab, name: str, code: int) -> None:
     lab.run("p", f"sh -c 'kill -{name} $$$$'; exit $?")
     pod = await lab.ended("p")
     assert (state_of(pod)["terminated"]["exitCode"], pod["status"]["phase"]) == (code, "Failed")
 
 
-async def test_what_a_container_leaves_running_dies_with_it(lab: Lab, tmp_path: Path) -> None:
+async def test_what_a_container_leaves_running_dies_with_it(lab: NodeLab, tmp_path: Path) -> None:
     mark = tmp_path / "marks"
     mark.mkdir()
     volumes = [{"name": "v", "hostPath": {"path": str(mark)}}]
@@ -292,7 +294,7 @@ async def test_what_a_container_leaves_running_dies_with_it(lab: Lab, tmp_path: 
     assert not list(mark.iterdir())
 
 
-async def test_a_container_over_its_memory_limit_is_killed(lab: Lab) -> None:
+async def test_a_container_over_its_memory_limit_is_killed(lab: NodeLab) -> None:
     code = "x = [bytearray(1 << 20) for _ in range(400)]"
     lab.run(
         "p", command=["python3", "-c", code], resources={"limits": {"memory": "48Mi", "cpu": "1"}}
@@ -304,23 +306,23 @@ async def test_a_container_over_its_memory_limit_is_killed(lab: Lab) -> None:
     assert pod["status"]["allocatedResources"] == {"memory": "48Mi", "cpu": "1"}
 
 
-async def test_a_container_within_its_memory_limit_lives(lab: Lab) -> None:
+async def test_a_container_within_its_memory_limit_lives(lab: NodeLab) -> None:
     code = "x = bytearray(30 << 20); import time; time.sleep(0.3); print(len(x))"
     lab.run("p", command=["python3", "-c", code], resources={"limits": {"memory": "64Mi"}})
     assert (await lab.ended("p"))["status"]["phase"] == "Succeeded"
 
 
-async def message(lab: Lab, script: str, **container: Any) -> str:
+async def message(lab: NodeLab, script: str, **container: Any) -> str:
     name = f"p{len(lab.client.list(PODS))}"
     lab.run(name, script, **container)
     return str(state_of(await lab.ended(name))["terminated"].get("message", ""))
 
 
-async def test_a_termination_message_keeps_its_last_4096_bytes(lab: Lab) -> None:
+async def test_a_termination_message_keeps_its_last_4096_bytes(lab: NodeLab) -> None:
     assert await message(lab, "printf '%5000s' end > /dev/termination-log") == " " * 4093 + "end"
 
 
-async def test_the_log_stands_in_for_a_message_when_a_container_fails(lab: Lab) -> None:
+async def test_the_log_stands_in_for_a_message_when_a_container_fails(lab: NodeLab) -> None:
     fallback = {"terminationMessagePolicy": "FallbackToLogsOnError"}
     lines = "i=0; while [ $i -lt 100 ]; do echo line $i; i=$((i+1)); done"
     expected = "".join(f"line {number}\n" for number in range(20, 100))
@@ -333,7 +335,7 @@ async def test_the_log_stands_in_for_a_message_when_a_container_fails(lab: Lab) 
     assert await message(lab, "printf '%3000s' end; exit 1", **fallback) == " " * 2045 + "end"
 
 
-async def test_a_termination_message_may_lie_elsewhere(lab: Lab) -> None:
+async def test_a_termination_message_may_lie_elsewhere(lab: NodeLab) -> None:
     assert (
         await message(lab, "echo hi > /result/of/it", terminationMessagePath="/result/of/it")
         == "hi\n"
@@ -343,7 +345,7 @@ async def test_a_termination_message_may_lie_elsewhere(lab: Lab) -> None:
 # --- restarts, init containers, sidecars
 
 
-async def test_on_failure_a_container_is_started_again_until_it_succeeds(lab: Lab) -> None:
+async def test_on_failure_a_container_is_started_again_until_it_succeeds(lab: NodeLab) -> None:
     script = "echo try >> /data/tries; cat /data/tries; [ $(wc -l < /data/tries) -ge 3 ]"
     volumes = [{"name": "v", "emptyDir": {}}]
     lab.run(
@@ -380,7 +382,9 @@ def helper(name: str, script: str, **more: Any) -> Object:
     }
 
 
-async def test_init_containers_run_one_after_the_other_and_sidecars_beside_all(lab: Lab) -> None:
+async def test_init_containers_run_one_after_the_other_and_sidecars_beside_all(
+    lab: NodeLab,
+) -> None:
     note = "echo {} >> /data/notes"
     sidecar = (
         "trap 'echo sidecar ends >> /data/notes; exit 0' TERM; echo sidecar >> /data/notes; "
@@ -412,7 +416,7 @@ async def test_init_containers_run_one_after_the_other_and_sidecars_beside_all(l
     ]
 
 
-async def test_containers_of_a_pod_run_at_the_same_time(lab: Lab) -> None:
+async def test_containers_of_a_pod_run_at_the_same_time(lab: NodeLab) -> None:
     volumes = [{"name": "v", "emptyDir": {}}]
     wait = "while [ ! -f /data/{} ]; do sleep 0.02; done"
     one = helper("one", "touch /data/one; " + wait.format("two"))
@@ -424,7 +428,7 @@ async def test_containers_of_a_pod_run_at_the_same_time(lab: Lab) -> None:
     assert (codes, pod["status"]["phase"]) == ([0, 4], "Failed")
 
 
-async def test_pods_with_the_annotation_of_the_stand_in_are_left_alone(lab: Lab) -> None:
+async def test_pods_with_the_annotation_of_the_stand_in_are_left_alone(lab: NodeLab) -> None:
     lab.run("left", "true", pod={"metadata": {"annotations": {"devcluster.dev/outcome": "{}"}}})
     lab.run("taken", "true")
     await lab.ended("taken")
@@ -436,7 +440,7 @@ async def test_pods_with_the_annotation_of_the_stand_in_are_left_alone(lab: Lab)
 # --- sidecars
 
 
-async def test_what_follows_a_sidecar_waits_for_its_startup_probe(lab: Lab) -> None:
+async def test_what_follows_a_sidecar_waits_for_its_startup_probe(lab: NodeLab) -> None:
     port = 20000 + os.getpid() % 10000
     server = (
         "import http.server, sys, time; time.sleep(0.5); "

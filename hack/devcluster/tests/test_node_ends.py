@@ -15,7 +15,7 @@ from devcluster.apiserver.errors import StatusError
 from devcluster.images import ImageSpec
 from devcluster.node import IsolationError, Node, isolation
 from devcluster.node.runtime import Launcher, Runtime
-from node_lab import NAMESPACE, PODS, Lab, has_ended, open_lab, processes_of, state_of
+from node_lab import NAMESPACE, PODS, NodeLab, has_ended, open_lab, processes_of, state_of
 
 Object = dict[str, Any]
 STUBBORN = "trap '' TERM; echo started; while :; do sleep 0.1; done"
@@ -23,12 +23,12 @@ OBEDIENT = "trap 'echo got TERM; exit 9' TERM; echo started; while :; do sleep 0
 
 
 @pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+async def lab(tmp_path: Path) -> AsyncIterator[NodeLab]:
     async with open_lab(tmp_path) as lab:
         yield lab
 
 
-async def delete(lab: Lab, name: str, **options: Any) -> Object:
+async def delete(lab: NodeLab, name: str, **options: Any) -> Object:
     """Delete a Pod; returns its last state when it is gone."""
     watching = asyncio.create_task(lab.gone(name))
     await asyncio.sleep(0)
@@ -36,7 +36,7 @@ async def delete(lab: Lab, name: str, **options: Any) -> Object:
     return await watching
 
 
-async def test_a_deleted_pod_gets_term_and_is_gone_when_it_has_ended(lab: Lab) -> None:
+async def test_a_deleted_pod_gets_term_and_is_gone_when_it_has_ended(lab: NodeLab) -> None:
     lab.run("p", OBEDIENT)
     await lab.running("p")
     await lab.logged("p", "started\n")
@@ -48,7 +48,7 @@ async def test_a_deleted_pod_gets_term_and_is_gone_when_it_has_ended(lab: Lab) -
     assert not list((lab.folder / "logs").iterdir())
 
 
-async def test_what_ignores_term_is_killed_after_the_grace_period(lab: Lab) -> None:
+async def test_what_ignores_term_is_killed_after_the_grace_period(lab: NodeLab) -> None:
     lab.run("p", STUBBORN, pod={"terminationGracePeriodSeconds": 1})
     await lab.running("p")
     begun = time.monotonic()
@@ -57,7 +57,7 @@ async def test_what_ignores_term_is_killed_after_the_grace_period(lab: Lab) -> N
     assert 0.9 < time.monotonic() - begun < 5
 
 
-async def test_a_shorter_grace_period_counts_at_once(lab: Lab) -> None:
+async def test_a_shorter_grace_period_counts_at_once(lab: NodeLab) -> None:
     lab.run("p", STUBBORN, pod={"terminationGracePeriodSeconds": 600})
     await lab.running("p")
     watching = asyncio.create_task(lab.gone("p"))
@@ -67,7 +67,7 @@ async def test_a_shorter_grace_period_counts_at_once(lab: Lab) -> None:
     assert state_of(await watching)["terminated"]["exitCode"] == 137
 
 
-async def test_a_pod_removed_by_force_leaves_no_process(lab: Lab) -> None:
+async def test_a_pod_removed_by_force_leaves_no_process(lab: NodeLab) -> None:
     lab.run("p", STUBBORN)
     await lab.running("p")
     assert processes_of(lab.folder)
@@ -76,7 +76,7 @@ async def test_a_pod_removed_by_force_leaves_no_process(lab: Lab) -> None:
     assert not processes_of(lab.folder)
 
 
-async def test_a_pod_deleted_before_it_ran_fails(lab: Lab) -> None:
+async def test_a_pod_deleted_before_it_ran_fails(lab: NodeLab) -> None:
     lab.run("p", "true", image="registry.example.com/unknown:1")
     await lab.waiting("p", "ImagePullBackOff")
     last = await delete(lab, "p")
@@ -84,7 +84,7 @@ async def test_a_pod_deleted_before_it_ran_fails(lab: Lab) -> None:
     assert state_of(last)["terminated"]["reason"] == "ContainerStatusUnknown"
 
 
-async def test_a_pod_that_has_ended_is_removed_at_once(lab: Lab) -> None:
+async def test_a_pod_that_has_ended_is_removed_at_once(lab: NodeLab) -> None:
     lab.run("p", "true")
     await lab.ended("p")
     await lab.quiet()
@@ -94,13 +94,13 @@ async def test_a_pod_that_has_ended_is_removed_at_once(lab: Lab) -> None:
     assert not list((lab.folder / "logs").iterdir())
 
 
-async def test_a_deadline_reaches_a_pod_that_waits_for_its_image(lab: Lab) -> None:
+async def test_a_deadline_reaches_a_pod_that_waits_for_its_image(lab: NodeLab) -> None:
     lab.run("p", "true", image="registry.example.com/unknown:1", pod={"activeDeadlineSeconds": 1})
     pod = await lab.ended("p")
     assert pod["status"]["reason"] == "DeadlineExceeded"
 
 
-async def test_a_pod_of_another_name_after_it_starts_clean(lab: Lab) -> None:
+async def test_a_pod_of_another_name_after_it_starts_clean(lab: NodeLab) -> None:
     lab.run("p", "echo first > /w/file", **workspace())
     await lab.ended("p")
     await delete(lab, "p")
@@ -114,7 +114,7 @@ def workspace() -> Object:
     }
 
 
-async def test_an_eviction_by_the_node_ends_a_pod_as_failed(lab: Lab) -> None:
+async def test_an_eviction_by_the_node_ends_a_pod_as_failed(lab: NodeLab) -> None:
     lab.run("p", STUBBORN)
     await lab.running("p")
     message = "The node was low on resource: ephemeral-storage. "
@@ -139,7 +139,7 @@ async def test_an_eviction_by_the_node_ends_a_pod_as_failed(lab: Lab) -> None:
 # --- the node's own end
 
 
-async def test_stopping_the_node_kills_what_runs_and_keeps_statuses(lab: Lab) -> None:
+async def test_stopping_the_node_kills_what_runs_and_keeps_statuses(lab: NodeLab) -> None:
     for number in range(6):
         lab.run(f"p{number}", f"setsid sh -c '{OBEDIENT.replace(chr(39), chr(34))}' & {STUBBORN}")
     await lab.running("p0")
@@ -149,7 +149,7 @@ async def test_stopping_the_node_kills_what_runs_and_keeps_statuses(lab: Lab) ->
     assert lab.client.get(PODS, NAMESPACE, "p0")["status"]["phase"] == "Running"
 
 
-async def test_the_node_can_be_stopped_while_containers_start(lab: Lab) -> None:
+async def test_the_node_can_be_stopped_while_containers_start(lab: NodeLab) -> None:
     for number in range(12):
         lab.run(f"p{number}", STUBBORN)
     await lab.event("p0", "Created")
@@ -217,7 +217,7 @@ async def test_a_machine_that_cannot_isolate_containers_is_told_what_it_lacks(
 
     trial = isolation._trial
     monkeypatch.setattr(isolation, "_trial", broken)
-    lab = Lab(tmp_path, speed=1.0)
+    lab = NodeLab(tmp_path, speed=1.0)
     with pytest.raises(IsolationError, match=r"needs root .* or user namespaces.*mount /proc/none"):
         await lab.node.start()
     await lab.node.stop()

@@ -11,7 +11,7 @@ from devcluster.apiserver.errors import StatusError
 from devcluster.apiserver.local import NODES
 from devcluster.node.fit import misfit
 from devcluster.node.podsubresources import bind
-from node_lab import NAMESPACE, PODS, Lab, open_lab
+from node_lab import NAMESPACE, PODS, NodeLab, open_lab
 
 Object = dict[str, Any]
 HEAD = "0/1 nodes are available: "
@@ -21,7 +21,7 @@ NO_VICTIMS = NO_CLAIMS + "No preemption victims found for incoming pod."
 
 
 @pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+async def lab(tmp_path: Path) -> AsyncIterator[NodeLab]:
     capacity = {"cpu": "2", "memory": "1Gi", "pods": "3"}
     async with open_lab(tmp_path, capacity=capacity, labels={"disk": "fast"}) as lab:
         yield lab
@@ -31,7 +31,7 @@ def asking(**requests: str) -> Object:
     return {"resources": {"requests": requests}}
 
 
-async def refusal(lab: Lab, name: str) -> str:
+async def refusal(lab: NodeLab, name: str) -> str:
     await lab.event(name, "FailedScheduling")
     (condition,) = lab.client.get(PODS, NAMESPACE, name)["status"]["conditions"]
     assert (condition["type"], condition["status"], condition["reason"]) == (
@@ -43,12 +43,12 @@ async def refusal(lab: Lab, name: str) -> str:
     return str(condition["message"])
 
 
-async def test_a_pod_that_never_fits_is_told_why(lab: Lab) -> None:
+async def test_a_pod_that_never_fits_is_told_why(lab: NodeLab) -> None:
     lab.run("p", "true", **asking(cpu="3", memory="100Mi"))
     assert await refusal(lab, "p") == f"{HEAD}1 Insufficient cpu{HELPLESS}"
 
 
-async def test_a_pod_waits_for_room_and_gets_it(lab: Lab) -> None:
+async def test_a_pod_waits_for_room_and_gets_it(lab: NodeLab) -> None:
     lab.run(
         "first", "while [ ! -f /w/go ]; do sleep 0.02; done", **asking(cpu="1500m"), **shared(lab)
     )
@@ -59,7 +59,7 @@ async def test_a_pod_waits_for_room_and_gets_it(lab: Lab) -> None:
     assert (await lab.ended("second"))["status"]["phase"] == "Succeeded"
 
 
-def shared(lab: Lab) -> Object:
+def shared(lab: NodeLab) -> Object:
     folder = {"path": str(lab.folder / "shared"), "type": "DirectoryOrCreate"}
     return {
         "pod": {"volumes": [{"name": "w", "hostPath": folder}]},
@@ -67,7 +67,7 @@ def shared(lab: Lab) -> Object:
     }
 
 
-async def test_a_tainted_node_takes_those_that_tolerate_it(lab: Lab) -> None:
+async def test_a_tainted_node_takes_those_that_tolerate_it(lab: NodeLab) -> None:
     taint = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
     lab.client.patch(NODES, None, "node1", {"spec": {"taints": [taint]}})
     lab.run("refused", "true")
@@ -78,7 +78,7 @@ async def test_a_tainted_node_takes_those_that_tolerate_it(lab: Lab) -> None:
     await lab.ended("refused")
 
 
-async def test_a_cordoned_node_takes_nothing_new(lab: Lab) -> None:
+async def test_a_cordoned_node_takes_nothing_new(lab: NodeLab) -> None:
     lab.client.patch(NODES, None, "node1", {"spec": {"unschedulable": True}})
     lab.run("p", "true")
     assert await refusal(lab, "p") == f"{HEAD}1 node(s) were unschedulable{HELPLESS}"
@@ -86,7 +86,7 @@ async def test_a_cordoned_node_takes_nothing_new(lab: Lab) -> None:
     await lab.ended("p")
 
 
-async def test_a_pod_with_scheduling_gates_waits_until_they_are_gone(lab: Lab) -> None:
+async def test_a_pod_with_scheduling_gates_waits_until_they_are_gone(lab: NodeLab) -> None:
     lab.run("p", "true", pod={"schedulingGates": [{"name": "queue"}]})
     pod = await lab.until("p", lambda pod: pod["status"].get("conditions"))
     assert pod["status"]["conditions"][0]["reason"] == "SchedulingGated"
@@ -94,13 +94,13 @@ async def test_a_pod_with_scheduling_gates_waits_until_they_are_gone(lab: Lab) -
     await lab.ended("p")
 
 
-async def test_a_pod_that_names_its_node_runs_without_scheduling(lab: Lab) -> None:
+async def test_a_pod_that_names_its_node_runs_without_scheduling(lab: NodeLab) -> None:
     lab.run("p", "true", pod={"nodeName": "node1"})
     await lab.ended("p")
     assert "Scheduled" not in [reason for reason, _ in lab.events("p")]
 
 
-async def test_pods_of_other_schedulers_and_nodes_are_left_alone(lab: Lab) -> None:
+async def test_pods_of_other_schedulers_and_nodes_are_left_alone(lab: NodeLab) -> None:
     lab.run("other", "true", pod={"schedulerName": "volcano"})
     lab.run("elsewhere", "true", pod={"nodeName": "standin"})
     lab.run("ours", "true")
@@ -109,7 +109,7 @@ async def test_pods_of_other_schedulers_and_nodes_are_left_alone(lab: Lab) -> No
         assert not lab.client.get(PODS, NAMESPACE, name)["status"].get("conditions")
 
 
-async def test_a_pod_is_bound_once(lab: Lab) -> None:
+async def test_a_pod_is_bound_once(lab: NodeLab) -> None:
     lab.run("p", "true", pod={"schedulerName": "mine"})
     with pytest.raises(StatusError, match="Precondition failed: UID"):
         bind(lab.registry, NAMESPACE, "p", "node1", uid="another")
@@ -119,7 +119,7 @@ async def test_a_pod_is_bound_once(lab: Lab) -> None:
     await lab.ended("p")
 
 
-async def test_the_node_is_ready_and_says_what_it_has(lab: Lab) -> None:
+async def test_the_node_is_ready_and_says_what_it_has(lab: NodeLab) -> None:
     node = lab.client.get(NODES, None, "node1")
     assert node["metadata"]["labels"]["disk"] == "fast"
     assert node["status"]["allocatable"] == {"cpu": "2", "memory": "1Gi", "pods": "3"}

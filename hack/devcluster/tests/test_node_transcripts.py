@@ -12,7 +12,7 @@ import pytest
 from devcluster.apiserver.local import EVENTS, PERSISTENTVOLUMECLAIMS
 from devcluster.images import ImageSpec
 from devcluster.node.podsubresources import PodSubresources
-from node_lab import CONFIGMAPS, NAMESPACE, PODS, SECRETS, Lab, load, open_lab
+from node_lab import CONFIGMAPS, NAMESPACE, PODS, SECRETS, NodeLab, load, open_lab
 
 Object = dict[str, Any]
 
@@ -93,7 +93,7 @@ def events_of(case: Object) -> list[tuple[str, str, str, str]]:
 class Again:
     """One case, made again in a namespace of its own."""
 
-    def __init__(self, lab: Lab, case: Object, number: int) -> None:
+    def __init__(self, lab: NodeLab, case: Object, number: int) -> None:
         self.lab = lab
         self.case = case
         self.namespace = f"{NAMESPACE}{number}"

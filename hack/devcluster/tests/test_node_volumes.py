@@ -18,7 +18,7 @@ from node_lab import (
     PODS,
     SECRETS,
     SERVICEACCOUNTS,
-    Lab,
+    NodeLab,
     has_ended,
     open_lab,
 )
@@ -28,17 +28,17 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="other uids can be had by
 
 
 @pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path, tokens=Tokens()) as lab:
+async def lab(tmp_path: Path) -> AsyncIterator[NodeLab]:
+    async with open_lab(tmp_path, tokens=FakeTokens()) as lab:
         yield lab
 
 
-class Tokens:
+class FakeTokens:
     """Records its requests."""
 
-    def issue(self, account: Object, **asked: Any) -> tuple[str, float]:
-        bound = asked.pop("bound")
-        text = {"account": account["metadata"]["name"], "pod": bound.name, **asked}
+    def issue(self, account: Object, **options: Any) -> tuple[str, float]:
+        bound = options.pop("bound")
+        text = {"account": account["metadata"]["name"], "pod": bound.name, **options}
         return json.dumps(text), 0.0
 
 
@@ -56,13 +56,13 @@ def volume(**source: Any) -> Object:
     return {"volumes": [{"name": "v", **source}]}
 
 
-async def shown(lab: Lab, script: str, source: Object, **container: Any) -> str:
+async def shown(lab: NodeLab, script: str, source: Object, **container: Any) -> str:
     """What a script prints that finds the volume at /data."""
     container.setdefault("volumeMounts", mounted("/data"))
     return await lab.output("p", script, pod=volume(**source), **container)
 
 
-async def test_containers_share_an_empty_dir_which_goes_with_the_pod(lab: Lab) -> None:
+async def test_containers_share_an_empty_dir_which_goes_with_the_pod(lab: NodeLab) -> None:
     init = {
         "name": "first",
         "image": "registry.example.com/agent:1",
@@ -83,7 +83,7 @@ async def test_containers_share_an_empty_dir_which_goes_with_the_pod(lab: Lab) -
     assert not list((lab.folder / "pods").iterdir())
 
 
-async def test_what_a_container_writes_elsewhere_does_not_reach_the_machine(lab: Lab) -> None:
+async def test_what_a_container_writes_elsewhere_does_not_reach_the_machine(lab: NodeLab) -> None:
     text = await lab.output(
         "p", "touch /usr/of-a-container /of-a-container && ls /usr/of-a-container"
     )
@@ -92,7 +92,7 @@ async def test_what_a_container_writes_elsewhere_does_not_reach_the_machine(lab:
     assert not on_this_machine("/of-a-container")
 
 
-async def test_a_config_map_is_shown_as_links_to_files_that_cannot_be_written(lab: Lab) -> None:
+async def test_a_config_map_is_shown_as_links_to_files_that_cannot_be_written(lab: NodeLab) -> None:
     binary = base64.b64encode(b"\x00\xff").decode()
     lab.create(CONFIGMAPS, "c", data={"a": "text"}, binaryData={"b": binary})
     script = (
@@ -102,7 +102,7 @@ async def test_a_config_map_is_shown_as_links_to_files_that_cannot_be_written(la
     assert text == "text 00 ff\n..data/a\nrefused\n"
 
 
-async def test_items_choose_keys_their_paths_and_modes(lab: Lab) -> None:
+async def test_items_choose_keys_their_paths_and_modes(lab: NodeLab) -> None:
     lab.create(SECRETS, "s", data={"token": "c2VjcmV0", "other": "eA=="})
     items = [{"key": "token", "path": "deep/er/t", "mode": 0o400}]
     script = "cat /data/deep/er/t; echo; ls /data; stat -Lc %a /data/deep/er/t"
@@ -110,7 +110,7 @@ async def test_items_choose_keys_their_paths_and_modes(lab: Lab) -> None:
     assert text == "secret\ndeep\n400\n"
 
 
-async def test_a_sub_path_shows_one_file_of_a_volume(lab: Lab) -> None:
+async def test_a_sub_path_shows_one_file_of_a_volume(lab: NodeLab) -> None:
     lab.create(SECRETS, "s", data={"token": "c2VjcmV0"})
     text = await shown(
         lab,
@@ -121,7 +121,7 @@ async def test_a_sub_path_shows_one_file_of_a_volume(lab: Lab) -> None:
     assert text == "secret refused\n"
 
 
-async def test_a_projected_volume_brings_sources_together(lab: Lab) -> None:
+async def test_a_projected_volume_brings_sources_together(lab: NodeLab) -> None:
     lab.create(CONFIGMAPS, "c", data={"a": "text"})
     lab.create(SECRETS, "s", data={"b": "c2VjcmV0"})
     lab.create(SERVICEACCOUNTS, "default")
@@ -160,7 +160,7 @@ async def test_a_projected_volume_brings_sources_together(lab: Lab) -> None:
     assert (token_mode, mode) == ("444", "444")
 
 
-async def test_a_read_only_mount_cannot_be_written(lab: Lab) -> None:
+async def test_a_read_only_mount_cannot_be_written(lab: NodeLab) -> None:
     text = await shown(
         lab,
         "touch /data/x 2>&- || echo refused",
@@ -170,7 +170,7 @@ async def test_a_read_only_mount_cannot_be_written(lab: Lab) -> None:
     assert text == "refused\n"
 
 
-async def test_a_host_path_is_the_machines_own(lab: Lab, tmp_path: Path) -> None:
+async def test_a_host_path_is_the_machines_own(lab: NodeLab, tmp_path: Path) -> None:
     folder = tmp_path / "of the machine"
     await shown(
         lab, "echo x > /data/file", {"hostPath": {"path": str(folder), "type": "DirectoryOrCreate"}}
@@ -178,7 +178,7 @@ async def test_a_host_path_is_the_machines_own(lab: Lab, tmp_path: Path) -> None
     assert (folder / "file").read_text() == "x\n"
 
 
-async def test_a_host_path_that_is_not_there_keeps_the_pod_waiting(lab: Lab) -> None:
+async def test_a_host_path_that_is_not_there_keeps_the_pod_waiting(lab: NodeLab) -> None:
     lab.run("p", "true", pod=volume(hostPath={"path": "/nowhere", "type": "Directory"}))
     message = 'MountVolume.SetUp failed for volume "v" : hostPath type check failed: /nowhere is not a directory'
     await lab.event("p", "FailedMount")
@@ -186,7 +186,7 @@ async def test_a_host_path_that_is_not_there_keeps_the_pod_waiting(lab: Lab) -> 
 
 
 @as_root
-async def test_files_belong_to_the_group_of_the_pod(lab: Lab) -> None:
+async def test_files_belong_to_the_group_of_the_pod(lab: NodeLab) -> None:
     lab.create(SECRETS, "s", data={"token": "c2VjcmV0"})
     lab.create(SERVICEACCOUNTS, "default")
     sources = [{"secret": {"name": "s"}}, {"serviceAccountToken": {"path": "t"}}]
@@ -213,7 +213,7 @@ def claim(**spec: Any) -> Object:
     return {"accessModes": ["ReadWriteOnce"], "resources": storage, **spec}
 
 
-async def test_a_claim_is_a_folder_that_outlives_pods_and_goes_with_the_claim(lab: Lab) -> None:
+async def test_a_claim_is_a_folder_that_outlives_pods_and_goes_with_the_claim(lab: NodeLab) -> None:
     where: tuple[Any, ...] = (PERSISTENTVOLUMECLAIMS, NAMESPACE, "w")
     lab.create(PERSISTENTVOLUMECLAIMS, "w", kind="PersistentVolumeClaim", spec=claim())
     use = volume(persistentVolumeClaim={"claimName": "w"})
@@ -231,7 +231,7 @@ async def test_a_claim_is_a_folder_that_outlives_pods_and_goes_with_the_claim(la
     assert not list((lab.folder / "claims" / NAMESPACE).iterdir())
 
 
-async def test_a_claim_may_name_a_volume_which_then_stays(lab: Lab, tmp_path: Path) -> None:
+async def test_a_claim_may_name_a_volume_which_then_stays(lab: NodeLab, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     spec = {
         "accessModes": ["ReadWriteOnce"],
@@ -250,7 +250,7 @@ async def test_a_claim_may_name_a_volume_which_then_stays(lab: Lab, tmp_path: Pa
     assert lab.client.get(PERSISTENTVOLUMES, None, "mine")["status"]["phase"] == "Released"
 
 
-async def test_a_pod_starts_when_its_claim_appears(lab: Lab) -> None:
+async def test_a_pod_starts_when_its_claim_appears(lab: NodeLab) -> None:
     lab.run("p", "true", pod=volume(persistentVolumeClaim={"claimName": "w"}))
     await lab.event("p", "FailedScheduling")
     lab.create(PERSISTENTVOLUMECLAIMS, "w", kind="PersistentVolumeClaim", spec=claim())
@@ -258,7 +258,7 @@ async def test_a_pod_starts_when_its_claim_appears(lab: Lab) -> None:
     assert pod["status"]["phase"] == "Succeeded"
 
 
-async def test_a_volume_of_a_kind_without_plugin_is_told(lab: Lab) -> None:
+async def test_a_volume_of_a_kind_without_plugin_is_told(lab: NodeLab) -> None:
     lab.run("p", "true", pod=volume(nfs={"server": "s", "path": "/"}))
     await lab.event("p", "FailedMount")
     assert "this node has no volume plugin for nfs" in lab.events("p")[1][1]

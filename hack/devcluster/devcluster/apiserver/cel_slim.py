@@ -1,7 +1,7 @@
 """What of `self` a rule can see, so that no more of an object than that is handed to the CEL engine.
 
 A rule such as `self.batchSpec == oldSelf.batchSpec` would have a megabyte converted twice; one such as `has(self.a)` needs to
-know of a name only. Both are told by the rule's text, without a look at its meaning:
+know of a name only. Both follow from the rule's text, without its meaning:
 
 - only fields that the text names by a plain path (`self.a.b`) can be seen, unless `self` stands alone somewhere in it;
 - a field that is named in no other way than `has(self.a)` and `self.a == oldSelf.a` is as good as a number.

@@ -52,7 +52,7 @@ def delete(
 
 def _check_preconditions(info: ResourceInfo, old: Object, options: DeleteOptions) -> None:
     metadata = old["metadata"]
-    for given, key, label, told in (
+    for given, key, label, hint in (
         (options.uid, "uid", "UID", "The object might have been deleted and then recreated"),
         (
             options.resource_version,
@@ -62,7 +62,7 @@ def _check_preconditions(info: ResourceInfo, old: Object, options: DeleteOptions
         ),
     ):
         if given is not None and given != metadata[key]:
-            why = f"the {label} in the precondition ({given}) does not match the {label} in record ({metadata[key]}). {told}"
+            why = f"the {label} in the precondition ({given}) does not match the {label} in record ({metadata[key]}). {hint}"
             raise conflict(info.group, info.kind, metadata["name"], why)
 
 

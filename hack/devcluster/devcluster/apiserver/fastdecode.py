@@ -1,7 +1,7 @@
 """Compiled decoding of valid objects: a type graph becomes a pydantic-core validator, many times faster.
 
 It takes only what `decode` would return as it is but for quantities and times: no unknown field, no null, no empty list, no
-wrong type. Everything else it leaves to `decode`, which knows what Go drops, keeps and says.
+wrong type. Everything else it leaves to `decode`, which implements what Go drops, keeps and reports.
 """
 
 from __future__ import annotations

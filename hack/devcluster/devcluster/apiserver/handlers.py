@@ -339,7 +339,9 @@ async def _watch(call: Call) -> web.StreamResponse:
         include = call.request.query.get("includeObject", "Metadata")
         tables.render_watch(stream, include, lambda: call.server.storage.clock())
     elif accepted.transform:
-        tables.render_partial_watch(stream)
+        raise StatusError(
+            406, "NotAcceptable", "the development cluster does not watch PartialObjectMetadata"
+        )
     stream.open()
     faults = call.server.faults
     stream.gate = gate = (

@@ -30,8 +30,6 @@ _SYSTEM_PATHS: FieldSet = {
     "f:kind": {},
     "f:metadata": {".": {}, **{f"f:{name}": {} for name in _STRIPPED}},
 }
-MAX_UPDATE_MANAGERS = 10
-ANCIENT_MANAGER = "ancient-changes"
 
 
 def strip(fields: FieldSet, reset: tuple[str, ...]) -> FieldSet:
@@ -133,7 +131,7 @@ def store(new: Object, entries: list[Entry]) -> None:
     if not entries:
         new["metadata"].pop("managedFields", None)
         return
-    new["metadata"]["managedFields"] = sorted(_capped(entries), key=_order)
+    new["metadata"]["managedFields"] = sorted(entries, key=_order)
 
 
 def _order(entry: Entry) -> tuple[str, ...]:
@@ -144,20 +142,3 @@ def _order(entry: Entry) -> tuple[str, ...]:
         entry.get("apiVersion", ""),
         entry.get("subresource", ""),
     )
-
-
-def _capped(entries: list[Entry]) -> list[Entry]:
-    """Merge the oldest update entries into one once there are too many, as the real server does."""
-    updates = [
-        entry
-        for entry in entries
-        if entry.get("operation") == "Update" and not entry.get("subresource")
-    ]
-    if len(updates) <= MAX_UPDATE_MANAGERS:
-        return entries
-    oldest = sorted(updates, key=_order)[: len(updates) - MAX_UPDATE_MANAGERS + 1]
-    fields: FieldSet = {}
-    for entry in oldest:
-        fields = fieldset.union(fields, entry["fieldsV1"])
-    merged = {**oldest[-1], "manager": ANCIENT_MANAGER, "fieldsV1": fields}
-    return [entry for entry in entries if entry not in oldest] + [merged]

@@ -88,27 +88,6 @@ def render_watch(stream: WatchStream, include: str, clock: Callable[[], float]) 
     stream.render_bookmark = bookmark
 
 
-def render_partial_watch(stream: WatchStream) -> None:
-    """Make a watch stream PartialObjectMetadata."""
-    codec = stream.codec
-
-    def render(event: Event, seen: Seen) -> bytes:
-        type_, stored, left = seen
-        key = ("partial", codec.info.api_version, type_, left)
-        line = event.cache.get(key)
-        if line is None:
-            obj = left_object(stored, event.revision) if left else stored.object
-            line = event.cache[key] = to_json({"type": type_.value, "object": partial(obj)}) + b"\n"
-        return line
-
-    def bookmark(metadata: dict[str, object]) -> bytes:
-        obj = {"kind": "PartialObjectMetadata", "apiVersion": META_API, "metadata": metadata}
-        return to_json({"type": "BOOKMARK", "object": obj}) + b"\n"
-
-    stream.render = render
-    stream.render_bookmark = bookmark
-
-
 class Printer:
     """Columns of a resource and the cells of its objects."""
 

@@ -1,7 +1,7 @@
 """Time for controllers and the node.
 
 `now` is the cluster's wall clock (what objects show), `monotonic` what delays are measured with. A component's own delays
-(batching, back-off, how long a sandbox takes) pass `speed` times faster; seconds that an object asks for (deadlines,
+(batching, back-off, how long a sandbox takes) pass `speed` times faster; seconds in an object (deadlines,
 grace, ttl) never do.
 """
 

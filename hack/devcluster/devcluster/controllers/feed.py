@@ -38,11 +38,11 @@ class Feed:
     def start(self) -> None:
         """Deliver every present object, then each write."""
         self._registry.after_write.append(self._written)
-        told: set[str] = set()
+        delivered: set[str] = set()
         for info in list(self._registry.catalog):
-            if info.storage_key in told:
+            if info.storage_key in delivered:
                 continue
-            told.add(info.storage_key)
+            delivered.add(info.storage_key)
             codec = codec_for(info)
             for stored in self._registry.storage.list(info.storage_key):
                 self._written(info, codec.from_storage(stored.object), None)

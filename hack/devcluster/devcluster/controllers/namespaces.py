@@ -1,6 +1,6 @@
 """Namespaces that are deleted: everything in them goes, Pods first, then the namespace itself.
 
-As pkg/controller/namespace: the namespace's conditions tell what remains. Instead of waiting for a guessed time it looks
+As pkg/controller/namespace: the namespace's conditions list what remains. Instead of waiting for a guessed time it looks
 again when an object of the namespace has gone.
 """
 

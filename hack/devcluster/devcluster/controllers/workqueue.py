@@ -1,6 +1,6 @@
 """A queue of keys as client-go's: a key waits once, is handled once at a time, can be added later or after a failure.
 
-For one event loop. It does not drain at shutdown: whoever gets keys is cancelled.
+For one event loop. It does not drain at shutdown: its workers are cancelled.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from .runtime import ERRORS, Process, Runtime, StartError
 from .security import ProcessIdentity, identity
 
 Object = dict[str, Any]
-Tell = Callable[[PodState, str, str, str, ContainerState | None], None]
+RecordEvent = Callable[[PodState, str, str, str, ContainerState | None], None]
 
 TERMINATION_PATH = "/dev/termination-log"
 _RUNC = (
@@ -64,19 +64,19 @@ class PodFolders:
 
 
 class Containers:
-    """Makes containers. `tell(state, type, reason, message, container)` records an Event."""
+    """Makes containers. `record(state, type, reason, message, container)` records an Event."""
 
     def __init__(
         self,
         images: Images,
         environment: Environment,
-        tell: Tell,
+        record: RecordEvent,
         clock: Clock,
         runtime: Runtime,
     ) -> None:
         self._images = images
         self._environment = environment
-        self._tell = tell
+        self._record = record
         self._clock = clock
         self._runtime = runtime
 
@@ -92,14 +92,14 @@ class Containers:
             image = self._images.find(name)
         except ValueError as error:
             message = f'Failed to apply default image tag "{name}": couldn\'t parse image name "{name}": {error}'
-            self._tell(state, "Warning", "InspectFailed", message, container)
+            self._record(state, "Warning", "InspectFailed", message, container)
             raise WaitingError("InvalidImageName", message) from None
         if image is not None and policy != "Always":
             message = f'Container image "{name}" already present on machine and can be accessed by the pod'
-            self._tell(state, "Normal", "Pulled", message, container)
+            self._record(state, "Normal", "Pulled", message, container)
         elif policy == "Never":
             message = f'Container image "{name}" is not present with pull policy of Never'
-            self._tell(state, "Warning", "ErrImageNeverPull", message, container)
+            self._record(state, "Warning", "ErrImageNeverPull", message, container)
             raise WaitingError("ErrImageNeverPull", message)
         else:
             image = await self._fetch(state, container, image)
@@ -110,20 +110,20 @@ class Containers:
         self, state: PodState, container: ContainerState, image: ImageSpec | None
     ) -> ImageSpec:
         name = container.spec["image"]
-        self._tell(state, "Normal", "Pulling", f'Pulling image "{name}"', container)
+        self._record(state, "Normal", "Pulling", f'Pulling image "{name}"', container)
         await self._clock.pause(timing.PULL_SECONDS)
         if image is None:
             message = (
                 f'failed to pull and unpack image "{name}": failed to resolve image: '
                 "no such image is registered with the development cluster"
             )
-            self._tell(
+            self._record(
                 state, "Warning", "Failed", f'Failed to pull image "{name}": {message}', container
             )
             raise WaitingError("ErrImagePull", message)
         took = f"{round(timing.PULL_SECONDS * 1000)}ms"
         message = f'Successfully pulled image "{name}" in {took} ({took} including waiting). Image size: 0 bytes.'
-        self._tell(state, "Normal", "Pulled", message, container)
+        self._record(state, "Normal", "Pulled", message, container)
         return image
 
     # --- configuration
@@ -197,14 +197,14 @@ class Containers:
         message.chmod(0o666)  # the container's user must be able to write it
         container.container_id = f"containerd://{secrets.token_hex(32)}"
         container.process = Process(self._runtime.launcher, folders.containers / name)
-        self._tell(state, "Normal", "Created", "Container created", container)
+        self._record(state, "Normal", "Created", "Container created", container)
         try:
             await container.process.start(config)
         except StartError as error:
             text = f"{_RUNC}{error}"
-            self._tell(state, "Warning", "Failed", f"Error: {text}", container)
+            self._record(state, "Warning", "Failed", f"Error: {text}", container)
             raise StartError(text) from None
-        self._tell(state, "Normal", "Started", "Container started", container)
+        self._record(state, "Normal", "Started", "Container started", container)
 
 
 def _arguments(spec: Object, image: ImageSpec, env: Mapping[str, str]) -> list[str]:

@@ -118,7 +118,7 @@ class Kubelet:
             self._do(self._clean(pod))
 
     async def _remove(self, pod: Object) -> None:
-        """Tell the API that nothing of a Pod is left."""
+        """Report to the API that nothing of a Pod is left."""
         metadata = pod["metadata"]
         try:
             self._client.delete(
@@ -161,17 +161,17 @@ def log_folder(base: Path, pod: Object) -> Path:
 def recover(worker: PodWorker) -> bool:
     """End a Pod of which containers had run before this node started. False for one that may start afresh."""
     status = worker.state.pod.get("status") or {}
-    told = {
+    reported = {
         each["name"]: each
         for field in ("initContainerStatuses", "containerStatuses")
         for each in status.get(field) or ()
     }
-    if not any(each.get("containerID") for each in told.values()):
+    if not any(each.get("containerID") for each in reported.values()):
         return False
     state = worker.state
     state.start_time = status.get("startTime") or state.start_time
     for container in state.containers:
-        before = told.get(container.name, {})
+        before = reported.get(container.name, {})
         container.container_id = before.get("containerID", "")
         container.image_id = before.get("imageID", "")
         container.restarts = before.get("restartCount", 0)

@@ -144,15 +144,15 @@ class Node:
             allocatable=options.capacity,
             service=options.service_environment(),
         )
-        tell = Events(client, options.name)
+        record = Events(client, options.name)
         return WorkerContext(
             client=client,
             clock=self._clock,
-            containers=Containers(self._images, environment, tell, self._clock, runtime=runtime),
+            containers=Containers(self._images, environment, record, self._clock, runtime=runtime),
             volumes=VolumeContext(
                 client, self._tokens, claims.folder_of, options.host_ip, options.capacity
             ),
-            tell=tell,
+            record=record,
             folder=lambda pod: pod_folder(self._directory, pod),
             logs=lambda pod: log_folder(self._directory, pod),
             host_ip=options.host_ip,

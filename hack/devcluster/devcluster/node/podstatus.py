@@ -1,6 +1,6 @@
 """The status of a Pod, as a kubelet writes it.
 
-Pure functions of what the kubelet knows; phases follow getPhase of kubelet_pods.go.
+Pure functions of the kubelet's state; phases follow getPhase of kubelet_pods.go.
 """
 
 from __future__ import annotations

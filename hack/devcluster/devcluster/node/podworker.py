@@ -20,7 +20,7 @@ from devcluster.apiserver.local import PODS, LocalClient
 from devcluster.controllers.clock import Clock, unix
 
 from . import podstatus, termination, timing
-from .containers import Containers, PodFolders, Tell, WaitingError, await_startup, settle
+from .containers import Containers, PodFolders, RecordEvent, WaitingError, await_startup, settle
 from .podstate import ContainerKind, ContainerState, PodState
 from .runtime import Exit, Process, StartError
 from .termination import Stopper
@@ -52,7 +52,7 @@ class WorkerContext:
     clock: Clock
     containers: Containers
     volumes: VolumeContext
-    tell: Tell
+    record: RecordEvent
     folder: Callable[[Object], Path]
     logs: Callable[[Object], Path]
     host_ip: str
@@ -70,7 +70,7 @@ class PodWorker:
         self._folder = context.folder(state.pod)
         self._folders = PodFolders({}, self._folder / "containers", context.logs(state.pod))
         self._backoffs = Backoffs()
-        self._stopper = Stopper(self.state, context.tell)
+        self._stopper = Stopper(self.state, context.record)
         self._ending: Ending | None = None
         self._asked = asyncio.Event()
         self._deadline: asyncio.TimerHandle | None = None
@@ -98,7 +98,7 @@ class PodWorker:
         self.state.failure = ("Evicted", message)
         condition = {"type": podstatus.DISRUPTION_TARGET, "status": "True"}
         self.state.disruption = {**condition, "reason": "TerminationByKubelet", "message": message}
-        self._context.tell(self.state, "Warning", "Evicted", message, None)
+        self._context.record(self.state, "Warning", "Evicted", message, None)
         self._end(Ending.EVICTED)
 
     def abandon(self) -> None:
@@ -142,15 +142,15 @@ class PodWorker:
         try:
             self.update(self.state.pod)
             living = asyncio.create_task(self._live())
-            asked = asyncio.create_task(self._asked.wait())
+            requested = asyncio.create_task(self._asked.wait())
             try:
-                await asyncio.wait({living, asked}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({living, requested}, return_when=asyncio.FIRST_COMPLETED)
                 if living.done() and not living.cancelled():
                     living.result()
             finally:
-                for task in (living, asked):
+                for task in (living, requested):
                     task.cancel()
-                await asyncio.gather(living, asked, return_exceptions=True)
+                await asyncio.gather(living, requested, return_exceptions=True)
             if not self.state.final and self._ending is not Ending.STOPPED:
                 await self._terminate()
         finally:
@@ -216,7 +216,7 @@ class PodWorker:
                     ready[each["name"]] = volumes.set_up(each)
                 except (VolumeError, OSError) as error:
                     message = f'MountVolume.SetUp failed for volume "{each["name"]}" : {error}'
-                    self._context.tell(self.state, "Warning", "FailedMount", message, None)
+                    self._context.record(self.state, "Warning", "FailedMount", message, None)
             if len(ready) == len(self.state.pod["spec"].get("volumes") or ()):
                 break
             await self._context.clock.pause(delay)
@@ -297,10 +297,10 @@ class PodWorker:
         return True
 
     async def _wait_for(self, container: ContainerState, error: WaitingError) -> None:
-        """Tell why a container is not made, and wait until it is to be tried again."""
+        """RecordEvent why a container is not made, and wait until it is to be tried again."""
         image = error.reason != "CreateContainerConfigError"
-        told = f"Error: {error.reason if image else error.message}"
-        self._context.tell(self.state, "Warning", "Failed", told, container)
+        text = f"Error: {error.reason if image else error.message}"
+        self._context.record(self.state, "Warning", "Failed", text, container)
         clock = self._context.clock
         if self._shows_later(container):
             await clock.pause(timing.RESYNC_SECONDS)
@@ -313,9 +313,9 @@ class PodWorker:
         delay = self._backoffs.next(f"pull {container.spec['image']}")
         await clock.pause(timing.RESYNC_SECONDS)
         message = f'Back-off pulling image "{container.spec["image"]}"'
-        self._context.tell(self.state, "Normal", "BackOff", message, container)
+        self._context.record(self.state, "Normal", "BackOff", message, container)
         why = f"{message}: ErrImagePull: {error.message}"
-        self._context.tell(self.state, "Warning", "Failed", "Error: ImagePullBackOff", container)
+        self._context.record(self.state, "Warning", "Failed", "Error: ImagePullBackOff", container)
         self._show_waiting(container, "ImagePullBackOff", why)
         await clock.pause(delay - timing.RESYNC_SECONDS)
 
@@ -354,7 +354,7 @@ class PodWorker:
             return
         where = self.state.full_name
         message = f"Back-off restarting failed container {container.name} in pod {where}"
-        self._context.tell(self.state, "Warning", "BackOff", message, container)
+        self._context.record(self.state, "Warning", "BackOff", message, container)
         container.last_state = container.state
         why = f"back-off {_go_duration(delay)} restarting failed container={container.name} pod={where}"
         container.state = {"waiting": {"reason": "CrashLoopBackOff", "message": why}}
@@ -438,7 +438,7 @@ class PodWorker:
         """A kubelet records this at every sync of the Pod: four times until the Pod has ended."""
         if self.state.failure == DEADLINE:
             for _ in range(times):
-                self._context.tell(self.state, "Normal", *DEADLINE, None)
+                self._context.record(self.state, "Normal", *DEADLINE, None)
 
     def write(self) -> None:
         """Write the Pod's status if it changed and the Pod is still there."""

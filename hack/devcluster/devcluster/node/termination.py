@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from .containers import Tell
+from .containers import RecordEvent
 from .logfiles import last_bytes, read_end
 from .podstate import ContainerState, PodState
 from .runtime import Exit
@@ -87,9 +87,9 @@ def lost() -> Object:
 class Stopper:
     """Ends the containers of one Pod within a common grace period, counted from `begin`. Call `close` at last."""
 
-    def __init__(self, state: PodState, tell: Tell) -> None:
+    def __init__(self, state: PodState, record: RecordEvent) -> None:
         self._state = state
-        self._tell = tell
+        self._record = record
         self._begun = 0.0
         self._grace = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -110,7 +110,7 @@ class Stopper:
         process = container.process
         assert process is not None
         message = f"Stopping container {container.name}"
-        self._tell(self._state, "Normal", "Killing", message, container)
+        self._record(self._state, "Normal", "Killing", message, container)
         process.signal(signal.SIGKILL if self._over else signal.SIGTERM)
         return await asyncio.shield(process.exited)
 

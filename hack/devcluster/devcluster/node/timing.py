@@ -1,7 +1,7 @@
 """How long the node waits, in seconds.
 
-Delays of its own (back-off, resync) are those of a kubelet and pass `Clock.speed` times faster; what an
-object asks for never does.
+Delays of its own (back-off, resync) are those of a kubelet and pass `Clock.speed` times faster; delays from an
+object never do.
 """
 
 from __future__ import annotations

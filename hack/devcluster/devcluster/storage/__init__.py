@@ -1,7 +1,7 @@
 """The store of the development cluster: every object, its history, and who watches it.
 
 What `etcd` and the watch cache are to a real API server: one resourceVersion for all resources that only grows, optimistic
-concurrency, an event history that can be compacted, and watches fed from it. It knows nothing of HTTP, kinds or validation.
+concurrency, an event history that can be compacted, and watches fed from it. It has no code for HTTP, kinds or validation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Context of the recorded calls: users, bodies too long to be recorded, changes while a watch ran.
 
-The notes of the transcripts and the objects that later calls see tell of it.
+It is derived from the notes of the transcripts and from the objects of later calls.
 """
 
 from __future__ import annotations

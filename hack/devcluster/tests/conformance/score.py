@@ -35,7 +35,7 @@ class Exception_:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Comparison:
     """What came of one call: differences that nothing excuses, and those that are listed."""
 
     exchange: Exchange
@@ -52,18 +52,20 @@ def left_out() -> list[Exception_]:
     ]
 
 
-def judge(exchanges: Sequence[Exchange], results: Results) -> list[Verdict]:
+def judge(exchanges: Sequence[Exchange], results: Results) -> list[Comparison]:
     """A verdict on every call."""
     listed = left_out()
     verdicts = []
     for exchange in exchanges:
         found = results[exchange.key]
         excused = [each for each in found if any(entry.excuses(exchange, each) for entry in listed)]
-        verdicts.append(Verdict(exchange, [each for each in found if each not in excused], excused))
+        verdicts.append(
+            Comparison(exchange, [each for each in found if each not in excused], excused)
+        )
     return verdicts
 
 
-def table(verdicts: Sequence[Verdict]) -> str:
+def table(verdicts: Sequence[Comparison]) -> str:
     """The score, a line a file: calls, those that agree in full, agreeing, agreeing except for the list, the others."""
     lines = [f"{'transcript':<20}{'calls':>7}{'agree':>7}{'listed':>8}{'differ':>8}"]
     by_file = {each: [v for v in verdicts if v.exchange.file == each] for each in FILES}
@@ -71,7 +73,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
     return "\n".join([*lines, _line("all", verdicts)])
 
 
-def _line(name: str, verdicts: Sequence[Verdict]) -> str:
+def _line(name: str, verdicts: Sequence[Comparison]) -> str:
     differ = sum(bool(each.differences) for each in verdicts)
     listed = sum(bool(each.excused) and not each.differences for each in verdicts)
     return f"{name:<20}{len(verdicts):>7}{len(verdicts) - differ - listed:>7}{listed:>8}{differ:>8}"

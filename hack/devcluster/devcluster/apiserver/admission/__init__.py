@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from devcluster.apiserver.auth.escalation import EscalationCheck
 from devcluster.apiserver.auth.rbac import RBACAuthorizer
 from devcluster.apiserver.interfaces import AdmissionPlugin
 from devcluster.apiserver.registry import Registry
@@ -34,7 +33,6 @@ def install(
         PriorityAdmission(storage),
         default_tolerations,
         PodSecurity(storage),
-        EscalationCheck(authorizer),
     ]
     if owner_references_permission:
         plugins.append(OwnerReferencesPermission(authorizer, registry.catalog))

@@ -7,7 +7,6 @@ resources; not PersistentVolumeClaims. Wording as in plugin/pkg/admission/limitr
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 from devcluster.apiserver.errors import forbidden
 from devcluster.apiserver.interfaces import Attributes, Object
@@ -113,31 +112,13 @@ def _bounds(
         if name not in requests:
             found.append(f"minimum {name} usage per {kind} is {said}.  No request is specified")
         elif requests[name] < low:
-            asked = format_quantity(name, requests[name])
-            found.append(f"minimum {name} usage per {kind} is {said}, but request is {asked}")
+            requested = format_quantity(name, requests[name])
+            found.append(f"minimum {name} usage per {kind} is {said}, but request is {requested}")
     for name, text in sorted((limit.get("max") or {}).items()):
         high, said = parse(str(text)), canonical(str(text))
         if name not in limits:
             found.append(f"maximum {name} usage per {kind} is {said}.  No limit is specified")
         elif limits[name] > high:
-            asked = format_quantity(name, limits[name])
-            found.append(f"maximum {name} usage per {kind} is {said}, but limit is {asked}")
-    return found + _ratios(limit, kind, requests, limits)
-
-
-def _ratios(
-    limit: Object, kind: str, requests: dict[str, Decimal], limits: dict[str, Decimal]
-) -> list[str]:
-    found: list[str] = []
-    ratios: dict[str, Any] = limit.get("maxLimitRequestRatio") or {}
-    for name, text in sorted(ratios.items()):
-        request, upper = requests.get(name), limits.get(name)
-        if not request or upper is None:
-            continue
-        ratio = upper / request
-        if ratio > parse(str(text)):
-            found.append(
-                f"{name} max limit to request ratio per {kind} is {canonical(str(text))}, "
-                f"but provided ratio is {float(ratio):.6f}"
-            )
+            requested = format_quantity(name, limits[name])
+            found.append(f"maximum {name} usage per {kind} is {said}, but limit is {requested}")
     return found

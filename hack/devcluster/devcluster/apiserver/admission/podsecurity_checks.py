@@ -1,7 +1,7 @@
 """The checks of the Pod Security Standards, baseline and restricted, on the spec of a Pod.
 
 A check returns (reason, detail) of what it forbids, or None; the words are those of k8s.io/pod-security-admission/policy.
-Left out: Windows' HostProcess, AppArmor by annotation, and hosts in probes and lifecycle hooks.
+Left out: Windows' HostProcess, AppArmor by annotation, host ports, procMount, and hosts in probes and lifecycle hooks.
 """
 
 from __future__ import annotations
@@ -146,22 +146,6 @@ def host_path_volumes(spec: Spec) -> Finding | None:
     return ("hostPath volumes", f"{_plural('volume', names)} {_quote(names)}") if names else None
 
 
-def host_ports(spec: Spec) -> Finding | None:
-    """No port of the host."""
-    names: list[str] = []
-    ports: set[int] = set()
-    for name, container, _ in _containers(spec):
-        used = {each["hostPort"] for each in container.get("ports") or () if each.get("hostPort")}
-        if used:
-            names.append(name)
-            ports |= used
-    if not names:
-        return None
-    shown = ", ".join(str(each) for each in sorted(ports))
-    verb = "uses" if len(names) == 1 else "use"
-    return "hostPort", f"{_named(names)} {verb} {_plural('hostPort', list(ports))} {shown}"
-
-
 def privileged(spec: Spec) -> Finding | None:
     """No privileged container."""
     names = [name for name, _, context in _containers(spec) if context.get("privileged")]
@@ -169,22 +153,6 @@ def privileged(spec: Spec) -> Finding | None:
         ("privileged", f"{_named(names)} must not set securityContext.privileged=true")
         if names
         else None
-    )
-
-
-def proc_mount(spec: Spec) -> Finding | None:
-    """Only the default view of /proc."""
-    bad = [
-        (name, context["procMount"])
-        for name, _, context in _containers(spec)
-        if context.get("procMount") not in (None, "Default")
-    ]
-    if not bad:
-        return None
-    names, values = [name for name, _ in bad], sorted({value for _, value in bad})
-    return (
-        "procMount",
-        f"{_named(names)} must not set securityContext.procMount to {_quote(values)}",
     )
 
 
@@ -358,9 +326,7 @@ BASELINE: tuple[Check, ...] = (
     capabilities_baseline,
     host_namespaces,
     host_path_volumes,
-    host_ports,
     privileged,
-    proc_mount,
     selinux,
     seccomp_baseline,
     sysctls,
@@ -369,9 +335,7 @@ BASELINE: tuple[Check, ...] = (
 RESTRICTED: tuple[Check, ...] = (
     apparmor,
     host_namespaces,
-    host_ports,
     privileged,
-    proc_mount,
     selinux,
     sysctls,
     privilege_escalation,

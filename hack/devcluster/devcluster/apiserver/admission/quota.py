@@ -84,10 +84,12 @@ class QuotaAdmission:
         )
         if info is None or info.storage_key == "resourcequotas":
             return obj
-        asked = usage_of(info.storage_key, obj)
+        requested = usage_of(info.storage_key, obj)
         used = self._used(attributes.namespace)
         for quota in quotas:
-            why = _refusal(quota.object, asked, used, obj if info.storage_key == "pods" else None)
+            why = _refusal(
+                quota.object, requested, used, obj if info.storage_key == "pods" else None
+            )
             if why:
                 raise forbidden(attributes.group, attributes.resource, attributes.name, why)
         return obj
@@ -152,7 +154,7 @@ class QuotaAdmission:
             self._writing = False
 
 
-def _refusal(quota: Object, asked: Amounts, used: Amounts, pod: Object | None) -> str:
+def _refusal(quota: Object, requested: Amounts, used: Amounts, pod: Object | None) -> str:
     """Why a quota refuses, or ''."""
     hard: dict[str, Any] = (quota.get("spec") or {}).get("hard") or {}
     name = quota["metadata"]["name"]
@@ -163,11 +165,12 @@ def _refusal(quota: Object, asked: Amounts, used: Amounts, pod: Object | None) -
     over = sorted(
         each
         for each, limit in hard.items()
-        if asked.get(each, _ZERO) > 0 and used.get(each, _ZERO) + asked[each] > parse(str(limit))
+        if requested.get(each, _ZERO) > 0
+        and used.get(each, _ZERO) + requested[each] > parse(str(limit))
     )
     if not over:
         return ""
-    wanted = ",".join(f"{each}={format_quantity(each, asked[each])}" for each in over)
+    wanted = ",".join(f"{each}={format_quantity(each, requested[each])}" for each in over)
     current = ",".join(f"{each}={format_quantity(each, used.get(each, _ZERO))}" for each in over)
     limited = ",".join(f"{each}={format_quantity(each, parse(str(hard[each])))}" for each in over)
     return f"exceeded quota: {name}, requested: {wanted}, used: {current}, limited: {limited}"

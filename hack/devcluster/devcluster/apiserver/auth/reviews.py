@@ -104,8 +104,8 @@ class Reviews:
                 user = user_info(identity.user)
                 review["status"] = {"authenticated": True, "user": user, "audiences": common}
                 return review
-            has, asks = (_go_list(each) for each in (identity.audiences, wanted))
-            error = f"[{error}, token audiences {has} is invalid for the target audiences {asks}]"
+            has, wants = (_go_list(each) for each in (identity.audiences, wanted))
+            error = f"[{error}, token audiences {has} is invalid for the target audiences {wants}]"
         review["status"] = {"user": {}, "error": error}
         return review
 

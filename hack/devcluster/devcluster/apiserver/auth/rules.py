@@ -1,13 +1,12 @@
-"""RBAC rules: what one rule allows, and whether rules cover other rules.
+"""RBAC rules: what one rule allows.
 
-Pure functions over `RBACRule`, as rbac/v1 PolicyRule with its lists as tuples. Sources:
-pkg/apis/rbac/v1/evaluation_helpers.go and pkg/registry/rbac/validation (policy_comparator.go, policy_compact.go).
+Pure functions over `RBACRule`, as rbac/v1 PolicyRule with its lists as tuples. Source:
+pkg/apis/rbac/v1/evaluation_helpers.go.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,80 +81,3 @@ def _url_covers(owned: str, wanted: str) -> bool:
     if owned in (ALL, wanted):
         return True
     return owned.endswith(ALL) and wanted.startswith(owned.rstrip(ALL))
-
-
-def uncovered(held: Sequence[RBACRule], wanted: Iterable[RBACRule]) -> list[RBACRule]:
-    """What of `wanted` the rules `held` do not give, as single permissions."""
-    return [
-        single
-        for rule in wanted
-        for single in _break_down(rule)
-        if not any(_covers(each, single) for each in held)
-    ]
-
-
-def _break_down(rule: RBACRule) -> Iterator[RBACRule]:
-    """A rule as rules of one group, resource (or URL), name and verb each."""
-    for group in rule.api_groups:
-        for resource in rule.resources:
-            for verb in rule.verbs:
-                if not rule.resource_names:
-                    yield RBACRule((verb,), (group,), (resource,))
-                for name in rule.resource_names:
-                    yield RBACRule((verb,), (group,), (resource,), (name,))
-    for url in rule.non_resource_urls:
-        for verb in rule.verbs:
-            yield RBACRule((verb,), non_resource_urls=(url,))
-
-
-def _covers(held: RBACRule, single: RBACRule) -> bool:
-    if not _matches(held.verbs, single.verbs[0]):
-        return False
-    if single.non_resource_urls:
-        wanted_url = single.non_resource_urls[0]
-        return any(_url_covers(url, wanted_url) for url in held.non_resource_urls)
-    resource, _, subresource = single.resources[0].partition("/")
-    return (
-        _matches(held.api_groups, single.api_groups[0])
-        and _resource_matches(held.resources, resource, subresource)
-        and (
-            not held.resource_names
-            or (bool(single.resource_names) and single.resource_names[0] in held.resource_names)
-        )
-    )
-
-
-def compact(singles: Iterable[RBACRule]) -> list[RBACRule]:
-    """Single permissions with those that differ only in their verb as one rule."""
-    verbs: dict[RBACRule, list[str]] = {}
-    for single in singles:
-        key = RBACRule(
-            (), single.api_groups, single.resources, single.resource_names, single.non_resource_urls
-        )
-        known = verbs.setdefault(key, [])
-        if single.verbs[0] not in known:
-            known.append(single.verbs[0])
-    return [
-        RBACRule(
-            tuple(each), key.api_groups, key.resources, key.resource_names, key.non_resource_urls
-        )
-        for key, each in verbs.items()
-    ]
-
-
-def describe(rule: RBACRule) -> str:
-    """A rule as the API server prints it: `{APIGroups:[""], Resources:["pods"], Verbs:["get"]}`."""
-    parts = (
-        ("APIGroups", rule.api_groups),
-        ("Resources", rule.resources),
-        ("NonResourceURLs", rule.non_resource_urls),
-        ("ResourceNames", rule.resource_names),
-        ("Verbs", rule.verbs),
-    )
-    said = (f"{name}:{quoted_list(values)}" for name, values in parts if values)
-    return "{" + ", ".join(said) + "}"
-
-
-def quoted_list(values: Iterable[str]) -> str:
-    """Strings as Go's %q prints a slice: `["a" "b"]`."""
-    return "[" + " ".join(json.dumps(each, ensure_ascii=False) for each in values) + "]"

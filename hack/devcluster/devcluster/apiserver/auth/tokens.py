@@ -1,6 +1,6 @@
 """JSON Web Tokens as the API server signs them for ServiceAccounts (RFC 7519, ES256).
 
-`Signer` signs and verifies; it knows nothing of ServiceAccounts. Claims are the caller's.
+`Signer` signs and verifies; it is independent of ServiceAccounts. Claims are the caller's.
 """
 
 from __future__ import annotations

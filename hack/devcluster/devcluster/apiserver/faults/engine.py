@@ -68,9 +68,13 @@ class Faults:
             return None
         subject = _subject(request, user, info)
         for rule in list(self._rules.values()):
-            if rule.kind in ANSWER_KINDS or rule.settings.carried_out or not self._befalls(rule):
+            if (
+                rule.kind in ANSWER_KINDS
+                or rule.settings.carried_out
+                or not self._affects_requests(rule)
+            ):
                 continue
-            if self._strikes(rule, subject):
+            if self._applies(rule, subject):
                 answer = await self._strike(rule, request, info)
                 if answer is not None:
                     return answer
@@ -92,7 +96,7 @@ class Faults:
         for rule in list(self._rules.values()):
             late = rule.kind in ANSWER_KINDS or rule.settings.carried_out
             partition = rule.kind is FaultKind.PARTITION
-            if (late or partition) and self._strikes(rule, subject):
+            if (late or partition) and self._applies(rule, subject):
                 if rule.kind is FaultKind.LOST_RESPONSE:
                     return _cut(request)
                 answer = await self._strike(rule, request, info)
@@ -101,14 +105,14 @@ class Faults:
         return response
 
     @staticmethod
-    def _befalls(rule: FaultRule) -> bool:
+    def _affects_requests(rule: FaultRule) -> bool:
         return rule.kind not in WATCH_KINDS or rule.kind is FaultKind.PARTITION
 
-    def _strikes(self, rule: FaultRule, subject: Subject) -> bool:
-        strikes = rule.strikes(subject)
-        if strikes:
+    def _applies(self, rule: FaultRule, subject: Subject) -> bool:
+        applies = rule.applies(subject)
+        if applies:
             self.injected[rule.kind] += 1
-        return strikes
+        return applies
 
     async def _strike(
         self, rule: FaultRule, request: web.Request, info: RequestInfo
@@ -150,7 +154,7 @@ class Faults:
         self._gates.pop(gate, None)
 
     def _offer(self, rule: FaultRule, gate: WatchGate) -> None:
-        if rule.kind in WATCH_KINDS and self._strikes(rule, gate.subject):
+        if rule.kind in WATCH_KINDS and self._applies(rule, gate.subject):
             gate.add(rule)
 
     # --- rules

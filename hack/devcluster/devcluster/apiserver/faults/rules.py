@@ -44,7 +44,7 @@ class FaultKind(StrEnum):
 WATCH_KINDS = frozenset(
     {FaultKind.CLOSED_WATCH, FaultKind.SILENT_WATCH, FaultKind.LAGGING_WATCH, FaultKind.PARTITION}
 )
-"""Kinds that befall open watches: those that are open already and those to come."""
+"""Kinds that apply to watches: to open ones and to new ones."""
 ANSWER_KINDS = frozenset({FaultKind.LOST_RESPONSE})
 """Kinds that wait for the answer."""
 MODES = {FaultKind.CLOSED_WATCH: ("end", "cut"), FaultKind.PARTITION: ("hang", "refuse")}
@@ -106,7 +106,7 @@ def _any(patterns: tuple[str, ...], *values: str) -> bool:
 class Settings:
     """Parameters of a rule; `FaultKind` documents which field applies to which kind.
 
-    It befalls each request that matches with `probability`, not the first `skip` of them, `count` times at most.
+    It applies to each request that matches with `probability`, not the first `skip` of them, `count` times at most.
     """
 
     probability: float = 1.0
@@ -135,7 +135,7 @@ class FaultRule:
         self.removed = asyncio.Event()
         self._random = random.Random(seed)
 
-    def strikes(self, subject: Subject) -> bool:
+    def applies(self, subject: Subject) -> bool:
         """Decide about one request, and count it."""
         if not self.match.matches(subject):
             return False

@@ -1,6 +1,6 @@
 """What keeps a schema from being served: fields without a type, and CEL rules that cannot be right, or would cost too much.
 
-The engine here knows no types, so a rule is held against the schema by the plain paths that it names. Costs are estimated as
+The CEL engine has no types, so a rule is compared with the schema by the plain paths that it names. Costs are estimated as
 cel-go does for the calls that read strings, and coarsely for everything else.
 """
 

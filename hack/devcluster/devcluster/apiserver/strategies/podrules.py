@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import FieldError, field_forbidden, invalid_value, not_supported, required
+from ..errors import FieldError, field_forbidden, invalid_value, not_supported
 from ..metadata import (
     label_problems,
     label_value_problems,
@@ -34,9 +34,6 @@ DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 PREEMPTION_POLICIES = ("PreemptLowerPriority", "Never")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 MAX_DEADLINE = 2147483647
-MAX_WEIGHT = 100
-_REQUIRED_TERMS = "requiredDuringSchedulingIgnoredDuringExecution"
-_PREFERRED_TERMS = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
 def template_problems(template: Object, path: str) -> Problems:
@@ -70,9 +67,6 @@ def pod_spec_problems(spec: Object, path: str) -> Problems:
     yield from validate_labels(spec.get("nodeSelector") or {}, f"{path}.nodeSelector")
     if spec.get("securityContext"):
         yield from _security(spec["securityContext"], f"{path}.securityContext")
-    node_affinity = (spec.get("affinity") or {}).get("nodeAffinity")
-    if node_affinity:
-        yield from _node_affinity(node_affinity, f"{path}.affinity.nodeAffinity")
     yield from _names(spec, path)
     for index, toleration in enumerate(spec.get("tolerations") or ()):
         yield from _toleration(toleration, f"{path}.tolerations[{index}]")
@@ -146,47 +140,3 @@ def _toleration(toleration: Object, path: str) -> Problems:
         yield not_supported(f"{path}.operator", operator, ("Equal", "Exists"))
     if effect and effect not in EFFECTS:
         yield not_supported(f"{path}.effect", effect, EFFECTS)
-
-
-def _node_affinity(affinity: Object, path: str) -> Problems:
-    wanted = affinity.get(_REQUIRED_TERMS)
-    if wanted is not None:
-        at = f"{path}.{_REQUIRED_TERMS}.nodeSelectorTerms"
-        terms = wanted.get("nodeSelectorTerms") or ()
-        if not terms:
-            yield required(at, "must have at least one node selector term")
-        for index, term in enumerate(terms):
-            yield from _term(term, f"{at}[{index}]", values=True)
-    for index, preferred in enumerate(affinity.get(_PREFERRED_TERMS) or ()):
-        at = f"{path}.{_PREFERRED_TERMS}[{index}]"
-        weight = preferred.get("weight") or 0
-        if not 1 <= weight <= MAX_WEIGHT:
-            yield invalid_value(f"{at}.weight", weight, f"must be in the range 1-{MAX_WEIGHT}")
-        yield from _term(preferred.get("preference") or {}, f"{at}.preference", values=False)
-
-
-def _term(term: Object, path: str, *, values: bool) -> Problems:
-    for index, condition in enumerate(term.get("matchExpressions") or ()):
-        yield from _condition(condition, f"{path}.matchExpressions[{index}]", values=values)
-
-
-def _condition(condition: Object, path: str, *, values: bool) -> Problems:
-    operator, given = condition.get("operator") or "", condition.get("values") or ()
-    at = f"{path}.values"
-    if operator in ("In", "NotIn"):
-        if not given:
-            yield required(at, "must be specified when `operator` is 'In' or 'NotIn'")
-    elif operator in ("Exists", "DoesNotExist"):
-        if given:
-            text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-            yield field_forbidden(at, text)
-    elif operator in ("Gt", "Lt"):
-        if len(given) != 1:
-            yield required(at, "must be specified single value when `operator` is 'Lt' or 'Gt'")
-    else:
-        yield invalid_value(f"{path}.operator", operator, "not a valid selector operator")
-    for text in qualified_name_problems(condition.get("key") or ""):
-        yield invalid_value(f"{path}.key", condition.get("key") or "", text)
-    for index, value in enumerate(given if values else ()):
-        for text in label_value_problems(value):
-            yield invalid_value(f"{at}[{index}]", value, text)

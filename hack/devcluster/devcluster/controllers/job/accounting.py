@@ -33,7 +33,7 @@ class Accounting:
     def settle(self, snapshot: Snapshot, *, changed: bool) -> None:
         """Count, release and conclude; `changed`: the status differs already.
 
-        Raises StatusError when a write fails; the next sync goes on. `snapshot.noted` tells whether the Pods that ended
+        Raises StatusError when a write fails; the next sync goes on. `snapshot.noted` records whether the Pods that ended
         are noted.
         """
         status = snapshot.status
