@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from devcluster.storage import Storage
 
 from . import discovery, openapi, paths
+from .admission import with_answers
 from .errors import StatusError, forbidden, forbidden_reason, resource_not_found
 from .faults import FAULTS_PATH, Faults
 from .handlers import Call, handle_resource
@@ -126,7 +127,8 @@ class _Frontend:
             resource = self.server.catalog.find(info.group, info.version, info.resource)
             if resource is None:
                 return self._unknown(info)
-            return await handle_resource(Call(self.server, request, user, info, resource))
+            call = Call(self.server, request, user, info, resource)
+            return await with_answers(lambda: handle_resource(call))
         path = request.path.rstrip("/") or "/"
         if path in HEALTH_PATHS or path.split("/")[1] in ("healthz", "livez", "readyz"):
             return self._health(path)

@@ -1,7 +1,7 @@
 """What every controller here is: handlers of writes that fill a queue, and one synchronous step per key.
 
 The API is in the same process and synchronous, so a step sees the newest state and needs no expectations; the loop yields
-between steps. A step that raises is tried again later.
+between steps. A step that raises is tried again later; one that needs a webhook's answer, as soon as that has come.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from devcluster.apiserver.admission import with_answers
 from devcluster.apiserver.errors import StatusError
 from devcluster.apiserver.local import LocalClient
 
@@ -55,15 +56,18 @@ class QueueController:
         try:
             while True:
                 key = await self.queue.get()
-                self._step(key)
+                await self._step(key)
                 self.queue.done(key)
                 await asyncio.sleep(0)
         finally:
             self.queue.close()
 
-    def _step(self, key: Key) -> None:
-        try:
+    async def _step(self, key: Key) -> None:
+        async def attempt() -> None:
             self.sync(key)
+
+        try:
+            await with_answers(attempt)
         except StatusError as error:
             log.debug("%s %s: %s", self.name, "/".join(key), error.message)
             self.queue.add_rate_limited(key)

@@ -12,8 +12,9 @@ from .pods import PriorityAdmission, ServiceAccountAdmission, default_toleration
 from .podsecurity import PodSecurity
 from .policies import AdmissionPolicies
 from .quota import QuotaAdmission
+from .webhooks import Webhooks, with_answers
 
-__all__ = ["install"]
+__all__ = ["install", "with_answers"]
 
 
 def install(
@@ -32,10 +33,11 @@ def install(
         ServiceAccountAdmission(storage, seed=seed),
         PriorityAdmission(storage),
         default_tolerations,
+        Webhooks(registry, "mutating"),
         PodSecurity(storage),
     ]
     if owner_references_permission:
         plugins.append(OwnerReferencesPermission(authorizer, registry.catalog))
-    plugins += [AdmissionPolicies(storage), quota]
+    plugins += [AdmissionPolicies(storage), Webhooks(registry, "validating"), quota]
     registry.admission.extend(plugins)
     registry.after_write.append(quota.after_write)

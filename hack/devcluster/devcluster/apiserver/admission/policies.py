@@ -23,7 +23,7 @@ GROUP = "admissionregistration.k8s.io"
 POLICIES = f"validatingadmissionpolicies.{GROUP}"
 BINDINGS = f"validatingadmissionpolicybindings.{GROUP}"
 CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
-_EVALUATION_ERRORS = (RuntimeError, TypeError, ValueError, KeyError, OverflowError)
+EVALUATION_ERRORS = (RuntimeError, TypeError, ValueError, KeyError, OverflowError)
 
 
 class AdmissionPolicies:
@@ -201,15 +201,15 @@ class Policy:
         if self.spec.get("paramKind"):
             return None if ignore else ("Invalid", "parameters are not supported")
         try:
-            if not all(_value(x, request.names) for x in self._conditions):
+            if not all(evaluate(x, request.names) for x in self._conditions):
                 return None
-        except _EVALUATION_ERRORS as error:
+        except EVALUATION_ERRORS as error:
             return None if ignore else ("Invalid", str(error))
         names = {**request.names, "variables": dict(self._evaluated(request))}
         for raw, program, message in self._validations:
             try:
-                holds = _value(program, names) is True
-            except _EVALUATION_ERRORS as error:
+                holds = evaluate(program, names) is True
+            except EVALUATION_ERRORS as error:
                 if ignore:
                     continue
                 return "Invalid", f"expression '{raw['expression']}' resulted in error: {error}"
@@ -222,13 +222,13 @@ class Policy:
         found: dict[str, Any] = {}
         for name, program in self._variables:
             try:
-                found[name] = _value(program, {**request.names, "variables": found})
-            except _EVALUATION_ERRORS:
+                found[name] = evaluate(program, {**request.names, "variables": found})
+            except EVALUATION_ERRORS:
                 continue
             yield name, found[name]
 
 
-def _value(program: Any, names: Mapping[str, Any]) -> Any:
+def evaluate(program: Any, names: Mapping[str, Any]) -> Any:
     used = {name: FUNCTIONS[name] for name in program.functions() if name in FUNCTIONS}
     return program.execute({**names, **used})
 
@@ -236,8 +236,8 @@ def _value(program: Any, names: Mapping[str, Any]) -> Any:
 def _message(raw: Object, program: Any, names: Mapping[str, Any]) -> str:
     if program is not None:
         try:
-            text = _value(program, names)
-        except _EVALUATION_ERRORS:
+            text = evaluate(program, names)
+        except EVALUATION_ERRORS:
             text = None
         if isinstance(text, str) and text.strip() and "\n" not in text:
             return text

@@ -10,6 +10,7 @@ from .crds import Definitions
 from .jobs import CronJobs, Jobs
 from .pods import Pods
 from .policies import Bindings, Policies
+from .webhooks import Webhooks
 
 
 class _PathNames(Strategy):
@@ -57,6 +58,8 @@ STRATEGIES: dict[str, Strategy] = {
     "replicasets.apps": _Generation(),
     "validatingadmissionpolicies.admissionregistration.k8s.io": Policies(),
     "validatingadmissionpolicybindings.admissionregistration.k8s.io": Bindings(),
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io": Webhooks(mutating=True),
+    "validatingwebhookconfigurations.admissionregistration.k8s.io": Webhooks(),
 } | {
     f"{plural}.{_RBAC}": _PathNames()
     for plural in ("roles", "clusterroles", "rolebindings", "clusterrolebindings")
