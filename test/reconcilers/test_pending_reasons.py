@@ -149,6 +149,383 @@ async def test_silence_counts_from_the_last_change() -> None:
     assert silence(job(), pod(prepared, waiting(), created=at(-30)), clock) == 3
 
 
+# What to change -------------------------------------------------------------------------------------
+
+AGENT, CLONE, SIDECAR = "agent", "workspace", "db"
+NOT_ROOT = (
+    'container has runAsNonRoot and image will run as root (pod: "p_team(u)", container: agent)'
+)
+
+# Reason and message of a waiting container, which it is, and the task's reason and words of its message.
+CONTAINERS = [
+    (
+        "ImagePullBackOff",
+        'image "e.com/a:2": not found',
+        AGENT,
+        Reason.IMAGE_PULL_BACK_OFF,
+        "correct agentImage",
+    ),
+    (
+        "ErrImagePull",
+        "manifest unknown",
+        CLONE,
+        Reason.IMAGE_PULL_BACK_OFF,
+        "--workspace-image of the controller",
+    ),
+    ("ErrImagePull", "401 Unauthorized", AGENT, Reason.IMAGE_PULL_BACK_OFF, "imagePullSecrets"),
+    (
+        "ErrImagePull",
+        "pull access denied, repository does not exist",
+        SIDECAR,
+        Reason.IMAGE_PULL_BACK_OFF,
+        "image of sidecar db",
+    ),
+    ("ErrImagePull", "dial tcp: i/o timeout", AGENT, Reason.IMAGE_PULL_BACK_OFF, "see agentImage"),
+    (
+        "ErrImageNeverPull",
+        "is not present with pull policy of Never",
+        AGENT,
+        Reason.IMAGE_PULL_BACK_OFF,
+        "imagePullPolicy",
+    ),
+    (
+        "SignatureValidationFailed",
+        "",
+        AGENT,
+        Reason.IMAGE_PULL_BACK_OFF,
+        "does not trust the image",
+    ),
+    ("RegistryUnavailable", "", SIDECAR, Reason.IMAGE_PULL_BACK_OFF, "RegistryUnavailable"),
+    ("ImageInspectError", "no space left", AGENT, Reason.IMAGE_PULL_BACK_OFF, "no space left"),
+    (
+        "InvalidImageName",
+        "couldn't parse",
+        SIDECAR,
+        Reason.INVALID_IMAGE_NAME,
+        "correct the image of sidecar db",
+    ),
+    (
+        "CreateContainerConfigError",
+        'configmap "c" not found',
+        SIDECAR,
+        Reason.CONTEXT_NOT_FOUND,
+        'container db: configmap "c"',
+    ),
+    (
+        "CreateContainerConfigError",
+        'object "team"/"s" not registered',
+        AGENT,
+        Reason.CONTEXT_NOT_FOUND,
+        '"s"',
+    ),
+    (
+        "CreateContainerConfigError",
+        NOT_ROOT,
+        AGENT,
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "runAsNonRoot to false",
+    ),
+    (
+        "CreateContainerConfigError",
+        NOT_ROOT,
+        SIDECAR,
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "runAsUser of sidecar db",
+    ),
+    (
+        "CreateContainerConfigError",
+        "container's runAsUser breaks non-root policy",
+        AGENT,
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "securityContext.runAsUser",
+    ),
+    (
+        "CreateContainerConfigError",
+        'failed to prepare subPath for volumeMount "cache" of container "agent"',
+        AGENT,
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "see volumeMounts",
+    ),
+    (
+        "CreateContainerError",
+        "cannot load seccomp profile",
+        AGENT,
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "see securityContext",
+    ),
+    (
+        "RunContainerError",
+        'exec: "claude": executable file not found in $PATH',
+        AGENT,
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "see command",
+    ),
+    (
+        "PostStartHookError",
+        "exit status 1",
+        SIDECAR,
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "exit status 1",
+    ),
+    (
+        "CreatePodSandboxError",
+        "",
+        AGENT,
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "CreatePodSandboxError",
+    ),
+    (
+        "ReasonOfALaterKubelet",
+        "",
+        AGENT,
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "ReasonOfALaterKubelet",
+    ),
+    (
+        "CrashLoopBackOff",
+        "back-off 10s restarting failed container=db pod=p_team(u)",
+        SIDECAR,
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "kubectl logs r-task-0-abcde -c db",
+    ),
+]
+
+
+@pytest.mark.parametrize(("why", "message", "name", "reason", "words"), CONTAINERS)
+def test_a_container_that_cannot_start_is_named_with_what_to_change(
+    why: str, message: str, name: str, reason: Reason, words: str
+) -> None:
+    found = pending_reason(job(), pod(waiting(why, message, name=name)), None)
+    assert found.reason == reason
+    assert words in found.message
+    assert f"container {name}: {message or why}" in found.message
+
+
+# Reason and message of a Warning Event, and the task's reason and words of its message.
+EVENTS = [
+    (
+        "FailedCreate",
+        'pods "p" is forbidden: no PriorityClass with name high was found',
+        Reason.ADMISSION_DENIED,
+        "see priorityClassName",
+    ),
+    (
+        "FailedCreate",
+        'pods "p" is forbidden: pod rejected: RuntimeClass "gvisor" not found',
+        Reason.ADMISSION_DENIED,
+        "see runtimeClassName",
+    ),
+    (
+        "FailedCreate",
+        "failed quota: q: must specify limits.cpu for: agent",
+        Reason.QUOTA_EXCEEDED,
+        "set resources (agent)",
+    ),
+    (
+        "FailedCreate",
+        "minimum cpu usage per Container is 500m, but request is 100m",
+        Reason.QUOTA_EXCEEDED,
+        "workspace.resources",
+    ),
+    (
+        "FailedCreate",
+        "maximum memory usage per Pod is 1Gi, but limit is 5Gi",
+        Reason.QUOTA_EXCEEDED,
+        "LimitRange",
+    ),
+    (
+        "FailedCreate",
+        "memory max limit to request ratio per Container is 2",
+        Reason.QUOTA_EXCEEDED,
+        "LimitRange",
+    ),
+    (
+        "FailedCreate",
+        "insufficient quota to match these scopes: [{PriorityClass In [high]}]",
+        Reason.QUOTA_EXCEEDED,
+        "scopes",
+    ),
+    (
+        "FailedCreate",
+        "status unknown for quota: q, resources: pods",
+        Reason.QUOTA_EXCEEDED,
+        "status unknown",
+    ),
+    (
+        "FailedCreate",
+        'serviceaccount "bot" not found',
+        Reason.SERVICE_ACCOUNT_NOT_FOUND,
+        "serviceAccountName",
+    ),
+    (
+        "FailedCreate",
+        'admission webhook "p.kyverno.svc" denied the request: \n\nblocked by:\n\nrequire-labels:\n  check: team',
+        Reason.ADMISSION_DENIED,
+        '"p.kyverno.svc" denied the request: blocked by: require-labels: check: team',
+    ),
+    (
+        "FailedCreate",
+        'Internal error occurred: failed calling webhook "m": timeout',
+        Reason.ADMISSION_DENIED,
+        "failed calling webhook",
+    ),
+    (
+        "FailedMount",
+        'MountVolume.SetUp failed for volume "s" : secrets "none" not found',
+        Reason.CONTEXT_NOT_FOUND,
+        '"none"',
+    ),
+    (
+        "FailedMount",
+        'MountVolume.SetUp failed for volume "v" : mount failed: exit status 32',
+        Reason.VOLUME_NOT_READY,
+        "exit status 32",
+    ),
+    (
+        "FailedMount",
+        "driver name smb.csi.k8s.io not found in the list of registered CSI drivers",
+        Reason.VOLUME_NOT_READY,
+        "smb.csi",
+    ),
+    ("FailedMountOnFilesystemMismatch", "fs", Reason.VOLUME_NOT_READY, "fs"),
+    (
+        "FailedAttachVolume",
+        'Multi-Attach error for volume "pvc-1" Volume is already exclusively attached to one node',
+        Reason.VOLUME_NOT_READY,
+        "ReadWriteMany",
+    ),
+    ("FileSystemResizeFailed", "no space", Reason.VOLUME_NOT_READY, "no space"),
+    ("ClaimLost", "Bound claim has lost its PersistentVolume", Reason.VOLUME_NOT_READY, "lost"),
+    (
+        "FailedCreatePodSandBox",
+        'no runtime for "runsc" is configured',
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "see runtimeClassName",
+    ),
+    (
+        "NetworkNotReady",
+        "network is not ready",
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "network is not ready",
+    ),
+    ("FailedPostStartHook", "exit status 1", Reason.CREATE_CONTAINER_CONFIG_ERROR, "exit status 1"),
+    (
+        "Failed",
+        "Error: container's runAsUser breaks non-root policy",
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        "securityContext.runAsUser",
+    ),
+    (
+        "Unhealthy",
+        "Startup probe failed: dial tcp 10.0.0.1:5432",
+        Reason.STARTING,
+        "sidecar has not started",
+    ),
+]
+
+
+@pytest.mark.parametrize(("why", "message", "reason", "words"), EVENTS)
+def test_an_event_that_explains_a_wait_says_what_to_change(
+    why: str, message: str, reason: Reason, words: str
+) -> None:
+    found = from_event(why, f"Error creating: {message}" if why == "FailedCreate" else message)
+    assert found is not None
+    assert found.reason == reason
+    assert words in found.message
+    assert "\n" not in found.message
+
+
+@pytest.mark.parametrize(
+    ("why", "message"),
+    [
+        ("FailedToRetrieveImagePullSecret", "Unable to retrieve some image pull secrets (regcred)"),
+        ("DNSConfigForming", "Search Line limits were exceeded"),
+        ("Unhealthy", "Readiness probe failed: x"),
+        ("TaintManagerEviction", "Marking for deletion"),
+        ("NodeNotReady", "Node is not ready"),
+    ],
+)
+def test_an_event_that_holds_nothing_up_is_no_reason(why: str, message: str) -> None:
+    assert from_event(why, message) is None
+
+
+# The scheduler's message, and the task's reason and words of its message.
+UNSCHEDULED = [
+    ("3 Insufficient nvidia.com/gpu", Reason.UNSCHEDULABLE, "see resources of the WorkspaceConfig"),
+    (
+        "1 Insufficient cpu, 2 node(s) had untolerated taint(s)",
+        Reason.UNSCHEDULABLE,
+        "see resources and tolerations",
+    ),
+    (
+        "1 node(s) didn't match Pod's node affinity/selector",
+        Reason.UNSCHEDULABLE,
+        "see nodeSelector and affinity",
+    ),
+    ("2 node(s) didn't match pod anti-affinity rules", Reason.UNSCHEDULABLE, "see affinity"),
+    ("1 node(s) were unschedulable", Reason.UNSCHEDULABLE, "were unschedulable"),
+    ("1 Too many pods", Reason.UNSCHEDULABLE, "Too many pods"),
+    ('persistentvolumeclaim "cache" not found', Reason.VOLUME_NOT_READY, "create the claim"),
+    (
+        "pod has unbound immediate PersistentVolumeClaims",
+        Reason.VOLUME_NOT_READY,
+        "kubectl describe pvc",
+    ),
+    (
+        'persistentvolumeclaim "c" bound to non-existent persistentvolume "v"',
+        Reason.VOLUME_NOT_READY,
+        "kubectl describe pvc",
+    ),
+    ('persistentvolumeclaim "c" is being deleted', Reason.VOLUME_NOT_READY, "being deleted"),
+    ("1 node(s) had volume node affinity conflict", Reason.VOLUME_NOT_READY, "conflict"),
+    (
+        "1 node(s) didn't match PersistentVolume's node affinity",
+        Reason.VOLUME_NOT_READY,
+        "affinity",
+    ),
+    (
+        "1 node(s) didn't find available persistent volumes to bind",
+        Reason.VOLUME_NOT_READY,
+        "persistent volumes",
+    ),
+    (
+        'running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded',
+        Reason.VOLUME_NOT_READY,
+        "kubectl describe pvc",
+    ),
+    (
+        "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+        Reason.VOLUME_NOT_READY,
+        "ReadWriteMany",
+    ),
+    ("1 node(s) exceed max volume count", Reason.VOLUME_NOT_READY, "max volume count"),
+    ("Scheduling is blocked due to non-empty scheduling gates", Reason.QUEUED, "scheduling gates"),
+]
+
+
+@pytest.mark.parametrize(("message", "reason", "words"), UNSCHEDULED)
+def test_a_pod_without_a_node_says_what_it_waits_for(
+    message: str, reason: Reason, words: str
+) -> None:
+    told = pending_reason(job(), pod(unschedulable=f"0/3 nodes are available: {message}."), None)
+    assert told.reason == reason
+    assert words in told.message
+    assert told.message.startswith("Pod r-task-0-abcde: 0/3 nodes")
+
+
+def test_what_to_change_is_told_however_much_the_cluster_says() -> None:
+    found = pending_reason(job(), pod(waiting("ErrImagePull", "x" * 2000 + " 401 Unauthorized")), None)
+    assert "see imagePullSecrets" in found.message
+    assert len(found.message) < 512
+
+
+def test_a_pod_that_its_node_turned_away_says_why_while_the_job_tries_again() -> None:
+    gone = pod(phase="Failed", reason="OutOfcpu", message="Node didn't have enough resource: cpu")
+    found = pending_reason(job(), gone, None)
+    assert found.reason == Reason.STARTING
+    assert "didn't have enough resource: cpu" in found.message
+
+
 # Reading Events ------------------------------------------------------------------------------------
 
 
@@ -196,6 +573,17 @@ async def test_the_latest_event_that_explains_something_counts(cluster: Cluster)
     asked = uids(cluster, 1)
     found = await cluster.context.lookup.explain("team", asked)
     assert found[asked[0]].reason == Reason.ADMISSION_DENIED
+
+
+async def test_why_a_mount_fails_goes_before_that_it_has_timed_out(cluster: Cluster) -> None:
+    said = 'MountVolume.SetUp failed for volume "s" : secret "none" not found'
+    cluster.tell("r-task-0", "FailedMount", said)
+    cluster.clock.passed += 120
+    later = "Unable to attach or mount volumes: unmounted volumes=[s]: timed out waiting for the condition"
+    cluster.tell("r-task-0", "FailedMount", later)
+    asked = uids(cluster, 1)
+    found = await cluster.context.lookup.explain("team", asked)
+    assert found[asked[0]].reason == Reason.CONTEXT_NOT_FOUND
 
 
 async def test_events_that_cannot_be_read_are_an_error(cluster: Cluster) -> None:

@@ -16,6 +16,7 @@ from kubetask_controller.api.times import parse_time, seconds_since
 from kubetask_controller.client.resources import CORE_EVENTS
 from kubetask_controller.client.rest import Client
 from kubetask_controller.reconcilers.projections import ContainerView, JobView, PodView
+from kubetask_controller.reconcilers.taskrun.remedies import remedy
 from kubetask_controller.runtime.clock import Clock
 
 PATIENCE = 5.0
@@ -31,6 +32,9 @@ SINGLE_LOOKUPS = 2
 """Up to so many objects are looked up one by one; for more, one list of the namespace serves all of them."""
 
 _PAGE = 500
+_MAX_LENGTH = 440
+"""Characters of a message with a remedy, so that it is whole where the status cuts messages, after a PendingTimeout too."""
+_FIELD_PATH = re.compile(r"spec\.(?:initC|c)ontainers\{(.+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +53,15 @@ _CONTAINER_REASONS = {
     "ImageInspectError": Reason.IMAGE_PULL_BACK_OFF,
     "SignatureValidationFailed": Reason.IMAGE_PULL_BACK_OFF,
     "InvalidImageName": Reason.INVALID_IMAGE_NAME,
-    "CreateContainerConfigError": Reason.CREATE_CONTAINER_CONFIG_ERROR,
-    "CreateContainerError": Reason.CREATE_CONTAINER_CONFIG_ERROR,
-    "RunContainerError": Reason.CREATE_CONTAINER_CONFIG_ERROR,
-    "CrashLoopBackOff": Reason.CREATE_CONTAINER_CONFIG_ERROR,
 }
+"""Any other reason is about creating or starting the container: RunContainerError, CrashLoopBackOff …"""
+_QUIET = ("", "ContainerCreating", "PodInitializing")
+"""Reasons of a container that waits for its turn."""
 
 _CREATE_FAILURES = (
     (
         re.compile(
-            r"exceeded quota|failed quota|(maximum|minimum) \S+ usage per|limit to request ratio"
+            r"exceeded quota|(failed|insufficient|unknown for) quota|(maximum|minimum) \S+ usage per|limit to request ratio"
         ),
         Reason.QUOTA_EXCEEDED,
     ),
@@ -69,16 +72,31 @@ _CREATE_FAILURES = (
 )
 
 _MISSING_OBJECT = re.compile(
-    r'(configmap|secret) "[^"]*" not found|references non-existent (config|secret) key|couldn.t find key',
+    r'(configmap|secret)s? "[^"]*" not found|non-existent (config|secret) key|couldn.t find key'
+    r'|object "[^"]*"/"[^"]*" not registered',
     re.I,
 )
-_WRONG_USER = re.compile(r"runAsNonRoot", re.I)
+_WRONG_USER = re.compile(r"runAsNonRoot|non-?root policy", re.I)
 _CLAIM = re.compile(
-    r"persistentvolumeclaim|unbound immediate|volume node affinity|multi-attach", re.I
+    r"persistent ?volume|\bpvcs?\b|\bpv\b|volume node affinity|multi-attach|ReadWriteOncePod|VolumeBinding|binding volumes"
+    r"|max volume count|available disk|enough free storage|storageclass",
+    re.I,
 )
-_FIX_USER = (
-    "the image runs as root or as a user without a number: set securityContext.runAsUser of the"
-    " WorkspaceConfig to the number of a user of the image, or securityContext.runAsNonRoot to false"
+_GATED = re.compile(r"scheduling gates", re.I)
+_UNSPECIFIC = re.compile(
+    r"^Unable to (attach or )?mount volumes|timed out waiting for the condition"
+)
+"""What the kubelet says every two minutes of a mount of which it has said before why it fails."""
+_MOUNT_FAILURES = re.compile(
+    r"FailedMount.*|Failed(Attach|Map|UnMap)Volume|(FileSystem|Volume)ResizeFailed"
+)
+_SANDBOX_FAILURES = (
+    "FailedCreatePodSandBox",
+    "FailedCreatePodContainer",
+    "FailedPrepareDynamicResources",
+    "NetworkNotReady",
+    "FailedPostStartHook",
+    "FailedPreStopHook",
 )
 
 
@@ -96,10 +114,11 @@ def pending_reason(job: JobView, pod: PodView | None, event: PendingReason | Non
     if pod is None:
         return event or PendingReason(Reason.STARTING, f"Job {job.name} has no Pod yet")
     if pod.terminal:
-        text = f"Pod {pod.name} failed; Job {job.name} creates another one after its back-off"
+        why = f" ({_sentence(pod.message) or pod.reason})" if pod.reason else ""
+        text = f"Pod {pod.name} failed{why}; Job {job.name} creates another one after its back-off"
         return event or PendingReason(Reason.STARTING, text)
     if pod.unschedulable:
-        return _unschedulable(f"Pod {pod.name}: {pod.unschedulable}")
+        return _unschedulable(pod.unschedulable, f"Pod {pod.name}: ")
     for container in sorted(pod.containers, key=lambda x: not x.init):
         found = _container(container, pod)
         if found:
@@ -124,36 +143,62 @@ def silence(job: JobView, pod: PodView | None, clock: Clock) -> float:
     return seconds_since(since, clock.now())
 
 
-def from_event(reason: str, message: str) -> PendingReason | None:
-    """What a Warning Event of a Job or Pod means; None for one that explains no wait."""
+def from_event(reason: str, message: str, *, container: str = "") -> PendingReason | None:
+    """What a Warning Event of a Job or Pod means; None for one that explains no wait.
+
+    Args:
+        reason: of the Event.
+        message: of the Event.
+        container: of the Event's fieldPath, empty where it is about the whole Pod.
+    """
+    text = _sentence(message).removeprefix("Error: ").removeprefix("Error creating: ")
     if reason == "FailedCreate":
-        text = message.removeprefix("Error creating: ")
         for pattern, meaning in _CREATE_FAILURES:
             if pattern.search(text):
-                return PendingReason(meaning, text)
-        return PendingReason(Reason.ADMISSION_DENIED, text)
-    if reason in ("FailedMount", "FailedAttachVolume", "FailedMapVolume"):
-        missing = _MISSING_OBJECT.search(message)
-        return PendingReason(
-            Reason.CONTEXT_NOT_FOUND if missing else Reason.VOLUME_NOT_READY, message
-        )
-    if reason in ("ProvisioningFailed", "FailedBinding"):
-        return PendingReason(Reason.VOLUME_NOT_READY, message)
+                return _reason(meaning, text)
+        return _reason(Reason.ADMISSION_DENIED, text)
+    if _MOUNT_FAILURES.fullmatch(reason):
+        missing = _MISSING_OBJECT.search(text)
+        return _reason(Reason.CONTEXT_NOT_FOUND if missing else Reason.VOLUME_NOT_READY, text)
+    if reason in ("ProvisioningFailed", "FailedBinding", "ClaimLost"):
+        return _reason(Reason.VOLUME_NOT_READY, text)
     if reason == "FailedScheduling":
-        return _unschedulable(message)
-    if reason in ("FailedCreatePodSandBox", "NetworkNotReady", "FailedPreStopHook"):
-        return PendingReason(Reason.CREATE_CONTAINER_CONFIG_ERROR, message)
-    if reason == "Failed" and _WRONG_USER.search(message):
-        text = message.removeprefix("Error: ")
-        return PendingReason(Reason.CREATE_CONTAINER_CONFIG_ERROR, f"{_FIX_USER} ({text})")
-    if reason == "Failed" and _MISSING_OBJECT.search(message):
-        return PendingReason(Reason.CONTEXT_NOT_FOUND, message.removeprefix("Error: "))
+        return _unschedulable(text)
+    if reason in _SANDBOX_FAILURES:
+        return _reason(Reason.CREATE_CONTAINER_CONFIG_ERROR, text)
+    if reason == "Failed" and _WRONG_USER.search(text):
+        return _reason(Reason.CREATE_CONTAINER_CONFIG_ERROR, text, container=container)
+    if reason == "Failed" and _MISSING_OBJECT.search(text):
+        return _reason(Reason.CONTEXT_NOT_FOUND, text)
+    if reason == "Unhealthy" and text.startswith("Startup probe"):
+        which = f"sidecar {container}" if container else "a sidecar"
+        return PendingReason(Reason.STARTING, f"{which} has not started: {text}")
     return None
 
 
-def _unschedulable(text: str) -> PendingReason:
+def _reason(
+    reason: str, text: str, prefix: str = "", *, container: str = "", pod: str = ""
+) -> PendingReason:
+    """A reason: the object, what the cluster says of it, and what to do about it. Long words of the cluster are cut."""
+    what = remedy(reason, text, container=container, pod=pod)
+    if not what:
+        return PendingReason(reason, prefix + text)
+    room = _MAX_LENGTH - len(prefix) - len(what)
+    said = text if len(text) <= room else text[: room - 1] + "…"
+    return PendingReason(reason, f"{prefix}{said}; {what}")
+
+
+def _sentence(text: str) -> str:
+    """A message of several lines, as admission webhooks and registries send them, in one."""
+    return " ".join(text.split())
+
+
+def _unschedulable(message: str, prefix: str = "") -> PendingReason:
+    text = _sentence(message)
+    if _GATED.search(text):
+        return PendingReason(Reason.QUEUED, prefix + text)
     meaning = Reason.VOLUME_NOT_READY if _CLAIM.search(text) else Reason.UNSCHEDULABLE
-    return PendingReason(meaning, text)
+    return _reason(meaning, text, prefix)
 
 
 def _is_preparing(pod: PodView) -> bool:
@@ -164,18 +209,14 @@ def _is_preparing(pod: PodView) -> bool:
 
 
 def _container(container: ContainerView, pod: PodView) -> PendingReason | None:
-    if container.state != "waiting":
+    if container.state != "waiting" or container.reason in _QUIET:
         return None
-    reason = _CONTAINER_REASONS.get(container.reason)
-    if reason is None:
-        return None
-    text = container.message or container.reason
-    if reason is Reason.CREATE_CONTAINER_CONFIG_ERROR:
-        if _MISSING_OBJECT.search(container.message):
-            reason = Reason.CONTEXT_NOT_FOUND
-        elif _WRONG_USER.search(container.message):
-            text = f"{_FIX_USER} ({text})"
-    return PendingReason(reason, f"Pod {pod.name}, container {container.name}: {text}")
+    text = _sentence(container.message) or container.reason
+    reason = _CONTAINER_REASONS.get(container.reason, Reason.CREATE_CONTAINER_CONFIG_ERROR)
+    if _MISSING_OBJECT.search(text) and reason is Reason.CREATE_CONTAINER_CONFIG_ERROR:
+        reason = Reason.CONTEXT_NOT_FOUND
+    prefix = f"Pod {pod.name}, container {container.name}: "
+    return _reason(reason, text, prefix, container=container.name, pod=pod.name)
 
 
 class EventLookup:
@@ -252,8 +293,14 @@ class EventLookup:
 
 
 def _explanation(events: Sequence[dict[str, Any]]) -> PendingReason | None:
-    for event in sorted(events, key=_last_seen, reverse=True):
-        found = from_event(event.get("reason", ""), event.get("message", ""))
+    """What the latest Event says that explains something; one that says no more than that it fails comes last."""
+    ordered = sorted(events, key=_last_seen, reverse=True)
+    ordered.sort(key=lambda x: bool(_UNSPECIFIC.search(x.get("message", ""))))
+    for event in ordered:
+        path = _FIELD_PATH.fullmatch(event["involvedObject"].get("fieldPath", ""))
+        found = from_event(
+            event.get("reason", ""), event.get("message", ""), container=path[1] if path else ""
+        )
         if found:
             return found
     return None
