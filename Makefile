@@ -40,7 +40,7 @@ test-ui: $(INSTALLED) programs verify-ui ## Run the tests of the page of `kubect
 	@$(BIN)/python -m pytest test/cli/ui
 
 # Programs that some tests use: a browser, an SSH server, Git LFS, GnuPG. Without one of them its tests are skipped.
-PROGRAMS := chromium:chromium sshd:openssh-server git-lfs:git-lfs gpg:gnupg
+PROGRAMS := chromium:chromium sshd:openssh-server git-lfs:git-lfs gpg:gnupg bindfs:bindfs fusermount3:fuse3
 
 .PHONY: programs
 programs:

@@ -514,7 +514,9 @@ def test_a_pod_without_a_node_says_what_it_waits_for(
 
 
 def test_what_to_change_is_told_however_much_the_cluster_says() -> None:
-    found = pending_reason(job(), pod(waiting("ErrImagePull", "x" * 2000 + " 401 Unauthorized")), None)
+    found = pending_reason(
+        job(), pod(waiting("ErrImagePull", "x" * 2000 + " 401 Unauthorized")), None
+    )
     assert "see imagePullSecrets" in found.message
     assert len(found.message) < 512
 

@@ -88,6 +88,34 @@ _NO_MEMORY = re.compile(
     r"|died of signal 9",
     re.IGNORECASE,
 )
+_STORAGE = (
+    (
+        re.compile(r"chmod on .* failed: Operation not permitted"),
+        "the file system of the volume refuses to change modes (chmod): mount SMB with noperm, or with the uid and gid of"
+        " the containers",
+    ),
+    (
+        re.compile(r"no space left on device|disk quota exceeded|file too large", re.IGNORECASE),
+        "the volume is full: raise workspace.emptyDir.sizeLimit of the WorkspaceConfig, or the size of the claim",
+    ),
+    (
+        re.compile(r"read-only file system", re.IGNORECASE),
+        "the volume is read-only: mount the claim for writing",
+    ),
+    (
+        re.compile(
+            r"insufficient permission for adding|(create|write|open|mkdir|unlink|rename|cannot)\b.*: permission denied",
+            re.IGNORECASE,
+        ),
+        "the user of the container may not write to the volume: set securityContext.fsGroup or runAsUser of the"
+        " WorkspaceConfig",
+    ),
+    (
+        re.compile(r"stale (nfs )?file handle|input/output error", re.IGNORECASE),
+        "the storage of the volume fails",
+    ),
+)
+"""What git says of a volume that it cannot use, and what to do."""
 _PERCENT = re.compile(r"\b\d+%")
 _REMOTE_PROGRESS = re.compile(
     r"^(enumerating|counting|compressing|resolving|processing|finding|receiving|writing|total"
@@ -130,28 +158,40 @@ class GitError(Exception):
         server_error: the server answered with this kind of status: 429 or 5xx.
         retry_after: seconds that the server asks to wait; None where it does not.
         no_memory: git had less memory than it wanted.
+        storage: what is wrong with the volume, empty where nothing is.
     """
 
     def __init__(
         self, arguments: tuple[str, ...], output: str, *, retry_after: float | None = None
     ) -> None:
         self.output = output
-        self.rate_limited = bool(_LIMITED.search(output))
+        self.storage = _storage(output)
+        self.rate_limited = bool(_LIMITED.search(output)) and not self.storage
         self.transient = self.rate_limited or (
-            bool(_TRANSIENT.search(output)) and not _FINAL.search(output)
+            bool(_TRANSIENT.search(output)) and not _FINAL.search(output) and not self.storage
         )
         self.no_memory = bool(_NO_MEMORY.search(output))
-        self.corrupt = bool(_CORRUPT.search(output)) and not self.transient and not self.no_memory
+        self.corrupt = bool(_CORRUPT.search(output)) and not (
+            self.transient or self.no_memory or self.storage
+        )
         self.server_error = bool(_SERVER_ERROR.search(output))
         self.retry_after = retry_after
-        super().__init__(error_line(output) or f"git {arguments[0]} failed")
+        said = error_line(output) or f"git {arguments[0]} failed"
+        super().__init__(f"{self.storage} ({said})" if self.storage else said)
 
     @property
     def reason(self) -> Reason:
         """The task's reason where this ends its preparation."""
         if self.no_memory:
             return Reason.OOM_KILLED
+        if self.storage:
+            return Reason.WORKSPACE_ERROR
         return Reason.RATE_LIMITED if self.rate_limited else Reason.CLONE_FAILED
+
+
+def _storage(output: str) -> str:
+    own = "\n".join(x for x in output.splitlines() if not x.startswith("remote:"))
+    return next((text for pattern, text in _STORAGE if pattern.search(own)), "")
 
 
 def error_line(output: str) -> str:
