@@ -19,7 +19,7 @@ class Block:
 
 
 def blocks(page: str) -> list[Block]:
-    """The fenced blocks of a page."""
+    """The fenced blocks of a page, by its path from docs/."""
     whole = (DOCS / page).read_text()
     return [
         Block(page, whole[: found.start()].count("\n") + 1, found[1], found[2])

@@ -76,8 +76,8 @@ def _pods(deployment: dict[str, object]) -> Iterator[str]:
         )
 
 
-def _deploy(kubectl: Kubectl) -> None:
-    kubectl("apply", "--server-side", "-f", str(ROOT / "config" / "install.yaml"))
+def run_deployment(kubectl: Kubectl) -> None:
+    """Be the Deployment's controller: its Pods, and its status. Returns once one of them leads."""
     deployment = kubectl.get("deployment", "kubetask-controller")
     for pod in _pods(deployment):
         kubectl("apply", "-f", "-", stdin=pod)
@@ -106,7 +106,9 @@ def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         (tools / "python3").symlink_to(sys.executable)
         path = os.pathsep.join([str(tools), str(KUBECTL.parent), os.environ["PATH"]])
         environ = {**os.environ, "KUBECONFIG": str(kubeconfig), "PATH": path}
-        _deploy(Kubectl(kubeconfig, SYSTEM))
+        system = Kubectl(kubeconfig, SYSTEM)
+        system("apply", "--server-side", "-f", str(ROOT / "config" / "install.yaml"))
+        run_deployment(system)
         reader = Place(folder, environ, Kubectl(kubeconfig, "team-a"))
         # Every other page is for somebody who has read this one.
         reader.printed |= reader.read("install.md")

@@ -99,7 +99,7 @@ def set_hostname(name: str) -> None:
 
 def limit_capabilities(keep: frozenset[int]) -> None:
     """Take every capability but `keep` from what this process and its children can ever have."""
-    with open(LAST_CAPABILITY_FILE, encoding="ascii") as file:
+    with open(LAST_CAPABILITY_FILE, encoding="utf-8") as file:
         last = int(file.read())
     for number in range(last + 1):
         if number not in keep:

@@ -206,7 +206,7 @@ def _enter_user_namespace(container: Container) -> None:
         ("uid_map", f"{container['uid']} {uid} 1"),
         ("gid_map", f"{container['gid']} {gid} 1"),
     ):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+        with open(f"/proc/self/{name}", "w", encoding="utf-8") as file:
             file.write(text)
 
 

@@ -45,7 +45,7 @@ def _tree(pid: int) -> list[int]:
         found.append(each)
         try:
             for thread in os.listdir(f"/proc/{each}/task"):
-                with open(f"/proc/{each}/task/{thread}/children", encoding="ascii") as file:
+                with open(f"/proc/{each}/task/{thread}/children", encoding="utf-8") as file:
                     waiting += [int(child) for child in file.read().split()]
         except OSError:
             continue  # it has ended meanwhile
@@ -54,7 +54,7 @@ def _tree(pid: int) -> list[int]:
 
 def _resident(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        with open(f"/proc/{pid}/statm", encoding="utf-8") as file:
             return int(file.read().split()[1]) * _PAGE
     except OSError:
         return 0
@@ -64,7 +64,7 @@ def _own(pid: int) -> int:
     """A process's share of anonymous and shared memory, in bytes."""
     total = 0
     try:
-        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as file:
             for line in file:
                 if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
                     total += int(line.split()[1]) * 1024
