@@ -13,9 +13,7 @@ pytestmark = pytest.mark.slow
 
 JSON = dict[str, Any]
 QUOTA = "--hard=requests.cpu=4,requests.memory=4Gi,limits.cpu=8,limits.memory=8Gi"
-SIDECAR_GRACE = 10
 RUNS_ON = "trap 'exit 0' TERM; while true; do sleep 0.1; done"
-NEVER_ENDS = "trap '' TERM; while true; do sleep 0.1; done"
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +78,7 @@ def test_an_injected_pod_is_admitted_to_a_restricted_namespace_with_a_quota(
     patch = native(proxy(cluster))
     with injector(restricted, cluster.test_address, tmp_path, patch) as mesh:
         restricted.apply(*objects)
-        restricted.wait_phase("batchrun/r", "Succeeded", timeout=60)
+        restricted.wait_phase("batchrun/r", "Succeeded", timeout=45)
     (pod,) = restricted.items("pods")
     assert names(pod, "initContainers") == ["mesh-proxy", "workspace"]
     (seen,) = mesh.seen
@@ -112,7 +110,7 @@ def test_a_limit_range_gives_an_injected_container_its_defaults(
         restricted, cluster.test_address, tmp_path, ordinary(proxy(cluster, resources={}))
     ):
         restricted.apply(scripted(outcome={"runSeconds": None}), task("t"))
-        restricted.wait_phase("task/t", "Running", timeout=60)
+        restricted.wait_phase("task/t", "Running", timeout=45)
     (pod,) = restricted.items("pods")
     assert names(pod, "containers") == ["mesh-proxy", "agent"]
     for container in pod["spec"]["containers"]:
@@ -129,11 +127,11 @@ def test_an_injector_that_is_down_holds_tasks_back_where_its_policy_says_so(
         mesh.server_close()
         kubectl.apply(scripted(outcome={}), task("t"))
         if policy == "Fail":
-            found = kubectl.wait_reason("task/t", "AdmissionDenied", timeout=60)
+            found = kubectl.wait_reason("task/t", "AdmissionDenied", timeout=45)
             assert found["status"]["phase"] == "Pending"
             assert 'failed calling webhook "injector.mesh' in found["status"]["message"]
     # Without the webhook, or where it is ignored, the task goes on.
-    kubectl.wait_phase("task/t", "Succeeded", timeout=60)
+    kubectl.wait_phase("task/t", "Succeeded", timeout=45)
 
 
 def test_an_injected_container_that_is_forbidden_is_told(
@@ -143,7 +141,7 @@ def test_an_injected_container_that_is_forbidden_is_told(
     bad = native(proxy(cluster, securityContext=capable))
     with injector(restricted, cluster.test_address, tmp_path, bad):
         restricted.apply(scripted(outcome={}), task("t"))
-        status = restricted.wait_reason("task/t", "AdmissionDenied", timeout=60)["status"]
+        status = restricted.wait_reason("task/t", "AdmissionDenied", timeout=45)["status"]
     assert "NET_ADMIN" in status["message"]
     assert "mesh-proxy" in status["message"]
 
@@ -167,7 +165,7 @@ def test_pods_without_the_label_of_the_mesh_are_left_alone(
             task("outside"),
         )
         for name in ("inside", "outside"):
-            kubectl.wait_phase(f"task/{name}", "Succeeded", timeout=60)
+            kubectl.wait_phase(f"task/{name}", "Succeeded", timeout=45)
         assert len(mesh.seen) == 1
     for pod in kubectl.items("pods"):
         inside = pod["metadata"]["labels"]["kubetask.io/task"] == "inside"
@@ -203,46 +201,30 @@ def processes(cluster: Cluster) -> None:
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_task_ends_with_its_agent_though_an_injected_proxy_runs_on(
+def test_a_task_ends_as_its_agent_did_though_an_injected_proxy_runs_on(
     kubectl: Kubectl, cluster: Cluster, tmp_path: Path
 ) -> None:
     left = '{"summary": "Done beside a proxy"}'
-    agent = {"command": ["sh", "-c", f"echo worked; echo '{left}' > /dev/termination-log"]}
+    good = {"command": ["sh", "-c", f"echo worked; echo '{left}' > /dev/termination-log"]}
+    bad = {"command": ["sh", "-c", "echo tests fail > /dev/termination-log; exit 3"]}
     with injector(kubectl, cluster.test_address, tmp_path, ordinary(proxy(cluster))) as mesh:
-        kubectl.apply(config(**agent), run("r"))
-        found = kubectl.wait_phase("batchrun/r", "Succeeded", timeout=60)
-        assert len(mesh.seen) == 1
+        kubectl.apply(config(**good), run("r"))
+        kubectl.apply(config("bad", **bad), task("fails", workspaceConfigRef="bad"))
+        found = kubectl.wait_phase("batchrun/r", "Succeeded", timeout=45)
+        failed = kubectl.wait_phase("task/fails", "Failed", timeout=45)["status"]
+        assert len(mesh.seen) == 2
     (entry,) = found["status"]["tasks"]
     assert entry["result"] == {"summary": "Done beside a proxy"}
     assert entry.get("attempts", 1) == 1
+    assert (failed["reason"], failed["message"]) == ("AgentError", "exit code 3: tests fail")
     # What becomes of the Pod, as docs/meshes.md says.
-    (pod,) = kubectl.items("pods")
+    (pod,) = kubectl.items("pods", "-l", "kubetask.io/batch-run=r")
     name = pod["metadata"]["name"]
     kubectl.wait(f"pod/{name}", "jsonpath={.status.phase}=Failed")
-    (pod,) = kubectl.items("pods")
-    assert pod["status"]["reason"] == "DeadlineExceeded"
+    assert kubectl.get("pod", name)["status"]["reason"] == "DeadlineExceeded"
     assert kubectl("logs", name, "-c", "agent").strip().endswith("worked")
     kubectl.wait("job/r-task-0", "condition=Failed")
     assert kubectl.get("batchrun", "r")["status"]["phase"] == "Succeeded"
-
-
-@pytest.mark.usefixtures("processes")
-def test_an_agent_that_fails_beside_an_injected_proxy_is_the_tasks_failure(
-    kubectl: Kubectl, cluster: Cluster, tmp_path: Path
-) -> None:
-    agent = {"command": ["sh", "-c", "echo tests fail > /dev/termination-log; exit 3"]}
-    # This proxy ignores that it is to end: it is killed when the grace period is over.
-    stubborn = ordinary(proxy(cluster, NEVER_ENDS))
-    shorten = {
-        "op": "add",
-        "path": "/spec/terminationGracePeriodSeconds",
-        "value": 1,
-    }
-    with injector(kubectl, cluster.test_address, tmp_path, [*stubborn, shorten]):
-        kubectl.apply(config(**agent), task("t"))
-        status = kubectl.wait_phase("task/t", "Failed", timeout=60)["status"]
-    assert status["reason"] == "AgentError"
-    assert status["message"] == "exit code 3: tests fail"
 
 
 @pytest.mark.usefixtures("processes")
@@ -252,7 +234,7 @@ def test_an_injected_proxy_that_fails_is_no_failure_of_the_task(
     agent = {"command": ["sh", "-c", "sleep 2"]}
     with injector(kubectl, cluster.test_address, tmp_path, ordinary(proxy(cluster, "exit 7"))):
         kubectl.apply(config(**agent), task("t", backoffLimit=2))
-        status = kubectl.wait_phase("task/t", "Succeeded", timeout=60)["status"]
+        status = kubectl.wait_phase("task/t", "Succeeded", timeout=45)["status"]
     assert status["attempts"] == 1
 
 
@@ -263,7 +245,7 @@ def test_an_injected_native_proxy_is_up_before_the_preparation_and_ends_after_th
     agent = {"command": ["sh", "-c", "sleep 1"]}
     with injector(kubectl, cluster.test_address, tmp_path, native(proxy(cluster))):
         kubectl.apply(config(**agent), task("t"))
-        kubectl.wait_phase("task/t", "Succeeded", timeout=60)
+        kubectl.wait_phase("task/t", "Succeeded", timeout=45)
     (pod,) = kubectl.items("pods")
     kubectl.wait(f"pod/{pod['metadata']['name']}", "jsonpath={.status.phase}=Succeeded")
     (pod,) = kubectl.items("pods")

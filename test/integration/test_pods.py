@@ -1,4 +1,22 @@
-"""The Pod of a task with real processes: what the fields of a WorkspaceConfig do, and the examples of docs/pods.md."""
+"""The Pod of a task with real processes: what the fields of a WorkspaceConfig do, and the examples of docs/pods.md.
+
+What clusters do to the Pods of agents, and where the tests of it are:
+
+1.  An agent that cannot start after its preparation waits with the reason, until its deadline: CANNOT_START and
+    `..._is_ended_by_its_deadline` here; test/reconcilers' test_transcripts, test_pending_reasons, test_state.
+2.  Disruption: test_disruption; test/reconcilers' test_state.
+3.  Quotas and LimitRanges: REFUSED in test_why; `..._with_every_field_...` in test_workspaceconfig; test_readme.
+4.  Sidecars, declared or injected: `sidecars` here; test_meshes; test_transcripts.
+5.  A proxy: `test_behind_a_proxy_...` here.
+6.  A read-only root in every container: `test_tools_find_their_folders_writable_on_a_read_only_root` here.
+7.  The restricted standard: test_why, test_readme, test_documents; images that want root: `..._names_the_field` here.
+8.  Claims, and none: UNBOUND here; test_readme; EVENTS and UNSCHEDULED in test_pending_reasons.
+9.  A Job that was never able to start is mended: `..._are_mended_...` here; REFUSED in test_why; test_batchrun_flow.
+10. Process 1 reaps orphans: test_agent_process in test/workspace.
+11. Storage without Unix modes or locks: test_storage in test/workspace; git's findings are kept: test_git_hosts.
+12. Volumes, sidecars and files of HOME: here; refusals: test_workspaceconfig; each field: test_workspaceconfig_fields.
+13. Meshes: test_meshes; the YAML of docs/meshes.md: test_workspace_guide.
+"""
 
 import json
 import sys
@@ -14,7 +32,7 @@ from documents import blocks
 from githost import GitHost
 from httpproxy import proxy
 from kubectl import Kubectl
-from objects import config, obj, repository, task, text
+from objects import config, obj, repository, run, task, text
 
 pytestmark = pytest.mark.slow
 
@@ -284,6 +302,75 @@ def test_an_agent_that_cannot_start_is_pending_with_the_reason(
     status = kubectl.wait_reason("task/t", reason, timeout=60)["status"]
     assert status["phase"] == "Pending"
     assert named in status["message"]
+
+
+def test_an_agent_that_cannot_start_after_its_preparation_is_ended_by_its_deadline(
+    kubectl: Kubectl,
+) -> None:
+    spec, reason, named = CANNOT_START["a Secret that is not there"]
+    kubectl.apply(config(**shell("true"), **spec), task("t", pendingDeadlineSeconds=6))
+    status = kubectl.wait_phase("task/t", "Failed", timeout=90)["status"]
+    assert status["reason"] == "PendingTimeout"
+    assert f"6 s: {reason}" in status["message"]
+    assert named in status["message"]
+    # The kubelet writes an end for the agent's container, which has never been there: that is no start.
+    assert status.get("attempts", 0) == 0
+    assert "startTime" not in status
+    (pod,) = kubectl.items("pods")
+    assert pod["status"]["phase"] == "Failed"
+
+
+def test_agents_that_cannot_start_are_mended_by_their_workspace_configs(kubectl: Kubectl) -> None:
+    for number, (spec, _, _) in enumerate(CANNOT_START.values()):
+        name = f"c{number}"
+        kubectl.apply(config(name, **shell("true"), **spec), run(name, workspaceConfigRef=name))
+    for number, (_, reason, _) in enumerate(CANNOT_START.values()):
+        kubectl.wait_reason(f"batchrun/c{number}", reason, timeout=45)
+        kubectl("delete", "workspaceconfig", f"c{number}")
+        kubectl.apply(config(f"c{number}", **shell("true")))
+    for number in range(len(CANNOT_START)):
+        status = kubectl.wait_phase(f"batchrun/c{number}", "Succeeded", timeout=45)["status"]
+        (entry,) = status["tasks"]
+        assert entry.get("attempts", 1) == 1
+
+
+UNBOUND: dict[str, tuple[list[JSON], str]] = {
+    "missing": ([], 'persistentvolumeclaim "missing" not found'),
+    "unprovisioned": (
+        [
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": {"name": "unprovisioned"},
+                "spec": {
+                    "accessModes": ["ReadWriteMany"],
+                    "storageClassName": "",
+                    "resources": {"requests": {"storage": "1Gi"}},
+                },
+            }
+        ],
+        "kubectl describe pvc",
+    ),
+}
+
+
+def test_a_task_without_its_volume_says_which_and_what_to_do(kubectl: Kubectl) -> None:
+    expected: dict[str, str] = {}
+    for name, (objects, words) in UNBOUND.items():
+        source = {"persistentVolumeClaim": {"claimName": name}}
+        places: dict[str, JSON] = {
+            f"{name}-workspace": {"workspace": source},
+            f"{name}-volume": {"volumes": [{"name": "w", **source}]},
+        }
+        for each, spec in places.items():
+            kubectl.apply(
+                *objects, config(each, **shell("true"), **spec), task(each, workspaceConfigRef=each)
+            )
+            expected[each] = words
+    for name, words in expected.items():
+        status = kubectl.wait_reason(f"task/{name}", "VolumeNotReady", timeout=45)["status"]
+        assert status["phase"] == "Pending"
+        assert words in status["message"]
 
 
 @pytest.mark.parametrize("image", ["root", "named-user"])

@@ -108,6 +108,74 @@ def test_a_quota_that_refuses_the_pod_is_named(kubectl: Kubectl) -> None:
     assert "no-pods" in status["message"]
 
 
+BOUNDS: list[dict[str, Any]] = [
+    {
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": {"name": "limits"},
+        "spec": {
+            "limits": [
+                {"type": "Container", "max": {"memory": "2Gi"}, "default": {"cpu": "1"}},
+                {"type": "Pod", "max": {"cpu": "8"}},
+            ]
+        },
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "bounds"},
+        "spec": {"hard": {"requests.ephemeral-storage": "10Gi"}},
+    },
+]
+# The WorkspaceConfig, the reason, and words of the message: the object, and the field to change.
+REFUSED: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
+    "large-container": (
+        {"resources": {"limits": {"memory": "3Gi"}}},
+        "QuotaExceeded",
+        ("maximum memory usage per Container is 2Gi", "LimitRange", "workspace.resources"),
+    ),
+    "large-pod": (
+        {"resources": {"limits": {"cpu": "10"}}},
+        "QuotaExceeded",
+        ("maximum cpu usage per Pod is 8", "LimitRange"),
+    ),
+    "no-word-of-storage": ({}, "QuotaExceeded", ("bounds", "agent", "set resources (agent)")),
+    "no-priority": (
+        {"priorityClassName": "urgent"},
+        "AdmissionDenied",
+        ("no PriorityClass with name urgent", "see priorityClassName"),
+    ),
+    "no-runtime": (
+        {"runtimeClassName": "gvisor"},
+        "AdmissionDenied",
+        ('RuntimeClass "gvisor" not found', "see runtimeClassName"),
+    ),
+    "no-account": (
+        {"serviceAccountName": "bot"},
+        "ServiceAccountNotFound",
+        ('"bot" not found', "set serviceAccountName"),
+    ),
+}
+
+
+def test_pods_that_the_cluster_refuses_name_the_field_and_are_mended_by_it(
+    kubectl: Kubectl,
+) -> None:
+    configs = [scripted(name, outcome={}, **spec) for name, (spec, _, _) in REFUSED.items()]
+    kubectl.apply(*BOUNDS, *configs, *(task(x, workspaceConfigRef=x) for x in REFUSED))
+    for name, (_, reason, words) in REFUSED.items():
+        status = kubectl.wait_reason(f"task/{name}", reason, timeout=45)["status"]
+        assert status["phase"] == "Pending"
+        for each in words:
+            assert each in status["message"]
+    # The bounds go, the WorkspaceConfigs are corrected: the same tasks go on, and each agent starts once.
+    kubectl("delete", "limitrange,resourcequota", "--all")
+    kubectl.apply(*(scripted(name, outcome={}) for name in REFUSED))
+    for name in REFUSED:
+        status = kubectl.wait_phase(f"task/{name}", "Succeeded", timeout=45)["status"]
+        assert status["attempts"] == 1
+
+
 def test_pod_security_that_refuses_the_pod_is_told(kubectl: Kubectl) -> None:
     label = "pod-security.kubernetes.io/enforce=restricted"
     kubectl("label", "namespace", kubectl.namespace, label)

@@ -8,7 +8,12 @@ from devcluster.apiserver.registry import Registry
 
 from .lifecycle import OwnerReferencesPermission, protect_namespaces
 from .limits import LimitRanger
-from .pods import PriorityAdmission, ServiceAccountAdmission, default_tolerations
+from .pods import (
+    PriorityAdmission,
+    RuntimeClassAdmission,
+    ServiceAccountAdmission,
+    default_tolerations,
+)
 from .podsecurity import PodSecurity
 from .policies import AdmissionPolicies
 from .quota import QuotaAdmission
@@ -33,6 +38,7 @@ def install(
         ServiceAccountAdmission(storage, seed=seed),
         PriorityAdmission(storage),
         default_tolerations,
+        RuntimeClassAdmission(storage),
         Webhooks(registry, "mutating"),
         PodSecurity(storage),
     ]

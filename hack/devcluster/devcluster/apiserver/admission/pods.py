@@ -164,6 +164,27 @@ class PriorityAdmission:
         return min(defaults, key=lambda each: int(each["value"])) if defaults else {}
 
 
+class RuntimeClassAdmission:
+    """Refuses a Pod whose RuntimeClass does not exist. Overhead and scheduling of one that does are not filled in."""
+
+    phase = "mutating"
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def __call__(
+        self, attributes: Attributes, obj: Object | None, old: Object | None, /
+    ) -> Object | None:
+        """Look it up. Raises StatusError 403."""
+        if obj is None or not creates_pod(attributes):
+            return obj
+        name = obj["spec"].get("runtimeClassName")
+        if name and self._storage.get("runtimeclasses.node.k8s.io", "", name) is None:
+            why = f'pod rejected: RuntimeClass "{name}" not found'
+            raise forbidden("", "pods", early_name(obj), why)
+        return obj
+
+
 def default_tolerations(
     attributes: Attributes, obj: Object | None, old: Object | None, /
 ) -> Object | None:
