@@ -9,8 +9,16 @@ from pydantic import Field, StringConstraints
 from kubetask_controller.api.common import KubeModel, ShortText
 from kubetask_controller.api.rules import ATOMIC
 
-LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
-LabelValue = Annotated[str, StringConstraints(max_length=63)]
+_QUALIFIED_NAME = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+LabelKey = Annotated[
+    str, StringConstraints(min_length=1, max_length=317, pattern=f"^{_QUALIFIED_NAME}$")
+]
+TaintKey = Annotated[str, StringConstraints(max_length=317, pattern=f"^({_QUALIFIED_NAME})?$")]
+"""Empty, where a toleration is of every taint."""
+LabelValue = Annotated[
+    str,
+    StringConstraints(max_length=63, pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"),
+]
 LabelValues = Annotated[list[LabelValue], Field(max_length=256, json_schema_extra=ATOMIC)]
 LabelKeys = Annotated[list[LabelKey], Field(max_length=64, json_schema_extra=ATOMIC)]
 Labels = Annotated[dict[str, LabelValue], Field(max_length=64)]

@@ -10,7 +10,9 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema
 
+from kubetask_controller.api.affinity import LabelValue, TaintKey
 from kubetask_controller.api.common import (
+    MAX_INT32,
     DataKey,
     KubeModel,
     LongText,
@@ -19,8 +21,14 @@ from kubetask_controller.api.common import (
 )
 from kubetask_controller.api.rules import ATOMIC, Rule, validations
 
+
+def choice(*values: str) -> WithJsonSchema:
+    """The schema of a string with a fixed set of values."""
+    return WithJsonSchema({"type": "string", "enum": list(values)})
+
+
 QUANTITY_PATTERN = (
-    r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
+    r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
     r"(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
 )
 Quantity = Annotated[
@@ -29,6 +37,7 @@ Quantity = Annotated[
         {
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "maxLength": 64,
+            "minimum": 0,
             "pattern": QUANTITY_PATTERN,
             "x-kubernetes-int-or-string": True,
         }
@@ -37,7 +46,8 @@ Quantity = Annotated[
 """An amount such as 500m, 2, 512Mi or 4Gi."""
 Quantities = Annotated[dict[str, Quantity], Field(max_length=32)]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-NonNegativeInt64 = Annotated[int, Field(ge=0, le=2**63 - 1)]
+UnixId = Annotated[int, Field(ge=0, le=MAX_INT32)]
+"""The number of a user or group."""
 EnvName = Annotated[
     str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
 ]
@@ -47,11 +57,6 @@ _ONE_ENV_SOURCE = Rule(
     "exactly one of configMapKeyRef, secretKeyRef, fieldRef and resourceFieldRef must be set"
     " in valueFrom",
 )
-
-
-def choice(*values: str) -> WithJsonSchema:
-    """The schema of a string with a fixed set of values."""
-    return WithJsonSchema({"type": "string", "enum": list(values)})
 
 
 class OptionalKeyRef(KubeModel):
@@ -68,9 +73,17 @@ class OptionalKeyRef(KubeModel):
 class FieldRef(KubeModel):
     """A field of the Pod."""
 
-    api_version: ShortText | None = None
+    api_version: Annotated[str, choice("v1")] | None = None
     """Version of the schema of fieldPath. Default: v1."""
-    field_path: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    field_path: Annotated[
+        str,
+        StringConstraints(
+            min_length=1,
+            max_length=253,
+            pattern=r"^(metadata\.(name|namespace|uid|(labels|annotations)(\['[^']+'\])?)"
+            r"|spec\.(nodeName|serviceAccountName)|status\.(hostIPs?|podIPs?))$",
+        ),
+    ]
     """Path of the field, such as metadata.name or status.podIP."""
 
 
@@ -79,7 +92,14 @@ class ResourceFieldRef(KubeModel):
 
     container_name: ShortText | None = None
     """Container that the resource belongs to. Default: this container."""
-    resource: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    resource: Annotated[
+        str,
+        StringConstraints(
+            min_length=1,
+            max_length=253,
+            pattern=r"^(limits|requests)\.(cpu|memory|ephemeral-storage|hugepages-[0-9A-Za-z]+)$",
+        ),
+    ]
     """Resource, such as limits.cpu or requests.memory."""
     divisor: Quantity | None = None
     """Unit of the value. Default: 1."""
@@ -178,11 +198,26 @@ class TaintEffect(StrEnum):
 class Toleration(KubeModel):
     """A taint that the Pod tolerates."""
 
-    key: ShortText | None = None
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
+                "a toleration without a key must have the operator Exists, which tolerates every taint",
+                field_path=".operator",
+            ),
+            Rule(
+                "!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
+                "value must not be set with the operator Exists: remove it, or use Equal",
+                field_path=".value",
+            ),
+        )
+    )
+
+    key: TaintKey | None = None
     """Key of the taint. Empty, with operator Exists: every taint."""
     operator: TolerationOperator | None = None
     """Default: Equal."""
-    value: ShortText | None = None
+    value: LabelValue | None = None
     """Value of the taint; not with operator Exists."""
     effect: TaintEffect | None = None
     """Effect of the taint. Empty: every effect."""
@@ -199,6 +234,16 @@ class LocalObjectReference(KubeModel):
 
 class SeccompProfile(KubeModel):
     """The seccomp profile."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "(self.type == 'Localhost') == (has(self.localhostProfile) && self.localhostProfile != '')",
+                "localhostProfile must be set with the type Localhost, and with no other",
+                field_path=".localhostProfile",
+            )
+        )
+    )
 
     type: Annotated[str, choice("Unconfined", "RuntimeDefault", "Localhost")]
     """Unconfined, RuntimeDefault or Localhost."""
@@ -222,7 +267,14 @@ class SELinuxOptions(KubeModel):
 class Sysctl(KubeModel):
     """A kernel parameter."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    name: Annotated[
+        str,
+        StringConstraints(
+            min_length=1,
+            max_length=253,
+            pattern=r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$",
+        ),
+    ]
     """Name of the parameter."""
     value: ShortText
     """Value to set."""
@@ -243,19 +295,19 @@ class PodSecurityContext(KubeModel):
         )
     )
 
-    run_as_user: NonNegativeInt64 | None = None
+    run_as_user: UnixId | None = None
     """User id of all containers. Default: the user of the image, or the id that the cluster assigns."""
-    run_as_group: NonNegativeInt64 | None = None
+    run_as_group: UnixId | None = None
     """Group id of all containers."""
     run_as_non_root: bool | None = None
     """Whether containers must not run as root. An image that needs root requires false, and a
     namespace that admits it. Default: true"""
-    fs_group: NonNegativeInt64 | None = None
+    fs_group: UnixId | None = None
     """Group that owns the volumes."""
     fs_group_change_policy: Annotated[str, choice("OnRootMismatch", "Always")] | None = None
     """When the ownership of a volume is changed: OnRootMismatch or Always."""
     supplemental_groups: (
-        Annotated[list[NonNegativeInt64], Field(max_length=64, json_schema_extra=ATOMIC)] | None
+        Annotated[list[UnixId], Field(max_length=64, json_schema_extra=ATOMIC)] | None
     ) = None
     """Further group ids of all containers."""
     supplemental_groups_policy: Annotated[str, choice("Merge", "Strict")] | None = None

@@ -25,12 +25,12 @@ from kubetask_controller.api.pod import (
     EnvVar,
     FieldRef,
     LocalObjectReference,
-    NonNegativeInt64,
     Quantity,
     ResourceFieldRef,
     ResourceRequirements,
     SeccompProfile,
     SELinuxOptions,
+    UnixId,
     choice,
 )
 from kubetask_controller.api.rules import ATOMIC, Rule, list_map, validations
@@ -101,9 +101,9 @@ class ContainerSecurityContext(KubeModel):
     read_only_root_filesystem: bool | None = None
     """Whether the container can write only to its volumes. /tmp, /var/tmp, the home folder and the
     workspace stay writable. Default: false"""
-    run_as_user: NonNegativeInt64 | None = None
+    run_as_user: UnixId | None = None
     """User id of the container. Default: that of the Pod, else that of the image."""
-    run_as_group: NonNegativeInt64 | None = None
+    run_as_group: UnixId | None = None
     """Group id of the container."""
     run_as_non_root: bool | None = None
     """Whether the container must not run as root. Default: that of the Pod."""
