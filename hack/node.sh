@@ -18,13 +18,17 @@ kubectl=.venv/bin/kubectl
 needs() {
     cat <<'EOF'
 needs                     tests
-nodes and an image        test_pods, test_workspace, test_plugin, test_kubectl_views and the rest of test/integration: Pods run as processes
-  an address              those with a git server or a proxy on this machine (test_workspace, the proxy in test_pods)
+nodes and an image        test_disruption, test_pods, test_workspace; parts of test_kubectl_views, test_meshes, test_pipelines,
+                          test_plugin and test_seed_examples: Pods run as processes
+  an address              those with a server on this machine: a git server (test_workspace, parts of test_pods and
+                          test_seed_examples), a proxy (test_pods), an admission webhook, which the API server calls (test_meshes)
   scripted Pods           those whose Pods wait for a reason that a test invents (parts of test_why, test_chaos, test_rights): a control
                           plane without nodes (KUBEBUILDER_ASSETS) or the development cluster
-  images                  images that run as root or as a named user (two of test_pods): the development cluster
+  images                  images that run as root or as a named user (parts of test_pods): the development cluster
   faults                  test_under_faults, parts of test_observed: the development cluster
-no cluster                everything outside of test/integration
+the development cluster   test_documents, test_readme: each starts one of its own, beside the cluster under test
+a control plane alone     the rest of test/integration
+no cluster                everything outside of test/integration and test/security
 
 The summary at the end of a run names what was skipped for want of what.
 EOF
