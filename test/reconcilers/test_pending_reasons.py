@@ -1,5 +1,6 @@
 """Why an agent has not started: what Job, Pod and Events say, as a reason and as a sentence that names what to change."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from kubetask_controller.api.constants import Reason
 from kubetask_controller.client.errors import APIStatusError
 from kubetask_controller.client.resources import CORE_EVENTS
 from kubetask_controller.reconcilers.taskrun.pending_reasons import (
+    LOOKUP_BURST,
+    LOOKUPS_A_SECOND,
     REFRESH,
     PendingReason,
     from_event,
@@ -598,9 +601,86 @@ async def test_answers_do_not_pile_up(cluster: Cluster) -> None:
     for batch in range(3):
         asked = [f"u-{batch}-{i}" for i in range(2000)]
         await cluster.context.lookup.explain("team", asked)
-        cluster.clock.passed += REFRESH
+        cluster.clock.passed += 2 * REFRESH
     await cluster.context.lookup.explain("team", ["u-last"])
     assert len(cluster.context.lookup._answers) == 1
+
+
+async def test_a_thousand_owners_that_look_for_events_send_a_few_requests_a_second(
+    cluster: Cluster,
+) -> None:
+    lookup = cluster.context.lookup
+    for moment in range(100):
+        for owner in range(10):
+            await lookup.explain("team", [f"u-{moment}-{owner}"])
+        cluster.clock.passed += 0.1
+    assert len(cluster.sent("list", CORE_EVENTS)) <= LOOKUP_BURST + 10 * LOOKUPS_A_SECOND
+
+
+async def test_namespaces_share_the_limit_and_each_is_served(cluster: Cluster) -> None:
+    lookup = cluster.context.lookup
+    for number in range(20):
+        await lookup.explain(f"team-{number}", [f"u-{number}"])
+    assert len(cluster.sent("list", CORE_EVENTS)) == LOOKUP_BURST
+    waiting = [x for x in range(20) if lookup.due_in(f"team-{x}")]
+    assert len(waiting) == 20 - LOOKUP_BURST
+    cluster.clock.passed += lookup.due_in("team-19")
+    for number in waiting:
+        await lookup.explain(f"team-{number}", [f"u-{number}"])
+        assert lookup.due_in(f"team-{number}") == 0.0
+    assert len(cluster.sent("list", CORE_EVENTS)) == 20
+
+
+async def test_what_waits_for_the_limit_is_looked_up_together_when_it_is_due(
+    cluster: Cluster,
+) -> None:
+    for name in cluster.jobs():
+        cluster.tell(name, "FailedCreate", "Error creating: exceeded quota: q")
+    lookup = cluster.context.lookup
+    for number in range(LOOKUP_BURST):
+        await lookup.explain(f"other-{number}", [f"u-{number}"])
+    cluster.requests.clear()
+    asked = uids(cluster, 5)
+    for uid in asked:
+        assert await lookup.explain("team", [uid]) == {}
+    assert cluster.sent("list", CORE_EVENTS) == []
+    cluster.clock.passed += lookup.due_in("team")
+    found = [await lookup.explain("team", [uid]) for uid in asked]
+    assert [x[uid].reason for x, uid in zip(found, asked, strict=True)] == [
+        Reason.QUOTA_EXCEEDED
+    ] * 5
+    assert len(cluster.sent("list", CORE_EVENTS)) == 1
+    assert lookup.due_in("team") == 0.0
+
+
+async def test_an_answer_counts_until_the_limit_admits_the_next_look_up(cluster: Cluster) -> None:
+    cluster.tell("r-task-0", "FailedCreate", "Error creating: exceeded quota: q")
+    asked, lookup = uids(cluster, 1), cluster.context.lookup
+    before = await lookup.explain("team", asked)
+    cluster.clock.passed += REFRESH
+    for number in range(LOOKUP_BURST):
+        await lookup.explain(f"other-{number}", [f"u-{number}"])
+    cluster.requests.clear()
+    assert await lookup.explain("team", asked) == before != {}
+    assert cluster.sent("list", CORE_EVENTS) == []
+
+
+async def test_owners_that_ask_at_the_same_time_share_one_look_up(cluster: Cluster) -> None:
+    for name in cluster.jobs():
+        cluster.tell(name, "FailedCreate", "Error creating: exceeded quota: q")
+    asked, lookup = uids(cluster, 5), cluster.context.lookup
+    found = await asyncio.gather(*(lookup.explain("team", asked) for _ in range(10)))
+    assert all(len(x) == 5 for x in found)
+    assert len(cluster.sent("list", CORE_EVENTS)) == 1
+
+
+async def test_a_look_up_that_failed_is_sent_again(cluster: Cluster) -> None:
+    cluster.tell("r-task-0", "FailedCreate", "Error creating: exceeded quota: q")
+    cluster.refuse("list", CORE_EVENTS, server_error())
+    asked, lookup = uids(cluster, 1), cluster.context.lookup
+    with pytest.raises(APIStatusError):
+        await lookup.explain("team", asked)
+    assert len(await lookup.explain("team", asked)) == 1
 
 
 async def test_a_job_that_had_a_pod_is_known_by_its_event_and_no_other_is(cluster: Cluster) -> None:

@@ -436,6 +436,51 @@ async def test_a_standby_that_may_not_watch_the_lease_looks_as_often_as_ever(
     assert len(refused) == 1, "it does not ask again for what it may not have"
 
 
+async def test_a_dead_leaders_lease_is_taken_when_it_runs_out_and_not_at_some_later_look(
+    clock, candidate
+):
+    one, two = candidate("a"), candidate("b", jitter=1.0)
+    async with one.running(), two.running():
+        await clock.advance(21.1)  # the last renewal was at 20 s, the last look at 17.6 s
+        one.task.cancel()
+        await clock.advance(13.8)
+        assert not two.leading
+        await clock.advance(0.2)
+        assert two.leading
+
+
+async def test_without_a_watch_a_dead_leaders_lease_runs_out_from_the_last_look_on(
+    clock, candidate, monkeypatch
+):
+    one, two = candidate("a"), candidate("b", jitter=1.0)
+
+    def watch(*args, **kwargs):
+        raise APIStatusError(code=403, reason="Forbidden")
+
+    monkeypatch.setattr(two.client, "watch", watch)
+    async with one.running(), two.running():
+        await clock.advance(21.1)
+        one.task.cancel()
+        await clock.advance(15.8)  # the look at 22 s was the first to show the last renewal
+        assert not two.leading
+        await clock.advance(0.2)
+        assert two.leading
+
+
+async def test_a_version_of_the_lease_that_the_watch_shows_late_counts_for_nothing(
+    api, clock, candidate
+):
+    one, two = candidate("a"), candidate("b", jitter=1.0)
+    async with one.running(), two.running():
+        await clock.advance(20)
+        old = two.elector._last
+        await clock.advance(2)
+        seen_at = two.elector._observed_at
+        await clock.advance(1)
+        two.elector._observe_watched(old)
+        assert two.elector._observed_at == seen_at
+
+
 async def test_a_release_that_meets_a_conflict_is_tried_again(api, clock, candidate):
     async with candidate("a").running() as a:
         conflicts = [APIStatusError(code=409, reason="Conflict")] * 2

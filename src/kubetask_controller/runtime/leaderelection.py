@@ -35,10 +35,12 @@ from kubetask_controller.client.errors import (
 from kubetask_controller.client.resources import LEASES
 from kubetask_controller.client.rest import Client
 from kubetask_controller.runtime.clock import Clock, Random
-from kubetask_controller.runtime.meta import micro_time
+from kubetask_controller.runtime.meta import MalformedResourceVersionError, compare, micro_time
 from kubetask_controller.types import JSON
 
 JITTER_FACTOR = 1.2
+SHORTEST_PAUSE = 0.05
+"""Seconds between two reads of the Lease at least."""
 WATCHDOG_TOLERANCE = 20.0
 """Seconds beyond the Lease's duration after which a leader that does not renew is unhealthy."""
 WATCH_SECONDS = 600.0
@@ -76,6 +78,14 @@ class Observed:
 
     record: LeaderElectionRecord
     raw: JSON
+
+    def is_newer(self, other: "Observed") -> bool:
+        """Whether this version came after the other one; False where that cannot be determined."""
+        versions = [x.raw.get("metadata", {}).get("resourceVersion", "") for x in (self, other)]
+        try:
+            return compare(*versions) > 0
+        except MalformedResourceVersionError:
+            return False
 
 
 class LeaseLock:
@@ -129,8 +139,8 @@ class LeaseLock:
         )
         return _from_json(raw)
 
-    async def wait_released(self) -> None:
-        """Return once the Lease exists and has no holder.
+    async def wait_released(self, observe: Callable[[Observed], None]) -> None:
+        """Return once the Lease exists and has no holder; ``observe`` is called with each version that the watch shows.
 
         Raises:
             ClientError: the watch failed, or ended.
@@ -141,11 +151,11 @@ class LeaseLock:
         )
         async with watch as events:
             async for event in events:
-                if (
-                    event["type"] in ("ADDED", "MODIFIED")
-                    and not _from_json(event["object"]).record.holder
-                ):
-                    return
+                if event["type"] in ("ADDED", "MODIFIED"):
+                    observed = _from_json(event["object"])
+                    observe(observed)
+                    if not observed.record.holder:
+                        return
         raise TransportError("the watch of the Lease has ended")
 
 
@@ -184,13 +194,16 @@ def _from_json(raw: JSON) -> Observed:
 
 
 class ReleaseWatcher:
-    """Wakes a waiting candidate when the Lease is released.
+    """Wakes a waiting candidate when the Lease is released, and observes each renewal when it happens.
 
+    So the Lease of a dead leader expires a lease duration after its last renewal, and not after the read that came next.
     client-go's candidates poll, and leave the Lease vacant for up to 4.4 s. Where RBAC forbids the watch, this one polls too.
     """
 
-    def __init__(self, lock: LeaseLock) -> None:
+    def __init__(self, lock: LeaseLock, observe: Callable[[Observed], None]) -> None:
+        """``observe`` is called with each version that the watch shows."""
         self._lock = lock
+        self._observe = observe
         self._watching: asyncio.Task[None] | None = None
         self._woken = self._forbidden = False
 
@@ -228,7 +241,7 @@ class ReleaseWatcher:
 
     def _watch(self) -> asyncio.Task[None]:
         if self._watching is None or self._watching.done():
-            work = self._lock.wait_released()
+            work = self._lock.wait_released(self._observe)
             self._watching = asyncio.create_task(work, name="leader-election/watch")
             # It may fail while nothing awaits it, and asyncio logs exceptions that nothing retrieves.
             self._watching.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -336,14 +349,13 @@ class LeaderElector:
         log = logger.bind(lease=f"{self._lock.namespace}/{self._lock.name}")
         log.info("Attempting to acquire leader lease", identity=self._config.identity)
         reported = ""
-        watcher = ReleaseWatcher(self._lock)
+        watcher = ReleaseWatcher(self._lock, self._observe_watched)
         try:
             while not await self._attempt(self._try):
                 if self.leader and self.leader != reported:
                     reported = self.leader
                     log.info("New leader elected", leader=reported)
-                pause = self._config.retry_period * (1 + JITTER_FACTOR * self._random())
-                await watcher.wait(self._clock.sleep(pause))
+                await watcher.wait(self._clock.sleep(self._pause()))
         finally:
             await watcher.close()
         self._leading = True
@@ -449,9 +461,26 @@ class LeaderElector:
             self._observed_at = self._clock.monotonic()
         self._last = observed
 
+    def _observe_watched(self, observed: Observed) -> None:
+        """The watch shows a version of the Lease; one that is older than the last observed version is ignored."""
+        if self._last is None or observed.is_newer(self._last):
+            self._observe(observed)
+
+    def _pause(self) -> float:
+        """Seconds until a candidate's next read: random, and not after the moment from which it may acquire the Lease."""
+        pause = self._config.retry_period * (1 + JITTER_FACTOR * self._random())
+        if self._last is None or not self._held_by_another(self._last.record):
+            return pause
+        left = self._valid_until() - self._clock.monotonic()
+        return min(pause, max(left, SHORTEST_PAUSE))
+
     def _valid(self) -> bool:
+        return self._valid_until() > self._clock.monotonic()
+
+    def _valid_until(self) -> float:
+        """Monotonic time until which the Lease as last observed belongs to its holder."""
         assert self._last is not None
-        return self._observed_at + self._last.record.lease_duration > self._clock.monotonic()
+        return self._observed_at + self._last.record.lease_duration
 
     def _held_by_another(self, record: LeaderElectionRecord) -> bool:
         return bool(record.holder) and record.holder != self._config.identity

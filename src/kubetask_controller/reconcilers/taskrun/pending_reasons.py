@@ -5,9 +5,10 @@ status does not say why a volume is not mounted, why a Pod was refused, or which
 They are read for what has waited too long (``EventLookup``), and never for everything.
 """
 
+import asyncio
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kubetask_controller.api import constants as c
@@ -18,6 +19,7 @@ from kubetask_controller.client.rest import Client
 from kubetask_controller.reconcilers.projections import ContainerView, JobView, PodView
 from kubetask_controller.reconcilers.taskrun.remedies import remedy
 from kubetask_controller.runtime.clock import Clock
+from kubetask_controller.runtime.ratelimiter import BucketRateLimiter
 
 PATIENCE = 5.0
 """Seconds for which a Job or Pod may give no reason before Events are read; most agents run by then."""
@@ -30,6 +32,10 @@ MAX_PAGES = 4
 
 SINGLE_LOOKUPS = 2
 """Up to so many objects are looked up one by one; for more, one list of the namespace serves all of them."""
+
+LOOKUPS_A_SECOND, LOOKUP_BURST = 3.0, 6
+"""Requests for Warning Events that the whole process sends a second, and at once after a quiet time. The API server keeps no
+cache of Events: each request reads a range of etcd."""
 
 _PAGE = 500
 _MAX_LENGTH = 440
@@ -219,8 +225,28 @@ def _container(container: ContainerView, pod: PodView) -> PendingReason | None:
     return _reason(reason, text, prefix, container=container.name, pod=pod.name)
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What is to be looked up in one namespace.
+
+    Attributes:
+        uids: of Jobs and Pods that have no answer, or an old one.
+        at: monotonic time from which the look-up may be sent.
+        sent: uids of which a look-up is under way.
+        lock: held while it is. Whoever waits for it finds the answers.
+    """
+
+    uids: dict[str, None] = field(default_factory=dict)
+    at: float = 0.0
+    sent: Collection[str] = ()
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class EventLookup:
     """Reads Events of Jobs and Pods, and keeps the answers for a while.
+
+    Look-ups have one limit for the whole process. What has to wait for it is batched by namespace: one look-up answers for
+    all owners that have asked until it is sent. Meanwhile the answer before counts, so that no reason comes and goes.
 
     Events are best effort and live for an hour. Only one decision follows from their absence: a Job of which neither the
     cache, nor a live read, nor the status knows, and of which no Event says that it had a Pod, has not run.
@@ -230,27 +256,68 @@ class EventLookup:
         self._client = client
         self._clock = clock
         self._answers: dict[str, tuple[float, PendingReason | None]] = {}
+        self._batches: dict[str, _Batch] = {}
+        self._limit = BucketRateLimiter[str](
+            LOOKUPS_A_SECOND, LOOKUP_BURST, monotonic=clock.monotonic
+        )
 
     async def explain(self, namespace: str, uids: Sequence[str]) -> dict[str, PendingReason]:
         """What Warning Events say of these Jobs and Pods, by uid; what no Event explains is left out.
 
+        Where the limit does not admit a look-up now, the answers are those that are known; ``due_in`` says when to ask again.
+
         Raises:
             ClientError: the Events could not be read.
         """
-        now = self._clock.monotonic()
-        unknown = [
-            x for x in uids if x not in self._answers or now - self._answers[x][0] >= REFRESH
-        ]
-        if unknown:
-            if len(self._answers) > 4096:
-                self._answers = {k: v for k, v in self._answers.items() if now - v[0] < REFRESH}
-            if len(unknown) <= SINGLE_LOOKUPS:
-                found = {uid: await self._read(namespace, uid) for uid in unknown}
-            else:
-                found = await self._read_all(namespace, set(unknown))
-            self._answers.update({uid: (now, found.get(uid)) for uid in unknown})
-        answers = {uid: self._answers[uid][1] for uid in uids}
+        batch = self._batches.setdefault(namespace, _Batch())
+        self._put(namespace, batch, uids)
+        if self._may_send(batch) or any(uid in batch.sent for uid in uids):
+            async with batch.lock:
+                if self._may_send(batch):
+                    await self._look_up(namespace, batch)
+        answers = {uid: self._answers[uid][1] for uid in uids if uid in self._answers}
         return {uid: answer for uid, answer in answers.items() if answer is not None}
+
+    def due_in(self, namespace: str) -> float:
+        """Seconds until what a namespace has asked for without an answer may be looked up, 0 where there is nothing."""
+        batch = self._batches.get(namespace)
+        if batch is None or not batch.uids:
+            return 0.0
+        return max(batch.at - self._clock.monotonic(), 0.001)
+
+    def _may_send(self, batch: _Batch) -> bool:
+        return bool(batch.uids) and self._clock.monotonic() >= batch.at
+
+    def _put(self, namespace: str, batch: _Batch, uids: Sequence[str]) -> None:
+        """Add what has no answer, or an old one. The first of a batch takes its place in the limit."""
+        now = self._clock.monotonic()
+        unknown = [x for x in uids if x not in batch.sent and now - self._answered_at(x) >= REFRESH]
+        if unknown and not batch.uids:
+            batch.at = now + self._limit.when(namespace)
+        batch.uids.update(dict.fromkeys(unknown))
+
+    def _answered_at(self, uid: str) -> float:
+        answer = self._answers.get(uid)
+        return answer[0] if answer else float("-inf")
+
+    async def _look_up(self, namespace: str, batch: _Batch) -> None:
+        uids, batch.uids = batch.uids, {}
+        batch.sent, now = uids, self._clock.monotonic()
+        try:
+            if len(uids) <= SINGLE_LOOKUPS:
+                for _ in range(len(uids) - 1):
+                    self._limit.when(namespace)
+                found = {uid: await self._read(namespace, uid) for uid in uids}
+            else:
+                found = await self._read_all(namespace, set(uids))
+        except BaseException:
+            batch.sent = ()
+            self._put(namespace, batch, list(uids))
+            raise
+        batch.sent = ()
+        if len(self._answers) > 4096:
+            self._answers = {k: v for k, v in self._answers.items() if now - v[0] < 2 * REFRESH}
+        self._answers.update({uid: (now, found.get(uid)) for uid in uids})
 
     async def jobs_that_had_pods(
         self, namespace: str, names: Collection[str], since: str
@@ -289,7 +356,10 @@ class EventLookup:
             if not token:
                 return
             params["continue"] = token
-            pages = None if pages is None else pages - 1
+            if pages is not None:
+                # Further pages count too; they are not held up, the next look-up waits for them.
+                pages -= 1
+                self._limit.when(namespace)
 
 
 def _explanation(events: Sequence[dict[str, Any]]) -> PendingReason | None:

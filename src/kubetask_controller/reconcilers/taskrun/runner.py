@@ -246,7 +246,10 @@ class TaskRunner:
             seen.wake(left if left > 0 else REFRESH)
         if not uids:
             return {}
-        return await self._context.lookup.explain(owner.namespace, uids)
+        lookup = self._context.lookup
+        events = await lookup.explain(owner.namespace, uids)
+        seen.wake(lookup.due_in(owner.namespace))
+        return events
 
     def _newest_pod(self, job: JobView) -> PodView | None:
         return newest(self._context.listers.pods_of(job))
