@@ -11,7 +11,9 @@ from kubetask_controller.reconcilers.projections import (
     PartialJob,
     PartialPod,
     project_job,
+    project_owner,
     project_pod,
+    project_resource,
 )
 
 OWNER = {
@@ -81,3 +83,43 @@ def test_what_does_not_fit_the_shape_is_read_as_a_whole() -> None:
 def test_what_is_no_json_is_an_error() -> None:
     with pytest.raises(ValueError, match="EOF"):
         event_decoder(PartialJob)(b'{"type": ')
+
+
+CONTEXTS = [{"type": "Repository", "repository": {"org": "acme", "repo": "service"}}]
+
+
+def _run(phase: str) -> dict[str, Any]:
+    entry = {"index": 0, "status": phase, "contexts": CONTEXTS, "jobName": "r-task-0"}
+    return {
+        "metadata": {"namespace": "team", "name": "r", "uid": "u", "resourceVersion": "1"},
+        "spec": {"batchSpec": {"variableContexts": [CONTEXTS]}, "ttlSecondsAfterFinished": 60},
+        "status": {"phase": phase, "tasks": [entry], "completionTime": "2026-01-02T10:00:00Z"},
+    }
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+def test_the_cache_keeps_a_run_whole_until_it_has_ended(phase: str) -> None:
+    assert project_owner(_run(phase)) == project_resource(_run(phase))
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_the_cache_keeps_of_an_ended_run_what_time_to_live_and_webhook_need(phase: str) -> None:
+    raw = _run(phase)
+    kept, whole = project_owner(raw), project_resource(raw)
+    assert kept.spec == {"ttlSecondsAfterFinished": 60}
+    assert kept.status == {
+        **whole.status,
+        "tasks": [{"index": 0, "status": phase, "jobName": "r-task-0"}],
+    }
+    assert raw == _run(phase)
+
+
+def test_the_cache_keeps_of_an_ended_task_no_contexts() -> None:
+    raw = _run("Succeeded") | {"spec": {"contexts": CONTEXTS, "suspend": False}}
+    assert project_owner(raw).spec == {"suspend": False}
+
+
+def test_jobs_of_one_owner_share_what_is_equal() -> None:
+    one, two = (project_job(x) for x in _objects("Job")[:2])
+    assert one.owner is two.owner
+    assert one.created is two.created

@@ -99,7 +99,7 @@ class FreshReader:
         return await self._get(BATCHES, self._listers.batches, namespace, name, since)
 
     async def run(self, namespace: str, name: str) -> RunView | None:
-        """The BatchRun as it is now."""
+        """The BatchRun as it is now, and whole: the cache keeps less of one that has ended."""
         return await self._read(BATCH_RUNS, self._listers.runs, namespace, name)
 
     async def job(self, namespace: str, name: str) -> JobView | None:
@@ -207,6 +207,7 @@ class FreshReader:
                 raise
             if cached is not None:
                 cache.not_found(cached)
-        else:
-            cache.mutated(cast(T, project_resource(found)))
-        return cache.get(namespace, name)
+            return None
+        view = cast(T, project_resource(found))
+        cache.mutated(view)
+        return view

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from kubetask_controller.api import constants as c
 from kubetask_controller.client.resources import Resource
 from kubetask_controller.reconcilers.projections import (
+    FINAL_PHASES,
     AnyView,
     BatchView,
     ConfigView,
@@ -40,8 +41,6 @@ INDEX_UNFINISHED = "unfinished"
 """BatchRuns and Tasks that have not ended, by namespace."""
 INDEX_POOL = "pool"
 """Jobs that hold a slot, by the WorkspaceConfig in force: ``namespace/name``."""
-
-FINAL_PHASES = (c.Phase.SUCCEEDED, c.Phase.FAILED)
 
 
 def is_final(owner: AnyView) -> bool:

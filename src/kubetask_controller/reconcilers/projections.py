@@ -5,7 +5,9 @@ view is immutable. A field that a projection reads must stand in the PartialType
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from sys import intern
 from typing import Any, Generic, TypedDict, TypeVar
 
 from kubetask_controller.api import constants as c
@@ -20,6 +22,8 @@ from kubetask_controller.api.typed import (
 )
 
 JSON = dict[str, Any]
+FINAL_PHASES = (c.Phase.SUCCEEDED, c.Phase.FAILED)
+
 SpecT = TypeVar("SpecT", covariant=True)
 StatusT = TypeVar("StatusT", covariant=True)
 
@@ -188,8 +192,19 @@ def controller_of(metadata: Mapping[str, Any]) -> OwnerRef | None:
     """The owner reference that says ``controller: true``."""
     for ref in metadata.get("ownerReferences") or ():
         if ref.get("controller"):
-            return OwnerRef(ref["apiVersion"], ref["kind"], ref["name"], ref["uid"])
+            return _owner_ref(ref["apiVersion"], ref["kind"], ref["name"], ref["uid"])
     return None
+
+
+@lru_cache(maxsize=1024)
+def _owner_ref(api_version: str, kind: str, name: str, uid: str) -> OwnerRef:
+    """Jobs of one owner share the reference: a cache holds tens of thousands of them."""
+    return OwnerRef(api_version, kind, name, uid)
+
+
+def _shared(text: str | None) -> str:
+    """A text that many objects have, kept once; empty for None."""
+    return intern(text) if text else ""
 
 
 def project_job(obj: JSON) -> JobView:
@@ -200,25 +215,27 @@ def project_job(obj: JSON) -> JobView:
     spec = obj.get("spec") or {}
     true = {
         x["type"]: Condition(
-            x.get("reason", ""), x.get("message", ""), x.get("lastTransitionTime", "")
+            _shared(x.get("reason")),
+            _shared(x.get("message")),
+            _shared(x.get("lastTransitionTime")),
         )
         for x in status.get("conditions") or ()
-        if x.get("status") == "True"
+        if x["type"] in ("Complete", "Failed") and x.get("status") == "True"
     }
     return JobView(
-        namespace=metadata["namespace"],
+        namespace=intern(metadata["namespace"]),
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         owner=controller_of(metadata),
-        workspace_config=annotations.get(c.ANNOTATION_WORKSPACE_CONFIG, ""),
+        workspace_config=_shared(annotations.get(c.ANNOTATION_WORKSPACE_CONFIG)),
         index_label=labels.get(c.LABEL_TASK_INDEX, ""),
-        config_digest=annotations.get(c.ANNOTATION_CONFIG_DIGEST, ""),
+        config_digest=_shared(annotations.get(c.ANNOTATION_CONFIG_DIGEST)),
         replacement=_count(annotations.get(c.ANNOTATION_REPLACEMENT)),
         earlier_attempts=_count(annotations.get(c.ANNOTATION_EARLIER_ATTEMPTS)),
         managed=labels.get(c.LABEL_MANAGED_BY) == c.LABEL_MANAGED_BY_VALUE,
-        created=metadata.get("creationTimestamp", ""),
-        started=status.get("startTime") or "",
+        created=_shared(metadata.get("creationTimestamp")),
+        started=_shared(status.get("startTime")),
         deleting="deletionTimestamp" in metadata,
         suspended=bool(spec.get("suspend")),
         complete=true.get("Complete"),
@@ -275,6 +292,22 @@ def project_resource(obj: JSON) -> AnyView:
         spec=obj.get("spec") or {},
         status=obj.get("status") or {},
     )
+
+
+def project_owner(obj: JSON) -> AnyView:
+    """A BatchRun or Task for the cache. One that has ended is cut down to what is still read of it: there may be thousands.
+
+    Its work goes, and of each entry the contexts. A retry reads the run that it repeats live.
+    """
+    view = project_resource(obj)
+    status = view.status
+    if status.get("phase") not in FINAL_PHASES:
+        return view
+    spec = {k: v for k, v in view.spec.items() if k not in ("batchSpec", "contexts")}
+    if "tasks" in status:
+        entries = [{k: v for k, v in x.items() if k != "contexts"} for x in status["tasks"]]
+        status = {**status, "tasks": entries}
+    return replace(view, spec=spec, status=status)
 
 
 def _count(text: str | None) -> int:

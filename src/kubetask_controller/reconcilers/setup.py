@@ -24,6 +24,7 @@ from kubetask_controller.reconcilers.projections import (
     PartialJob,
     PartialPod,
     project_job,
+    project_owner,
     project_pod,
     project_resource,
 )
@@ -141,8 +142,8 @@ def _listers(manager: Manager) -> Listers:
     job_indexes = {of.INDEX_OWNER: of.by_owner_uid, of.INDEX_POOL: of.by_pool}
     pod_indexes = {of.INDEX_OWNER: of.by_owner_uid}
     batches = cache.informer(of.BATCHES, project=project_resource)
-    runs = cache.informer(of.BATCH_RUNS, project=project_resource, indexers=run_indexes)
-    tasks = cache.informer(of.TASKS, project=project_resource, indexers=task_indexes)
+    runs = cache.informer(of.BATCH_RUNS, project=project_owner, indexers=run_indexes)
+    tasks = cache.informer(of.TASKS, project=project_owner, indexers=task_indexes)
     configs = cache.informer(of.WORKSPACE_CONFIGS, project=project_resource)
     jobs = cache.informer(
         JOBS, project=project_job, partial=PartialJob, label_selector=_OURS, indexers=job_indexes
