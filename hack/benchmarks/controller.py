@@ -4,13 +4,15 @@
 
 Each measurement has a control plane of its own: etcd, kube-apiserver, kube-controller-manager, and stand-ins for kubelets
 that end each Pod after 0.2 s. The bare client keeps 32 requests in flight, made of bytes that are ready before the clock
-starts, and looks into no answer. Ratios within one round hold; absolute figures move with the machine.
-``--write`` puts the table of medians into docs/performance.md.
+starts, and looks into no answer. Ratios within one round hold; absolute figures move with the machine. With ``--before`` each
+round measures an older checkout too, which is run from its sources with the packages of this one.
+``--write`` puts the table of medians into docs/performance.md and draws the picture of the growth.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import signal
 import statistics
 import subprocess
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hack.benchmarks import rawhttp, report
+from hack.benchmarks import growth, rawhttp, report
 from hack.benchmarks.observer import Observer
 from hack.benchmarks.planes import Plane, plane
 from hack.benchmarks.running import BIN, SYSTEM, cpu, install, peak_rss
@@ -52,6 +54,7 @@ class Measured:
         cpu: processor time of the controller.
         rss: its peak memory in MiB.
         requests: what the API server answered, by verb and resource.
+        size: bytes of the BatchRun at its end, as JSON.
     """
 
     tasks: int
@@ -62,11 +65,21 @@ class Measured:
     cpu: float
     rss: float
     requests: dict[str, int]
+    size: int = 0
 
     @property
     def server(self) -> float:
         """Processor time of all servers."""
         return sum(self.servers.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What was measured one after the other: this checkout, perhaps an older one, and the bare client."""
+
+    ours: Measured
+    before: Measured | None
+    bare: Measured | None
 
 
 def main() -> None:
@@ -76,43 +89,66 @@ def main() -> None:
     parser.add_argument("--tasks", default="1000,5000", help="sizes of the runs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--by-reference", action="store_true", help="the run names a Batch")
-    parser.add_argument("--controller", type=Path, default=BIN / "kubetask-controller")
-    parser.add_argument("--crds", type=Path, help="a checkout to install from, if not this one")
+    parser.add_argument("--annotation", type=int, default=0, help="KiB of an annotation of the run")
+    parser.add_argument("--alone", action="store_true", help="without the bare client")
+    parser.add_argument("--before", type=Path, help="an older checkout, measured in each round too")
     parser.add_argument("--save", type=Path, help="append each measurement to this file, as JSON")
     parser.add_argument("--write", action="store_true", help="update docs/performance.md")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    rows = []
     for size in map(int, options.tasks.split(",")):
         rounds = [_round(size, options) for _ in range(options.rounds)]
-        rows.append(_row(size, rounds))
-    if options.write:
-        report.write("run", report.table(HEADER, rows), command=_command(options))
+        row = _row(size, options, rounds)
+        print(json.dumps(row), flush=True)
+        if options.write:
+            rows = report.keep("run", [row], key=("tasks", "by"), command=_command(options))
+            report.write_rows("run", report.table(HEADER, [_cells(x) for x in rows]), rows)
+            growth.write()
 
 
 HEADER = (
     "tasks",
+    "rounds",
     "bare: last Job",
     "KubeTask",
     "ratio",
+    "before",
     "bare: all succeeded",
     "KubeTask: final",
     "ratio",
-    "CPU of the servers, bare",
+    "before",
+    "CPU of the servers: bare",
     "KubeTask",
+    "before",
     "CPU of the controller, a task",
+    "before",
     "peak memory",
+    "size of the BatchRun",
 )
 
 
 def _command(options: argparse.Namespace) -> str:
-    return f"python -m hack.benchmarks.controller --tasks {options.tasks} --rounds {options.rounds} --write"
+    more = " --by-reference" if options.by_reference else ""
+    more += f" --annotation {options.annotation}" if options.annotation else ""
+    more += " --alone" if options.alone else ""
+    more += " --before CHECKOUT" if options.before else ""
+    return (
+        f"python -m hack.benchmarks.controller --tasks {options.tasks} --rounds {options.rounds}"
+        f"{more} --write"
+    )
 
 
-def _round(size: int, options: argparse.Namespace) -> tuple[Measured, Measured]:
+def _round(size: int, options: argparse.Namespace) -> Round:
     with plane() as one:
-        ours, jobs = asyncio.run(_controller(one, size, options))
+        ours, jobs = asyncio.run(_controller(one, size, options, None))
     _tell("KubeTask", ours, options.save)
+    before = None
+    if options.before:
+        with plane() as one:
+            before, _ = asyncio.run(_controller(one, size, options, options.before))
+        _tell("before", before, options.save)
+    if options.alone:
+        return Round(ours, before, None)
     with plane() as one:
         bare = asyncio.run(_bare(one, jobs))
     _tell("bare", bare, options.save)
@@ -121,7 +157,7 @@ def _round(size: int, options: argparse.Namespace) -> tuple[Measured, Measured]:
         f"CPU {(ours.server + ours.cpu) / bare.server:.2f}",
         flush=True,
     )
-    return ours, bare
+    return Round(ours, before, bare)
 
 
 def _tell(who: str, measured: Measured, save: Path | None) -> None:
@@ -137,29 +173,70 @@ def _tell(who: str, measured: Measured, save: Path | None) -> None:
             file.write(json.dumps({"who": who, "time": time.time(), **asdict(measured)}) + "\n")
 
 
-def _row(size: int, rounds: Sequence[tuple[Measured, Measured]]) -> list[str]:
-    middle = statistics.median
-    ours, bare = [x for x, _ in rounds], [x for _, x in rounds]
+def _row(size: int, options: argparse.Namespace, rounds: Sequence[Round]) -> report.Row:
+    """The medians of all rounds: seconds, seconds of processor time, MiB and bytes."""
+
+    def medians(which: Sequence[Measured]) -> dict[str, float] | None:
+        if not which:
+            return None
+        return {
+            name: round(statistics.median(getattr(x, name) for x in which), 2)
+            for name in ("first", "created", "final", "server", "cpu", "rss", "size")
+        }
+
+    def ratio(name: str) -> float | None:
+        found = [getattr(x.ours, name) / getattr(x.bare, name) for x in rounds if x.bare]
+        return round(statistics.median(found), 2) if found else None
+
+    return {
+        "tasks": size,
+        "by": "reference" if options.by_reference else "inline",
+        "rounds": len(rounds),
+        "ours": medians([x.ours for x in rounds]),
+        "bare": medians([x.bare for x in rounds if x.bare]),
+        "before": medians([x.before for x in rounds if x.before]),
+        "created": ratio("created"),
+        "final": ratio("final"),
+    }
+
+
+def _cells(row: report.Row) -> list[str]:
+    def cell(who: str, text: str) -> str:
+        return (
+            text.format(**row[who], a_task=1000 * row[who]["cpu"] / row["tasks"])
+            if row[who]
+            else ""
+        )
+
+    def ratio(name: str) -> str:
+        return f"**{row[name]:.2f}**" if row[name] else ""
+
     return [
-        f"{size:,}",
-        f"{middle(x.created for x in bare):.1f} s",
-        f"{middle(x.created for x in ours):.1f} s",
-        f"{middle(x.created / y.created for x, y in rounds):.2f}",
-        f"{middle(x.final for x in bare):.1f} s",
-        f"{middle(x.final for x in ours):.1f} s",
-        f"{middle(x.final / y.final for x, y in rounds):.2f}",
-        f"{middle(x.server for x in bare):.1f} s",
-        f"{middle(x.server for x in ours):.1f} s",
-        f"{1000 * middle(x.cpu for x in ours) / size:.1f} ms",
-        f"{middle(x.rss for x in ours):.0f} MiB",
+        f"{row['tasks']:,}" + (", by reference" if row["by"] == "reference" else ""),
+        str(row["rounds"]),
+        cell("bare", "{created:.1f} s"),
+        cell("ours", "{created:.1f} s"),
+        ratio("created"),
+        cell("before", "{created:.1f} s"),
+        cell("bare", "{final:.1f} s"),
+        cell("ours", "{final:.1f} s"),
+        ratio("final"),
+        cell("before", "{final:.1f} s"),
+        cell("bare", "{server:.0f} s"),
+        cell("ours", "{server:.0f} s"),
+        cell("before", "{server:.0f} s"),
+        cell("ours", "{a_task:.1f} ms"),
+        cell("before", "{a_task:.1f} ms"),
+        cell("ours", "{rss:.0f} MiB"),
+        f"{row['ours']['size'] / 1024:,.0f} KiB",
     ]
 
 
 async def _controller(
-    one: Plane, size: int, options: argparse.Namespace
+    one: Plane, size: int, options: argparse.Namespace, checkout: Path | None
 ) -> tuple[Measured, list[dict[str, Any]]]:
     cluster = one.cluster
-    install(cluster, options.crds)
+    install(cluster, checkout)
     config = await load_config(kubeconfig=str(cluster.admin_kubeconfig))
     async with (
         Client(config, user_agent="kubetask-benchmark") as client,
@@ -169,16 +246,18 @@ async def _controller(
         if options.by_reference:
             await client.create(BATCHES, NAMESPACE, _batch(size))
         kubeconfig = cluster.service_account_kubeconfig(SYSTEM, "kubetask-controller")
-        process = _start(options.controller, kubeconfig, one.directory / "controller.log")
+        process = _start(checkout, kubeconfig, one.directory / "controller.log")
         try:
             async with observer.following(NAMESPACE):
                 await one.quiet()
                 servers, own = one.cpu(), cpu(process.pid)
                 before = await observer.requests()
                 observer.begin()
-                await client.create(
-                    RUNS, NAMESPACE, run_of(size, by_reference=options.by_reference), timeout=120
-                )
+                run = run_of(size, by_reference=options.by_reference)
+                if options.annotation:
+                    text = "x" * 1024 * options.annotation
+                    run["metadata"]["annotations"] = {"example.com/note": text}
+                await client.create(RUNS, NAMESPACE, run, timeout=120)
                 created = await observer.until_created(size)
                 final = await observer.until_phase(NAMESPACE, "run", FINAL)
             measured = Measured(
@@ -190,6 +269,7 @@ async def _controller(
                 cpu(process.pid) - own,
                 peak_rss(process.pid),
                 _difference(await observer.requests(), before),
+                len(json.dumps(await client.get(RUNS, NAMESPACE, "run"), separators=(",", ":"))),
             )
         finally:
             process.kill()
@@ -198,11 +278,18 @@ async def _controller(
     return measured, jobs
 
 
-def _start(program: Path, kubeconfig: Path, log: Path) -> subprocess.Popen[bytes]:
+def _start(checkout: Path | None, kubeconfig: Path, log: Path) -> subprocess.Popen[bytes]:
+    """The controller of this checkout, or of another one with the packages of this one."""
     flags = ("--metrics-bind-address=0", "--health-probe-bind-address=0")
+    program = [str(BIN / "kubetask-controller")]
+    environ = dict(os.environ)
+    if checkout:
+        code = "from kubetask_controller.app.main import main; main()"
+        program = [sys.executable, "-c", code]
+        environ["PYTHONPATH"] = str(checkout.resolve() / "src")
     with log.open("wb") as file:
         return subprocess.Popen(
-            [program, f"--kubeconfig={kubeconfig}", *flags], stdout=file, stderr=file
+            [*program, f"--kubeconfig={kubeconfig}", *flags], stdout=file, stderr=file, env=environ
         )
 
 

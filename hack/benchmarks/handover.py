@@ -54,7 +54,7 @@ def _report(what: str, seconds: list[float], limit: float) -> None:
 def _hand_over(cluster: Cluster, directory: Path, how: signal.Signals) -> tuple[float, float]:
     """Seconds from the signal to the exit, and to the moment at which the standby leads."""
     with controller(cluster, directory) as leader:
-        asyncio.run(wait_for(lambda: leader.ready() and _leads(leader)))
+        asyncio.run(wait_for(lambda: leader.ready() and leader.leads()))
         with controller(cluster, directory) as standby:
             asyncio.run(wait_for(standby.ready))
             asyncio.run(asyncio.sleep(3))  # it has looked at the Lease
@@ -62,12 +62,8 @@ def _hand_over(cluster: Cluster, directory: Path, how: signal.Signals) -> tuple[
             leader.process.send_signal(how)
             asyncio.run(wait_for(lambda: _ended(leader)))
             exited = time.monotonic() - started
-            asyncio.run(wait_for(lambda: _leads(standby)))
+            asyncio.run(wait_for(standby.leads))
             return exited, time.monotonic() - started
-
-
-def _leads(running: Running) -> bool:
-    return 1.0 in running.samples("leader_election_master_status").values()
 
 
 def _ended(running: Running) -> bool:

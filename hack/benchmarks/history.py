@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from hack.benchmarks import report
+from hack.benchmarks import growth, report
 from hack.benchmarks.controller import FINAL, NAMESPACE, RUNS, make_namespace, run_of
 from hack.benchmarks.observer import Observer
 from hack.benchmarks.planes import Plane, plane
@@ -77,7 +77,6 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="update docs/performance.md")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    rows = []
     for count in map(int, options.runs.split(",")):
         with plane() as one:
             start = asyncio.run(_measure(one, count))
@@ -85,20 +84,23 @@ def main() -> None:
         if options.save:
             with options.save.open("a") as file:
                 file.write(json.dumps(asdict(start)) + "\n")
-        rows.append(
-            [
-                f"{count:,}",
-                f"{count * TASKS_A_RUN:,}",
-                f"{start.cpu:.1f} s",
-                f"{start.seconds:.1f} s",
-                f"{1000 * start.turn:.0f} ms",
-                f"{start.rss:.0f} MiB",
-                f"{1000 * start.task:.1f} ms",
-            ]
-        )
-    if options.write:
-        command = f"python -m hack.benchmarks.history --runs {options.runs} --write"
-        report.write("history", report.table(HEADER, rows), command=command)
+        if options.write:
+            command = f"python -m hack.benchmarks.history --runs {options.runs} --write"
+            rows = report.keep("history", [asdict(start)], key=("runs",), command=command)
+            report.write_rows("history", report.table(HEADER, [_cells(x) for x in rows]), rows)
+            growth.write()
+
+
+def _cells(row: report.Row) -> list[str]:
+    return [
+        f"{row['runs']:,}",
+        f"{row['runs'] * TASKS_A_RUN:,}",
+        f"{row['cpu']:.1f} s",
+        f"{row['seconds']:.1f} s",
+        f"{1000 * row['turn']:.0f} ms",
+        f"{row['rss']:.0f} MiB",
+        f"{1000 * row['task']:.1f} ms",
+    ]
 
 
 async def _measure(one: Plane, count: int) -> Start:

@@ -3,9 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -15,6 +15,9 @@ METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
 _LINE = 1024 * 1024
 _POLL = 0.5
+
+Seen = Callable[[float, bool, dict[str, Any]], None]
+"""Called with seconds, whether the Job was created (else it has succeeded), and its metadata."""
 
 
 class Observer:
@@ -30,6 +33,7 @@ class Observer:
         self._began = 0.0
         self._changed = asyncio.Condition()
         self._ended = False
+        self._seen: Seen | None = None
         self.created: list[float] = []
         self.succeeded: list[float] = []
 
@@ -56,12 +60,15 @@ class Observer:
         return time.monotonic() - self._began
 
     @asynccontextmanager
-    async def following(self, namespace: str, *, selector: str = "") -> AsyncIterator[None]:
-        """Count the Jobs of a namespace, or those of them with the labels.
+    async def following(
+        self, namespace: str, *, selector: str = "", seen: Seen | None = None
+    ) -> AsyncIterator[None]:
+        """Count the Jobs of a namespace ("" for all), or those of them with the labels.
 
         A Job leaves the watch when it succeeds: the watch is of Jobs without success.
         """
         ready = asyncio.Event()
+        self._seen = seen
         task = asyncio.create_task(self._followed(namespace, selector, ready))
         try:
             await asyncio.wait(
@@ -102,10 +109,22 @@ class Observer:
                     return self.seconds
             await asyncio.sleep(_POLL)
 
+    async def phases(self, plural: str) -> list[str]:
+        """The column PHASE of all objects of a kind, in no order."""
+        path = f"/apis/kubetask.io/v1alpha1/{plural}?resourceVersion=0"
+        async with self._session.get(path, headers={"Accept": TABLE}) as answer:
+            table = await answer.json()
+        column = [x["name"] for x in table["columnDefinitions"]].index("Phase")
+        return [row["cells"][column] for row in table["rows"]]
+
+    async def metrics(self) -> str:
+        """What the API server says of itself, as text."""
+        async with self._session.get("/metrics") as answer:
+            return await answer.text()
+
     async def requests(self) -> dict[str, int]:
         """Requests that the server has answered, by "VERB resource/subresource"."""
-        async with self._session.get("/metrics") as answer:
-            text = await answer.text()
+        text = await self.metrics()
         found: dict[str, int] = {}
         for line in text.splitlines():
             if line.startswith("apiserver_request_total{"):
@@ -124,7 +143,8 @@ class Observer:
         selector = (
             quote("status.successful=0", safe="") + f"&labelSelector={quote(labels, safe='')}"
         )
-        path = f"/apis/batch/v1/namespaces/{namespace}/jobs?watch=1&fieldSelector={selector}&timeoutSeconds=3600"
+        scope = f"namespaces/{namespace}/" if namespace else ""
+        path = f"/apis/batch/v1/{scope}jobs?watch=1&fieldSelector={selector}&timeoutSeconds=3600"
         version = ""
         while True:
             url = f"{path}&resourceVersion={version}" if version else path
@@ -152,9 +172,11 @@ class Observer:
     def _see(self, line: bytes) -> None:
         # The type comes first; the rest is of no interest.
         kind = line[:20]
-        if b"ADDED" in kind:
-            self.created.append(self.seconds)
-        elif b"DELETED" in kind:
-            self.succeeded.append(self.seconds)
-        elif b"ERROR" in kind:
+        added = b"ADDED" in kind
+        if b"ERROR" in kind:
             raise RuntimeError(json.loads(line))
+        if not added and b"DELETED" not in kind:
+            return
+        (self.created if added else self.succeeded).append(self.seconds)
+        if self._seen is not None:
+            self._seen(self.seconds, added, json.loads(line)["object"]["metadata"])

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ MANAGER_FLAGS = (
 SERVERS = ("kube-apiserver", "etcd", "kube-controller-manager")
 _QUIET_LIMIT, _QUIET_SECONDS, _QUIET_CPU = 60.0, 2.0, 0.3
 ASSETS = "KUBEBUILDER_ASSETS"
+STARTS = "starts.txt"
+"""In the directory of a plane: a line ``namespace/job/pod`` for each Pod that has run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,12 @@ class Plane:
 
 @contextmanager
 def plane(
-    *, run_seconds: float = 0.2, flags: Mapping[str, tuple[str, ...]] | None = None
+    *, run_seconds: float | None = 0.2, flags: Mapping[str, tuple[str, ...]] | None = None
 ) -> Iterator[Plane]:
     """Start a control plane and its kubelets, and stop them at the end.
 
     Args:
-        run_seconds: how long each Pod runs.
+        run_seconds: how long each Pod runs; None for no kubelets.
         flags: further flags, by the name of the binary.
 
     Raises:
@@ -73,13 +75,18 @@ def plane(
     with (
         tempfile.TemporaryDirectory(prefix="kubetask-benchmark-") as name,
         ControlPlane(Path(assets).resolve(), Path(name), standin=False, flags=every) as cluster,
-        _kubelets(cluster, Path(name), run_seconds),
+        ExitStack() as kubelets_too,
     ):
+        if run_seconds is not None:
+            kubelets_too.enter_context(kubelets(cluster, Path(name), run_seconds))
         yield Plane(cluster, Path(name))
 
 
 @contextmanager
-def _kubelets(cluster: ControlPlane, directory: Path, run_seconds: float) -> Iterator[None]:
+def kubelets(
+    cluster: ControlPlane, directory: Path, run_seconds: float
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The stand-ins for kubelets, in a process of their own, whose output is in ``kubelets.log`` of the directory."""
     with (directory / "kubelets.log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -88,13 +95,18 @@ def _kubelets(cluster: ControlPlane, directory: Path, run_seconds: float) -> Ite
                 "hack.benchmarks.kubelets",
                 f"--kubeconfig={cluster.admin_kubeconfig}",
                 f"--run-seconds={run_seconds}",
+                f"--starts={directory / STARTS}",
             ],
             stdout=log,
             stderr=log,
             cwd=ROOT,
         )
     try:
-        yield
+        yield process
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -54,6 +54,13 @@ class Running:
         except OSError:
             return False
 
+    def leads(self) -> bool:
+        """It says that it leads."""
+        try:
+            return 1.0 in self.samples("leader_election_master_status").values()
+        except OSError:
+            return False
+
     def samples(self, name: str) -> dict[str, float]:
         """The series of a metric: what stands in braces, and its value."""
         url = f"http://127.0.0.1:{self.metrics}/metrics"
