@@ -3,10 +3,10 @@ import gc
 import weakref
 
 import pytest
-from kubetask_controller.runtime.garbage import GarbageFreeze
 from memoryapi import MemoryAPI
 from script import RUNS, view
 
+from kubetask_controller.runtime.eventloop import GarbageFreeze
 from kubetask_controller.runtime.manager import Manager, ManagerOptions
 from kubetask_controller.runtime.metrics import Metrics
 

@@ -19,7 +19,6 @@ from kubetask_controller.client.rest import Client
 from kubetask_controller.reconcilers.projections import ContainerView, JobView, PodView
 from kubetask_controller.reconcilers.taskrun.remedies import remedy
 from kubetask_controller.runtime.clock import Clock
-from kubetask_controller.runtime.ratelimiter import BucketRateLimiter
 
 PATIENCE = 5.0
 """Seconds for which a Job or Pod may give no reason before Events are read; most agents run by then."""
@@ -225,6 +224,21 @@ def _container(container: ContainerView, pod: PodView) -> PendingReason | None:
     return _reason(reason, text, prefix, container=container.name, pod=pod.name)
 
 
+class _LookupLimit:
+    """A token bucket of look-ups, of which tokens may be taken in advance."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._empty_at = float("-inf")
+
+    def take(self) -> float:
+        """Take a token, and return the seconds until it may be used."""
+        now = self._clock.monotonic()
+        earliest = now - LOOKUP_BURST / LOOKUPS_A_SECOND
+        self._empty_at = max(self._empty_at, earliest) + 1 / LOOKUPS_A_SECOND
+        return max(0.0, self._empty_at - now)
+
+
 @dataclass(slots=True)
 class _Batch:
     """What is to be looked up in one namespace.
@@ -257,9 +271,7 @@ class EventLookup:
         self._clock = clock
         self._answers: dict[str, tuple[float, PendingReason | None]] = {}
         self._batches: dict[str, _Batch] = {}
-        self._limit = BucketRateLimiter[str](
-            LOOKUPS_A_SECOND, LOOKUP_BURST, monotonic=clock.monotonic
-        )
+        self._limit = _LookupLimit(clock)
 
     async def explain(self, namespace: str, uids: Sequence[str]) -> dict[str, PendingReason]:
         """What Warning Events say of these Jobs and Pods, by uid; what no Event explains is left out.
@@ -270,7 +282,7 @@ class EventLookup:
             ClientError: the Events could not be read.
         """
         batch = self._batches.setdefault(namespace, _Batch())
-        self._put(namespace, batch, uids)
+        self._put(batch, uids)
         if self._may_send(batch) or any(uid in batch.sent for uid in uids):
             async with batch.lock:
                 if self._may_send(batch):
@@ -288,12 +300,12 @@ class EventLookup:
     def _may_send(self, batch: _Batch) -> bool:
         return bool(batch.uids) and self._clock.monotonic() >= batch.at
 
-    def _put(self, namespace: str, batch: _Batch, uids: Sequence[str]) -> None:
+    def _put(self, batch: _Batch, uids: Sequence[str]) -> None:
         """Add what has no answer, or an old one. The first of a batch takes its place in the limit."""
         now = self._clock.monotonic()
         unknown = [x for x in uids if x not in batch.sent and now - self._answered_at(x) >= REFRESH]
         if unknown and not batch.uids:
-            batch.at = now + self._limit.when(namespace)
+            batch.at = now + self._limit.take()
         batch.uids.update(dict.fromkeys(unknown))
 
     def _answered_at(self, uid: str) -> float:
@@ -306,13 +318,13 @@ class EventLookup:
         try:
             if len(uids) <= SINGLE_LOOKUPS:
                 for _ in range(len(uids) - 1):
-                    self._limit.when(namespace)
+                    self._limit.take()
                 found = {uid: await self._read(namespace, uid) for uid in uids}
             else:
                 found = await self._read_all(namespace, set(uids))
         except BaseException:
             batch.sent = ()
-            self._put(namespace, batch, list(uids))
+            self._put(batch, list(uids))
             raise
         batch.sent = ()
         if len(self._answers) > 4096:
@@ -359,7 +371,7 @@ class EventLookup:
             if pages is not None:
                 # Further pages count too; they are not held up, the next look-up waits for them.
                 pages -= 1
-                self._limit.when(namespace)
+                self._limit.take()
 
 
 def _explanation(events: Sequence[dict[str, Any]]) -> PendingReason | None:
