@@ -1,5 +1,7 @@
 """A BatchRun from its creation to its end, against an API server in memory: what its user sees, and what is sent."""
 
+from typing import Any
+
 import pytest
 from cluster import (
     CONFIGMAPS,
@@ -17,6 +19,8 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.client.errors import APIStatusError, TransportError
 from kubetask_controller.client.resources import CORE_EVENTS, Resource
 from kubetask_controller.reconcilers.listers import BATCH_RUNS, BATCHES, WORKSPACE_CONFIGS
+from kubetask_controller.reconcilers.taskrun import runner
+from kubetask_controller.reconcilers.taskrun.state import Decision, decide
 from kubetask_controller.runtime.consistency import StaleCacheError
 from kubetask_controller.runtime.reconcile import Request, Result
 
@@ -49,6 +53,25 @@ async def test_a_run_starts_a_job_for_each_task_and_ends_with_the_last(cluster: 
     await cluster.settle()
     assert cluster.shown() == "Succeeded/TasksSucceeded"
     assert cluster.events() == ["Queued", "Started", "Succeeded"]
+
+
+async def test_a_task_that_cannot_be_decided_holds_up_no_other_and_is_decided_later(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await running(cluster, tasks=3)
+    cluster.end("r-task-0", "r-task-1", "r-task-2")
+
+    def broken(name: str, *facts: Any) -> Decision:
+        if name == "r-task-1":
+            raise ArithmeticError("r-task-1 cannot be decided")
+        return decide(name, *facts)
+
+    with monkeypatch.context() as fault:
+        fault.setattr(runner, "decide", broken)
+        with pytest.raises(ArithmeticError):
+            await cluster.reconcile()
+    await cluster.settle()
+    assert cluster.entries() == ["Succeeded/TaskSucceeded"] * 3
 
 
 async def test_no_job_is_created_before_the_first_status(cluster: Cluster) -> None:

@@ -274,6 +274,17 @@ def test_the_slot_of_a_create_without_an_answer_comes_free_when_no_job_can_come_
     assert pool.woken == ["b"]
 
 
+def test_a_late_answer_does_not_extend_the_slot_of_an_owner_that_is_gone() -> None:
+    pool = Pool()
+    acquire(pool, A, "a-1")
+    pool.limiter.forget(A)
+    pool.time = UNANSWERED_LIFE - 1
+    pool.limiter.unanswered(POOL, "a-1")
+    assert pool.limiter.usage(POOL) == 1
+    pool.time = UNANSWERED_LIFE
+    assert pool.limiter.usage(POOL) == 0
+
+
 def test_a_held_slot_is_no_slot_beyond_the_limit() -> None:
     pool = Pool()
     acquire(pool, A, "a-1")

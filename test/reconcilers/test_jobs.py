@@ -124,6 +124,14 @@ async def test_an_answer_tells_whether_a_job_may_exist(
     assert (outcome.error is not None) == (how is Created.UNKNOWN)
 
 
+async def test_a_create_is_not_sent_once_its_owner_has_changed(
+    cluster: Cluster, control: JobControl
+) -> None:
+    outcome = await control.create(body(), lambda: False)
+    assert (outcome.how, outcome.ours, outcome.concerns_all) == (Created.NOT_SENT, False, False)
+    assert cluster.sent("create", JOBS) == []
+
+
 async def test_a_create_without_an_answer_is_unknown(cluster: Cluster, control: JobControl) -> None:
     cluster.lose_answer("create", JOBS)
     assert (await control.create(body())).how is Created.UNKNOWN

@@ -59,6 +59,11 @@ async def test_a_snapshot_that_is_lost_is_never_taken_again(cluster: Cluster, ho
         cluster.objects[str(CONTROLLERREVISIONS), name]["data"]["variableContexts"].pop()
     cluster.restart()
     await cluster.settle()
+    # An earlier leader may still create Jobs of it.
+    assert cluster.entries() == ["Running/TaskRunning", *["Pending/Queued"] * 2]
+    assert name in cluster.status()["message"]
+    await cluster.reconcile(seconds=20)
+    await cluster.settle()
     assert cluster.entries() == ["Running/TaskRunning", *["Failed/SnapshotLost"] * 2]
     cluster.end()
     await cluster.settle()

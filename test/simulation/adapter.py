@@ -218,7 +218,7 @@ def prepare(log: Callable[[str], None] | None) -> None:
     def write(_: Any, method: str, event: dict[str, Any]) -> str:
         error = event.pop("exc_info", None)
         drop = ("controller", "controllerGroup", "controllerKind", "reconcileID", "BatchRun", "Task")
-        text = " ".join(f"{k}={v}" for k, v in event.items() if k != "event" and k not in drop)
+        text = " ".join(f"{k}={v}" for k, v in sorted(event.items()) if k != "event" and k not in drop)
         if log is not None and method != "info":
             log(f"log {method}: {event['event']} {text}" + (f" {error!r}" if error else ""))
         raise structlog.DropEvent

@@ -177,8 +177,10 @@ class ConcurrencyLimiter:
         """The create had no answer. Until the API server cannot carry it out any more, it may make a Job."""
         creates = self._creates.get(pool, {})
         if job_name in creates:
+            # Nothing is sent for an owner that is gone, so a life that has begun is not extended.
+            held = creates[job_name]
             expiry = self._clock.monotonic() + UNANSWERED_LIFE
-            creates[job_name] = _Held(creates[job_name].contender, expiry)
+            creates[job_name] = held._replace(until=min(held.until, expiry), sent=True)
 
     def settled(self, pool: Pool, job_name: str) -> None:
         """The create has an answer, or was not sent: the Jobs that exist tell whether the slot is in use."""

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.constants import EventReason
+from kubetask_controller.api.constants import EventReason, Reason
 from kubetask_controller.reconcilers.batchrun.snapshot import Missing, Snapshot, SnapshotResolver
 from kubetask_controller.reconcilers.batchrun.status import (
     Summary,
@@ -25,7 +25,7 @@ from kubetask_controller.reconcilers.projections import RunView
 from kubetask_controller.reconcilers.status_writer import StatusWriter
 from kubetask_controller.reconcilers.taskrun import names
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
-from kubetask_controller.reconcilers.taskrun.plan import halt, make_plan
+from kubetask_controller.reconcilers.taskrun.plan import Plan, halt, make_plan
 from kubetask_controller.reconcilers.taskrun.recorded import Recorded, read_run
 from kubetask_controller.reconcilers.taskrun.runner import (
     AT_ONCE,
@@ -47,6 +47,10 @@ TASKS_A_SECOND = 4000
 
 AGAIN = 0.5
 """Seconds until a run goes on of which some requests failed and others did not."""
+
+
+OVERLAP = 20.0
+"""Seconds for which an earlier leader may still create Jobs of its snapshot: the default lease, and a request."""
 
 
 class _Run:
@@ -136,12 +140,20 @@ class BatchRunReconciler:
         known.looked_at, known.generation = context.clock.monotonic(), run.generation
 
         # Plan: tasks that never start, and tasks that may start now.
-        stopped = rules.halt or known.snapshot.lost
+        # A lost snapshot ends nothing while an earlier leader may still create Jobs of it.
+        lost, settled_in = (
+            known.snapshot.lost,
+            tracker.observed_at + OVERLAP - context.clock.monotonic(),
+        )
+        stopped = rules.halt or (lost if settled_in <= 0 else None)
         if stopped is not None:
             for index in tracker.unstarted():
                 if not tracker.is_unanswered(index):
                     tracker.failed(index, stopped.reason, stopped.message)
         plan = make_plan(run.spec, tracker, seen.jobs)
+        if lost is not None and tracker.unstarted():
+            plan = Plan(blocked=PendingReason(Reason.QUEUED, lost.message))
+            seen.wake(settled_in)
 
         # Act: end and replace Jobs.
         await self._tasks.act(run, tracker, seen)

@@ -1,12 +1,13 @@
 """Creating and ending Jobs: every request that starts or stops an agent is here.
 
-A create can end in seven ways, and each means something else for "at most once, and never lost":
+A create can end in eight ways, and each means something else for "at most once, and never lost":
 
 - created, or already there and ours: the task has its Job;
 - the name belongs to another object's Job: it is never adopted;
 - the name belongs to a Job that is about to go (of an earlier owner of this name, or one that is being replaced): wait;
 - refused for all tasks (quota, admission, an invalid template): nothing was created, the task waits and says why;
 - refused for this task alone (too large): the task fails;
+- not sent: the owner changed while the create waited for its turn;
 - no answer: it may have been created, so the caller looks before it sends another create.
 """
 
@@ -47,6 +48,7 @@ class Created(Enum):
     EXISTED = auto()
     FOREIGN = auto()
     PREDECESSOR = auto()
+    NOT_SENT = auto()
     REFUSED = auto()
     TOO_LARGE = auto()
     UNKNOWN = auto()
@@ -91,12 +93,20 @@ class JobControl:
         """Creates that may be under way at once at most."""
         return self._creates.most
 
-    async def create(self, body: dict[str, Any]) -> CreateOutcome:
+    async def create(
+        self, body: dict[str, Any], still_wanted: Callable[[], bool] = lambda: True
+    ) -> CreateOutcome:
         """Create one Job, once the limit of creates under way admits it.
 
         Does not raise for any answer of the API server; cancellation passes through.
+
+        Args:
+            body: the Job.
+            still_wanted: called when the limit admits the create, which may be long after the call; False sends nothing.
         """
         async with self._creates.attempt() as attempt:
+            if not still_wanted():
+                return CreateOutcome(Created.NOT_SENT)
             outcome = await self._create(body)
             if outcome.how is Created.UNKNOWN:
                 attempt.overloaded()

@@ -190,6 +190,7 @@ class TaskRunner:
 
         Raises:
             ClientError: a live read had no answer; what could be decided without it is decided.
+            Exception: a task cannot be decided, which is a fault of this program; all others are decided.
         """
         context, seen = self._context, Observation(self._jobs(owner, tracker))
         events = await self._explain(owner, tracker, seen)
@@ -201,20 +202,27 @@ class TaskRunner:
             dict.fromkeys(i for i, job in seen.jobs.items() if self._event_of(events, job))
         )
         missing: dict[Needs, list[int]] = {Needs.JOB: [], Needs.PODS: []}
+        fault: Exception | None = None
         for index in dirty:
-            decision = self._decide(owner, tracker, rules, seen, index, events=events)
-            if decision.needs is Needs.NOTHING:
-                self._apply(owner, tracker, seen, index, decision)
-            else:
-                missing[decision.needs].append(index)
+            try:
+                decision = self._decide(owner, tracker, rules, seen, index, events=events)
+                if decision.needs is Needs.NOTHING:
+                    self._apply(owner, tracker, seen, index, decision)
+                else:
+                    missing[decision.needs].append(index)
+            except Exception as error:
+                # A fault of this program: the other tasks are decided, and this one with the next reconcile.
+                tracker.mark(index)
+                fault = fault or error
         problem = await self._verify(owner, tracker, rules, seen, missing, events)
         for index, job in seen.jobs.items():
             state = tracker.states[index]
             if state is not None and state.final and not (job.finished or job.deleting):
                 seen.end.setdefault(index, None)
         seen.wake(tracker.next_due(now))
-        if problem is not None:
-            raise problem
+        fault = fault or problem
+        if fault is not None:
+            raise fault
         return seen
 
     def _jobs(self, owner: OwnerView, tracker: Tracker) -> dict[int, JobView]:
@@ -641,6 +649,13 @@ class TaskRunner:
             batch=cast(files.JSON, work.batch),
         )
 
+        def is_current() -> bool:
+            # A suspend, cancel or delete takes effect between two creates.
+            now = context.listers.owner(self._kind, owner.namespace, owner.name)
+            if now is None or now.uid != owner.uid or now.deleting:
+                return False
+            return now.generation == owner.generation
+
         async def create(index: int) -> tuple[int, CreateOutcome | None]:
             try:
                 task = work.contexts(index)
@@ -662,7 +677,7 @@ class TaskRunner:
             tracker.creating(index)
             outcome = CreateOutcome(Created.UNKNOWN)
             try:
-                outcome = await context.jobs.create(body)
+                outcome = await context.jobs.create(body, is_current)
             finally:
                 # A create that is cancelled on its way has no answer either.
                 self._note(owner, tracker, index, outcome)
@@ -674,11 +689,7 @@ class TaskRunner:
         until = context.clock.monotonic() + CREATE_SECONDS
 
         def go_on() -> bool:
-            # Whoever suspends, cancels or deletes the owner need not wait for the end.
-            now = context.listers.owner(self._kind, owner.namespace, owner.name)
-            if now is None or now.uid != owner.uid or now.deleting:
-                return False
-            return now.generation == owner.generation and context.clock.monotonic() < until
+            return is_current() and context.clock.monotonic() < until
 
         accepted = work.accepted == environment.digest
         results = await ramp_up(
