@@ -584,6 +584,39 @@ async def test_a_create_whose_answer_is_lost_is_not_sent_again(cluster: Cluster)
     assert cluster.entries() == ["Pending/Starting"]
 
 
+async def test_a_cancelled_run_does_not_send_a_create_again_that_had_no_answer(
+    cluster: Cluster,
+) -> None:
+    cluster.run(tasks=2, parallelism=1)
+    await cluster.reconcile()
+    cluster.refuse("create", JOBS, TransportError("reset"))
+    with pytest.raises(TransportError):
+        await cluster.reconcile()
+    cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
+    before = cluster.sent("create", JOBS)
+    await cluster.settle()
+    # The API server may still carry the create out.
+    assert cluster.entries() == ["Pending/Queued", "Failed/Cancelled"]
+    await cluster.reconcile(seconds=75)
+    assert cluster.sent("create", JOBS) == before
+    assert cluster.entries() == ["Failed/Cancelled"] * 2
+    assert cluster.shown() == "Failed/Cancelled"
+
+
+async def test_a_create_that_arrives_late_at_a_cancelled_run_is_ended(cluster: Cluster) -> None:
+    cluster.run()
+    await cluster.reconcile()
+    with cluster.lag(JOBS):
+        cluster.lose_answer("create", JOBS)
+        with pytest.raises(TransportError):
+            await cluster.reconcile()
+        cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
+        await cluster.reconcile()
+    await cluster.settle()
+    assert cluster.jobs() == []
+    assert cluster.shown() == "Failed/Cancelled"
+
+
 async def test_a_create_that_never_arrived_is_sent_again(cluster: Cluster) -> None:
     cluster.run()
     await cluster.reconcile()

@@ -10,6 +10,7 @@ from views import complete, failed, job, owner_ref, pod, resource, run, task
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.reconcilers.events import (
+    ChildEventHandler,
     OwnerEventHandler,
     RequestMapper,
     TombstoneStore,
@@ -36,6 +37,28 @@ async def accepted(cluster: Cluster, tasks: int = 1, **spec: Any) -> Cluster:
 def mapped(cluster: Cluster, kind: str, source: str, obj: Any) -> list[str]:
     mapper = RequestMapper(kind, cluster.context.listers)
     return [x.name for x in getattr(mapper, source)(obj)]
+
+
+async def test_a_pod_that_a_list_lacks_has_vanished_and_one_whose_end_was_watched_has_not(
+    cluster: Cluster,
+) -> None:
+    await accepted(cluster)
+    cluster.start()
+    handler = ChildEventHandler(
+        cluster.context.listers,
+        cluster.context.trackers,
+        cluster.context.tombstones,
+        cluster.context.limiter,
+    )
+    the_job = cluster.context.listers.jobs.get(NAMESPACE, "r-task-0")
+    the_pod = cluster.context.listers.pods.get(NAMESPACE, "r-task-0-pod")
+    assert the_job is not None
+    assert the_job.owner is not None
+    assert the_pod is not None
+    for unknown in (False, True):
+        handler.on_delete(the_pod, unknown)
+        [kept] = cluster.context.tombstones.pods(the_job.owner.uid, the_job.uid)
+        assert kept.vanished is unknown
 
 
 # Which owners ------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Each way in which a create can end, how Jobs are ended, and how many requests that takes."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -165,6 +166,19 @@ async def test_a_pod_on_a_node_is_given_a_second_and_stays(
     assert cluster.sent("delete", JOBS) == []
     await control.end(*observed(cluster))
     assert len(cluster.sent("patch", PODS)) == 1
+
+
+async def test_a_pod_that_is_being_deleted_is_left_alone_and_the_last_of_its_job(
+    cluster: Cluster, control: JobControl
+) -> None:
+    stored = body()
+    stored["spec"]["backoffLimit"] = 2
+    cluster.store(JOBS, stored)
+    cluster.start()
+    job, pods = observed(cluster)
+    await control.end(job, [replace(x, deleting=True) for x in pods])
+    assert cluster.sent("patch", PODS) == []
+    assert cluster.job()["spec"]["backoffLimit"] == 0
 
 
 async def test_a_job_without_a_pod_on_a_node_is_deleted(

@@ -37,7 +37,7 @@ def test_more_jobs_than_parallelism_start_nothing() -> None:
 def test_a_create_without_an_answer_keeps_its_slot_of_the_parallelism() -> None:
     tasks = runs.tracker(None, None, None)
     tasks.creating(2)
-    tasks.unanswered(2)
+    tasks.unanswered(2, 0.0)
     assert list(make_plan({"parallelism": 1}, tasks, {}).start) == [2]
 
 

@@ -152,7 +152,7 @@ async def test_a_retry_of_a_retry_keeps_the_first_indexes(cluster: Cluster) -> N
         ("9", "has no task 9, its indexes are 0 to 2"),
         ("", "has no such tasks"),
         ("x", "select: "),
-        ("3-1", "is not an index or a range"),
+        ("3-1", "ends before it begins"),
     ],
 )
 def test_a_retry_names_its_tasks_by_their_end_or_index(chosen: str, expected: Any) -> None:

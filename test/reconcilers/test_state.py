@@ -433,6 +433,20 @@ def test_a_disruption_before_the_start_of_a_halted_task_ends_it_for_the_halt() -
     assert shown(decision) == (Phase.FAILED, Reason.MAX_FAILURES_EXCEEDED)
 
 
+def test_a_disrupted_pod_that_vanished_before_its_end_was_observed_counts_as_started() -> None:
+    gone = replace(pod(waiting()), vanished=True)
+    decision = look(disrupted_job(), deleted_pods=(gone,), known=STARTING, pods_verified=True)
+    assert shown(decision) == (Phase.FAILED, Reason.DISRUPTED)
+    ended = replace(pod(waiting(), phase="Failed", **DISRUPTED), vanished=True)
+    assert look(disrupted_job(), deleted_pods=(ended,)).action is Action.REPLACE
+
+
+def test_a_job_deleted_with_a_pod_that_vanished_is_lost() -> None:
+    gone = replace(pod(waiting()), vanished=True)
+    decision = look(None, deleted_pods=(gone,), created=True, job_verified=True, known=STARTING)
+    assert shown(decision) == (Phase.FAILED, Reason.JOB_LOST)
+
+
 def test_a_disrupted_pod_of_which_nothing_is_left_counts_as_started() -> None:
     decision = verified(disrupted_job(), known=STARTING)
     assert shown(decision) == (Phase.FAILED, Reason.DISRUPTED)

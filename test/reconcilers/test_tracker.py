@@ -102,7 +102,7 @@ def test_a_create_without_an_answer_may_have_made_a_job() -> None:
     tracker = settled(None, None)
     tracker.creating(0)
     assert tracker.pending_creates() == [0]
-    tracker.unanswered(0)
+    tracker.unanswered(0, 0.0)
     assert (tracker.is_unanswered(0), tracker.unstarted()) == (True, [0, 1])
     tracker.seen(0, job())
     assert (tracker.is_unanswered(0), tracker.unstarted()) == (False, [1])
@@ -112,7 +112,7 @@ def test_a_create_without_an_answer_may_have_made_a_job() -> None:
 def test_an_answer_settles_a_create(how: str) -> None:
     tracker = settled(None)
     tracker.creating(0)
-    tracker.unanswered(0)
+    tracker.unanswered(0, 0.0)
     getattr(tracker, how)(0)
     assert tracker.pending_creates() == []
     assert tracker.was_created(0) == (how == "was_run")

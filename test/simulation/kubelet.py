@@ -139,7 +139,7 @@ class Kubelet:
         pod_now = self._now(pod)
         if pod_now is None or pod_now.meta.get("deletionTimestamp"):
             return
-        spec, truth = pod.obj["spec"], self.tries[pod.uid]
+        spec, truth = pod_now.obj["spec"], self.tries[pod.uid]
         if _agent(spec).get("image") == NO_NODE or self.world.cordoned:
             truth.stuck = c.Reason.UNSCHEDULABLE
             text = "0/1 nodes are available: 1 node(s) were unschedulable."

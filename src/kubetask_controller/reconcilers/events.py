@@ -1,7 +1,7 @@
 """From watch events to requests: which BatchRuns and Tasks are enqueued, and what is kept of objects that are gone."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.reconcilers.concurrency import ConcurrencyLimiter, Contender
@@ -121,7 +121,7 @@ class ChildEventHandler:
     def on_update(self, old: JobView | PodView, new: JobView | PodView) -> None:
         """A Job or Pod changed, or one of its name was deleted and created again."""
         if old.uid != new.uid:
-            self.on_delete(old, False)
+            self.on_delete(old, True)
         self._mark(new)
         if isinstance(new, JobView) and new.finished:
             self._limiter.wake((new.namespace, new.workspace_config))
@@ -141,11 +141,12 @@ class ChildEventHandler:
             return
         if obj.owner is None:
             return
+        last = replace(obj, vanished=final_state_unknown)
         job = self._listers.jobs.get(obj.namespace, obj.owner.name)
         if job is None or job.uid != obj.owner.uid:
-            self._tombstones.pod_gone(self._tombstones.owner_of_job(obj.owner.uid), obj)
+            self._tombstones.pod_gone(self._tombstones.owner_of_job(obj.owner.uid), last)
         elif job.owner and self._is_awaited(job):
-            self._tombstones.pod_gone(job.owner.uid, obj)
+            self._tombstones.pod_gone(job.owner.uid, last)
 
     def _mark(self, obj: JobView | PodView) -> None:
         if isinstance(obj, JobView):

@@ -126,6 +126,8 @@ class PodView:
     """status.startTime, from which activeDeadlineSeconds counts; empty before the kubelet has accepted the Pod."""
     active_deadline_seconds: int | None
     containers: tuple[ContainerView, ...] = ()
+    vanished: bool = False
+    """The Pod was missing from a list, and no watch event showed its end: it may have changed after this version."""
 
     @property
     def agent(self) -> ContainerView | None:
@@ -144,8 +146,11 @@ class PodView:
 
         A container that existed and whose end the kubelet does not know (ContainerStatusUnknown) counts as started; one
         whose process could not be executed (StartError, with an empty start) does not. The kubelet writes
-        ContainerStatusUnknown for containers of an ended Pod that it has never created, too: these have no id.
+        ContainerStatusUnknown for containers of an ended Pod that it has never created, too: these have no id. A Pod that
+        vanished before its end was observed counts as started.
         """
+        if self.vanished and not self.terminal:
+            return True
         agent = self.agent
         if agent is None or agent.state == "waiting":
             return False

@@ -146,11 +146,10 @@ class BatchRunReconciler:
             tracker.observed_at + OVERLAP - context.clock.monotonic(),
         )
         stopped = rules.halt or (lost if settled_in <= 0 else None)
+        stopping = Started()
         if stopped is not None:
-            for index in tracker.unstarted():
-                if not tracker.is_unanswered(index):
-                    tracker.failed(index, stopped.reason, stopped.message)
-        plan = make_plan(run.spec, tracker, seen.jobs)
+            stopping = await self._tasks.end_unstarted(run, tracker, stopped)
+        plan = make_plan(run.spec, tracker, seen.jobs) if stopped is None else Plan()
         if lost is not None and tracker.unstarted():
             plan = Plan(blocked=PendingReason(Reason.QUEUED, lost.message))
             seen.wake(settled_in)
@@ -159,7 +158,7 @@ class BatchRunReconciler:
         await self._tasks.act(run, tracker, seen)
 
         # Start: create Jobs. A run without a status has created nothing, and creates nothing before it has one.
-        started = Started(plan.blocked)
+        started = replace(stopping, blocked=plan.blocked)
         if plan.start and "phase" in run.status:
             if isinstance(environment, Environment):
                 started = await self._tasks.start(run, tracker, environment, plan.start, known.work)

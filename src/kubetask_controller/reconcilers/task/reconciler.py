@@ -16,7 +16,7 @@ from kubetask_controller.reconcilers.projections import JSON, TaskView
 from kubetask_controller.reconcilers.status_writer import StatusWriter
 from kubetask_controller.reconcilers.taskrun import contexts, names
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
-from kubetask_controller.reconcilers.taskrun.plan import halt, make_plan
+from kubetask_controller.reconcilers.taskrun.plan import Plan, halt, make_plan
 from kubetask_controller.reconcilers.taskrun.recorded import read_task, task_fields
 from kubetask_controller.reconcilers.taskrun.runner import (
     AT_ONCE,
@@ -93,15 +93,16 @@ class TaskReconciler:
         seen = await self._tasks.observe(task, tracker, rules)
 
         # Plan.
-        if rules.halt is not None and tracker.unstarted() and not tracker.is_unanswered(0):
-            tracker.failed(0, rules.halt.reason, rules.halt.message)
-        plan = make_plan(task.spec, tracker, seen.jobs)
+        stopping = Started()
+        if rules.halt is not None:
+            stopping = await self._tasks.end_unstarted(task, tracker, rules.halt)
+        plan = make_plan(task.spec, tracker, seen.jobs) if rules.halt is None else Plan()
 
         # Act: end or replace the Job.
         await self._tasks.act(task, tracker, seen)
 
         # Start: create the Job. A Task without a status has created nothing, and creates nothing before it has one.
-        started = Started(plan.blocked)
+        started = replace(stopping, blocked=plan.blocked)
         if plan.start and "phase" in task.status:
             if isinstance(environment, Environment):
                 started = await self._tasks.start(task, tracker, environment, plan.start, work)

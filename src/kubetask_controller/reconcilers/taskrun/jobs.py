@@ -153,7 +153,8 @@ class JobControl:
     async def end_pods(self, pods: Sequence[PodView]) -> None:
         """End these Pods; their Job may create another one."""
         for pod in pods:
-            if not pod.terminal and pod.active_deadline_seconds != 1:
+            # A Pod that is being deleted ends by itself.
+            if not (pod.terminal or pod.deleting or pod.active_deadline_seconds == 1):
                 body = {"spec": {"activeDeadlineSeconds": 1}, "metadata": {"uid": pod.uid}}
                 await _gone_is_fine(self._client.patch(PODS, pod.namespace, pod.name, body))
 

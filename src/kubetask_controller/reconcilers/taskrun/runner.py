@@ -24,7 +24,7 @@ from kubetask_controller.api.typed import (
     WorkspaceConfigSpecJSON,
 )
 from kubetask_controller.client.errors import APIStatusError, ClientError
-from kubetask_controller.reconcilers.concurrency import Contender
+from kubetask_controller.reconcilers.concurrency import UNANSWERED_LIFE, Contender
 from kubetask_controller.reconcilers.context import ReconcilerContext
 from kubetask_controller.reconcilers.events import contender
 from kubetask_controller.reconcilers.freshness import GIVE_UP
@@ -487,6 +487,30 @@ class TaskRunner:
 
     # Start ----------------------------------------------------------------------------------------
 
+    async def end_unstarted(
+        self, owner: OwnerView, tracker: Tracker, stopped: PendingReason
+    ) -> Started:
+        """End the tasks that have no Job, for the reason for which no further agent may start.
+
+        A create without an answer may still make a Job: its task ends once the API server cannot carry it out any more.
+        """
+        retry, problem = 0.0, None
+        for index in tracker.unstarted():
+            if tracker.is_unanswered(index):
+                try:
+                    if problem is not None or await self._exists(owner, tracker, index):
+                        continue
+                except ClientError as error:
+                    problem = error
+                    continue
+                now = self._context.clock.monotonic()
+                left = UNANSWERED_LIFE - tracker.unanswered_for(index, now)
+                if left > 0:
+                    retry = earliest(retry, min(left, RECHECK))
+                    continue
+            tracker.failed(index, stopped.reason, stopped.message)
+        return Started(retry_after=retry, error=problem)
+
     async def start(
         self,
         owner: OwnerView,
@@ -553,6 +577,7 @@ class TaskRunner:
         self, owner: OwnerView, tracker: Tracker, indexes: Sequence[int], pool: tuple[str, str]
     ) -> tuple[list[int], Exception | None]:
         """Those of which it is certain that no Job exists. A look-up without an answer holds up no other task."""
+        context = self._context
         ready: list[int] = []
         problem: Exception | None = None
         for index in indexes:
@@ -561,17 +586,18 @@ class TaskRunner:
                     # One such answer is enough: each of the others might take as long.
                     continue
                 try:
-                    if await self._exists(owner, tracker, index, pool):
+                    if await self._exists(owner, tracker, index):
+                        context.limiter.settled(pool, tracker.job_name(index))
                         continue
                 except ClientError as error:
                     problem = error
                     continue
+                # The API server may still carry it out: its slot is kept, and the same create is sent again.
+                tracker.not_created(index)
             ready.append(index)
         return ready, problem
 
-    async def _exists(
-        self, owner: OwnerView, tracker: Tracker, index: int, pool: tuple[str, str]
-    ) -> bool:
+    async def _exists(self, owner: OwnerView, tracker: Tracker, index: int) -> bool:
         """Whether a create that had no answer was carried out."""
         context, name = self._context, tracker.job_name(index)
         job, state = await context.fresh.job(owner.namespace, name), tracker.states[index]
@@ -581,11 +607,8 @@ class TaskRunner:
             self._created(owner, tracker, index, job)
         else:
             if not await self.ran(owner, tracker, [index]):
-                # The API server may still carry it out: its slot is kept, and the same create is sent again.
-                tracker.not_created(index)
                 return False
             tracker.was_run(index)
-        context.limiter.settled(pool, name)
         return True
 
     async def _replace_unwatched(
@@ -719,7 +742,7 @@ class TaskRunner:
         elif outcome.how is Created.TOO_LARGE and outcome.reason is not None:
             tracker.failed(index, outcome.reason.reason, outcome.reason.message)
         elif outcome.how is Created.UNKNOWN:
-            tracker.unanswered(index)
+            tracker.unanswered(index, self._context.clock.monotonic())
         else:
             tracker.not_created(index)
 

@@ -489,7 +489,7 @@ def _without_job(
     state = known or TaskState(Phase.PENDING, Reason.STARTING, job_name=name)
     state = replace(state, job_name=name)
     if is_started(pods):
-        start = min(x.agent_started_at for x in pods if x.agent_started_at)
+        start = min((x.agent_started_at for x in pods if x.agent_started_at), default="")
         state = replace(state, start_time=state.start_time or start)
     agent = last.agent if last else None
     if last is not None and agent is not None and agent.state == "terminated" and agent.started_at:

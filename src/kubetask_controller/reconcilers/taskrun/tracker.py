@@ -52,7 +52,7 @@ class Tracker:
         self._dirty: dict[int, None] | None = None
         self._rules: TaskRules | None = None
         self._in_flight: dict[int, None] = {}
-        self._unanswered: dict[int, None] = {}
+        self._unanswered: dict[int, float] = {}
         self._ending: dict[int, PendingReason] = {}
         self._ended_at: dict[str, float] = {}
         self._missing_since: dict[str, float] = {}
@@ -102,6 +102,10 @@ class Tracker:
     def is_unanswered(self, index: int) -> bool:
         """A create of the task's Job had no answer: it may exist."""
         return index in self._unanswered
+
+    def unanswered_for(self, index: int, now: float) -> float:
+        """Seconds since the last create of the task's Job failed to get an answer; 0 where each has one."""
+        return now - self._unanswered.get(index, now)
 
     def ending(self, index: int) -> PendingReason | None:
         """The reason for which the task is being ended."""
@@ -279,10 +283,10 @@ class Tracker:
         """It is certain that no Job was created."""
         self._answered(index)
 
-    def unanswered(self, index: int) -> None:
-        """The create had no answer."""
+    def unanswered(self, index: int, now: float) -> None:
+        """The create had no answer by this monotonic time."""
         self._in_flight.pop(index, None)
-        self._unanswered[index] = None
+        self._unanswered[index] = now
 
     def failed(self, index: int, reason: str, message: str) -> None:
         """The task ends without a Job of its own."""
