@@ -603,6 +603,18 @@ async def test_a_cancelled_run_does_not_send_a_create_again_that_had_no_answer(
     assert cluster.shown() == "Failed/Cancelled"
 
 
+async def test_an_end_that_met_a_conflict_is_sent_again_without_an_event(cluster: Cluster) -> None:
+    await running(cluster, tasks=1)
+    cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
+    cluster.refuse("patch", PODS, server_error(409, "the object has been modified"))
+    result = await cluster.reconcile()
+    name = (str(PODS), "r-task-0-pod")
+    assert "activeDeadlineSeconds" not in cluster.objects[name]["spec"]
+    assert 0 < result.requeue_after <= 5
+    await cluster.reconcile(seconds=5)
+    assert cluster.objects[name]["spec"]["activeDeadlineSeconds"] == 1
+
+
 async def test_a_create_that_arrives_late_at_a_cancelled_run_is_ended(cluster: Cluster) -> None:
     cluster.run()
     await cluster.reconcile()

@@ -341,6 +341,9 @@ class Invariants:
             return
         spec = owner.spec
         allowed = 1 + spec.get("backoffLimit", 0) + spec.get("maxDisruptions", 0)
+        if owner.gone is not None:
+            # A second process may have had a create in flight too when the owner was deleted.
+            allowed += 1
         tries = [x for x in self.world.kubelet.by_task[truth.owner_uid, truth.index] if x.started is not None]
         if len(tries) > allowed:
             self._bad(f"the agent of task {truth.index} of {owner} starts for the {len(tries)}. time, allowed are {allowed}")

@@ -452,6 +452,8 @@ class TaskRunner:
         except Exception:
             tracker.mark(index)
             raise
+        # A request may have changed nothing, as after a conflict; then no event follows.
+        tracker.look_again(index, context.clock.monotonic() + RECHECK)
 
     async def _end(self, owner: OwnerView, tracker: Tracker, index: int, job: JobView) -> None:
         """End a Job. Only an agent that was cancelled, or has ended, may have started; every other one is held back."""
