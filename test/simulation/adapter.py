@@ -114,7 +114,7 @@ class _Manager(Manager):
     def _make_elector(self, client: Client) -> Any:
         return self._lease
 
-    def _tell_of_lead(self, *, leading: bool) -> None:
+    def _report_leadership(self, *, leading: bool) -> None:
         """The Lease is the schedule's."""
 
     def add(self, runnable: Runnable, *, needs_leader: bool = True) -> None:

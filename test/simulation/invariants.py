@@ -361,7 +361,7 @@ class Invariants:
     def reconciled(self, process: "Process", kind: str, name: str, error: BaseException | None) -> None:
         if error is not None and not expected_error(error):
             self._bad(f"{process.name}: the reconcile of {kind} {name} raised {error!r}")
-        if kind == "task":
+        if kind == "task" and error is None:
             for owner in self.owners.values():
                 if owner.name == name and owner.alive and owner.queued is not None:
                     owner.fruitless += 1
