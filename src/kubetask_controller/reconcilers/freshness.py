@@ -113,7 +113,9 @@ class FreshReader:
             if cached is not None:
                 self._listers.jobs.not_found(cached)
             return None
-        self._listers.jobs.mutated(job)
+        if job.managed:
+            # No watch event ever replaces a Job that lacks the label by which Jobs are watched.
+            self._listers.jobs.mutated(job)
         return job
 
     async def pods(self, job: JobView) -> LivePods:
@@ -173,7 +175,8 @@ class FreshReader:
                         continue
                     if not (job.managed or job.finished):
                         job = await self._jobs.restore_labels(job) or job
-                    self._listers.jobs.mutated(job)
+                    if job.managed:
+                        self._listers.jobs.mutated(job)
                 token = (page.get("metadata") or {}).get("continue")
                 if not token:
                     break

@@ -354,8 +354,9 @@ class TaskRunner:
             found = await context.fresh.job(owner.namespace, name)
             if found is not None and found.owner and found.owner.uid == owner.uid:
                 # The cache lags, or the Job has lost the label by which it is watched.
-                if not found.managed:
-                    context.listers.jobs.mutated(await context.jobs.restore_labels(found) or found)
+                if not found.managed and (restored := await context.jobs.restore_labels(found)):
+                    found = restored
+                    context.listers.jobs.mutated(found)
                 tracker.look_again(index, context.clock.monotonic() + RECHECK)
                 decision = self._decide(
                     owner, tracker, rules, seen, index, events=events, live_job=found
