@@ -1,4 +1,4 @@
-"""What every kind of cluster offers to tests: where it is, who its users are, what it can do.
+"""The interface of clusters for tests: address, users, capabilities.
 
 `DevCluster` (here, in this process), `DevClusterProcess` (in its own), `ControlPlane` (real binaries) and `ExistingCluster`
 (any kubeconfig) are clusters. A test declares what it needs with `require`.
@@ -28,7 +28,7 @@ LACKS = "the cluster lacks "
 
 
 class Capability(StrEnum):
-    """What a cluster may have or lack."""
+    """Capabilities of a cluster."""
 
     PROCESSES = "processes"
     """Containers are really run, with their command, volumes and logs."""
@@ -69,7 +69,7 @@ class Cluster(ABC):
     @property
     @abstractmethod
     def directory(self) -> Path:
-        """Where kubeconfigs are written."""
+        """Directory for kubeconfigs."""
 
     @abstractmethod
     def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:

@@ -1,4 +1,4 @@
-"""Which cluster tests and benchmarks are given: KUBECONFIG, else KUBEBUILDER_ASSETS, else the development cluster."""
+"""Selects the cluster for tests and benchmarks: KUBECONFIG, else KUBEBUILDER_ASSETS, else the development cluster."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach one API server as one user. Safe to share between threads: each call opens its own connection."""
+    """A connection to one API server as one user. Safe to share between threads: each call opens its own connection."""
 
     url: str
     ssl_context: ssl.SSLContext | None = None
@@ -171,7 +171,7 @@ def _ssl_context(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> s
 
 
 def _exec_credential(plugin: dict[str, Any]) -> dict[str, Any]:
-    """What a credential plugin answers (client.authentication.k8s.io ExecCredential)."""
+    """The answer of a credential plugin (client.authentication.k8s.io ExecCredential)."""
     environment = {
         **os.environ,
         **{each["name"]: each["value"] for each in plugin.get("env") or ()},

@@ -39,7 +39,7 @@ class InjectedFault:
 
     @property
     def injected(self) -> int:
-        """How often it struck. Raises KeyError when it is no more."""
+        """The number of times it was applied. Raises KeyError when it was deleted."""
         rules = {rule["id"]: rule for rule in self.control.status()["rules"]}
         return int(rules[self.id]["injected"])
 

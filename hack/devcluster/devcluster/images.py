@@ -120,7 +120,7 @@ class Images:
 
 
 def interpreter_folders() -> set[str]:
-    """Where the programs beside this interpreter lie, and what they import: its prefix, and the folders of its path."""
+    """Directories of this interpreter's programs and of their imports."""
     folders = {each for each in map(Path, sys.path) if each.is_absolute() and each.is_dir()}
     return {str(each) for each in {Path(sys.prefix), Path(sys.base_prefix), *folders}}
 

@@ -107,7 +107,7 @@ class StandIn:
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _outcome(self, pod: Object) -> Outcome | None:
-        """What shall become of a Pod; None leaves it to others."""
+        """The outcome of a Pod; None leaves it to others."""
         with self._lock:
             deciders = list(self._deciders)
         for decide in deciders:
@@ -238,7 +238,7 @@ class _Kubelet:
                 return
 
     async def _changed_plan(self, pod: Object) -> Iterator[Step]:
-        """What follows when the annotation of a living Pod was changed."""
+        """The steps after the annotation of a running Pod has changed."""
         outcome = self._outcome(pod) or Outcome()
         if outcome.schedule:
             await self._bind(pod)

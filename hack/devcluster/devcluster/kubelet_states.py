@@ -41,7 +41,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What shall become of a Pod. In the annotation the fields are camelCase: `{"exitCode": 3, "message": "…"}`.
+    """The scripted end of a Pod. In the annotation the fields are camelCase: `{"exitCode": 3, "message": "…"}`.
 
     The Pod runs for `run_seconds` (inf, in JSON null: until it is deleted, its deadline passes or its annotation changes) and
     ends with `exit_code`, the termination message `message` and, when not the usual one, the container's `reason` (OOMKilled
@@ -96,7 +96,7 @@ def ended(pod: Object) -> bool:
 
 
 def seconds_to_deadline(pod: Object) -> float | None:
-    """How long a Pod may go on running; None when it has no deadline or has not started."""
+    """Seconds until the Pod's deadline; None when it has no deadline or has not started."""
     limit = pod["spec"].get("activeDeadlineSeconds")
     started = (pod.get("status") or {}).get("startTime")
     if limit is None or started is None:
@@ -191,7 +191,7 @@ def cut_short(pod: Object, old: Object, why: str) -> Object:
 
 @dataclass(slots=True)
 class _Look:
-    """How a Pod looks at one moment; every container is in the same state."""
+    """One state of a Pod; every container is in the same state."""
 
     phase: str = "Pending"
     sandbox: bool = False

@@ -89,7 +89,7 @@ def pytest_terminal_summary(
 
 
 def skipped_for(reports: Iterable[Any]) -> Counter[str]:
-    """How many tests each missing capability cost; a test that lacked two counts for both."""
+    """The number of tests skipped for each missing capability; a test that lacked two counts for both."""
     from .base import LACKS
 
     missing: Counter[str] = Counter()

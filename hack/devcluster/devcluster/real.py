@@ -113,7 +113,7 @@ class ControlPlane(Cluster):
 
     @property
     def etcd_url(self) -> str:
-        """Where etcd answers, for what no API offers."""
+        """The URL of etcd."""
         return f"http://127.0.0.1:{self._ports['etcd']}"
 
     @property
@@ -317,12 +317,12 @@ class ExistingCluster(Cluster):
 
     @property
     def url(self) -> str:
-        """Where the kubeconfig points to."""
+        """The server of the kubeconfig."""
         return self.connection.url
 
     @property
     def directory(self) -> Path:
-        """Where further kubeconfigs are written."""
+        """Directory for further kubeconfigs."""
         return self._directory
 
     @property
@@ -332,12 +332,12 @@ class ExistingCluster(Cluster):
 
     @property
     def test_image(self) -> str:
-        """What KUBETASK_TEST_IMAGE names."""
+        """The value of KUBETASK_TEST_IMAGE."""
         return os.environ.get(TEST_IMAGE_VARIABLE) or TEST_IMAGE
 
     @property
     def test_address(self) -> str:
-        """What KUBETASK_TEST_ADDRESS names."""
+        """The value of KUBETASK_TEST_ADDRESS."""
         return os.environ.get(TEST_ADDRESS_VARIABLE) or super().test_address
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Which resources are served: the built-in ones, from a recording of a real server's discovery, and those of CRDs.
+"""The served resources: the built-in ones, from a recording of a real server's discovery, and those of CRDs.
 
 `ResourceInfo` is one resource in one version. Versions and groups that share objects (core and events.k8s.io events, versions
 of a CRD) share a `storage_key`.
@@ -63,7 +63,7 @@ class ResourceInfo:
 
     @property
     def storage_version_hash(self) -> str:
-        """What discovery shows of the storage version."""
+        """The hash of the storage version, as discovery shows it."""
         group = "" if self.storage_key == EVENTS_KEY else self.group
         digest = hashlib.sha256(f"{group}/{self.version}/{self.kind}".encode()).digest()
         return base64.b64encode(digest[:8]).decode()

@@ -54,7 +54,7 @@ class CELRule:
         self.sight = Sight(raw["rule"])
 
     def variables(self, value: Any, old: Any) -> dict[str, Any]:
-        """What the rule may name."""
+        """The variables of the rule."""
         found = {"self": value, **self.functions}
         if old is not MISSING:
             found["oldSelf"] = old
@@ -135,7 +135,7 @@ def convert(node: SchemaNode, value: Any) -> Any:
 
 
 def validate(tree: RuleTree, obj: Any, old: Any | None) -> list[FieldError]:
-    """What the rules have against an object."""
+    """The rules' findings about an object."""
     errors: list[FieldError] = []
     _walk(tree, obj, MISSING if old is None else old, "", errors)
     return errors

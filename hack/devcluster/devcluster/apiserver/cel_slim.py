@@ -1,4 +1,4 @@
-"""What of `self` a rule can see, so that no more of an object than that is handed to the CEL engine.
+"""The part of `self` that a rule uses, so that only that part is passed to the CEL engine.
 
 A rule such as `self.batchSpec == oldSelf.batchSpec` would have a megabyte converted twice; one such as `has(self.a)` needs to
 know of a name only. Both follow from the rule's text, without its meaning:
@@ -21,12 +21,12 @@ _COMPARED = re.compile(
     r"\b(?:self((?:\.[A-Za-z_]\w*)+)\s*[!=]=\s*oldSelf\1|oldSelf((?:\.[A-Za-z_]\w*)+)\s*[!=]=\s*self\2)(?![\w.(\[])"
 )
 _BEFORE, _AFTER = ("", *"(&|!?:,"), ("", *")&|?:,]}")
-"""What may stand around a comparison that is an operand by itself, and not part of a sum."""
+"""Text around a comparison that is an operand by itself, and not part of a sum."""
 _LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 
 
 class Sight:
-    """What one rule can see of `self` and `oldSelf`."""
+    """The part of `self` and `oldSelf` that one rule uses."""
 
     def __init__(self, rule: str) -> None:
         text = _LITERAL.sub("''", rule)

@@ -20,7 +20,7 @@ Object = dict[str, Any]
 
 
 class ResourceCodec:
-    """How objects of one resource in one version are read and written."""
+    """Reads and writes objects of one resource in one version."""
 
     __slots__ = ("_fast", "info", "node", "strategy")
 

@@ -1,4 +1,4 @@
-"""What a write carries besides its object."""
+"""Options of a write."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def _go_path(path: Path) -> str:
 
 
 def json_type(value: Any) -> str:
-    """What Go calls a JSON value."""
+    """Go's name of a JSON value's type."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, str):

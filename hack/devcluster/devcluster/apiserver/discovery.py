@@ -1,4 +1,4 @@
-"""Which groups, versions and resources there are: /version, /api, /apis, plain and aggregated."""
+"""Discovery of groups, versions and resources: /version, /api, /apis, plain and aggregated."""
 
 from __future__ import annotations
 

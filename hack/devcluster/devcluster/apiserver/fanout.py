@@ -15,7 +15,7 @@ Object = dict[str, Any]
 
 
 def select(event: Event, selection: Selection) -> tuple[EventType, Stored, bool] | None:
-    """What a watcher with `selection` sees of an event: (type, record, whether it is the state before), or None.
+    """An event for a watcher with `selection`: (type, record, whether it is the state before), or None.
 
     An object that enters the selection is ADDED; one that leaves it is DELETED, shown as it was, at the new resourceVersion.
     """

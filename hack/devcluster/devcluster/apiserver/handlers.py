@@ -439,7 +439,7 @@ def _write_patched(
 
 
 def _patch_error(codec: ResourceCodec, patched: Any, error: StatusError) -> StatusError:
-    """How a patched object that does not decode is refused: 422 with the whole object, as the real server does."""
+    """The error for a patched object that does not decode: 422 with the whole object, as the real server does."""
     if codec.info.custom is not None or "strict decoding error" in error.message:
         return error
     prefix = f"cannot be handled as a {codec.info.kind}: "

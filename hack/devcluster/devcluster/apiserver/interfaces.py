@@ -83,7 +83,7 @@ class AdmissionPlugin(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SubresourceRequest:
-    """What a registered handler gets: the HTTP request, its attributes, the caller, the decoded body or None."""
+    """The argument of a registered handler: the HTTP request, its attributes, the caller, the decoded body or None."""
 
     request: web.Request
     attributes: Attributes

@@ -64,7 +64,7 @@ def _too_long(limit: int) -> str:
 
 @lru_cache(maxsize=16384)
 def subdomain_problems(name: str) -> tuple[str, ...]:
-    """What keeps `name` from being an RFC 1123 subdomain."""
+    """Reasons why `name` is not an RFC 1123 subdomain."""
     problems = [] if len(name.encode()) <= 253 else [_too_long(253)]
     if not _SUBDOMAIN.match(name):
         problems.append(SUBDOMAIN_MESSAGE)
@@ -73,7 +73,7 @@ def subdomain_problems(name: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def label_problems(name: str) -> tuple[str, ...]:
-    """What keeps `name` from being an RFC 1123 label."""
+    """Reasons why `name` is not an RFC 1123 label."""
     problems = [] if len(name.encode()) <= 63 else [_too_long(63)]
     if not _LABEL.match(name):
         problems.append(LABEL_MESSAGE)
@@ -81,7 +81,7 @@ def label_problems(name: str) -> tuple[str, ...]:
 
 
 def dns1035_problems(name: str) -> tuple[str, ...]:
-    """What keeps `name` from being a DNS-1035 label (names of Services)."""
+    """Reasons why `name` is not a DNS-1035 label (names of Services)."""
     problems = [] if len(name.encode()) <= 63 else [_too_long(63)]
     if not _DNS1035.match(name):
         problems.append(DNS1035_MESSAGE)
@@ -90,7 +90,7 @@ def dns1035_problems(name: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16384)
 def label_value_problems(value: str) -> tuple[str, ...]:
-    """What keeps `value` from being a label value."""
+    """Reasons why `value` is not a label value."""
     problems = [] if len(value.encode()) <= 63 else [_too_long(63)]
     if not _VALUE.match(value):
         problems.append(VALUE_MESSAGE)
@@ -99,7 +99,7 @@ def label_value_problems(value: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16384)
 def qualified_name_problems(name: str) -> tuple[str, ...]:
-    """What keeps `name` from being a qualified name such as a label key."""
+    """Reasons why `name` is not a qualified name such as a label key."""
     parts = name.split("/")
     if len(parts) > 2:
         return (
@@ -123,7 +123,7 @@ def qualified_name_problems(name: str) -> tuple[str, ...]:
 
 
 def path_segment_problems(name: str) -> tuple[str, ...]:
-    """What keeps `name` out of a URL path (names of roles and bindings)."""
+    """Reasons why `name` cannot be part of a URL path (names of roles and bindings)."""
     if name in (".", ".."):
         return (f"may not be '{name}'",)
     return tuple(f"may not contain '{char}'" for char in "/%" if char in name)

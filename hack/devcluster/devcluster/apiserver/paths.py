@@ -1,4 +1,4 @@
-"""Which resource, object and verb a request means: the RequestInfo of the real API server."""
+"""Resource, object and verb of a request: the RequestInfo of the real API server."""
 
 from __future__ import annotations
 

@@ -98,12 +98,12 @@ def _pair(big: int, big_unit: str, small: int, small_unit: str) -> str:
 
 
 def since(timestamp: str | None, now: float) -> str:
-    """How long ago a time was."""
+    """The time since a timestamp."""
     return human_duration(now - parse_time(timestamp).timestamp()) if timestamp else UNKNOWN
 
 
 def age(obj: Object, now: float) -> str:
-    """How old an object is."""
+    """The age of an object."""
     return since(obj["metadata"].get("creationTimestamp"), now)
 
 

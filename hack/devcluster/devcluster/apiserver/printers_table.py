@@ -1,4 +1,4 @@
-"""Which built-in resource shows which columns."""
+"""The columns of built-in resources."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Correlator:
 
 
 def event_key(reference: Object, what: Object, source: Object) -> tuple[str, ...]:
-    """What makes two events alike: source, regarded object, type, reason and message."""
+    """The key of like events: source, regarded object, type, reason and message."""
     fields = ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")
     return (
         source["component"],

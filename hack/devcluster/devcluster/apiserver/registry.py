@@ -294,7 +294,7 @@ class Registry:
     def writer(
         self, codec: ResourceCodec, context: WriteContext, subresource: str
     ) -> managed.Writer:
-        """Who writes, for managedFields; what the strategy resets belongs to nobody."""
+        """The writer for managedFields; fields that the strategy resets have no owner."""
         status = codec.strategy.status_fields
         if not subresource:
             reset: tuple[str, ...] = status
@@ -352,7 +352,7 @@ class Registry:
     def delete_attributes(
         self, info: ResourceInfo, context: WriteContext, obj: Object
     ) -> Attributes:
-        """What admission sees of a delete."""
+        """The attributes of a delete for admission."""
         return replace(self._attributes(info, context, obj, verb="delete", operation="DELETE"))
 
     @staticmethod

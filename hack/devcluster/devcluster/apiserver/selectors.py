@@ -304,7 +304,7 @@ def _getter(field: str, storage_key: str, custom_fields: tuple[str, ...] | None)
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a list or watch selects."""
+    """The selection of a list or watch."""
 
     labels: tuple[Requirement, ...] = ()
     fields: tuple[FieldRequirement, ...] = ()

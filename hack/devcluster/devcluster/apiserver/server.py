@@ -29,7 +29,7 @@ class ApiServerOptions:
 
 @dataclass(slots=True)
 class ApiServer:
-    """What handlers need."""
+    """Dependencies of handlers."""
 
     storage: Storage
     catalog: Catalog

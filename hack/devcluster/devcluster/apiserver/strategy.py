@@ -1,4 +1,4 @@
-"""What is special about a resource when its objects are written: defaults, preparation, validation.
+"""Rules for writes of a resource: defaults, preparation, validation.
 
 A `Strategy` has the hooks of a registry strategy of the real API server; `STRATEGIES` maps storage keys to them. Resources
 without an entry use the plain one. Custom resources have their own (`custom.CustomStrategy`).
@@ -51,7 +51,7 @@ class Strategy:
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
     def spec_of(self, obj: Object) -> Any:
-        """What counts as the specification for the generation."""
+        """The specification that generation counts."""
         return obj.get("spec")
 
     def validate_update(self, new: Object, old: Object) -> list[FieldError]:

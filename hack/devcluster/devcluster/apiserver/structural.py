@@ -246,7 +246,7 @@ def _plain(value: Any) -> Any:
 
 
 def _correlate(schema: dict[str, Any], old: Any) -> Any:
-    """How items of a list find their old selves: by key in map lists, by place otherwise."""
+    """A function from an item of a list to its old value: by key in map lists, by position otherwise."""
     if not isinstance(old, list):
         return lambda index, item: MISSING
     keys = schema.get("x-kubernetes-list-map-keys")

@@ -1,4 +1,4 @@
-"""What every controller here is: handlers of writes that fill a queue, and one synchronous step per key.
+"""Base of the controllers: event handlers that fill a queue, and one synchronous sync per key.
 
 The API is in the same process and synchronous, so a step sees the newest state and needs no expectations; the loop yields
 between steps. A step that raises is tried again later; one that needs a webhook's answer, as soon as that has come.
@@ -28,7 +28,7 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Machinery:
-    """What controllers work with."""
+    """Dependencies of controllers."""
 
     client: LocalClient
     feed: Feed

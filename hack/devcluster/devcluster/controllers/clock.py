@@ -33,7 +33,7 @@ class Clock:
         return format_time(self.now())
 
     def scaled(self, seconds: float) -> float:
-        """How long a delay of a component's own really takes."""
+        """The real duration of a component's own delay."""
         return seconds / self.speed
 
     async def sleep(self, seconds: float) -> None:

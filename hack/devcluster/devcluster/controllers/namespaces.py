@@ -127,7 +127,7 @@ class NamespaceController(QueueController):
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """What a namespace still has: objects by resource, and objects by finalizer."""
+    """The remaining content of a namespace: objects by resource, and objects by finalizer."""
 
     instances: Counter[str]
     finalizers: Counter[str]

@@ -1,4 +1,4 @@
-"""What every namespace has: the ServiceAccount `default` and the ConfigMap with the cluster's CA; both come back."""
+"""Keeps the ServiceAccount `default` and the ConfigMap with the cluster's CA in every namespace."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Claims:
             self._bind(claim)
 
     def folder_of(self, namespace: str, name: str) -> Path | None:
-        """Where a bound claim's volume lies."""
+        """Directory of a bound claim's volume."""
         claim = self._client.find(PERSISTENTVOLUMECLAIMS, namespace, name)
         if claim is None or (claim.get("status") or {}).get("phase") != "Bound":
             return None

@@ -48,7 +48,7 @@ class WaitingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PodFolders:
-    """Where a Pod's things lie: `volumes` by name, and folders for containers and their logs."""
+    """Directories of a Pod: `volumes` by name, and those of containers and their logs."""
 
     volumes: Mapping[str, Path]
     containers: Path
@@ -59,7 +59,7 @@ class PodFolders:
         return self.logs / container / f"{attempt}.log"
 
     def termination(self, container: str, attempt: int) -> Path:
-        """What a run of a container sees as its termination message file."""
+        """The termination message file of one run of a container."""
         return self.containers / container / f"{attempt}.termination"
 
 
@@ -208,7 +208,7 @@ class Containers:
 
 
 def _arguments(spec: Object, image: ImageSpec, env: Mapping[str, str]) -> list[str]:
-    """What is run: the container's command and args in place of the image's entrypoint and cmd."""
+    """The command line: the container's command and args, which replace the image's entrypoint and cmd."""
     command = spec.get("command") or list(image.entrypoint)
     args = spec.get("args") or ([] if spec.get("command") else list(image.cmd))
     argv = [expand(each, env) for each in (*command, *args)]

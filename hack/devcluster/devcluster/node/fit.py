@@ -47,7 +47,7 @@ def misfit(pod: Object, node: Object, others: Iterable[Object]) -> Misfit | None
 
 
 def requests(spec: Object) -> dict[str, Decimal]:
-    """What a Pod requests: its containers in sum, or an init container that requests more."""
+    """The requests of a Pod: the sum of its containers, or an init container that requests more."""
     total: dict[str, Decimal] = {}
     for each in spec["containers"]:
         _add(total, _requested(each))

@@ -21,7 +21,7 @@ class IsolationError(Exception):
 
 
 async def find_runtime(launcher: Launcher) -> Runtime:
-    """How containers can be run here, found out by running one. Raises IsolationError when they cannot."""
+    """The runtime for this machine, tested with one container. Raises IsolationError when containers cannot run."""
     if not sys.platform.startswith("linux"):
         raise IsolationError(f"{HINTS}: none of which {sys.platform} has")
     user_namespace = os.geteuid() != 0

@@ -148,12 +148,12 @@ def _ended(pod: Object) -> bool:
 
 
 def pod_folder(base: Path, pod: Object) -> Path:
-    """Where a Pod's volumes and containers lie."""
+    """Directory of a Pod's volumes and containers."""
     return base / "pods" / str(pod["metadata"]["uid"])
 
 
 def log_folder(base: Path, pod: Object) -> Path:
-    """Where a Pod's logs lie."""
+    """Directory of a Pod's logs."""
     metadata = pod["metadata"]
     return base / "logs" / f"{metadata['namespace']}_{metadata['name']}_{metadata['uid']}"
 

@@ -151,7 +151,7 @@ def choose_container(pod: Object, wanted: str) -> str:
 
 
 def chosen_run(pod: Object, name: str, *, previous: bool) -> int:
-    """Which run of a container to read. Raises StatusError 400 while there is none (kubelet's validateContainerLogStatus)."""
+    """The run of a container to read. Raises StatusError 400 while there is none (kubelet's validateContainerLogStatus)."""
     where = f'container "{name}" in pod "{pod["metadata"]["name"]}"'
     status = pod.get("status") or {}
     found = [

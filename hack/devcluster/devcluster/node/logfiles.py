@@ -41,7 +41,7 @@ class LogReader:
         return self._left is not None and self._left <= 0
 
     def read(self) -> Iterator[bytes]:
-        """What is there and was not read yet, in pieces."""
+        """The unread rest of the file, in pieces."""
         if not self._path.exists():
             return
         with self._path.open("rb") as file:
@@ -70,7 +70,7 @@ def _seconds(stamp: bytes) -> float:
 
 
 def _tail_offset(path: Path, lines: int) -> int:
-    """Where the last `lines` lines of the log begin. Parts of a line that was split count as one with it."""
+    """Offset of the last `lines` lines of the log. Parts of a split line count as one line."""
     if not path.exists():
         return 0
     starts: deque[int] = deque(maxlen=max(lines, 0))

@@ -9,7 +9,7 @@ OUTCOME_ANNOTATION = "devcluster.dev/outcome"
 """Pods with it are moved by the kubelet stand-in of tests; scheduler and kubelet here leave them alone."""
 
 CAPACITY = {"cpu": "64", "memory": "256Gi", "ephemeral-storage": "1Ti", "pods": "500"}
-"""What the node claims to have: the same on every machine, so that the same Pods are scheduled everywhere."""
+"""Capacity of the node: the same on every machine, so that the same Pods are scheduled everywhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class ContainerState:
 
     @property
     def ready(self) -> bool:
-        """What has started is ready, and an init container when it has done its work; readiness probes are left out."""
+        """A started container is ready, an init container when it has completed; readiness probes are ignored."""
         if self.kind is ContainerKind.INIT:
             return self.terminated is not None and self.terminated["exitCode"] == 0
         return self.running and not self.starting

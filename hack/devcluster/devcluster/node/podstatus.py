@@ -97,7 +97,7 @@ def _ended_phase(state: PodState, good: bool) -> str:
 
 
 def _initialization(inits: Iterable[ContainerState]) -> tuple[int, int]:
-    """How many init containers failed, and how many are not done."""
+    """The number of init containers that failed, and of those not done."""
     failed = pending = 0
     for each in inits:
         if each.kind is ContainerKind.SIDECAR:
@@ -208,7 +208,7 @@ def _container_status(each: ContainerState) -> Object:
 
 
 def _allocated(spec: Object) -> Object:
-    """What the Pod requests: containers and sidecars in sum, or what one init container needs where that is more.
+    """The requests of the Pod: the sum of containers and sidecars, or those of one init container where they are more.
 
     Limits count where nothing is requested.
     """

@@ -46,7 +46,7 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What all workers of a node share. `starting` limits how many containers start at once."""
+    """State that all workers of a node share. `starting` limits how many containers start at once."""
 
     client: LocalClient
     clock: Clock
@@ -424,7 +424,7 @@ class PodWorker:
         self._ended(container, end)
 
     def _mark_lost(self) -> None:
-        """What never ran counts as failed where the Pod's initialization was over (status_manager.go, TerminatePod)."""
+        """Containers that never ran count as failed if the Pod was initialized (status_manager.go, TerminatePod)."""
         for each in self.state.mains:
             if each.terminated is None:
                 each.state = termination.lost()

@@ -28,7 +28,7 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a container ended, after `seconds`.
+    """The end of a container, after `seconds`.
 
     `code` is 128 + the signal if one killed it; `oom`: it went over its memory limit.
     """
@@ -80,7 +80,7 @@ class Launcher:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """How containers are run here: by whose shims, and whether each needs a user namespace."""
+    """The container runtime: the shims' launcher, and whether each container needs a user namespace."""
 
     launcher: Launcher
     user_namespace: bool
@@ -161,7 +161,7 @@ class Process:
         self._wake()
 
     def _crash(self) -> str:
-        """What a shim that broke down has left."""
+        """The last output of a shim that failed."""
         with suppress(OSError):
             text = (self._folder / ERRORS).read_text(encoding="utf-8", errors="replace")
             if text.strip():

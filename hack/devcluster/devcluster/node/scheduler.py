@@ -178,5 +178,5 @@ def _occupies(pod: Object) -> bool:
 
 
 def _relevant(pod: Object) -> Object:
-    """What of a Pod the scheduler decides by."""
+    """The fields of a Pod that the scheduler uses."""
     return {"spec": pod["spec"], "annotations": pod["metadata"].get("annotations")}

@@ -1,4 +1,4 @@
-"""How long the node waits, in seconds.
+"""Delays of the node, in seconds.
 
 Delays of its own (back-off, resync) are those of a kubelet and pass `Clock.speed` times faster; delays from an
 object never do.
@@ -13,7 +13,7 @@ RESYNC_SECONDS = 5.0
 SETTLE_SECONDS = 0.05
 """From the start of the last of several containers to the status that shows them; not divided by the speed."""
 SEEN_SECONDS = 0.8
-"""What runs longer is shown as running, whatever else has to be started first."""
+"""A container that runs longer is shown as running, even if others have to be started first."""
 MOUNT_BACKOFF_SECONDS = 0.5
 MOUNT_BACKOFF_MAX_SECONDS = 122.0
 BACKOFF_SECONDS = 10.0
@@ -22,7 +22,7 @@ BACKOFF_RESET_SECONDS = 600.0
 DEFAULT_GRACE_SECONDS = 30
 FORCED_GRACE_SECONDS = 1
 STOP_SECONDS = 5.0
-"""How long `Node.stop` waits for killed processes to be gone."""
+"""Time that `Node.stop` waits for killed processes to exit."""
 
 
 class Backoffs:

@@ -50,7 +50,7 @@ class Tokens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VolumeContext:
-    """What volumes need of the node. `claims` gives the folder of a bound claim (namespace, name), or None."""
+    """Dependencies of volumes. `claims` returns the folder of a bound claim (namespace, name), or None."""
 
     client: LocalClient
     tokens: Tokens | None

@@ -19,7 +19,7 @@ ENCODED_EVENTS_KEPT = 2048
 
 
 class EventType(StrEnum):
-    """What happened to an object."""
+    """The type of a change."""
 
     ADDED = "ADDED"
     MODIFIED = "MODIFIED"
@@ -83,12 +83,12 @@ class Watch:
 
     @property
     def pending(self) -> int:
-        """How many events wait to be drained."""
+        """The number of events to drain."""
         return len(self._pending)
 
     @property
     def peers(self) -> int:
-        """How many watches the resource has."""
+        """The number of watches of the resource."""
         return len(self._history.watches)
 
     def drain(self) -> list[Event]:

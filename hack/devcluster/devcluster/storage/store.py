@@ -151,7 +151,7 @@ class Storage:
         return [state[key] for key in sorted(state)]
 
     def count(self, resource: str) -> int:
-        """How many objects of a resource there are."""
+        """The number of objects of a resource."""
         found = self._resources.get(resource)
         return found.count if found is not None else 0
 
@@ -255,7 +255,7 @@ class Storage:
         return watch
 
     def watch_count(self) -> int:
-        """How many watches are open."""
+        """The number of open watches."""
         return sum(len(found.history.watches) for found in self._resources.values())
 
     def compact(self, revision: int | None = None) -> int:

@@ -72,7 +72,7 @@ def _fill(pod: Object, limit: Object) -> None:
 
 
 def _default_limits(limit: Object) -> dict[str, str]:
-    """What a LimitRange gives a container as limits: its maximum where it names no default (SetDefaults_LimitRangeItem)."""
+    """The default limits of a LimitRange: its maximum where it has no default (SetDefaults_LimitRangeItem)."""
     return {**(limit.get("max") or {}), **(limit.get("default") or {})}
 
 

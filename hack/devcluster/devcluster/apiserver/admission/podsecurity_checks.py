@@ -91,7 +91,7 @@ def _named(names: list[str]) -> str:
 
 
 def _setters(pod: bool, names: list[str]) -> str:
-    """Who set something: `pod`, `container "c"` or `pod and container "c"`."""
+    """The setters of a field: `pod`, `container "c"` or `pod and container "c"`."""
     parts = ["pod"] if pod else []
     return " and ".join([*parts, *([_named(names)] if names else [])])
 

@@ -38,7 +38,7 @@ _ZERO = Decimal(0)
 
 
 def usage_of(storage_key: str, obj: Object) -> Amounts:
-    """What one object uses, by the names that quotas have for it."""
+    """The usage of one object, by quota resource names."""
     used: Amounts = {COUNT_PREFIX + storage_key: Decimal(1)}
     if storage_key in _PLAIN_NAMES:
         used[storage_key] = Decimal(1)
@@ -177,7 +177,7 @@ def _refusal(quota: Object, requested: Amounts, used: Amounts, pod: Object | Non
 
 
 def _unspecified(spec: Object, hard: Iterable[str]) -> str:
-    """Which containers leave out a request or limit that a quota counts: `limits.memory for: c,d; requests.cpu for: c`."""
+    """Containers without a request or limit that a quota counts: `limits.memory for: c,d; requests.cpu for: c`."""
     parts: list[str] = []
     for constraint in sorted(hard):
         field, _, resource = constraint.rpartition(".")

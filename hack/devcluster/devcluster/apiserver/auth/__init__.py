@@ -1,1 +1,1 @@
-"""Who callers are and what they may do: certificates, tokens, RBAC, reviews, and what a new cluster begins with."""
+"""Authentication and authorization: certificates, tokens, RBAC, reviews, and the default roles."""

@@ -1,4 +1,4 @@
-"""What a new cluster has before anybody writes to it: namespaces, priority classes, the default RBAC.
+"""The objects of a new cluster: namespaces, priority classes, the default RBAC.
 
 The RBAC objects (data/rbac.json) are those of a 1.36 API server, cluster-admin, admin, edit, view and every system: role and
 binding.

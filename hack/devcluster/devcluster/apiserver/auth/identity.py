@@ -1,4 +1,4 @@
-"""Who makes a request: client certificates, bearer tokens, anonymous callers, and impersonation.
+"""Authentication of requests: client certificates, bearer tokens, anonymous callers, and impersonation.
 
 As in the API server: credentials that are there but wrong are refused (401), no credentials are `system:anonymous`; who is
 known is in `system:authenticated` besides.

@@ -15,7 +15,7 @@ CLUSTER_NAME = "devcluster"
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a cluster is and which CA signed its certificate (PEM)."""
+    """Address of a cluster, and the CA of its certificate (PEM)."""
 
     url: str
     ca: bytes

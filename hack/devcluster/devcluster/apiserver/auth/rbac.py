@@ -77,7 +77,7 @@ class RBACAuthorizer:
         return decode_rules(stored.object.get("rules")) if stored is not None else None
 
     def grants(self, user: User, namespace: str) -> Grants:
-        """What bindings give to a user in a namespace."""
+        """The grants of a user's bindings in a namespace."""
         self._refresh()
         key = (user.name, user.groups, namespace)
         found = self._grants.get(key)

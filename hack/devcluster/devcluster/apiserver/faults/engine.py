@@ -30,7 +30,7 @@ MAX_DOWN_SECONDS = 3600.0
 
 
 class Listener(Protocol):
-    """What accepts connections."""
+    """The listener that accepts connections."""
 
     async def down(self) -> None:
         """Refuse connections from now on and cut those that are open."""
@@ -61,7 +61,7 @@ class Faults:
     async def before(
         self, request: web.Request, user: User, info: RequestInfo
     ) -> web.StreamResponse | None:
-        """What a request meets before it is carried out; an answer in its place, or None. Raises StatusError."""
+        """Apply faults before a request is executed; returns an answer in its place, or None. Raises StatusError."""
         if self.is_down:
             return _cut(request)
         if not self._rules or info.path == FAULTS_PATH:
@@ -87,7 +87,7 @@ class Faults:
         info: RequestInfo,
         response: web.StreamResponse,
     ) -> web.StreamResponse:
-        """What an answer meets on its way. Raises StatusError."""
+        """Apply faults to an answer. Raises StatusError."""
         if self.is_down:
             return _cut(request)
         if not self._rules or info.path == FAULTS_PATH or info.verb == "watch":

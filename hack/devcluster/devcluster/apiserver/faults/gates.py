@@ -1,4 +1,4 @@
-"""What stands between a watch and its client: events pass at once, late, or not at all; the stream can be ended."""
+"""The gate between a watch and its client: events pass at once, late, or not at all; the stream can be ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What shall go wrong, for whom, how often: rules, decoded from JSON and decided from a seed.
+"""Rules of fault injection, decoded from JSON and decided from a seed.
 
 A rule draws from its own random numbers, which its seed alone determines: the n-th request that a rule matches meets the same
 fate in every run, whatever other rules do.
@@ -17,7 +17,7 @@ from typing import Any
 
 
 class FaultKind(StrEnum):
-    """What goes wrong."""
+    """Kinds of faults."""
 
     LATENCY = "latency"
     """A request waits `seconds` before it is carried out."""

@@ -46,7 +46,7 @@ _SIDECARS_ONLY = "may not be set for init containers without restartPolicy=Alway
 
 
 def containers_problems(containers: list[Object], path: str, volumes: set[str]) -> Problems:
-    """What is wrong with a Pod's containers; `volumes` can be mounted."""
+    """Problems of a Pod's containers; `volumes` can be mounted."""
     if not containers:
         yield required(path)
     names: set[str] = set()
@@ -62,7 +62,7 @@ def containers_problems(containers: list[Object], path: str, volumes: set[str]) 
 def init_containers_problems(
     containers: list[Object], path: str, volumes: set[str], others: set[str]
 ) -> Problems:
-    """What is wrong with a Pod's init containers; `others` are the names of its containers."""
+    """Problems of a Pod's init containers; `others` are the names of its containers."""
     names = set(others)
     for index, container in enumerate(containers):
         at = f"{path}[{index}]"
@@ -205,7 +205,7 @@ def _mounts(mounts: Any, path: str, volumes: set[str]) -> Problems:
 
 
 def resources_problems(resources: Object, path: str) -> Problems:
-    """What is wrong with requests and limits."""
+    """Problems of requests and limits."""
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     for kind, quantities in (("limits", limits), ("requests", requests)):
         for name, quantity in quantities.items():
@@ -283,7 +283,7 @@ def id_problems(context: Object, path: str, keys: tuple[str, ...]) -> Problems:
 
 
 def seccomp_problems(profile: Object | None, path: str) -> Problems:
-    """What is wrong with a seccomp profile."""
+    """Problems of a seccomp profile."""
     if profile is None:
         return
     kind = profile.get("type") or ""

@@ -100,7 +100,7 @@ class Secrets(Data):
             obj.setdefault("data", {})[key] = base64.b64encode(text.encode()).decode()
 
     def validate(self, obj: Object) -> list[FieldError]:
-        """What a type promises is there."""
+        """Required keys of the Secret's type."""
         return [*super().validate(obj), *_type_problems(obj)]
 
     def validate_update(self, new: Object, old: Object) -> list[FieldError]:

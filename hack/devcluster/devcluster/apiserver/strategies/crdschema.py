@@ -1,4 +1,4 @@
-"""What keeps a schema from being served: fields without a type, and CEL rules that cannot be right, or would cost too much.
+"""Validation of a CRD's schema: fields without a type, CEL rules that do not compile or cost too much.
 
 The CEL engine has no types, so a rule is compared with the schema by the plain paths that it names. Costs are estimated as
 cel-go does for the calls that read strings, and coarsely for everything else.

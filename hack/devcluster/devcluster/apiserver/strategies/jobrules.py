@@ -34,7 +34,7 @@ _COUNTS = (
 
 
 def job_spec_problems(spec: Object, path: str = "spec") -> Problems:
-    """What is wrong with a Job's spec, its template included."""
+    """Problems of a Job's spec, its template included."""
     for field in _COUNTS:
         value = spec.get(field)
         if value is not None and value < 0:

@@ -37,7 +37,7 @@ MAX_DEADLINE = 2147483647
 
 
 def template_problems(template: Object, path: str) -> Problems:
-    """What is wrong with a Pod template."""
+    """Problems of a Pod template."""
     metadata = template.get("metadata") or {}
     yield from validate_labels(metadata.get("labels") or {}, f"{path}.labels")
     yield from validate_annotations(metadata.get("annotations") or {}, f"{path}.annotations")
@@ -49,7 +49,7 @@ def template_problems(template: Object, path: str) -> Problems:
 
 
 def pod_spec_problems(spec: Object, path: str) -> Problems:
-    """What is wrong with a Pod's spec."""
+    """Problems of a Pod's spec."""
     errors, volumes = volume_problems(spec.get("volumes") or [], f"{path}.volumes")
     yield from errors
     containers = spec.get("containers") or []

@@ -1,4 +1,4 @@
-"""Which built-in resource has which strategy."""
+"""The strategies of built-in resources."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _PriorityClasses(_Generation):
         obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
     def spec_of(self, obj: dict[str, Any]) -> Any:
-        """What is counted."""
+        """The fields that generation counts."""
         return [obj.get(field) for field in ("value", "globalDefault", "preemptionPolicy")]
 
 

@@ -56,7 +56,7 @@ _ONE_TYPE = "may not specify more than 1 volume type"
 
 
 def volume_problems(volumes: list[Object], path: str) -> tuple[list[FieldError], set[str]]:
-    """What is wrong with the volumes, and the names of those that can be mounted."""
+    """Problems of the volumes, and the names of those that can be mounted."""
     errors: list[FieldError] = []
     names: set[str] = set()
     for index, volume in enumerate(volumes):
@@ -230,14 +230,14 @@ def _mode(source: Object, key: str, path: str) -> Problems:
 
 
 def local_path_problems(target: str, path: str) -> Problems:
-    """What keeps `target` from being a path inside a volume."""
+    """Reasons why `target` is not a path inside a volume."""
     yield from descending_path_problems(target, path)
     if target.startswith("..") and not target.startswith("../"):
         yield invalid_value(path, target, "must not start with '..'")
 
 
 def descending_path_problems(target: str, path: str) -> Problems:
-    """What keeps `target` from being a relative path that stays inside."""
+    """Reasons why `target` is not a relative path that stays inside."""
     if target.startswith("/"):
         yield invalid_value(path, target, "must be a relative path")
     yield from _no_backsteps(target, path)
@@ -249,7 +249,7 @@ def _no_backsteps(target: str, path: str) -> Problems:
 
 
 def field_problems(ref: Object, path: str, allowed: tuple[str, ...] = ENV_FIELDS) -> Problems:
-    """What is wrong with a reference to a field of the Pod."""
+    """Problems of a reference to a field of the Pod."""
     field = ref.get("fieldPath") or ""
     if not field:
         yield required(f"{path}.fieldPath")
@@ -276,7 +276,7 @@ def field_problems(ref: Object, path: str, allowed: tuple[str, ...] = ENV_FIELDS
 
 
 def resource_field_problems(ref: Object, path: str, *, in_volume: bool = False) -> Problems:
-    """What is wrong with a reference to a container's resources."""
+    """Problems of a reference to a container's resources."""
     resource = ref.get("resource") or ""
     if in_volume and not ref.get("containerName"):
         yield required(f"{path}.containerName")

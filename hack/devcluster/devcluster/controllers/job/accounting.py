@@ -57,7 +57,7 @@ class Accounting:
         self._conclude(snapshot, changed=changed, full=full)
 
     def _count(self, snapshot: Snapshot) -> tuple[list[Object], bool, bool]:
-        """Which Pods may be released; whether any was newly noted; whether there are too many for one sync."""
+        """(Pods to release, whether any was newly noted, whether there are too many for one sync)."""
         succeeded = statuslib.uncounted(snapshot.status, "succeeded")
         failed = statuslib.uncounted(snapshot.status, "failed")
         before = len(succeeded) + len(failed)

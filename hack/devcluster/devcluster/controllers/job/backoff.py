@@ -1,4 +1,4 @@
-"""How long a Job waits before it replaces failed Pods: as pkg/controller/job/backoff_utils.go. Pure functions and records."""
+"""Back-off before a Job replaces failed Pods, as pkg/controller/job/backoff_utils.go. Pure functions and records."""
 
 from __future__ import annotations
 

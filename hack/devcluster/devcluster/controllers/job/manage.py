@@ -1,4 +1,4 @@
-"""How many Pods a Job has: makes those that lack, deletes those too many. The numbers are those of the real controller."""
+"""Creates missing Pods of a Job and deletes surplus ones, with the limits of the real controller."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_PER_SYNC = 500
 
 @dataclass(slots=True)
 class Result:
-    """What came of it: the first error, and in how many seconds to look again (None: no need)."""
+    """The first error, and the seconds until the next sync (None: no need)."""
 
     error: StatusError | None = None
     again_in: float | None = None

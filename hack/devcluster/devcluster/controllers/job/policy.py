@@ -133,7 +133,7 @@ def deadline_left(job: Object, start: str | None, now: float) -> float | None:
 
 
 def wanted_active(job: Object, succeeded: int, active: int) -> int:
-    """How many Pods should be active."""
+    """The desired number of active Pods."""
     spec = job["spec"]
     parallelism = int(spec.get("parallelism", 1))
     completions = spec.get("completions")

@@ -1,4 +1,4 @@
-"""What happens in the container's own process, between its fork and its program."""
+"""Setup in the container's own process, between its fork and its program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .rootfs import Mount, RootFilesystem
 
 
 class Container(TypedDict):
-    """How the program runs. `capabilities` are those kept, by number; `groups` are supplementary."""
+    """Parameters of the program. `capabilities` are those kept, by number; `groups` are supplementary."""
 
     argv: list[str]
     env: dict[str, str]

@@ -162,7 +162,7 @@ class _Shim:
                 limit.look()
 
     def _drain(self) -> None:
-        """What the streams still hold; nobody writes any more."""
+        """Read the rest of the streams after their writers have closed them."""
         while self._streams:
             ready = self._poll.poll(DRAIN_SECONDS * 1000)
             if not ready:

@@ -40,7 +40,7 @@ _UNSEEN_TYPES = frozenset(
 
 
 class Mount(TypedDict):
-    """What is to be seen in the container: `source` (a path of the machine, '' for a new folder) at `target`."""
+    """A mount of the container: `source` (a path of the machine, '' for a new folder) at `target`."""
 
     source: str
     target: str
@@ -205,7 +205,7 @@ def _within(path: str, folders: set[str]) -> bool:
 
 
 def _mount_points() -> list[str]:
-    """Where the machine has mounts, in the order of their depth; without the kernel's own file systems."""
+    """Mount points of the machine, in the order of their depth; without the kernel's own file systems."""
     points = set()
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
