@@ -423,9 +423,16 @@ def _replaced(state: TaskState, facts: TaskFacts, message: str) -> TaskState:
         reason=Reason.STARTING,
         message=one_line(message),
         replacements=state.replacements + 1,
-        replaced_time=format_time(facts.now),
+        replaced_time=_replaced_time(facts),
         replaced_uid=facts.job.uid if facts.job else "",
     )
+
+
+def _replaced_time(facts: TaskFacts) -> str:
+    """When the Job that is replaced had failed or was created, by the cluster's clock, as Events of the next Job are dated."""
+    if facts.job is None:
+        return format_time(facts.now)
+    return facts.job.failed.time if facts.job.failed else facts.job.created
 
 
 def _deadline(
