@@ -145,7 +145,8 @@ class JobControl:
                 # Everything has ended and only further tries are left: without them the Job fails by itself.
                 await self._limit_tries(job)
             else:
-                await self.delete(job)
+                # A Pod may have been created since the read: the Job stays, and shows it, until that Pod is gone.
+                await self.delete(job, foreground=True)
             return
         await self._limit_tries(job)
         await self.end_pods(live)

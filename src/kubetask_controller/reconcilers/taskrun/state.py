@@ -429,7 +429,7 @@ def _replaced(state: TaskState, facts: TaskFacts, message: str) -> TaskState:
 
 
 def _replaced_time(facts: TaskFacts) -> str:
-    """When the Job that is replaced had failed or was created, by the cluster's clock, as Events of the next Job are dated."""
+    """When the Job that is replaced failed or was created, by the cluster's clock, as Events of the next Job are dated."""
     if facts.job is None:
         return format_time(facts.now)
     return facts.job.failed.time if facts.job.failed else facts.job.created
