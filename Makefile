@@ -89,6 +89,20 @@ test-agents: $(INSTALLED) ## Run the real agent tools against model servers on l
 		--numprocesses=$(WORKERS) $(if $(FEW),-k "told or example")
 	@$(if $(FEW),,$(BIN)/python -m hack.agents table)
 
+SITE := build/docs
+
+$(SITE)/.installed: hack/requirements/docs.txt
+	@$(PYTHON) -m venv $(SITE)
+	@$(SITE)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
+.PHONY: docs
+docs: $(SITE)/.installed ## Build the documentation site into build/site; fail on a broken link or a missing page
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
+	@! grep -rlE '<(script|link|img|iframe)[^>]+(src|href)="(https?:)?//' build/site --include='*.html' \
+		|| { echo "these pages request something from another host"; exit 1; }
+	@echo "build/site/index.html: $$(find build/site -name index.html | wc -l) pages"
+
 .PHONY: simulate
 simulate: $(INSTALLED) ## Run the reconcilers through 100,000 schedules of faults in a simulated cluster (half an hour)
 	@cd test && ../$(BIN)/python -m simulation.simulate $(or $(SCHEDULES),100000)
@@ -136,6 +150,8 @@ lock: $(INSTALLED) ## Pin the newest allowed versions in the lock file
 		--upgrade -o hack/requirements/build.txt hack/requirements/build.in
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--upgrade -o hack/requirements/supply.txt hack/requirements/supply.in
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--upgrade -o hack/requirements/docs.txt hack/requirements/docs.in
 
 # What is shipped: inventory, licences, known flaws. The tools and what is shipped have environments of their own.
 SUPPLY := build/supply
@@ -167,7 +183,7 @@ licenses: $(SHIPPED)/.installed ## Write docs/licenses.md from what is shipped
 
 .PHONY: audit
 audit: $(SUPPLY)/.installed ## Fail on a known flaw in what is shipped or built with, and where one could not be looked up
-	@for file in runtime build dev supply; do echo "hack/requirements/$$file.txt"; \
+	@for file in runtime build dev supply docs; do echo "hack/requirements/$$file.txt"; \
 		$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes -r hack/requirements/$$file.txt || exit 1; done
 
 .PHONY: pin-base
