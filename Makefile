@@ -186,6 +186,11 @@ audit: $(SUPPLY)/.installed ## Fail on a known flaw in what is shipped or built 
 	@for file in runtime build dev supply docs; do echo "hack/requirements/$$file.txt"; \
 		$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes -r hack/requirements/$$file.txt || exit 1; done
 
+.PHONY: release
+release: $(INSTALLED) ## Check, tag and build VERSION; .github/workflows/release.yml publishes the tag
+	@$(BIN)/python -m hack.release tag $(VERSION)
+	@$(BIN)/python -m hack.release build $(VERSION)
+
 .PHONY: pin-base
 pin-base: ## Pin the Dockerfile's base images to the digests that their tags have now (needs docker and the registry)
 	@set -e; cp Dockerfile build.Dockerfile; trap 'rm -f build.Dockerfile' EXIT; \
