@@ -27,7 +27,7 @@ $(INSTALLED): $(LOCK) pyproject.toml hack/devcluster/pyproject.toml
 install: $(INSTALLED) ## Build .venv from the lock file
 
 .PHONY: demo
-demo: $(INSTALLED) ## Run the main job on the embedded development cluster (KEEP=1 leaves it up, UI=1 opens the page)
+demo: $(INSTALLED) ## Run the main job on the embedded development cluster (KEEP=1 leaves it up, UI=1 opens the web page)
 	@$(BIN)/python -m hack.demo $(if $(KEEP),--keep) $(if $(UI),--ui)
 
 .PHONY: test
@@ -36,7 +36,7 @@ test: $(INSTALLED) programs ## Lint, verify and run every test
 	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 .PHONY: test-ui
-test-ui: $(INSTALLED) programs verify-ui ## Run the tests of the page of `kubectl kubetask ui`, in Chromium too
+test-ui: $(INSTALLED) programs verify-ui ## Run the tests of the web page of `kubectl kubetask ui`, also in Chromium
 	@$(BIN)/python -m pytest test/cli/ui
 
 # Programs that some tests use: a browser, an SSH server, Git LFS, GnuPG. Without one of them its tests are skipped.
@@ -56,11 +56,11 @@ ui/node_modules/.package-lock.json: ui/package-lock.json
 	@touch $@
 
 .PHONY: ui
-ui: ui/node_modules/.package-lock.json ## Build the page of `kubectl kubetask ui` from ui/ (needs Node.js)
+ui: ui/node_modules/.package-lock.json ## Build the web page of `kubectl kubetask ui` from ui/ (needs Node.js)
 	@cd ui && npm run --silent check && npm run --silent build
 
 .PHONY: verify-ui
-verify-ui: ## Fail when the built page differs from what ui/ would build
+verify-ui: ## Fail when the built web page is not up to date with ui/
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory verify-page; \
 		else echo "Node.js is not installed: the built page is not compared with its source"; fi
 
@@ -79,7 +79,7 @@ coverage: $(INSTALLED) ## Fail when tests without a cluster execute less than 90
 	@$(BIN)/python -m pytest -q test/reconcilers --cov=kubetask_controller.reconcilers --cov-report=term:skip-covered --cov-fail-under=90
 
 .PHONY: chaos
-chaos: $(INSTALLED) ## Drive a run of 200 tasks through a hundred schedules of kills, faults and deletions (half an hour)
+chaos: $(INSTALLED) ## Run 200 tasks through a hundred schedules of kills, faults and deletions (half an hour)
 	@KUBETASK_CHAOS=$${KUBETASK_CHAOS:-100} $(BIN)/python -m pytest test/integration/test_chaos.py
 
 .PHONY: test-agents
@@ -108,15 +108,16 @@ simulate: $(INSTALLED) ## Run the reconcilers through 100,000 schedules of fault
 	@cd test && ../$(BIN)/python -m simulation.simulate $(or $(SCHEDULES),100000)
 
 .PHONY: attack
-attack: $(INSTALLED) ## Try the attacks of test/security, and count what was tried and what held
+attack: $(INSTALLED) ## Run the attacks of test/security, and count the attempts and those repelled
 	@$(BIN)/python -m pytest -q -rN test/security $$($(BIN)/python test/security/attacks.py)
 
 .PHONY: lint
-lint: $(INSTALLED) lint-github ## Check style, types, layers and workflows
+lint: $(INSTALLED) lint-github ## Check style, types, layers, wording and workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m hack.prose
 
 .PHONY: lint-github
 lint-github: $(INSTALLED)
@@ -128,16 +129,16 @@ lint-github: $(INSTALLED)
 	@$(BIN)/zizmor --offline --no-progress --quiet .github
 
 .PHONY: format
-format: $(INSTALLED) ## Bring the code into its style
+format: $(INSTALLED) ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 .PHONY: generate
-generate: $(INSTALLED) ## Write config/crd from the models
+generate: $(INSTALLED) ## Write config/crd, docs/reference and other generated files
 	@$(BIN)/python -m hack.generate
 
 .PHONY: verify
-verify: $(INSTALLED) ## Fail when generated files differ from what the code would write
+verify: $(INSTALLED) ## Fail when generated files are not up to date
 	@$(BIN)/python -m hack.generate --check
 
 .PHONY: lock
@@ -153,7 +154,7 @@ lock: $(INSTALLED) ## Pin the newest allowed versions in the lock file
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--upgrade -o hack/requirements/docs.txt hack/requirements/docs.in
 
-# What is shipped: inventory, licences, known flaws. The tools and what is shipped have environments of their own.
+# The supply chain: inventory, licences, known vulnerabilities. Tools and shipped packages have separate environments.
 SUPPLY := build/supply
 SHIPPED := build/shipped
 
@@ -177,12 +178,12 @@ sbom: $(SHIPPED)/.installed ## Write dist/kubetask.cdx.json, the inventory of th
 	@echo "dist/kubetask.cdx.json: $$(grep -c '"bom-ref"' dist/kubetask.cdx.json) components"
 
 .PHONY: licenses
-licenses: $(SHIPPED)/.installed ## Write docs/licenses.md from what is shipped
+licenses: $(SHIPPED)/.installed ## Write docs/licenses.md from the shipped packages
 	@{ cat hack/licenses_head.md; $(SUPPLY)/bin/pip-licenses --python $(SHIPPED)/bin/python --format=markdown \
 		--with-urls --no-version --ignore-packages kubetask-controller; } > docs/licenses.md
 
 .PHONY: audit
-audit: $(SUPPLY)/.installed ## Fail on a known flaw in what is shipped or built with, and where one could not be looked up
+audit: $(SUPPLY)/.installed ## Fail on a known vulnerability of a pinned package, and on a package that cannot be looked up
 	@for file in runtime build dev supply docs; do echo "hack/requirements/$$file.txt"; \
 		$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes -r hack/requirements/$$file.txt || exit 1; done
 
@@ -192,7 +193,7 @@ release: $(INSTALLED) ## Check, tag and build VERSION; .github/workflows/release
 	@$(BIN)/python -m hack.release build $(VERSION)
 
 .PHONY: pin-base
-pin-base: ## Pin the Dockerfile's base images to the digests that their tags have now (needs docker and the registry)
+pin-base: ## Pin the Dockerfile's base images to the current digests of their tags (needs docker and the registry)
 	@set -e; cp Dockerfile build.Dockerfile; trap 'rm -f build.Dockerfile' EXIT; \
 	for name in $$(sed -n 's/^ARG \([A-Z]*_IMAGE\)=.*/\1/p' Dockerfile); do \
 		image=$$(sed -n "s/^ARG $$name=\([^@]*\).*/\1/p" Dockerfile); \

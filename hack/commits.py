@@ -21,7 +21,7 @@ WRITTEN_BY_GIT = ("Merge ", "Revert ", "fixup! ", "squash! ", "amend! ")
 
 
 def problems(message: str) -> list[str]:
-    """What is wrong with a commit message, one sentence for each problem."""
+    """The problems of a commit message, one sentence each."""
     scissors = message.partition("# ------------------------ >8 ------------------------")[0]
     lines = [x.rstrip() for x in scissors.splitlines() if not x.startswith("#")]
     while lines and not lines[0]:

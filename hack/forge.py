@@ -35,7 +35,7 @@ IDS = {x: f"00000000-0000-4000-8000-0000000000{n}" for x, n in USERS.items()}
 
 @dataclass
 class Pull:
-    """A pull request, whoever speaks of it.
+    """A pull request, independent of an API.
 
     Attributes:
         checks: "", "pending", "passed" or "failed".
@@ -81,7 +81,7 @@ class Exchange:
 
 
 class ApiError(Exception):
-    """An answer other than the one that was asked for."""
+    """An error response."""
 
     def __init__(self, status: int, message: str, **headers: str) -> None:
         super().__init__(message)
@@ -89,7 +89,7 @@ class ApiError(Exception):
 
 
 class Forge:
-    """The store, and the APIs. `token` is what signs in; empty for everybody."""
+    """The store, and the APIs. `token` authenticates; empty: no authentication."""
 
     def __init__(self, directory: Path, *, token: str = "") -> None:
         self.directory = directory
@@ -99,9 +99,9 @@ class Forge:
         self.requests: list[str] = []
         self.exchanges: list[Exchange] = []
         self.failures: list[Refusal] = []
-        """What the next requests are answered with."""
+        """Responses to the next requests, instead of the real ones."""
         self.page_size = 2
-        """The most that a list has on one page, whatever a client asks for."""
+        """The maximum page size of a list, even if a client requests more."""
         self.forks: set[str] = set()
         self.archived: set[str] = set()
         self.topics: dict[str, list[str]] = {}
@@ -1179,6 +1179,6 @@ async def _main(directory: Path, token: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m hack.forge", description=__doc__)
     parser.add_argument("directory", type=Path, help="folder with <org>/<repo>.git")
-    parser.add_argument("--token", default="", help="what signs in; default: nothing is asked")
+    parser.add_argument("--token", default="", help="required token; default: no authentication")
     options = parser.parse_args()
     asyncio.run(_main(options.directory, options.token))

@@ -1,4 +1,4 @@
-"""Writes what is generated from the code, or checks that it is up to date.
+"""Writes the generated files, or checks that they are up to date.
 
 python -m hack.generate           write the files
 python -m hack.generate --check   change nothing; exit 1 and show a diff where a file differs
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def rendered(root: Path) -> str:
-    """config/install.yaml, from the files of config as they lie there: the CRDs among them are written before."""
+    """config/install.yaml, from the files of config; the CRDs among them are written before."""
     kubectl = Path(sys.executable).with_name("kubectl")
     command = [str(kubectl), "kustomize", str(root / "config" / "default")]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

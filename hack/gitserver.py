@@ -1,7 +1,7 @@
 """python -m hack.gitserver DIRECTORY: a git server over HTTP, ``git http-backend`` behind a small web server.
 
 Serves every bare repository below a folder. With a token, nobody reads or writes without it. TLS where it is given a context.
-As a program it prints its address and runs until it is told to stop.
+As a program it prints its address and runs until SIGINT or SIGTERM.
 """
 
 import argparse
@@ -105,7 +105,7 @@ class GitServer:
             *("git", "http-backend"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # It tells here what it answers with 404 and 403 anyway.
+            # Its messages for 404 and 403 are in the responses too.
             stderr=asyncio.subprocess.DEVNULL,
             env=self._environ(request),
         )
@@ -119,7 +119,7 @@ class GitServer:
                 self.broken_transfers -= 1
                 backend.kill()
                 await response.write(b"0008NAK")
-                raise ConnectionResetError("broken off, as it was asked for")
+                raise ConnectionResetError("closed, as configured")
             while chunk := await backend.stdout.read(CHUNK):
                 await response.write(chunk)
             await response.write_eof()

@@ -3,7 +3,7 @@
     python -m hack.hourlong record DIR [--minutes 60]   # a cluster, the controller, a Prometheus; three teams' runs
     python -m hack.hourlong draw DIR docs/images/dashboard.svg
 
-What is recorded stays in DIR, so that the picture can be drawn again when the dashboard changes. Needs Debian's prometheus.
+The recording stays in DIR, so that the picture can be drawn again when the dashboard changes. Needs Debian's prometheus.
 """
 
 import argparse
@@ -85,7 +85,7 @@ async def record(directory: Path, seconds: float) -> None:
 
 
 async def picture(directory: Path) -> str:
-    """The picture of what was recorded."""
+    """The picture of a recording."""
     period = json.loads((directory / "period.json").read_text())
     port = _free_port()
     async with running(await _prometheus(directory, {}, port)):

@@ -1,6 +1,6 @@
 """A picture of the dashboard as SVG, drawn from what a Prometheus answered to its queries.
 
-It is no Grafana: it shows which panels there are and what they tell, in the documentation, from the data of a test.
+It shows the panels and their series in the documentation, from the data of a test, and does not emulate Grafana.
 """
 
 from collections.abc import Mapping, Sequence
