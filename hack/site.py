@@ -22,7 +22,6 @@ OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
-    "hack/devcluster/README.md": "devcluster.md",
 }
 _LINK = re.compile(r'(\]\(|\b(?:href|src)=")([^)"\s]+)')
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
