@@ -10,7 +10,7 @@ from .crds import Definitions
 from .jobs import CronJobs, Jobs
 from .pods import Pods
 from .policies import Bindings, Policies
-from .webhooks import Webhooks
+from .webhooks import WebhookConfigurations
 
 
 class _PathNames(Strategy):
@@ -58,8 +58,10 @@ STRATEGIES: dict[str, Strategy] = {
     "replicasets.apps": _Generation(),
     "validatingadmissionpolicies.admissionregistration.k8s.io": Policies(),
     "validatingadmissionpolicybindings.admissionregistration.k8s.io": Bindings(),
-    "mutatingwebhookconfigurations.admissionregistration.k8s.io": Webhooks(mutating=True),
-    "validatingwebhookconfigurations.admissionregistration.k8s.io": Webhooks(),
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io": WebhookConfigurations(
+        mutating=True
+    ),
+    "validatingwebhookconfigurations.admissionregistration.k8s.io": WebhookConfigurations(),
 } | {
     f"{plural}.{_RBAC}": _PathNames()
     for plural in ("roles", "clusterroles", "rolebindings", "clusterrolebindings")

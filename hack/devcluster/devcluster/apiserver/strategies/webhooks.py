@@ -15,7 +15,7 @@ _SIDE_EFFECTS = ("None", "NoneOnDryRun")
 _MAX_SECONDS = 30
 
 
-class Webhooks(Strategy):
+class WebhookConfigurations(Strategy):
     """admissionregistration.k8s.io/v1, either kind."""
 
     generation = True
