@@ -6,8 +6,11 @@ BIN := $(VENV)/bin
 LOCK := hack/requirements/dev.txt
 INSTALLED := $(VENV)/.installed
 # Each worker has a cluster of its own; a cluster that a kubeconfig names there is one of.
-WORKERS ?= $(if $(KUBECONFIG),0,3)
+WORKERS ?= $(if $(KUBECONFIG),0,4)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start the project's programs hundreds of times: Python keeps what it compiled of them.
+unexport PYTHONDONTWRITEBYTECODE
+PYTEST = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 .DEFAULT_GOAL := help
 
@@ -31,9 +34,17 @@ demo: $(INSTALLED) ## Run the main job on the embedded development cluster (KEEP
 	@$(BIN)/python -m hack.demo $(if $(KEEP),--keep) $(if $(UI),--ui)
 
 .PHONY: test
-test: $(INSTALLED) programs ## Lint, verify and run every test
-	@$(MAKE) --no-print-directory lint verify verify-ui
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
+test: $(INSTALLED) programs ## Lint, verify and run the tests (those of hack/devcluster if it has changed)
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint verify verify-ui
+	@$(PYTEST) test $$($(BIN)/python -m hack.tested)
+
+.PHONY: test-unit
+test-unit: $(INSTALLED) ## Run the tests that need no cluster, no browser and no process
+	@$(PYTEST) test -m unit
+
+.PHONY: test-devcluster
+test-devcluster: $(INSTALLED) ## Run the tests of the development cluster, and record that they pass
+	@$(PYTEST) hack/devcluster/tests && $(BIN)/python -m hack.tested --record
 
 .PHONY: test-ui
 test-ui: $(INSTALLED) programs verify-ui ## Run the tests of the web page of `kubectl kubetask ui`, also in Chromium
@@ -112,12 +123,15 @@ attack: $(INSTALLED) ## Run the attacks of test/security, and count the attempts
 	@$(BIN)/python -m pytest -q -rN test/security $$($(BIN)/python test/security/attacks.py)
 
 .PHONY: lint
-lint: $(INSTALLED) lint-github ## Check style, types, layers, wording and workflows
+lint: $(INSTALLED) lint-types lint-github ## Check style, types, layers, wording and workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m hack.prose
+
+.PHONY: lint-types
+lint-types: $(INSTALLED)
+	@$(BIN)/mypy
 
 .PHONY: lint-github
 lint-github: $(INSTALLED)

@@ -19,10 +19,12 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.processes
 def test_the_repository_has_what_the_code_generates(copy: Path) -> None:
     assert main(["--check", "--root", str(copy)]) == 0
 
 
+@pytest.mark.processes
 def test_a_file_edited_by_hand_is_shown_with_the_difference(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -34,6 +36,7 @@ def test_a_file_edited_by_hand_is_shown_with_the_difference(
     assert "make generate" in said.err
 
 
+@pytest.mark.processes
 def test_a_file_of_a_kind_that_is_gone_is_told_and_removed(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

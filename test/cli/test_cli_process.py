@@ -16,7 +16,7 @@ from fakeapi import Log
 
 CODE = "from kubetask_controller.cli.main import main; main()"
 
-pytestmark = [pytest.mark.usefixtures("kubeconfig"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("kubeconfig"), pytest.mark.slow, pytest.mark.processes]
 
 
 @asynccontextmanager

@@ -18,6 +18,8 @@ from kubetask_controller.cli.burndown import burn_down, counts_at
 from kubetask_controller.cli.pullrequests import parse_link
 from kubetask_controller.hosts import PullRequestInfo, PullRequestState
 
+pytestmark = pytest.mark.processes
+
 TOKEN = "t0ken-of-the-user"
 SERVICES = ("service-0", "service-1", "service-2", "service-3")
 

@@ -256,6 +256,7 @@ async def test_a_certificate_caught_half_written_is_not_used(connect, api, autho
     assert [x.subject for x in api.asked] == ["whole", "whole"]
 
 
+@pytest.mark.processes
 async def test_a_plugin_runs_once_for_as_long_as_its_token_is_good(connect, api, plugin):
     plugin.answers(token="fresh", expires_in=3600)
     async with connect(plugin.user()) as client:
@@ -265,6 +266,7 @@ async def test_a_plugin_runs_once_for_as_long_as_its_token_is_good(connect, api,
     assert len(plugin.runs) == 1
 
 
+@pytest.mark.processes
 async def test_a_plugin_runs_again_before_its_token_ends(connect, api, plugin):
     plugin.answers(token="first", expires_in=10)
     async with connect(plugin.user()) as client:
@@ -276,6 +278,7 @@ async def test_a_plugin_runs_again_before_its_token_ends(connect, api, plugin):
     assert len(plugin.runs) == 2
 
 
+@pytest.mark.processes
 async def test_a_plugin_runs_again_when_its_token_is_refused(connect, api, plugin):
     plugin.answers(token="revoked")
     api.tokens = {"good"}
@@ -288,6 +291,7 @@ async def test_a_plugin_runs_again_when_its_token_is_refused(connect, api, plugi
     assert len(plugin.runs) <= 4, "not once for each request"
 
 
+@pytest.mark.processes
 async def test_a_plugin_may_give_a_certificate_and_a_new_one_later(connect, api, plugin, authority):
     plugin.answers(certificate=authority.issue("robot-1"), expires_in=10)
     async with connect(plugin.user()) as client:
@@ -297,6 +301,7 @@ async def test_a_plugin_may_give_a_certificate_and_a_new_one_later(connect, api,
     assert [x.subject for x in api.asked] == ["robot-1", "robot-2"]
 
 
+@pytest.mark.processes
 async def test_a_plugin_is_told_what_it_needs_to_know(connect, api, plugin, authority):
     plugin.answers(token="t")
     extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "x"}}
@@ -310,6 +315,7 @@ async def test_a_plugin_is_told_what_it_needs_to_know(connect, api, plugin, auth
     assert info["spec"]["cluster"] == {"server": api.url, "config": {"audience": "x"}}
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
@@ -337,6 +343,7 @@ async def test_a_plugins_answer_that_makes_no_sense_is_told(connect, plugin, ans
             await get(client)
 
 
+@pytest.mark.processes
 async def test_a_plugin_that_fails_is_quoted_and_tried_again_next_time(connect, api, plugin):
     plugin.complains("your session has ended")
     async with connect(plugin.user(code=3)) as client:
@@ -348,6 +355,7 @@ async def test_a_plugin_that_fails_is_quoted_and_tried_again_next_time(connect, 
     assert api.asked == []
 
 
+@pytest.mark.processes
 async def test_a_plugin_slower_than_its_first_callers_patience_still_gets_done(
     connect, api, plugin
 ):
@@ -360,12 +368,14 @@ async def test_a_plugin_slower_than_its_first_callers_patience_still_gets_done(
     assert api.asked[0].token == "late"
 
 
+@pytest.mark.processes
 async def test_a_plugin_that_hangs_is_ended_with_the_client(connect, plugin):
     async with connect(plugin.user(slow=60)) as client:
         with pytest.raises(TransportError):
             await get(client, timeout=0.2)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("section", "says"),
     [

@@ -79,6 +79,7 @@ def test_every_alert_has_a_case_in_which_it_fires() -> None:
     assert fired == set(ALERTS)
 
 
+@pytest.mark.processes
 def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:

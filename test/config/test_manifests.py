@@ -11,6 +11,8 @@ from manifests import CONFIG, FOLDERS, ROOT, by_kind, controller, loaded, object
 from kubetask_controller.app import options
 from kubetask_controller.version import __version__
 
+pytestmark = pytest.mark.processes
+
 NAMESPACE = "kubetask-system"
 CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace"}
 

@@ -42,6 +42,7 @@ def test_a_message_that_breaks_a_rule_is_refused_with_the_rule(message: str, rea
     assert reason in found
 
 
+@pytest.mark.processes
 def test_a_range_names_each_commit_that_breaks_a_rule(tmp_path: Path) -> None:
     def git(*arguments: str) -> str:
         command = ["git", "-c", "user.name=A", "-c", "user.email=a@example.com", *arguments]

@@ -1,5 +1,5 @@
 import asyncio
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from script import RUNS, Counts, Recorder, added, deleted, modified, obj, view
@@ -238,18 +238,19 @@ async def test_statistics_tell_how_long_nothing_was_heard(informer, clock, metri
 async def test_a_large_list_is_delivered_without_holding_up_the_event_loop(informer):
     class Slow(Recorder):
         def on_add(self, obj, initial):
-            until = perf_counter() + 0.001
-            while perf_counter() < until:
+            until = thread_time() + 0.001
+            while thread_time() < until:
                 pass
 
     informer.add_event_handler(Slow())
-    longest, last = 0.0, perf_counter()
+    # Time of this thread alone: how busy the machine is says nothing.
+    longest, last = 0.0, thread_time()
 
     async def heartbeat():
         nonlocal longest, last
         while True:
             await asyncio.sleep(0)
-            longest, last = max(longest, perf_counter() - last), perf_counter()
+            longest, last = max(longest, thread_time() - last), thread_time()
 
     beat = asyncio.create_task(heartbeat())
     await asyncio.sleep(0)

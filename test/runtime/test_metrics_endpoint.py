@@ -310,6 +310,7 @@ async def watched(watcher):
         await running
 
 
+@pytest.mark.processes
 async def test_a_certificate_that_is_rotated_is_served_without_a_restart(
     routes, tmp_path, monkeypatch
 ):
@@ -334,6 +335,7 @@ async def test_a_certificate_that_is_rotated_is_served_without_a_restart(
         await eventually(rotated)
 
 
+@pytest.mark.processes
 async def test_a_certificate_that_vanishes_is_served_on(routes, tmp_path, monkeypatch):
     monkeypatch.setattr(metricsserver, "RELOAD_SECONDS", 0.02)
     make_certificate(tmp_path, "first")

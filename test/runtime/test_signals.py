@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 PROGRAM = """
 import asyncio, sys, time
 from kubetask_controller.runtime.eventloop import stop_on_signals

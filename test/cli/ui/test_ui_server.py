@@ -320,6 +320,7 @@ async def test_it_is_no_proxy_and_serves_no_files(page: Page, path: str) -> None
     assert (await page.get(path))[0] == 404
 
 
+@pytest.mark.processes
 async def test_it_listens_on_loopback_alone_and_a_port_that_is_taken_is_told(page: Page) -> None:
     sockets = await asyncio.create_subprocess_exec(
         "cat", "/proc/net/tcp", stdout=asyncio.subprocess.PIPE

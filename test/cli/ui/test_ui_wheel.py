@@ -9,6 +9,8 @@ import pytest
 
 from kubetask_controller.cli.ui.server import ASSETS
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
