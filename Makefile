@@ -120,7 +120,7 @@ simulate: $(INSTALLED) ## Run the reconcilers through 100,000 schedules of fault
 
 .PHONY: attack
 attack: $(INSTALLED) ## Run the attacks of test/security, and count the attempts and those repelled
-	@$(BIN)/python -m pytest -q -rN test/security $$($(BIN)/python test/security/attacks.py)
+	@$(BIN)/python -m pytest -q -rN test/security $$($(BIN)/python test/support/security/attacks.py)
 
 .PHONY: lint
 lint: $(INSTALLED) lint-types lint-github ## Check style, types, layers, wording and workflows

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from installed import (
+
+from support.integration.installed import (
     _controller,
     controller,
     git_host,

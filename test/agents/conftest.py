@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from models import Models, Script
-from origin import commit, make
-from realpod import KEY, Launch, RealPod, config, installed
-from rooms import as_user, origins, room, server, task, template
-from taskpod import TaskPod, repository, secret_file, text
+
+from support.agents.models import Models, Script
+from support.agents.realpod import KEY, Launch, RealPod, config, installed
+from support.workspace.origin import commit, make
+from support.workspace.rooms import as_user, origins, room, server, task, template
+from support.workspace.taskpod import TaskPod, repository, secret_file, text
 
 __all__ = ["as_user", "origins", "room", "server", "task", "template"]
 

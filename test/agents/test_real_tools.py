@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 import yaml
 from hack.agents.__main__ import OUTCOMES, TOOLS
-from models import EDIT, Fail, Say, Script, Step, Use, always, edits
-from realpod import KEY, Ended, Launch
-from taskpod import git
+
+from support.agents.models import EDIT, Fail, Say, Script, Step, Use, always, edits
+from support.agents.realpod import KEY, Ended, Launch
+from support.workspace.taskpod import git
 
 pytestmark = [pytest.mark.agents, pytest.mark.slow, pytest.mark.timeout(240)]
 

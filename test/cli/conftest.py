@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cliobjects import Cli, Outcome
-from fakeapi import FakeApi, serving
 
 from kubetask_controller.cli import program
 from kubetask_controller.cli.terminal import Terminal
+from support.cli.cliobjects import Cli, Outcome
+from support.cli.fakeapi import FakeApi, serving
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """A run that starts small: --canary, --max-cost, promote, and what status says about both."""
 
 import pytest
-from cliobjects import Cli, entry, failed, run, succeeded
+
+from support.cli.cliobjects import Cli, entry, failed, run, succeeded
 
 BATCH = {
     "apiVersion": "kubetask.io/v1alpha1",

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 from aiohttp import web
-from cliobjects import Cli, failed, queued, run, run_status, running, succeeded
-from fakeapi import FakeApi, failure
+
+from support.cli.cliobjects import Cli, failed, queued, run, run_status, running, succeeded
+from support.cli.fakeapi import FakeApi, failure
 
 BATCH = {
     "apiVersion": "kubetask.io/v1alpha1",

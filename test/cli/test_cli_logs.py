@@ -2,7 +2,8 @@
 
 import asyncio
 
-from cliobjects import (
+from kubetask_controller.cli.logs.stream import LogPosition
+from support.cli.cliobjects import (
     Cli,
     ended_pod,
     entry,
@@ -14,9 +15,7 @@ from cliobjects import (
     running,
     succeeded,
 )
-from fakeapi import FakeApi, Log
-
-from kubetask_controller.cli.logs.stream import LogPosition
+from support.cli.fakeapi import FakeApi, Log
 
 
 async def ended(api: FakeApi, index: int, *lines: str, name: str = "", **more: str) -> None:

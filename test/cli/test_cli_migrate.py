@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import yaml
-from cliobjects import Cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from kubetask_controller.cli.migrate.contexts import repository_of
 from kubetask_controller.cli.migrate.convert import convert
 from kubetask_controller.cli.migrate.documents import concatenate, join_documents, split_documents
 from kubetask_controller.cli.migrate.report import Report
+from support.cli.cliobjects import Cli
 
 DATA = Path(__file__).parent / "testdata"
 BUNDLE = """\

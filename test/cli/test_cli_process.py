@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from cliobjects import ended_pod, failed, run, run_status, running, succeeded
-from fakeapi import Log
+
+from support.cli.cliobjects import ended_pod, failed, run, run_status, running, succeeded
+from support.cli.fakeapi import Log
 
 CODE = "from kubetask_controller.cli.main import main; main()"
 

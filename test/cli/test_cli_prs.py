@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from cliobjects import Cli, run, succeeded
 from hack.forge import ForgeServer
 from hack.gitserver import Refusal, make_repository
 
 from kubetask_controller.cli.burndown import burn_down, counts_at
 from kubetask_controller.cli.pullrequests import parse_link
 from kubetask_controller.hosts import PullRequestInfo, PullRequestState
+from support.cli.cliobjects import Cli, run, succeeded
 
 pytestmark = pytest.mark.processes
 

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 
-from cliobjects import Cli, ended_pod, failed, run, running, succeeded
+from support.cli.cliobjects import Cli, ended_pod, failed, run, running, succeeded
 
 RESULT = {
     "summary": "Bumped 3 packages,\nall tests pass",

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cliobjects import Cli
 from test_cli_canary import BATCH
+
+from support.cli.cliobjects import Cli
 
 SAMPLE = Path(__file__).resolve().parents[2] / "config/integrations/cronjob/nightly.yaml"
 

@@ -5,7 +5,6 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from cliobjects import failed, queued, run, running, succeeded
 from rich.console import Console
 
 from kubetask_controller.api.indexes import format_indexes, parse_indexes
@@ -13,6 +12,7 @@ from kubetask_controller.cli.progress import MANY, ChangeLines, _Picture
 from kubetask_controller.cli.runview import run_view
 from kubetask_controller.cli.times import human, parse_duration
 from kubetask_controller.cli.tree import DRAWN, PLAIN, render_tree
+from support.cli.cliobjects import failed, queued, run, running, succeeded
 
 NOW = datetime(2026, 1, 1, 10, 1, 5, tzinfo=UTC)
 

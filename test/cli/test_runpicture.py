@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 from xml.etree import ElementTree
 
-from cliobjects import failed, run, running
 from hack.runpicture import draw
+
+from support.cli.cliobjects import failed, run, running
 
 
 def test_the_picture_says_what_the_tree_says_and_fetches_nothing():

@@ -3,12 +3,12 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from authority import Authority
-from httpsapi import API
 
 from kubetask_controller.client import Client, load_config
 from kubetask_controller.client.config import RestConfig
 from kubetask_controller.client.tls import TLSConfig
+from support.client.authority import Authority
+from support.client.httpsapi import API
 
 
 @pytest.fixture(autouse=True)

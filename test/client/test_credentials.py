@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
-from authority import Authority
 
 from kubetask_controller.client import (
     APIStatusError,
@@ -17,6 +16,7 @@ from kubetask_controller.client import (
 )
 from kubetask_controller.client.config import load_in_cluster
 from kubetask_controller.client.resources import NAMESPACES
+from support.client.authority import Authority
 
 PLUGIN = """
 import json, os, sys, time

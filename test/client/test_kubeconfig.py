@@ -2,11 +2,11 @@ import base64
 import json
 
 import pytest
-from authority import Authority
 
 from kubetask_controller.client import Client, ConfigError, TransportError, load_config
 from kubetask_controller.client.config import load_in_cluster, load_kubeconfig
 from kubetask_controller.client.resources import NAMESPACES
+from support.client.authority import Authority
 
 
 def write(path, **body):

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from httpsapi import hang_up, never, status, text
 
 from kubetask_controller.client import (
     APIStatusError,
@@ -34,6 +33,7 @@ from kubetask_controller.client.resources import JOBS, NAMESPACES, PODS
 from kubetask_controller.client.tls import TLSConfig
 from kubetask_controller.runtime.metrics import new_registry
 from kubetask_controller.runtime.metrics.clients import PrometheusRestMetrics
+from support.client.httpsapi import hang_up, never, status, text
 
 THING = {"metadata": {"name": "thing"}}
 BUSY = status(429, "TooManyRequests", "slow down", headers={"Retry-After": "0"})

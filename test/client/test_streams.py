@@ -4,10 +4,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from httpsapi import status
 
 from kubetask_controller.client import APIStatusError, TransportError, rest
 from kubetask_controller.client.resources import JOBS
+from support.client.httpsapi import status
 
 END = "END"
 

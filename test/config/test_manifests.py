@@ -6,10 +6,19 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-from manifests import CONFIG, FOLDERS, ROOT, by_kind, controller, loaded, objects, rendered
 
 from kubetask_controller.app import options
 from kubetask_controller.version import __version__
+from support.config.manifests import (
+    CONFIG,
+    FOLDERS,
+    ROOT,
+    by_kind,
+    controller,
+    loaded,
+    objects,
+    rendered,
+)
 
 pytestmark = pytest.mark.processes
 

@@ -10,9 +10,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from dockerfile import FOLDERS, ROOT, Builder, lineage, program, stages, variables
 
 from kubetask_controller.version import __version__
+from support.image.dockerfile import FOLDERS, ROOT, Builder, lineage, program, stages, variables
 
 TEXT = (ROOT / "Dockerfile").read_text()
 STAGES = stages(TEXT)

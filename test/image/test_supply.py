@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dockerfile import ROOT
+
+from support.image.dockerfile import ROOT
 
 REQUIREMENTS = ROOT / "hack" / "requirements"
 DIGEST = "sha256:" + "0123456789abcdef" * 4

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from kubectl import Kubectl, KubectlError
-from objects import batch, obj, repository, run, task, text
+
+from support.integration.kubectl import Kubectl, KubectlError
+from support.integration.objects import batch, obj, repository, run, task, text
 
 FILE = {"name": "a.md", "source": {"inline": "x"}}
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from chaos import Chaos, Schedule, schedule
-from controller import ControllerProcess
 from devcluster.base import Cluster
-from kubectl import Kubectl
-from objects import run, scripted
+
+from support.integration.chaos import Chaos, Schedule, schedule
+from support.integration.controller import ControllerProcess
+from support.integration.kubectl import Kubectl
+from support.integration.objects import run, scripted
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

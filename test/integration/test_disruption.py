@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from devcluster.base import Cluster
-from kubectl import Kubectl
-from objects import config, from_config_map, run, task
+
+from support.integration.kubectl import Kubectl
+from support.integration.objects import config, from_config_map, run, task
 
 pytestmark = pytest.mark.slow
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from controller import SYSTEM, free_port
 from devcluster.base import Cluster
 from devcluster.process import DevClusterProcess
-from documents import DOCS, Block, blocks
-from kubectl import KUBECTL, Kubectl
-from objects import config, run, scripted
 from test_plugin import install
+
+from support.integration.controller import SYSTEM, free_port
+from support.integration.documents import DOCS, Block, blocks
+from support.integration.kubectl import KUBECTL, Kubectl
+from support.integration.objects import config, run, scripted
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 from devcluster.base import Cluster
-from kubectl import KUBECTL, Kubectl
+
+from support.integration.kubectl import KUBECTL, Kubectl
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}

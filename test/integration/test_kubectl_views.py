@@ -2,8 +2,9 @@
 
 import pytest
 from devcluster.base import Cluster
-from kubectl import Kubectl
-from objects import conditions, config, run, scripted, task
+
+from support.integration.kubectl import Kubectl
+from support.integration.objects import conditions, config, run, scripted, task
 
 pytestmark = pytest.mark.slow
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from devcluster.base import Capability, Cluster
-from injector import injector
-from kubectl import Kubectl, KubectlError
-from objects import config, run, scripted, task
+
+from support.integration.injector import injector
+from support.integration.kubectl import Kubectl, KubectlError
+from support.integration.objects import config, run, scripted, task
 
 pytestmark = pytest.mark.slow
 

@@ -13,15 +13,16 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from controller import SYSTEM, ControllerProcess, free_port
 from devcluster.base import Cluster
 from hack.dashboard import PANELS
 from hack.metricsref import families
 from hack.picture import Series, draw
-from kubectl import Kubectl
-from objects import run, scripted, task
-from prometheus import Prometheus, scraping
 from prometheus_client.parser import text_string_to_metric_families
+
+from support.integration.controller import SYSTEM, ControllerProcess, free_port
+from support.integration.kubectl import Kubectl
+from support.integration.objects import run, scripted, task
+from support.integration.prometheus import Prometheus, scraping
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 from devcluster.base import Cluster
-from kubectl import KUBECTL, Kubectl
-from objects import batch, scripted
+
+from support.integration.kubectl import KUBECTL, Kubectl
+from support.integration.objects import batch, scripted
 
 pytestmark = pytest.mark.slow
 

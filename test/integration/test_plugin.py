@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 from devcluster.base import Cluster
-from kubectl import KUBECTL, Kubectl
-from objects import batch, config, obj, run, scripted, task
+
+from support.integration.kubectl import KUBECTL, Kubectl
+from support.integration.objects import batch, config, obj, run, scripted, task
 
 pytestmark = pytest.mark.slow
 

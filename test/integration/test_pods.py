@@ -26,13 +26,14 @@ from typing import Any
 
 import pytest
 import yaml
-from controller import free_port
 from devcluster.base import Cluster
-from documents import blocks
-from githost import GitHost
-from httpproxy import proxy
-from kubectl import Kubectl
-from objects import config, obj, repository, run, task, text
+
+from support.integration.controller import free_port
+from support.integration.documents import blocks
+from support.integration.githost import GitHost
+from support.integration.httpproxy import proxy
+from support.integration.kubectl import Kubectl
+from support.integration.objects import config, obj, repository, run, task, text
 
 pytestmark = pytest.mark.slow
 

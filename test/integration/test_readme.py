@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from controller import SYSTEM
 from devcluster.base import Cluster
 from devcluster.process import DevClusterProcess
-from documents import DOCS, Block, blocks
-from githost import GitHost
-from kubectl import KUBECTL, Kubectl
 from test_documents import Place, run_deployment
+
+from support.integration.controller import SYSTEM
+from support.integration.documents import DOCS, Block, blocks
+from support.integration.githost import GitHost
+from support.integration.kubectl import KUBECTL, Kubectl
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -4,14 +4,14 @@ import asyncio
 from contextlib import ExitStack
 
 import pytest
-from controller import ControllerProcess
 from devcluster.base import Cluster
-from kubectl import Kubectl
-from rights import ACCOUNT, ACCOUNTS, CLUSTER_ROLE_BINDINGS, Bench, cases
 
 from kubetask_controller.client import Client, load_config
 from kubetask_controller.reconcilers.taskrun import pending_reasons
 from kubetask_controller.runtime import reflector
+from support.integration.controller import ControllerProcess
+from support.integration.kubectl import Kubectl
+from support.integration.rights import ACCOUNT, ACCOUNTS, CLUSTER_ROLE_BINDINGS, Bench, cases
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 

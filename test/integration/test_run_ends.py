@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from controller import SYSTEM, ControllerProcess
 from devcluster.base import Cluster
-from kubectl import Kubectl, KubectlError
-from objects import run, scripted
+
+from support.integration.controller import SYSTEM, ControllerProcess
+from support.integration.kubectl import Kubectl, KubectlError
+from support.integration.objects import run, scripted
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from kubectl import Kubectl
-from objects import API, obj, run, scripted, task, text
+
+from support.integration.kubectl import Kubectl
+from support.integration.objects import API, obj, run, scripted, task, text
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import yaml
 from devcluster.base import Cluster
-from githost import GitHost
-from kubectl import Kubectl
-from objects import config
+
+from support.integration.githost import GitHost
+from support.integration.kubectl import Kubectl
+from support.integration.objects import config
 
 SEED = Path(__file__).parents[1] / "api" / "testdata" / "seed.yaml"
 EXAMPLES: list[dict[str, Any]] = [x for x in yaml.safe_load_all(SEED.read_text()) if x]

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from kubectl import Kubectl, KubectlError
-from objects import conditions, obj, run, scripted, task
+
+from support.integration.kubectl import Kubectl, KubectlError
+from support.integration.objects import conditions, obj, run, scripted, task
 
 pytestmark = pytest.mark.slow
 

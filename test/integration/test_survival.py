@@ -3,10 +3,11 @@
 from collections import Counter
 
 import pytest
-from controller import ControllerProcess
 from devcluster.base import Cluster
-from kubectl import Kubectl
-from objects import run, scripted, task
+
+from support.integration.controller import ControllerProcess
+from support.integration.kubectl import Kubectl
+from support.integration.objects import run, scripted, task
 
 pytestmark = pytest.mark.slow
 
@@ -91,7 +92,7 @@ def test_an_ended_run_stays_as_it_ended_whoever_deletes_its_jobs(
 def test_a_batch_that_changes_does_not_reach_a_run_that_has_begun(
     kubectl: Kubectl, controller: ControllerProcess
 ) -> None:
-    from objects import batch, obj
+    from support.integration.objects import batch, obj
 
     kubectl.apply(scripted(outcome={"runSeconds": 1}), batch("b", tasks=3))
     kubectl.apply(obj("BatchRun", "r", {"batchRef": "b", "parallelism": 1}))

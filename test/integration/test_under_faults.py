@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from controller import SYSTEM
 from devcluster.base import Cluster
 from devcluster.faultcontrol import FaultControl
-from kubectl import Kubectl
-from objects import run, scripted
+
+from support.integration.controller import SYSTEM
+from support.integration.kubectl import Kubectl
+from support.integration.objects import run, scripted
 
 pytestmark = pytest.mark.slow
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from kubectl import Kubectl
-from objects import batch, from_config_map, obj, run, scripted, task
+
+from support.integration.kubectl import Kubectl
+from support.integration.objects import batch, from_config_map, obj, run, scripted, task
 
 pytestmark = pytest.mark.slow
 

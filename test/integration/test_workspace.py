@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from devcluster.base import Cluster
-from githost import GitHost
-from kubectl import Kubectl
-from objects import config, obj, repository, task, text
+
+from support.integration.githost import GitHost
+from support.integration.kubectl import Kubectl
+from support.integration.objects import config, obj, repository, task, text
 
 pytestmark = pytest.mark.slow
 

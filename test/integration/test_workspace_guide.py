@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import yaml
-from documents import DOCS, blocks
-from kubectl import Kubectl
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.manifest import ManifestAgent
 from kubetask_controller.workspace.agent.presets import PRESETS
+from support.integration.documents import DOCS, blocks
+from support.integration.kubectl import Kubectl
 
 GUIDE = (DOCS / "workspace.md").read_text()
 AGENTS = (DOCS / "agents.md").read_text()

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import yaml
-from kubectl import Kubectl, KubectlError
-from objects import config, run, scripted
+
+from support.integration.kubectl import Kubectl, KubectlError
+from support.integration.objects import config, run, scripted
 
 JSON = dict[str, Any]
 CACHE = {"name": "cache", "emptyDir": {}}

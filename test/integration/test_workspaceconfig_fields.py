@@ -11,8 +11,9 @@ import pytest
 import yaml
 from devcluster.base import Cluster
 from devcluster.connection import ApiError
-from kubectl import Kubectl
-from objects import config
+
+from support.integration.kubectl import Kubectl
+from support.integration.objects import config
 
 JSON = dict[str, Any]
 ROOT = Path(__file__).parents[2]

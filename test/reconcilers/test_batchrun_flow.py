@@ -3,7 +3,16 @@
 from typing import Any
 
 import pytest
-from cluster import (
+
+from kubetask_controller.api import constants as c
+from kubetask_controller.client.errors import APIStatusError, TransportError
+from kubetask_controller.client.resources import CORE_EVENTS, Resource
+from kubetask_controller.reconcilers.listers import BATCH_RUNS, BATCHES, WORKSPACE_CONFIGS
+from kubetask_controller.reconcilers.taskrun import runner
+from kubetask_controller.reconcilers.taskrun.state import Decision, decide
+from kubetask_controller.runtime.consistency import StaleCacheError
+from kubetask_controller.runtime.reconcile import Request, Result
+from support.reconcilers.cluster import (
     CONFIGMAPS,
     CONTROLLERREVISIONS,
     JOBS,
@@ -14,15 +23,6 @@ from cluster import (
     repository,
     server_error,
 )
-
-from kubetask_controller.api import constants as c
-from kubetask_controller.client.errors import APIStatusError, TransportError
-from kubetask_controller.client.resources import CORE_EVENTS, Resource
-from kubetask_controller.reconcilers.listers import BATCH_RUNS, BATCHES, WORKSPACE_CONFIGS
-from kubetask_controller.reconcilers.taskrun import runner
-from kubetask_controller.reconcilers.taskrun.state import Decision, decide
-from kubetask_controller.runtime.consistency import StaleCacheError
-from kubetask_controller.runtime.reconcile import Request, Result
 
 
 @pytest.fixture

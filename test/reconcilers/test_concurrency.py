@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pytest
-from views import NOW, complete, job
 
 from kubetask_controller.reconcilers.concurrency import (
     UNANSWERED_LIFE,
@@ -12,6 +11,7 @@ from kubetask_controller.reconcilers.concurrency import (
     Contender,
 )
 from kubetask_controller.reconcilers.projections import JobView
+from support.reconcilers.views import NOW, complete, job
 
 POOL = ("team", "default")
 

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import cel
 import lupa
 import pytest
-import runs
 import yaml
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.reconcilers.batchrun.snapshot import Missing
 from kubetask_controller.reconcilers.batchrun.status import build_status, summarize_missing
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
+from support.reconcilers import runs
 
 INTEGRATIONS = Path(__file__).resolve().parents[2] / "config" / "integrations"
 LUA = (INTEGRATIONS / "argocd" / "health.lua").read_text()

@@ -5,8 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from cluster import JOBS, NAMESPACE, PODS, Cluster
-from views import complete, failed, job, owner_ref, pod, resource, run, task
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.reconcilers.events import (
@@ -20,6 +18,8 @@ from kubetask_controller.reconcilers.events import (
 )
 from kubetask_controller.reconcilers.listers import BATCH_RUNS, WORKSPACE_CONFIGS, is_owned
 from kubetask_controller.reconcilers.projections import OwnerRef
+from support.reconcilers.cluster import JOBS, NAMESPACE, PODS, Cluster
+from support.reconcilers.views import complete, failed, job, owner_ref, pod, resource, run, task
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
-from cluster import JOBS, NAMESPACE, PODS, Cluster, server_error
-from views import complete, job, pod
 
 from kubetask_controller.client.errors import APIStatusError
 from kubetask_controller.reconcilers.freshness import LivePods
 from kubetask_controller.reconcilers.listers import WORKSPACE_CONFIGS
+from support.reconcilers.cluster import JOBS, NAMESPACE, PODS, Cluster, server_error
+from support.reconcilers.views import complete, job, pod
 
 
 @pytest.fixture

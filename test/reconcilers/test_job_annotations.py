@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-import runs
-from cluster import JOBS, Cluster
-from views import repository
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.reconcilers.taskrun.runner import digest, tries_left
+from support.reconcilers import runs
+from support.reconcilers.cluster import JOBS, Cluster
+from support.reconcilers.views import repository
 
 
 @pytest.mark.parametrize(

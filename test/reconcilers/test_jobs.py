@@ -5,8 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from cluster import JOBS, NAMESPACE, PODS, Cluster
-from views import at
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Reason
@@ -18,6 +16,8 @@ from kubetask_controller.reconcilers.taskrun.jobs import (
     in_parallel,
     ramp_up,
 )
+from support.reconcilers.cluster import JOBS, NAMESPACE, PODS, Cluster
+from support.reconcilers.views import at
 
 Json = dict[str, Any]
 

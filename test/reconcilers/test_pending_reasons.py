@@ -4,8 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from cluster import Cluster, server_error
-from views import at, complete, container, exited, failed, job, pod, waiting
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.client.errors import APIStatusError
@@ -20,6 +18,8 @@ from kubetask_controller.reconcilers.taskrun.pending_reasons import (
     pending_reason,
     silence,
 )
+from support.reconcilers.cluster import Cluster, server_error
+from support.reconcilers.views import at, complete, container, exited, failed, job, pod, waiting
 
 EVENT = PendingReason(Reason.VOLUME_NOT_READY, "claim is not bound")
 

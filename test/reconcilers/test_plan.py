@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-import runs
-from views import complete, failed, job
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.reconcilers.taskrun.plan import halt, make_plan, read_cost
 from kubetask_controller.reconcilers.taskrun.recorded import Usage
+from support.reconcilers import runs
+from support.reconcilers.views import complete, failed, job
 
 
 def test_without_limits_every_task_that_has_no_job_may_start() -> None:

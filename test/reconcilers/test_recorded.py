@@ -4,8 +4,6 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-import runs
-from views import at
 
 from kubetask_controller.api.constants import Phase, Reason
 from kubetask_controller.reconcilers.taskrun.recorded import (
@@ -17,6 +15,8 @@ from kubetask_controller.reconcilers.taskrun.recorded import (
     usage_json,
 )
 from kubetask_controller.reconcilers.taskrun.state import TaskState
+from support.reconcilers import runs
+from support.reconcilers.views import at
 
 EVERYTHING = TaskState(
     Phase.FAILED,

@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
-import runs
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase, Reason
 from kubetask_controller.reconcilers.taskrun.state import TaskState
+from support.reconcilers import runs
 
 TASKS = 10_000
 

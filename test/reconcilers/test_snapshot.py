@@ -3,14 +3,14 @@
 from typing import Any
 
 import pytest
-import runs
-from cluster import CONTROLLERREVISIONS, Cluster, repository, server_error
-from views import resource
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.client.errors import APIStatusError
 from kubetask_controller.reconcilers.batchrun.snapshot import Missing, Snapshot, select
 from kubetask_controller.reconcilers.listers import BATCH_RUNS, BATCHES
+from support.reconcilers import runs
+from support.reconcilers.cluster import CONTROLLERREVISIONS, Cluster, repository, server_error
+from support.reconcilers.views import resource
 
 
 @pytest.fixture

@@ -4,18 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from views import (
-    DISRUPTION,
-    NOW,
-    at,
-    complete,
-    container,
-    exited,
-    failed,
-    job,
-    pod,
-    waiting,
-)
 
 from kubetask_controller.api.constants import Phase, Reason
 from kubetask_controller.reconcilers.projections import ContainerView, JobView
@@ -30,6 +18,18 @@ from kubetask_controller.reconcilers.taskrun.state import (
     decide,
     one_line,
     read_result,
+)
+from support.reconcilers.views import (
+    DISRUPTION,
+    NOW,
+    at,
+    complete,
+    container,
+    exited,
+    failed,
+    job,
+    pod,
+    waiting,
 )
 
 NAME = "r-task-0"

@@ -5,13 +5,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-import runs
 from pydantic_core import to_json
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Omitted, Reason
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.recorded import Usage
+from support.reconcilers import runs
 
 BROKEN = runs.pending(Reason.IMAGE_PULL_BACK_OFF, "no such image")
 LIMITED = PendingReason(Reason.TASK_LIMIT, "only the first 1 tasks may start")

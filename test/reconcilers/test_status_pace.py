@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from cluster import NAMESPACE, Cluster
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase
@@ -17,6 +16,7 @@ from kubetask_controller.reconcilers.status_writer import (
     StatusWriter,
     write_interval,
 )
+from support.reconcilers.cluster import NAMESPACE, Cluster
 
 WRITE_SECONDS = 0.5
 

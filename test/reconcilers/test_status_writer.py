@@ -3,8 +3,6 @@
 from typing import Any
 
 import pytest
-from cluster import NAMESPACE, Cluster, server_error
-from views import at
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase
@@ -13,6 +11,8 @@ from kubetask_controller.reconcilers.listers import BATCH_RUNS
 from kubetask_controller.reconcilers.projections import RunView
 from kubetask_controller.reconcilers.status_writer import StatusWriter, reduced, write_interval
 from kubetask_controller.runtime.consistency import StaleCacheError
+from support.reconcilers.cluster import NAMESPACE, Cluster, server_error
+from support.reconcilers.views import at
 
 STATUS: dict[str, Any] = {
     "phase": "Pending",

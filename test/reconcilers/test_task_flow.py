@@ -1,14 +1,22 @@
 """A Task from its creation to its end, against an API server in memory."""
 
 import pytest
-import views
-from cluster import CONFIGMAPS, JOBS, NAMESPACE, PODS, Cluster, inline, server_error
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.client.errors import APIStatusError, TransportError
 from kubetask_controller.reconcilers.concurrency import UNANSWERED_LIFE
 from kubetask_controller.reconcilers.listers import TASKS
 from kubetask_controller.runtime.reconcile import Request, Result
+from support.reconcilers import views
+from support.reconcilers.cluster import (
+    CONFIGMAPS,
+    JOBS,
+    NAMESPACE,
+    PODS,
+    Cluster,
+    inline,
+    server_error,
+)
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import runs
-from cluster import JOBS, Cluster
 from prometheus_client import CollectorRegistry
-from views import at, run
 
 from kubetask_controller.reconcilers.metrics import Metrics, NoRecorder
+from support.reconcilers import runs
+from support.reconcilers.cluster import JOBS, Cluster
+from support.reconcilers.views import at, run
 
 
 @pytest.fixture

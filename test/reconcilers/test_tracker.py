@@ -3,14 +3,14 @@
 from dataclasses import replace
 
 import pytest
-import runs
-from views import job
 
 from kubetask_controller.api.constants import Phase, Reason
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.recorded import Recorded
 from kubetask_controller.reconcilers.taskrun.state import TaskRules, TaskState
 from kubetask_controller.reconcilers.taskrun.tracker import RETRY_MOST, Tracker, Trackers
+from support.reconcilers import runs
+from support.reconcilers.views import job
 
 RULES = TaskRules()
 REPLACED = TaskState(Phase.PENDING, Reason.STARTING, job_name="r-task-0", replacements=1)

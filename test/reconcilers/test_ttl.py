@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from cluster import JOBS, NAMESPACE, PODS, Cluster, server_error
 
 from kubetask_controller.client.errors import APIStatusError
 from kubetask_controller.reconcilers.listers import BATCH_RUNS
 from kubetask_controller.runtime.reconcile import Request
+from support.reconcilers.cluster import JOBS, NAMESPACE, PODS, Cluster, server_error
 
 
 @pytest.fixture

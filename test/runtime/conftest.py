@@ -3,10 +3,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, settings
-from virtualtime import FakeClock
 
 from kubetask_controller.runtime.metrics import Metrics
 from kubetask_controller.runtime.metrics import server as metricsserver
+from support.runtime.virtualtime import FakeClock
 
 # How fast the machine is says nothing about what is tested on it.
 settings.register_profile(

@@ -2,8 +2,6 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
-from memoryapi import MemoryAPI
-from script import RUNS, Recorder, obj, view
 
 from kubetask_controller.client.resources import JOBS, NAMESPACES
 from kubetask_controller.runtime.cache import (
@@ -12,6 +10,8 @@ from kubetask_controller.runtime.cache import (
     DuplicateInformerError,
 )
 from kubetask_controller.runtime.informer import CacheNotStartedError
+from support.runtime.memoryapi import MemoryAPI
+from support.runtime.script import RUNS, Recorder, obj, view
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
-from memoryapi import MemoryAPI
 
 from kubetask_controller.client.errors import APIStatusError, TransportError
 from kubetask_controller.client.resources import EVENTS
 from kubetask_controller.runtime.events import EventBroadcaster, ObjectReference
+from support.runtime.memoryapi import MemoryAPI
 
 RUN = ObjectReference("sample.example.com/v1", "Run", "r", "ns", "uid-r")
 OTHER = ObjectReference("sample.example.com/v1", "Run", "other", "ns", "uid-o")

@@ -5,11 +5,10 @@ import importlib.util
 import re
 from pathlib import Path
 
-from memoryapi import MemoryAPI
-
 from kubetask_controller.client.resources import CONFIGMAPS, JOBS
 from kubetask_controller.runtime.manager import Manager, ManagerOptions
 from kubetask_controller.runtime.metrics import Metrics
+from support.runtime.memoryapi import MemoryAPI
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "runtime.md"
 

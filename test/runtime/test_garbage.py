@@ -3,12 +3,12 @@ import gc
 import weakref
 
 import pytest
-from memoryapi import MemoryAPI
-from script import RUNS, view
 
 from kubetask_controller.runtime.eventloop import GarbageFreeze
 from kubetask_controller.runtime.manager import Manager, ManagerOptions
 from kubetask_controller.runtime.metrics import Metrics
+from support.runtime.memoryapi import MemoryAPI
+from support.runtime.script import RUNS, view
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import socket
 
 import aiohttp
 import pytest
-from memoryapi import MemoryAPI
-from overhttp import eventually, fetch, serving
-from script import RUNS, view
 
 from kubetask_controller.runtime.eventloop import Heartbeat
 from kubetask_controller.runtime.healthz import HealthChecks
 from kubetask_controller.runtime.httpserver import HTTPServer, split_address
 from kubetask_controller.runtime.manager import Manager, ManagerOptions
+from support.runtime.memoryapi import MemoryAPI
+from support.runtime.overhttp import eventually, fetch, serving
+from support.runtime.script import RUNS, view
 
 
 @pytest.mark.parametrize(

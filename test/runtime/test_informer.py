@@ -2,7 +2,6 @@ import asyncio
 from time import thread_time
 
 import pytest
-from script import RUNS, Counts, Recorder, added, deleted, modified, obj, view
 
 from kubetask_controller.runtime import eventloop
 from kubetask_controller.runtime.informer import (
@@ -10,6 +9,7 @@ from kubetask_controller.runtime.informer import (
     Informer,
     InformerOptions,
 )
+from support.runtime.script import RUNS, Counts, Recorder, added, deleted, modified, obj, view
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ async def test_the_version_follows_lists_events_deletions_and_bookmarks(informer
 
 
 async def test_the_version_survives_a_projection_that_drops_it(clock):
-    from script import View
+    from support.runtime.script import View
 
     informer = Informer(
         RUNS,

@@ -3,7 +3,6 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
-from memoryapi import MemoryAPI
 
 from kubetask_controller.client.errors import APIStatusError, TransportError
 from kubetask_controller.client.resources import JOBS, LEASES
@@ -15,6 +14,7 @@ from kubetask_controller.runtime.leaderelection import (
     NotLeaderError,
     new_identity,
 )
+from support.runtime.memoryapi import MemoryAPI
 
 DOWN = TransportError("unreachable", refused=True)
 

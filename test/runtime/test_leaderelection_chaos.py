@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
-from frozen import Freezer
-from memoryapi import MemoryAPI
 
 from kubetask_controller.client.errors import TransportError
 from kubetask_controller.runtime.leaderelection import (
@@ -21,6 +19,8 @@ from kubetask_controller.runtime.leaderelection import (
     LeaseLock,
     NotLeaderError,
 )
+from support.runtime.frozen import Freezer
+from support.runtime.memoryapi import MemoryAPI
 
 DOWN = TransportError("unreachable", refused=True)
 CONFIG = LeaderElectionConfig(identity="x")

@@ -2,8 +2,6 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
-from memoryapi import MemoryAPI
-from script import RUNS, obj, view
 
 from kubetask_controller.client.errors import TransportError
 from kubetask_controller.client.resources import EVENTS, JOBS, LEASES
@@ -21,6 +19,8 @@ from kubetask_controller.runtime.manager import LeaderElectionOptions, Manager, 
 from kubetask_controller.runtime.metrics import Metrics
 from kubetask_controller.runtime.reconcile import Result
 from kubetask_controller.runtime.runnable_group import GroupStoppedError, RunnableGroup
+from support.runtime.memoryapi import MemoryAPI
+from support.runtime.script import RUNS, obj, view
 
 DOWN = TransportError("unreachable", refused=True)
 ELECTION = LeaderElectionOptions("lock", "system", LeaderElectionConfig(identity="me"))

@@ -7,7 +7,6 @@ import subprocess
 import aiohttp
 import pytest
 from cryptography import x509
-from overhttp import eventually, fetch, serving
 from prometheus_client.parser import text_string_to_metric_families
 
 from kubetask_controller.client.errors import APIStatusError, TransportError
@@ -19,6 +18,7 @@ from kubetask_controller.runtime.metrics.clients import (
     InformerStatistics,
     PrometheusRestMetrics,
 )
+from support.runtime.overhttp import eventually, fetch, serving
 
 
 class Reviews:

@@ -1,7 +1,6 @@
 from dataclasses import dataclass, field
 
 import pytest
-from script import RUNS, obj, view
 
 from kubetask_controller.runtime.handler import (
     EnqueueRequests,
@@ -20,6 +19,7 @@ from kubetask_controller.runtime.meta import (
 )
 from kubetask_controller.runtime.reconcile import Request
 from kubetask_controller.runtime.workqueue import DEFAULT_PRIORITY, LOW_PRIORITY
+from support.runtime.script import RUNS, obj, view
 
 RUN = OwnerReference("sample.example.com/v1alpha1", "Run", "r1", "u1")
 

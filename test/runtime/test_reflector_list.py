@@ -1,7 +1,8 @@
 import asyncio
 
 import pytest
-from script import (
+
+from support.runtime.script import (
     BUSY,
     EXPIRED,
     GONE,

@@ -1,11 +1,12 @@
 import asyncio
 
-from flakyserver import COLORS, REFUSALS, FlakyServer, content, shown
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from script import RESET, Rig
-from virtualtime import FakeClock
+
+from support.runtime.flakyserver import COLORS, REFUSALS, FlakyServer, content, shown
+from support.runtime.script import RESET, Rig
+from support.runtime.virtualtime import FakeClock
 
 names = st.sampled_from("abcdefgh")
 

@@ -1,5 +1,6 @@
 import pytest
-from script import (
+
+from support.runtime.script import (
     BUSY,
     EXPIRED,
     REFUSED,

@@ -5,8 +5,9 @@ import gc
 import random
 
 import pytest
-from flakyserver import COLORS, REFUSALS, FlakyServer, shown
-from script import RESET, Rig, View
+
+from support.runtime.flakyserver import COLORS, REFUSALS, FlakyServer, shown
+from support.runtime.script import RESET, Rig, View
 
 TEN_MINUTES = 600.0
 

@@ -1,5 +1,4 @@
 import pytest
-from script import View
 
 from kubetask_controller.runtime.store import (
     NAMESPACE_INDEX,
@@ -7,6 +6,7 @@ from kubetask_controller.runtime.store import (
     Store,
     UnknownIndexError,
 )
+from support.runtime.script import View
 
 
 def thing(name, version="1", *, namespace="ns", uid=None, color=""):

@@ -1,9 +1,9 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from script import View
 
 from kubetask_controller.runtime.store import NAMESPACE_INDEX, Store
+from support.runtime.script import View
 
 NAMESPACES = ("one", "two")
 COLORS = ("red", "green", "blue")

@@ -5,10 +5,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from prometheus_client import CollectorRegistry
-from virtualtime import FakeClock
 
 from kubetask_controller.runtime.metrics import Metrics
 from kubetask_controller.runtime.workqueue import WorkQueue
+from support.runtime.virtualtime import FakeClock
 
 items = st.sampled_from("abc")
 priorities = st.sampled_from((-100, 0, 1))

@@ -6,8 +6,9 @@ A case of a parametrised test is one try. Who attacks stands in the table of doc
 from collections import Counter
 
 import pytest
-from attacks import attacks
-from rooms import as_user, origins, room, server, task, template
+
+from support.security.attacks import attacks
+from support.workspace.rooms import as_user, origins, room, server, task, template
 
 __all__ = ["as_user", "origins", "room", "server", "task", "template"]
 

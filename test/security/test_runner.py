@@ -7,7 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 from devcluster.base import Cluster
-from holders import (
+
+from kubetask_controller.api.context import secret_refusal
+from support.integration.kubectl import Kubectl
+from support.integration.objects import batch, config, run, task
+from support.security.holders import (
     BESIDE,
     CONFIGURES,
     NOBODY,
@@ -18,10 +22,6 @@ from holders import (
     holder,
     secret,
 )
-from kubectl import Kubectl
-from objects import batch, config, run, task
-
-from kubetask_controller.api.context import secret_refusal
 
 pytestmark = pytest.mark.integration
 

@@ -8,15 +8,26 @@ from typing import Any
 
 import pytest
 import yaml
-from controller import SYSTEM
 from devcluster.base import Cluster
-from holders import JOBS, KUBETASK, NS, RBAC, Holder, config_map, existing, job, pod, secret
-from kubectl import Kubectl
-from objects import task, text
 
 from kubetask_controller.reconcilers.taskrun.files import Owner, pack
 from kubetask_controller.reconcilers.taskrun.job_template import Template
 from kubetask_controller.reconcilers.taskrun.pod_template import Images
+from support.integration.controller import SYSTEM
+from support.integration.kubectl import Kubectl
+from support.integration.objects import task, text
+from support.security.holders import (
+    JOBS,
+    KUBETASK,
+    NS,
+    RBAC,
+    Holder,
+    config_map,
+    existing,
+    job,
+    pod,
+    secret,
+)
 
 JSON = dict[str, Any]
 CONFIG = Path(__file__).parents[2] / "config"

@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from controller import SYSTEM
 from devcluster.base import Cluster
 from devcluster.connection import ApiError
-from kubectl import Kubectl
-from objects import config
-from taskpod import Make, text
+
+from support.integration.controller import SYSTEM
+from support.integration.kubectl import Kubectl
+from support.integration.objects import config
+from support.workspace.taskpod import Make, text
 
 JSON = dict[str, Any]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from devcluster.base import Cluster
-from kubectl import Kubectl, KubectlError
-from objects import batch, config, obj, run, scripted, task, text
 
 from kubetask_controller.reconcilers.taskrun.names import owned_name
+from support.integration.kubectl import Kubectl, KubectlError
+from support.integration.objects import batch, config, obj, run, scripted, task, text
 
 JSON = dict[str, Any]
 

@@ -1,7 +1,8 @@
 """docs/threat-model.md names every attack, and every attack that it names is tried."""
 
 import pytest
-from attacks import HERE, ROOT, attacks, functions
+
+from support.security.attacks import HERE, ROOT, attacks, functions
 
 FILES = sorted(f"{HERE}/{x.name}" for x in (ROOT / HERE).glob("test_*.py"))
 

@@ -1,6 +1,6 @@
 """An event loop of its own time: it never waits, never looks at a socket, and runs the same way each time.
 
-Where test/runtime/virtualtime.py moves the time of a real loop, this one has none: when nothing is ready, the time is that
+Where `support.runtime.virtualtime` moves the time of a real loop, this one has none: when nothing is ready, the time is that
 of the next timer. A schedule of minutes costs what its callbacks cost.
 """
 

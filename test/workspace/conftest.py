@@ -1,5 +1,5 @@
 """The fixtures of `rooms`."""
 
-from rooms import as_user, origins, room, server, task, template
+from support.workspace.rooms import as_user, origins, room, server, task, template
 
 __all__ = ["as_user", "origins", "room", "server", "task", "template"]

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from origin import commit
-from taskpod import BRANCH, Make, TaskPod, git, repository, secret_file, text
 
-FAKES = Path(__file__).parent / "fakes"
+from support.workspace.origin import commit
+from support.workspace.taskpod import BRANCH, Make, TaskPod, git, repository, secret_file, text
+
+FAKES = Path(__file__).parents[1] / "support/workspace/fakes"
 AGENTS = ("claude", "gemini", "codex", "opencode", "goose")
 SUMMARY = "Updated the readme.\n\nSee https://git.example/acme/billing/pull/12."
 MAIN = "from kubetask_controller.workspace.agent import main; main()"
@@ -294,7 +295,7 @@ def test_a_command_that_fails_gives_its_code_and_its_last_line(pod: TaskPod) -> 
 
 
 def test_a_script_runs_in_each_repository(task: Make, origins: Path) -> None:
-    from origin import make
+    from support.workspace.origin import make
 
     make(origins / "acme/catalog.git")
     script = 'echo "$KUBETASK_REPOSITORY" > name.txt; echo "Named $KUBETASK_REPOSITORY"'

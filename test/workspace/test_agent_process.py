@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from origin import make
-from taskpod import Make, TaskPod, git, repository, secret_file, text
 from test_agent_cli import MAIN, Ran, branches, run, start
+
+from support.workspace.origin import make
+from support.workspace.taskpod import Make, TaskPod, git, repository, secret_file, text
 
 SECRET = "v3ry-hidden-value"
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 from hack.gitserver import GitServer
-from origin import make
-from taskpod import Make, git, repository, text
 
 from kubetask_controller.api.manifest import ManifestRepository
 from kubetask_controller.workspace.cache import RepositoryCache
 from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.git import Git, GitError
 from kubetask_controller.workspace.repositories import RETRY_DELAYS, Repositories
+from support.workspace.origin import make
+from support.workspace.taskpod import Make, git, repository, text
 
 
 def test_a_repository_that_is_not_there(task: Make, template: str) -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 from hack.gitserver import GitServer, Refusal, endless
-from origin import ENVIRON, TOKEN, commit, make, served
-from taskpod import BRANCH, Make, TaskPod, git, repository, text
 
 from kubetask_controller.api.manifest import ManifestRepository
 from kubetask_controller.workspace import git as gits
@@ -24,6 +22,8 @@ from kubetask_controller.workspace.git import (
     parse_retry_after,
 )
 from kubetask_controller.workspace.repositories import Repositories, conflicting_branch
+from support.workspace.origin import ENVIRON, TOKEN, commit, make, served
+from support.workspace.taskpod import BRANCH, Make, TaskPod, git, repository, text
 
 CREDENTIALS = {"credentials": {"secretRef": {"name": "git"}}}
 CLAIM = {"workspace": {"persistentVolumeClaim": {"claimName": "shared"}}}

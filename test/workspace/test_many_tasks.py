@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from hack.gitserver import GitServer
-from origin import ENVIRON, commit
-from taskpod import BRANCH, Make, TaskPod, git, repository, text
 
 from kubetask_controller.workspace import cache as caches
 from kubetask_controller.workspace.cache import BARE_KEEP_SECONDS, MAX_PACKS, lock
 from kubetask_controller.workspace.taskfolders import TASK_KEEP_SECONDS, remove_old_task_folders
+from support.workspace.origin import ENVIRON, commit
+from support.workspace.taskpod import BRANCH, Make, TaskPod, git, repository, text
 
 CLAIM = {"workspace": {"persistentVolumeClaim": {"claimName": "shared"}}}
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from hack.gitserver import GitServer
-from origin import TOKEN, commit, served
-from taskpod import BRANCH, Make, TaskPod, git, repository
+
+from support.workspace.origin import TOKEN, commit, served
+from support.workspace.taskpod import BRANCH, Make, TaskPod, git, repository
 
 CLAIM = {"workspace": {"persistentVolumeClaim": {"claimName": "shared"}}}
 

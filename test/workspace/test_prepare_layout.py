@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from origin import commit, make
-from taskpod import BRANCH, UID, Make, TaskPod, git, repository, secret_file, text
 
 from kubetask_controller.reconcilers.taskrun.contexts import merged
+from support.workspace.origin import commit, make
+from support.workspace.taskpod import BRANCH, UID, Make, TaskPod, git, repository, secret_file, text
 
 
 def test_files_lie_in_the_task_folder_by_name(task: Make) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from hack.gitserver import GitServer, Refusal
-from origin import commit, forged, served
-from taskpod import BRANCH, Make, TaskPod, git, repository, text
 
 from kubetask_controller.api.manifest import TaskManifest
 from kubetask_controller.workspace.agent.publish import PublishError, publish
 from kubetask_controller.workspace.git import Git
+from support.workspace.origin import commit, forged, served
+from support.workspace.taskpod import BRANCH, Make, TaskPod, git, repository, text
 
 SHARED = {"credentials": {"secretRef": {"name": "git"}, "shareWithAgent": True}}
 AGENT = "from kubetask_controller.workspace.agent import main; main()"
@@ -258,7 +258,7 @@ class TestPushing:
     def test_one_repository_that_is_refused_holds_up_no_other(
         self, task: Make, origins: Path
     ) -> None:
-        from origin import make
+        from support.workspace.origin import make
 
         make(origins / "acme/catalog.git")
         refuse(origins, "echo 'error: no' >&2; exit 1")

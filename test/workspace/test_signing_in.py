@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from hack.gitserver import GitServer
-from origin import TOKEN, authority, served
-from taskpod import BRANCH, Make, TaskPod, repository
+
+from support.workspace.origin import TOKEN, authority, served
+from support.workspace.taskpod import BRANCH, Make, TaskPod, repository
 
 CREDENTIALS = {"credentials": {"secretRef": {"name": "git"}}}
 SHARED = {"credentials": {"secretRef": {"name": "git"}, "shareWithAgent": True}}

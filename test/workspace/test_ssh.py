@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from taskpod import BRANCH, Make, TaskPod, git, repository
 
 from kubetask_controller.api.manifest import TaskManifest
 from kubetask_controller.workspace.agent.publish import PublishError, publish
 from kubetask_controller.workspace.git import Git
+from support.workspace.taskpod import BRANCH, Make, TaskPod, git, repository
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
 WRAPPER = list(Path("/usr/lib").glob("*/libnss_wrapper.so"))

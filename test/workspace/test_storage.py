@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from origin import commit
-from taskpod import PREPARE, Make, TaskPod, git, repository
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.workspace.git import GitError
+from support.workspace.origin import commit
+from support.workspace.taskpod import PREPARE, Make, TaskPod, git, repository
 
 CLAIM = {"workspace": {"persistentVolumeClaim": {"claimName": "shared"}}}
 MODELESS = ("--perms=0777", "--chown-ignore")

@@ -2,8 +2,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from fakeapi import FakeApi
-from pagekit import Page, opened
+
+from support.cli.fakeapi import FakeApi
+from support.cli.pagekit import Page, opened
 
 
 @pytest.fixture

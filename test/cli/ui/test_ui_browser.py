@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-import scenes
 from aiohttp import web
-from fakeapi import FakeApi, failure, serving
-from pagekit import Page, opened, with_pods
 from playwright.async_api import Browser, CDPSession, Locator, async_playwright, expect
 from playwright.async_api import Page as Tab
-from scenes import done, made, waiting, working
+
+from support.cli import scenes
+from support.cli.fakeapi import FakeApi, failure, serving
+from support.cli.pagekit import Page, opened, with_pods
+from support.cli.scenes import done, made, waiting, working
 
 CHROMIUM = os.environ.get("KUBETASK_CHROMIUM") or shutil.which("chromium")
 FLAGS = (

@@ -3,14 +3,14 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import scenes
-from scenes import done, failed, made, waiting, working
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.cli.costs import costs
 from kubetask_controller.cli.explain import REASONS, findings, summary_line
 from kubetask_controller.cli.runview import run_view
 from kubetask_controller.cli.ui import views
+from support.cli import scenes
+from support.cli.scenes import done, failed, made, waiting, working
 
 
 def found(run: dict, **later: float) -> list:

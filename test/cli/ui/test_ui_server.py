@@ -4,14 +4,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
-import scenes
 from aiohttp import web
-from fakeapi import FakeApi, Log, failure
-from pagekit import Page, opened, with_pods
-from scenes import done, failed, made, waiting, working
 
 from kubetask_controller.cli.exits import UsageError
 from kubetask_controller.cli.ui.server import ASSETS, ServerSettings
+from support.cli import scenes
+from support.cli.fakeapi import FakeApi, Log, failure
+from support.cli.pagekit import Page, opened, with_pods
+from support.cli.scenes import done, failed, made, waiting, working
 
 RUN = "/api/run?kind=BatchRun&namespace=team&name="
 

@@ -5,14 +5,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import objects
 import pytest
-from controller import SYSTEM, ControllerProcess
 from devcluster.base import Capability, Cluster
-from githost import GitHost
-from kubectl import Kubectl
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.integration import objects
+from support.integration.controller import SYSTEM, ControllerProcess
+from support.integration.githost import GitHost
+from support.integration.kubectl import Kubectl
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from views import NAMESPACE, NOW, at
-
 from kubetask_controller.api import constants as c
 from kubetask_controller.client.errors import APIStatusError, ClientError, TransportError
 from kubetask_controller.client.resources import (
@@ -44,6 +42,7 @@ from kubetask_controller.runtime.manager import Manager, ManagerOptions
 from kubetask_controller.runtime.metrics import Metrics
 from kubetask_controller.runtime.reconcile import Request, Result
 from kubetask_controller.runtime.runnable_group import Runnable
+from support.reconcilers.views import NAMESPACE, NOW, at
 
 Json = dict[str, Any]
 Answer = Callable[[], Exception | None]

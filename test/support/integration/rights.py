@@ -15,8 +15,6 @@ from typing import Any
 
 import aiohttp
 import yaml
-from controller import free_port
-from objects import batch, obj, run, scripted, task
 
 from kubetask_controller.app import options, wiring
 from kubetask_controller.client import Client, load_config
@@ -27,10 +25,12 @@ from kubetask_controller.reconcilers.taskrun import files, names
 from kubetask_controller.runtime.manager import Manager
 from kubetask_controller.runtime.metrics import Metrics
 from kubetask_controller.runtime.metrics.clients import PrometheusRestMetrics
+from support.integration.controller import free_port
+from support.integration.objects import batch, obj, run, scripted, task
 
 JSON = dict[str, Any]
 
-RBAC = Path(__file__).resolve().parents[2] / "config" / "rbac"
+RBAC = Path(__file__).resolve().parents[3] / "config" / "rbac"
 LEASE = options.parse([], {}).leader_election_id
 ACCOUNT, IMAGE = "kubetask-controller", "registry.example.com/agent:1"
 FILES = ("controller_role.yaml", "leader_election_role.yaml", "metrics_auth_role.yaml")

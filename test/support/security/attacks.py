@@ -9,8 +9,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-HERE = Path(__file__).parent.relative_to(ROOT)
+ROOT = Path(__file__).parents[3]
+HERE = Path("test/security")
 _ROW = re.compile(r"^\| ([a-z ]+) \| .* \| `(test/[\w/]+\.py)::(test_\w+)` \|$", re.MULTILINE)
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import scenes
 import yaml
-from fakeapi import FakeApi, Log
 
 from kubetask_controller.cli.session import Session, open_session
 from kubetask_controller.cli.ui.server import Server, ServerSettings
+from support.cli import scenes
+from support.cli.fakeapi import FakeApi, Log
 
 JSON = dict[str, Any]
 

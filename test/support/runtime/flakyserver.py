@@ -4,9 +4,19 @@ import asyncio
 import random
 from contextlib import asynccontextmanager
 
-from script import BUSY, GONE, NO_STREAMING, REFUSED, RESET, SILENT, TOO_LARGE, Page, bookmark, obj
-
 from kubetask_controller.client import APIStatusError
+from support.runtime.script import (
+    BUSY,
+    GONE,
+    NO_STREAMING,
+    REFUSED,
+    RESET,
+    SILENT,
+    TOO_LARGE,
+    Page,
+    bookmark,
+    obj,
+)
 
 BOOKMARKS = 60.0
 INACTIVITY = 68.0

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from hack.agents.__main__ import INSTALLED, ROOT
-from models import Models
-from namespace import SYSTEM_PATH, Namespace
-from taskpod import PREPARE, TaskPod
 
 from kubetask_controller.workspace.agent.presets import PRESETS
+from support.agents.models import Models
+from support.agents.namespace import SYSTEM_PATH, Namespace
+from support.workspace.taskpod import PREPARE, TaskPod
 
 JSON = dict[str, Any]
 Launch = Callable[..., "RealPod"]

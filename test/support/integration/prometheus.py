@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from controller import free_port
+
+from support.integration.controller import free_port
 
 START_SECONDS = 30.0
 LACKS = "prometheus is not installed (Debian's package of that name)"

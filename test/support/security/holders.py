@@ -5,7 +5,8 @@ from typing import Any
 
 from devcluster.base import Cluster
 from devcluster.connection import ApiError, Connection
-from objects import batch, config, run, task
+
+from support.integration.objects import batch, config, run, task
 
 JSON = dict[str, Any]
 KUBETASK = "/apis/kubetask.io/v1alpha1"

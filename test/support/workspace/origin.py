@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hack.forge import ForgeServer
 from hack.gitserver import IDENTITY, GitServer, make_repository
-from taskpod import git
+
+from support.workspace.taskpod import git
 
 TOKEN = "t0ken-of-the-test"
 ENVIRON = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **IDENTITY}

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from views import at, run
-
 from kubetask_controller.api.constants import Phase, Reason
 from kubetask_controller.reconcilers.batchrun.snapshot import Snapshot
 from kubetask_controller.reconcilers.batchrun.status import build_status, summarize
@@ -13,6 +11,7 @@ from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReaso
 from kubetask_controller.reconcilers.taskrun.recorded import Recorded, Usage
 from kubetask_controller.reconcilers.taskrun.state import TaskState
 from kubetask_controller.reconcilers.taskrun.tracker import Tracker
+from support.reconcilers.views import at, run
 
 __all__ = ["run"]
 

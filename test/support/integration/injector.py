@@ -11,7 +11,8 @@ from threading import Thread
 from typing import Any
 
 from devcluster.apiserver.auth.pki import CertificateAuthority
-from kubectl import Kubectl
+
+from support.integration.kubectl import Kubectl
 
 JSON = dict[str, Any]
 NAME = "injector.mesh.example.com"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dockerfile_parse import DockerfileParser
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FOLDERS = ("/opt/agent", "/opt/kubetask", "/opt/build", "/home/agent", "/workspace", "/src")
 """Absolute paths of the image that a build here puts below its own folder."""
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from hack.gitserver import GitServer
-from origin import TOKEN, make, served
-from taskpod import Make, TaskPod
+
+from support.workspace.origin import TOKEN, make, served
+from support.workspace.taskpod import Make, TaskPod
 
 
 @pytest.fixture

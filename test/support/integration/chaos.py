@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller import ControllerProcess
 from devcluster.base import Cluster
-from kubectl import Kubectl
+
+from support.integration.controller import ControllerProcess
+from support.integration.kubectl import Kubectl
 
 CONTROLLER = "system:serviceaccount:kubetask-system:kubetask-controller"
 SPAN = 7.0

@@ -4,7 +4,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cliobjects import repository
+from support.cli.cliobjects import repository
 
 JSON = dict[str, Any]
 

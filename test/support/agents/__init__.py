@@ -1,0 +1,1 @@
+"""The real agent tools: model servers, and Pods that run a tool."""

@@ -1,0 +1,1 @@
+"""A Kubernetes API behind TLS, with an authority of its own."""

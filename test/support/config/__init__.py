@@ -1,0 +1,1 @@
+"""What kustomize renders of config/."""

@@ -1,0 +1,1 @@
+"""The installed product on a cluster: kubectl, controller processes, git, faults."""

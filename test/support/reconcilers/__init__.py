@@ -1,0 +1,1 @@
+"""The reconcilers without a cluster: objects, views and a cluster in memory."""

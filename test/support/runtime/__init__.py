@@ -1,0 +1,1 @@
+"""Informers, queues and leases without a cluster: virtual time, and API servers that follow a script."""

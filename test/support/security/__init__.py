@@ -1,0 +1,1 @@
+"""Attacks and who carries them out."""
