@@ -37,7 +37,7 @@ class Source:
         return [] if self.synced else ["things"]
 
 
-class Rig:
+class ControllerHarness:
     """A controller whose reconciler does what a test says."""
 
     def __init__(self, clock, reconcile, *, sources=(), may_act=lambda: True, **options):
@@ -87,7 +87,7 @@ class Rig:
 
 @pytest.fixture
 def rig(clock):
-    return lambda reconcile, **options: Rig(clock, reconcile, **options)
+    return lambda reconcile, **options: ControllerHarness(clock, reconcile, **options)
 
 
 async def succeed(request):

@@ -14,7 +14,7 @@ BUSY = APIStatusError(code=500, reason="InternalError")
 DOWN = TransportError("unreachable", refused=True)
 
 
-class Rig:
+class EventHarness:
     """A broadcaster that runs, and the Events that have come of it."""
 
     def __init__(self, clock):
@@ -63,7 +63,7 @@ class Rig:
 
 @pytest.fixture
 def rig(clock):
-    return Rig(clock)
+    return EventHarness(clock)
 
 
 async def test_an_event_is_what_the_api_server_asks_for(rig, clock):

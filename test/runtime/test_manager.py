@@ -51,7 +51,7 @@ class Part:
             await asyncio.sleep(60)
 
 
-class Rig:
+class ManagerHarness:
     """A manager on an API in memory."""
 
     def __init__(self, clock, **options):
@@ -103,7 +103,7 @@ class Rig:
 
 @pytest.fixture
 def rig(clock):
-    return lambda **options: Rig(clock, **options)
+    return lambda **options: ManagerHarness(clock, **options)
 
 
 async def test_without_an_election_everything_runs_at_once(rig):

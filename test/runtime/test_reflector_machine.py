@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from support.runtime.flakyserver import COLORS, REFUSALS, FlakyServer, content, shown
-from support.runtime.script import RESET, Rig
+from support.runtime.script import RESET, ReflectorHarness
 from support.runtime.virtualtime import FakeClock
 
 names = st.sampled_from("abcdefgh")
@@ -46,7 +46,7 @@ class ReflectorAgainstFaults(RuleBasedStateMachine):
 
     async def start(self):
         self.server = FlakyServer()
-        self.rig = Rig(self.clock, self.server, jitter=0.5)
+        self.rig = ReflectorHarness(self.clock, self.server, jitter=0.5)
         self.rig.informer.add_event_handler(self.echo)
         await self.rig.__aenter__()
 

@@ -8,7 +8,7 @@ from support.runtime.script import (
     SILENT,
     APIStatusError,
     Page,
-    Rig,
+    ReflectorHarness,
     Server,
     Watch,
     added,
@@ -27,7 +27,7 @@ async def test_a_watch_that_ends_goes_on_at_the_last_version_without_list_or_del
         lists=[LIST],
         watches=[Watch([added("b", 11), bookmark(15)], open_for=300), Watch([deleted("b", 16)])],
     )
-    async with Rig(clock, server, streaming=False) as rig:
+    async with ReflectorHarness(clock, server, streaming=False) as rig:
         await clock.advance(300)
         assert rig.names == ["a"]
         assert rig.informer.resource_version("default") == "16"
@@ -43,7 +43,7 @@ async def test_a_watch_that_ends_goes_on_at_the_last_version_without_list_or_del
 )
 async def test_a_watch_that_breaks_goes_on_without_a_list(clock, end, reason):
     server = Server(lists=[LIST], watches=[Watch([added("b", 11)], open_for=70, ends_with=end)])
-    async with Rig(clock, server, streaming=False) as rig:
+    async with ReflectorHarness(clock, server, streaming=False) as rig:
         await clock.advance(70)
         assert rig.names == ["a", "b"]
     assert server.verbs == ["list", "watch", "watch"]
@@ -54,7 +54,7 @@ async def test_a_watch_that_breaks_goes_on_without_a_list(clock, end, reason):
 async def test_watches_that_break_after_their_first_event_do_not_become_a_storm(clock):
     cut_off = [Watch([modified("a", n)], open_for=0.01, ends_with=RESET) for n in range(11, 111)]
     server = Server(lists=[LIST], watches=cut_off)
-    async with Rig(clock, server, streaming=False) as rig:
+    async with ReflectorHarness(clock, server, streaming=False) as rig:
         await clock.advance(60)
         assert rig.informer.resource_version("default") > "12"
     assert server.verbs.count("list") == 1
@@ -64,7 +64,7 @@ async def test_watches_that_break_after_their_first_event_do_not_become_a_storm(
 async def test_a_list_that_names_a_time_is_not_asked_for_before(clock):
     busy = APIStatusError(code=429, reason="TooManyRequests", retry_after=20.0)
     server = Server(lists=[busy, LIST])
-    async with Rig(clock, server, streaming=False):
+    async with ReflectorHarness(clock, server, streaming=False):
         await clock.advance(19.9)
         assert server.verbs == ["list"]
         await clock.advance(0.2)
@@ -75,7 +75,7 @@ async def test_a_list_that_names_a_time_is_not_asked_for_before(clock):
 async def test_a_watch_that_ends_at_once_with_nothing_waits_and_lists(clock, end):
     short = Watch([], open_for=0.5, ends_with=end)
     server = Server(lists=[LIST, LIST], watches=[short])
-    async with Rig(clock, server, streaming=False) as rig:
+    async with ReflectorHarness(clock, server, streaming=False) as rig:
         await clock.advance(0.5)
         assert server.verbs == ["list", "watch"]
         await clock.advance(0.8)
@@ -87,7 +87,7 @@ async def test_a_watch_that_ends_at_once_with_nothing_waits_and_lists(clock, end
 async def test_an_absent_or_busy_server_is_asked_again_without_a_list(clock, refusal):
     attempts = [Watch([refusal]) if isinstance(refusal, dict) else refusal for _ in range(12)]
     server = Server(lists=[LIST], watches=attempts)
-    async with Rig(clock, server, streaming=False) as rig:
+    async with ReflectorHarness(clock, server, streaming=False) as rig:
         # 0.8 s, doubled each time, up to 30 s
         for delay in (0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30):
             before = len(server.calls)
@@ -103,7 +103,7 @@ async def test_an_absent_or_busy_server_is_asked_again_without_a_list(clock, ref
 async def test_a_server_that_names_a_time_is_not_asked_before(clock):
     busy = APIStatusError(code=429, retry_after=20)
     server = Server(lists=[LIST], watches=[busy])
-    async with Rig(clock, server, streaming=False):
+    async with ReflectorHarness(clock, server, streaming=False):
         await clock.advance(19.9)
         assert len(server.calls) == 2
         await clock.advance(0.1)
@@ -112,7 +112,7 @@ async def test_a_server_that_names_a_time_is_not_asked_before(clock):
 
 async def test_jitter_doubles_a_delay_at_most(clock):
     server = Server(lists=[LIST], watches=[BUSY, BUSY])
-    async with Rig(clock, server, streaming=False, jitter=0.5):
+    async with ReflectorHarness(clock, server, streaming=False, jitter=0.5):
         await clock.advance(1.19)
         assert len(server.calls) == 2
         await clock.advance(0.01)
@@ -121,7 +121,7 @@ async def test_jitter_doubles_a_delay_at_most(clock):
 
 async def test_delays_start_over_after_two_quiet_minutes(clock):
     server = Server(lists=[LIST], watches=[BUSY, BUSY, Watch([], open_for=121), BUSY])
-    async with Rig(clock, server, streaming=False):
+    async with ReflectorHarness(clock, server, streaming=False):
         await clock.advance(0.8 + 1.6 + 121)
         calls = len(server.calls)
         await clock.advance(0.8)
@@ -133,7 +133,7 @@ async def test_delays_start_over_after_two_quiet_minutes(clock):
 )
 async def test_a_watch_that_cannot_be_opened_for_another_reason_waits_and_lists(clock, refusal):
     server = Server(lists=[LIST, LIST], watches=[refusal])
-    async with Rig(clock, server, streaming=False):
+    async with ReflectorHarness(clock, server, streaming=False):
         assert server.verbs == ["list", "watch"]
         await clock.advance(0.8)
         assert server.verbs == ["list", "watch", "list", "watch"]
@@ -141,7 +141,7 @@ async def test_a_watch_that_cannot_be_opened_for_another_reason_waits_and_lists(
 
 async def test_an_expired_watch_lists_from_the_last_version(clock):
     server = Server(lists=[LIST, LIST], watches=[Watch([added("b", 11), EXPIRED])])
-    async with Rig(clock, server, streaming=False) as rig:
+    async with ReflectorHarness(clock, server, streaming=False) as rig:
         await clock.advance(0.8)
         assert server.versions("list") == ["0", "11"]
     assert rig.metrics.ends == ["expired"]
@@ -159,7 +159,7 @@ async def test_versions_of_leading_additions_are_not_trusted_when_the_watch_bega
             Watch(),
         ],
     )
-    async with Rig(clock, server, streaming=False) as rig:
+    async with ReflectorHarness(clock, server, streaming=False) as rig:
         await clock.advance(10)
         assert rig.names == ["a", "b"]
         assert rig.informer.resource_version("") == "10"
@@ -170,7 +170,7 @@ async def test_an_internal_error_costs_one_list(clock):
     server = Server(
         lists=[LIST, LIST], watches=[Watch([1, error(500, "InternalError")]), Watch([60])]
     )
-    async with Rig(clock, server, streaming=False) as rig:
+    async with ReflectorHarness(clock, server, streaming=False) as rig:
         await clock.advance(10)
         assert rig.metrics.ends == ["internal_error"]
     assert server.verbs == ["list", "watch", "list", "watch"]
@@ -179,7 +179,7 @@ async def test_an_internal_error_costs_one_list(clock):
 @pytest.mark.parametrize(("jitter", "seconds"), [(0.0, 300), (0.5, 450), (0.999, 599.7)])
 async def test_the_server_is_asked_to_end_a_watch_after_five_to_ten_minutes(clock, jitter, seconds):
     server = Server(lists=[LIST])
-    async with Rig(clock, server, streaming=False, jitter=jitter):
+    async with ReflectorHarness(clock, server, streaming=False, jitter=jitter):
         assert server.timeouts == [pytest.approx(seconds)]
 
 
@@ -192,7 +192,7 @@ async def test_events_that_make_no_sense_are_dropped_and_counted(clock):
         {"type": "ADDED", "object": {"apiVersion": "batch/v1", "kind": "Job", "metadata": {}}},
     ]
     server = Server(lists=[LIST], watches=[Watch([*nonsense, added("b", 14)])])
-    async with Rig(clock, server, streaming=False) as rig:
+    async with ReflectorHarness(clock, server, streaming=False) as rig:
         assert rig.names == ["a", "b"]
         assert rig.metrics.dropped == 4
 
@@ -205,7 +205,7 @@ async def test_an_object_that_cannot_be_projected_stays_as_it_was_known(clock):
         lists=[LIST, Page([broken], "12")],
         watches=[Watch([{"type": "MODIFIED", "object": broken}, EXPIRED])],
     )
-    async with Rig(clock, server, streaming=False) as rig:
+    async with ReflectorHarness(clock, server, streaming=False) as rig:
         await clock.advance(1)
         assert rig.informer.get("default", "a").resource_version == "5"
         assert rig.metrics.lists == 2
@@ -216,7 +216,7 @@ async def test_an_object_that_cannot_be_projected_stays_as_it_was_known(clock):
 @pytest.mark.parametrize("when", [0, 1], ids=["before it is open", "while it is open"])
 async def test_stopping_closes_the_watch(clock, when):
     server = Server(lists=[LIST])
-    rig = Rig(clock, server, streaming=False)
+    rig = ReflectorHarness(clock, server, streaming=False)
     async with rig:
         await clock.advance(when)
         assert server.open_watches == 1
@@ -226,7 +226,7 @@ async def test_stopping_closes_the_watch(clock, when):
 
 async def test_a_fault_of_the_program_ends_the_reflector(clock):
     server = Server(lists=[LIST])
-    rig = Rig(clock, server, streaming=False)
+    rig = ReflectorHarness(clock, server, streaming=False)
     rig.informer.add_index("bad", lambda o: 1 / 0)
     async with rig:
         assert isinstance(rig.task.exception(), ZeroDivisionError)

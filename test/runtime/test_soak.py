@@ -7,7 +7,7 @@ import random
 import pytest
 
 from support.runtime.flakyserver import COLORS, REFUSALS, FlakyServer, shown
-from support.runtime.script import RESET, Rig, View
+from support.runtime.script import RESET, ReflectorHarness, View
 
 TEN_MINUTES = 600.0
 
@@ -44,7 +44,7 @@ def instances(kind):
 async def test_after_ten_minutes_of_broken_watches_the_cache_equals_the_server(clock, seed):
     chance = random.Random(seed)
     server = FlakyServer(chance)
-    async with Rig(clock, server, jitter=0.5) as rig:
+    async with ReflectorHarness(clock, server, jitter=0.5) as rig:
         troubling = asyncio.create_task(trouble(server, chance))
         for _ in range(int(TEN_MINUTES / 10)):
             await clock.advance(10)
@@ -66,7 +66,7 @@ async def test_neither_tasks_nor_objects_pile_up(clock):
     before = instances(View)
     chance = random.Random(7)
     server = FlakyServer(chance)
-    async with Rig(clock, server, jitter=0.5) as rig:
+    async with ReflectorHarness(clock, server, jitter=0.5) as rig:
         troubling = asyncio.create_task(trouble(server, chance))
         await clock.advance(TEN_MINUTES)
         troubling.cancel()

@@ -213,7 +213,7 @@ class Counts:
         self.dropped += 1
 
 
-class Rig:
+class ReflectorHarness:
     """A reflector on a scripted server, with its informer; random numbers are all `jitter`."""
 
     def __init__(self, clock, server, *, jitter=0.0, streaming=True, **options):
