@@ -36,11 +36,15 @@ demo: $(INSTALLED) ## Run the main job on the embedded development cluster (KEEP
 .PHONY: test
 test: $(INSTALLED) programs ## Lint, verify and run the tests (those of hack/devcluster if it has changed)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint verify verify-ui
-	@$(PYTEST) test $$($(BIN)/python -m hack.tested)
+	@$(PYTEST) -m "not long" test $$($(BIN)/python -m hack.tested)
 
 .PHONY: test-unit
 test-unit: $(INSTALLED) ## Run the tests that need no cluster, no browser and no process
 	@$(PYTEST) test -m unit
+
+.PHONY: test-long
+test-long: $(INSTALLED) ## Run the long tests that `make test` leaves out: chaos, silent watches, the build of the image
+	@$(PYTEST) test -m long
 
 .PHONY: test-devcluster
 test-devcluster: $(INSTALLED) ## Run the tests of the development cluster, and record that they pass

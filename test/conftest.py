@@ -86,7 +86,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     loads = [0.0] * count
     for group in sorted(files.values(), key=_seconds, reverse=True):
         least = loads.index(min(loads))
-        shares[least] += sorted(group, key=lambda x: _seconds([x]), reverse=True)
+        shares[least] += group
         loads[least] += _seconds(group)
     left, ordered = len(items), []
     for index, share in enumerate(shares):

@@ -14,7 +14,7 @@ from hack.demo.environment import Environment, environment, start_controller
 from hack.demo.kubectl import Kubectl
 from hack.demo.processes import Program
 
-pytestmark = [pytest.mark.slow, pytest.mark.integration]
+pytestmark = [pytest.mark.slow(25), pytest.mark.integration]
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = "update-requests-001"

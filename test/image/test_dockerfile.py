@@ -90,7 +90,7 @@ def _say(built: Path, *arguments: str, **environ: str) -> subprocess.CompletedPr
     return subprocess.run([path, *rest], env=environ, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(240)
 class TestBuilt:
     """What a build of the Dockerfile's steps gives."""

@@ -19,7 +19,7 @@ from support.integration.controller import ControllerProcess
 from support.integration.kubectl import Kubectl
 from support.integration.objects import run, scripted
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 TASKS = 200
 AT_ONCE = 60

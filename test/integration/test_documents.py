@@ -20,7 +20,7 @@ from support.integration.documents import DOCS, Block, blocks
 from support.integration.kubectl import KUBECTL, Kubectl
 from support.integration.objects import config, run, scripted
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow(10), pytest.mark.timeout(240)]
 
 ROOT = DOCS.parent
 FOREVER = {"runSeconds": None}

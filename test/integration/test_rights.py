@@ -13,7 +13,7 @@ from support.integration.controller import ControllerProcess
 from support.integration.kubectl import Kubectl
 from support.integration.rights import ACCOUNT, ACCOUNTS, CLUSTER_ROLE_BINDINGS, Bench, cases
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.slow(40), pytest.mark.timeout(420)]
 
 PATIENCE_SECONDS = 240.0
 

@@ -8,7 +8,7 @@ import pytest
 from support.integration.kubectl import Kubectl
 from support.integration.objects import API, obj, run, scripted, task, text
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow(10), pytest.mark.timeout(180)]
 
 MAX_TASKS = 10_000
 ETCD_LIMIT = 1_500_000

@@ -148,6 +148,7 @@ def test_watches_lag(kubectl: Kubectl, faults: FaultControl) -> None:
     _ends_well(kubectl)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_watches_fall_silent(kubectl: Kubectl, faults: FaultControl) -> None:
     _begin(kubectl, seconds=1)

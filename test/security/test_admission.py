@@ -32,7 +32,9 @@ def _patterns(node: Any) -> Iterator[str]:
             yield from _patterns(child)
 
 
-PATTERNS = sorted({x for file in CRDS for x in _patterns(yaml.safe_load(file.read_text()))})
+PATTERNS = sorted(
+    {x for file in CRDS for x in _patterns(yaml.load(file.read_text(), Loader=yaml.CSafeLoader))}
+)
 
 
 @pytest.fixture(scope="module")

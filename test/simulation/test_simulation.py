@@ -23,7 +23,7 @@ def simulate(*arguments, **environment):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 @pytest.mark.timeout(600)
 def test_no_schedule_of_faults_breaks_what_is_promised():
     done = simulate(SCHEDULES, "--workers", 2, "--most", 1)

@@ -16,6 +16,8 @@ from support.workspace.taskpod import BRANCH, Make, TaskPod, git, repository, se
 
 FAKES = Path(__file__).parents[1] / "support/workspace/fakes"
 AGENTS = ("claude", "gemini", "codex", "opencode", "goose")
+FEW = ("claude", "goose")
+"""For what does not depend on the tool; test_recordings has what each tool writes, in every case."""
 SUMMARY = "Updated the readme.\n\nSee https://git.example/acme/billing/pull/12."
 MAIN = "from kubetask_controller.workspace.agent import main; main()"
 
@@ -135,7 +137,7 @@ def test_a_known_end_becomes_a_reason(pod: TaskPod, agent: str, fake: str, reaso
     assert "commits" not in ran.result
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", ["claude", "gemini", "codex"])
 def test_an_agent_that_says_it_failed_has_failed_whatever_its_exit_code(
     pod: TaskPod, agent: str
 ) -> None:
@@ -146,14 +148,14 @@ def test_an_agent_that_says_it_failed_has_failed_whatever_its_exit_code(
     assert ran.result["summary"]
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", FEW)
 def test_an_agent_that_crashes_fails_with_its_code(pod: TaskPod, agent: str) -> None:
     ran = run(pod, "--agent", agent, fake="crash")
     assert ran.code == 128 + signal.SIGSEGV
     assert ran.result["summary"] == "Traceback: something broke"
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", FEW)
 def test_output_that_nobody_understands_hurts_nobody(pod: TaskPod, agent: str) -> None:
     ran = run(pod, "--agent", agent, fake="garbage")
     assert ran.code == 3
@@ -161,7 +163,7 @@ def test_output_that_nobody_understands_hurts_nobody(pod: TaskPod, agent: str) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("agent", ["claude", "goose"])
+@pytest.mark.parametrize("agent", FEW)
 def test_a_flood_of_output_ends_well(pod: TaskPod, agent: str) -> None:
     ran = run(pod, "--agent", agent, fake="huge")
     assert ran.code == 0
@@ -200,7 +202,7 @@ def test_what_an_agent_wrote_itself_is_respected(pod: TaskPod) -> None:
     assert ran.result == {"summary": "by myself", "outcome": "Special"}
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", FEW)
 def test_secrets_are_masked_in_log_and_transcript(pod: TaskPod, agent: str) -> None:
     key = 'sk-"quoted"-\\-key'
     ran = run(pod, "--agent", agent, fake="leak", API_KEY=key)
@@ -229,7 +231,7 @@ def test_a_mounted_credential_is_masked(task: Make, room: Path) -> None:
     assert "in-a-mounted-file" not in ran.log
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", FEW)
 def test_nothing_done_is_told_and_fails_only_where_asked(pod: TaskPod, agent: str) -> None:
     ran = run(pod, "--agent", agent, "--commit", "--push", fake="nothing")
     assert ran.code == 0

@@ -14,7 +14,7 @@ import pytest
 from hack.gitserver import GitServer
 
 from kubetask_controller.workspace import cache as caches
-from kubetask_controller.workspace.cache import BARE_KEEP_SECONDS, MAX_PACKS, lock
+from kubetask_controller.workspace.cache import BARE_KEEP_SECONDS, lock
 from kubetask_controller.workspace.taskfolders import TASK_KEEP_SECONDS, remove_old_task_folders
 from support.workspace.origin import ENVIRON, commit
 from support.workspace.taskpod import BRANCH, Make, TaskPod, git, repository, text
@@ -253,8 +253,14 @@ def test_a_commit_that_vanishes_at_the_origin_stays_for_those_who_work_on_it(
 @pytest.mark.slow
 @pytest.mark.parametrize("partial", [False, True])
 def test_many_fetches_do_not_leave_many_packs(
-    task: Make, origins: Path, server: GitServer, partial: bool
+    task: Make,
+    origins: Path,
+    server: GitServer,
+    partial: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    most = 8
+    monkeypatch.setattr(caches, "MAX_PACKS", most)
     server.token = ""
     path = origins / "acme/billing.git"
     settings = {
@@ -263,16 +269,16 @@ def test_many_fetches_do_not_leave_many_packs(
     }
     git("config", "uploadpack.allowFilter", "true", cwd=path)
     pod = task(repository(), config=CLAIM, git=settings)
-    for round_ in range(MAX_PACKS // 2 + 5):
+    for round_ in range(most // 2 + 5):
         commit(path, {f"{round_}/{x}.txt": f"{round_} {x}\n" for x in range(8)})
         pod.prepare()
         (bare,) = bares(pod)
         git("repack", "--quiet", cwd=bare)
-        if len(list(bare.glob("objects/pack/*.pack"))) > MAX_PACKS:
+        if len(list(bare.glob("objects/pack/*.pack"))) > most:
             break
     commit(path, {"last.txt": "last\n"})
     pod.prepare()
-    assert len(list(bare.glob("objects/pack/*.pack"))) < MAX_PACKS
+    assert len(list(bare.glob("objects/pack/*.pack"))) < most
     fsck(pod.directory / "billing")
     assert pod.git("show", "HEAD~1:README.md") == "# billing"
 
