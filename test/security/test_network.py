@@ -16,11 +16,11 @@ from aiohttp import web
 
 from kubetask_controller.client.resources import TOKENREVIEWS
 from kubetask_controller.runtime.healthz import HealthChecks
-from kubetask_controller.runtime.httpserver import HTTPServer, Limits
+from kubetask_controller.runtime.httpserver import ConnectionLimits, HTTPServer
 from kubetask_controller.runtime.metrics import server as metricsserver
 from kubetask_controller.runtime.metrics.auth import MetricsAuthorizer
 
-QUICK = Limits(connections=8, handshake=0.3, first_request=0.5, idle=0.5, request=0.5)
+QUICK = ConnectionLimits(connections=8, handshake=0.3, first_request=0.5, idle=0.5, request=0.5)
 MIB = 2**20
 TRUSTING = ssl.create_default_context()
 TRUSTING.check_hostname, TRUSTING.verify_mode = False, ssl.CERT_NONE
@@ -180,7 +180,7 @@ async def test_a_handshake_that_never_ends_is_given_up() -> None:
 
 @pytest.mark.parametrize("tls", [False, True])
 async def test_a_full_port_still_answers(tls: bool) -> None:
-    limits = Limits(connections=8)
+    limits = ConnectionLimits(connections=8)
     async with (
         serving(ROUTES, tls=tls, limits=limits) as port,
         contextlib.AsyncExitStack() as stack,
@@ -191,7 +191,7 @@ async def test_a_full_port_still_answers(tls: bool) -> None:
 
 
 async def test_a_port_on_which_all_are_at_work_takes_no_more() -> None:
-    limits, begun = Limits(connections=2), asyncio.Semaphore(0)
+    limits, begun = ConnectionLimits(connections=2), asyncio.Semaphore(0)
 
     async def works(request: web.Request) -> web.Response:
         begun.release()
@@ -229,7 +229,7 @@ async def test_a_request_that_is_none_is_refused(request_bytes: bytes) -> None:
 
 
 async def test_the_probes_answer_while_their_port_is_flooded() -> None:
-    routes, limits = HealthChecks("/healthz").routes(), Limits(connections=8)
+    routes, limits = HealthChecks("/healthz").routes(), ConnectionLimits(connections=8)
     async with serving(routes, limits=limits) as port, contextlib.AsyncExitStack() as stack:
         for _ in range(100):
             await stack.enter_async_context(_tcp(port))
