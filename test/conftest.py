@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.integration.installed import (
     _controller,
@@ -25,6 +26,16 @@ STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.sys
 SLOW_SECONDS = 4.0
 
 _started: list[str] = []
+
+# How fast the machine is, or which cases chance picks, decides no test.
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("any machine")
 
 
 def _note(event: str, arguments: tuple[object, ...]) -> None:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubetask_controller.api.result import clean_result, http_link, parse_result
@@ -35,6 +35,7 @@ def test_a_result_that_is_fit_is_left_as_it_is() -> None:
     assert parse_result(json.dumps(result)) == result
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(fields | st.text(), json_values))
 def test_whatever_is_left_a_status_takes(value: dict[str, Any]) -> None:
     cleaned = clean_result(value)

@@ -466,8 +466,9 @@ async def test_a_guard_that_forbids_while_a_connection_is_made_is_heard(api, aut
 
 async def test_without_a_limit_requests_do_not_wait(client, api):
     started = time.monotonic()
-    await asyncio.gather(*(client.get(JOBS, "ns", "a") for _ in range(50)))
-    assert time.monotonic() - started < 2
+    await asyncio.gather(*(client.get(JOBS, "ns", "a") for _ in range(250)))
+    # A limit of 20 a second with a burst of 30 makes it eleven seconds.
+    assert time.monotonic() - started < 10
 
 
 async def test_a_limit_lets_a_burst_pass_and_then_so_many_a_second(connecting, api):

@@ -2,17 +2,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from kubetask_controller.runtime.metrics import Metrics
 from kubetask_controller.runtime.metrics import server as metricsserver
 from support.runtime.virtualtime import FakeClock
-
-# How fast the machine is says nothing about what is tested on it.
-settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("any machine")
 
 
 @pytest.fixture
