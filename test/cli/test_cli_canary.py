@@ -2,14 +2,7 @@
 
 import pytest
 
-from support.cli.cliobjects import Cli, entry, failed, run, succeeded
-
-BATCH = {
-    "apiVersion": "kubetask.io/v1alpha1",
-    "kind": "Batch",
-    "metadata": {"name": "deps"},
-    "spec": {},
-}
+from support.cli.cliobjects import BATCH, Cli, entry, failed, run, succeeded
 
 
 def spec(api, name: str) -> dict:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_cli_canary import BATCH
 
-from support.cli.cliobjects import Cli
+from support.cli.cliobjects import BATCH, Cli
 
 SAMPLE = Path(__file__).resolve().parents[2] / "config/integrations/cronjob/nightly.yaml"
 

@@ -13,12 +13,12 @@ import pytest
 import yaml
 from devcluster.base import Cluster
 from devcluster.process import DevClusterProcess
-from test_plugin import install
 
 from support.integration.controller import SYSTEM, free_port
 from support.integration.documents import DOCS, Block, blocks
 from support.integration.kubectl import KUBECTL, Kubectl
 from support.integration.objects import config, run, scripted
+from support.integration.plugin import install
 
 pytestmark = [pytest.mark.slow(10), pytest.mark.timeout(240)]
 

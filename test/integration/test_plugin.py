@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import tomllib
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from devcluster.base import Cluster
 
 from support.integration.kubectl import KUBECTL, Kubectl
 from support.integration.objects import batch, config, obj, run, scripted, task
+from support.integration.plugin import install
 
 pytestmark = pytest.mark.slow
 
@@ -65,16 +64,6 @@ class Plugin:
                 yield process
             finally:
                 process.kill()
-
-
-def install(folder: Path) -> Path:
-    """The plugin in a folder as pip puts it there: a script that calls what pyproject.toml names."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    module, _, function = project["scripts"]["kubectl-kubetask"].partition(":")
-    script = folder / "kubectl-kubetask"
-    script.write_text(f"#!{sys.executable}\nfrom {module} import {function}\n{function}()\n")
-    script.chmod(0o755)
-    return folder
 
 
 @pytest.fixture

@@ -2,13 +2,15 @@
 
 import asyncio
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from devcluster.base import Cluster
 
 from kubetask_controller.client import Client, load_config
 from kubetask_controller.reconcilers.taskrun import pending_reasons
-from kubetask_controller.runtime import reflector
+from kubetask_controller.runtime import cache
+from kubetask_controller.runtime.reflector import ReflectorOptions
 from support.integration.controller import ControllerProcess
 from support.integration.kubectl import Kubectl
 from support.integration.rights import ACCOUNT, ACCOUNTS, CLUSTER_ROLE_BINDINGS, Bench, cases
@@ -30,10 +32,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asks for Events early; and lists in pages, as with a server that cannot stream lists."""
     monkeypatch.setattr(pending_reasons, "PATIENCE", 0.5)
 
-    async def cannot(self: object, *_: object) -> None:
-        return None
-
-    monkeypatch.setattr(reflector.Reflector, "_list_by_watch", cannot)
+    monkeypatch.setattr(cache, "ReflectorOptions", partial(ReflectorOptions, streaming=False))
 
 
 async def test_each_right_is_needed_and_all_are_enough(

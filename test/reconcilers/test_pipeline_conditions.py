@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
-from test_conditions import LUA, TABLE, Row
+
+from support.reconcilers.states import Row, every_state
 
 INTEGRATIONS = Path(__file__).resolve().parents[2] / "config" / "integrations"
+LUA = (INTEGRATIONS / "argocd" / "health.lua").read_text()
 (RUN,) = yaml.safe_load((INTEGRATIONS / "argo-workflows" / "workflow-template.yaml").read_text())[
     "spec"
 ]["templates"]
-every_state = pytest.mark.parametrize("row", TABLE.values(), ids=TABLE.keys())
 
 
 def matches(condition: str, found: dict[str, Any]) -> bool:

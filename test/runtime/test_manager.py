@@ -13,6 +13,7 @@ from kubetask_controller.runtime.handler import Predicate, enqueue_self
 from kubetask_controller.runtime.leaderelection import (
     LeaderElectionConfig,
     LeaderElectionLostError,
+    LeaderElector,
     NotLeaderError,
 )
 from kubetask_controller.runtime.manager import LeaderElectionOptions, Manager, ManagerOptions
@@ -322,10 +323,10 @@ async def test_a_stop_while_caches_fill_is_no_error(rig, clock):
 async def test_an_election_that_breaks_is_a_failure_and_not_a_silent_standby(rig, monkeypatch):
     it = rig(leader_election=ELECTION)
 
-    async def broken():
+    async def broken(self):
         raise KeyError("bug")
 
-    monkeypatch.setattr(it.manager._elector, "acquire", broken)
+    monkeypatch.setattr(LeaderElector, "acquire", broken)
     async with it.running():
         await it.ended()
         with pytest.raises(KeyError):

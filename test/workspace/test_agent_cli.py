@@ -1,72 +1,19 @@
 """Our agent's entry point over stand-ins for the tools that it knows, good and bad."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from support.workspace.entrypoint import FAKES, branches, run, start
 from support.workspace.origin import commit
 from support.workspace.taskpod import BRANCH, Make, TaskPod, git, repository, secret_file, text
 
-FAKES = Path(__file__).parents[1] / "support/workspace/fakes"
 AGENTS = ("claude", "gemini", "codex", "opencode", "goose")
 FEW = ("claude", "goose")
 """For what does not depend on the tool; test_recordings has what each tool writes, in every case."""
 SUMMARY = "Updated the readme.\n\nSee https://git.example/acme/billing/pull/12."
-MAIN = "from kubetask_controller.workspace.agent import main; main()"
-
-
-@dataclass
-class Ran:
-    pod: TaskPod
-    code: int
-    log: str
-
-    @property
-    def result(self) -> dict[str, Any]:
-        return json.loads(self.pod.log.read_text())
-
-    @property
-    def transcript(self) -> str:
-        return (self.pod.directory / ".kubetask/agent.log").read_text(errors="replace")
-
-
-def start(
-    pod: TaskPod, *arguments: str, fake: str = "good", **environ: str
-) -> subprocess.Popen[str]:
-    pod.log.write_text("")
-    env = pod.environ("containers")
-    return subprocess.Popen(
-        [sys.executable, "-c", MAIN, *arguments],
-        cwd=pod.directory,
-        env={
-            **env,
-            "PATH": f"{FAKES}:{env['PATH']}",
-            "FAKE": fake,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            **environ,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def run(pod: TaskPod, *arguments: str, fake: str = "good", **environ: str) -> Ran:
-    with start(pod, *arguments, fake=fake, **environ) as process:
-        out, _ = process.communicate(timeout=60)
-    return Ran(pod, process.returncode, out)
-
-
-def branches(origins: Path, repo: str = "billing") -> list[str]:
-    path = origins / f"acme/{repo}.git"
-    return git("for-each-ref", "--format=%(refname:short)", "refs/heads", cwd=path).split()
 
 
 @pytest.fixture

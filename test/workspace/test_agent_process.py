@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_agent_cli import MAIN, Ran, branches, run, start
 
+from support.workspace.entrypoint import MAIN, Ran, branches, run, start
 from support.workspace.origin import make
 from support.workspace.taskpod import Make, TaskPod, git, repository, secret_file, text
 

@@ -9,6 +9,14 @@ STARTED = "2026-01-01T10:00:00Z"
 ENDED = "2026-01-01T10:04:12Z"
 
 
+BATCH = {
+    "apiVersion": "kubetask.io/v1alpha1",
+    "kind": "Batch",
+    "metadata": {"name": "deps"},
+    "spec": {},
+}
+
+
 @dataclass
 class Outcome:
     code: int
