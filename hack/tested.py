@@ -21,7 +21,7 @@ MADE = {"__pycache__", ".pytest_cache", "build", "dist"}
 def main() -> None:
     """Print the folder of the tests that have to run, or record that they pass."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--record", action="store_true", help="the tests pass on what is here")
+    parser.add_argument("--record", action="store_true", help="the tests pass on this checkout")
     root = Path(__file__).parents[1]
     if parser.parse_args().record:
         record(root)
@@ -32,13 +32,13 @@ def main() -> None:
 
 
 def passed(root: Path) -> bool:
-    """Whether the tests passed on what is in this checkout."""
+    """Whether the tests passed on the content of this checkout."""
     path = root / RECORD
     return path.exists() and path.read_text().strip() == _digest(root)
 
 
 def record(root: Path) -> None:
-    """Remember that the tests pass on what is in this checkout."""
+    """Record that the tests pass on the content of this checkout."""
     (root / RECORD).write_text(f"{_digest(root)}\n")
 
 
