@@ -165,7 +165,7 @@ def test_the_log_has_whole_lines_whatever_the_pieces(name: str) -> None:
         ("claude-429", "waiting: the model answers 429 rate_limit; retry 7 of 10 in 37 s"),
         ("codex-429-long", "waiting: Reconnecting... 1/5 (exceeded retry limit, last status: 429"),
         ("gemini-429-twice", "waiting: Suggested retry after 2s.. Retrying after 11532ms..."),
-        ("claude-mcp", "MCP server gone is not there: failed"),
+        ("claude-mcp", "MCP server gone is not available: failed"),
         ("goose-mcp", "Failed to start extension 'mcp'"),
         ("codex-ok", "warning: Model metadata for `gpt-5` not found."),
     ],

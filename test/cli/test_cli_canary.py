@@ -108,4 +108,4 @@ async def test_status_explains_a_run_that_ended_over_its_budget(api, cli: Cli):
     await api.put("batchruns", over)
     end = await cli("status", "r")
     assert end.code == 1
-    assert "the tasks have cost as much as maxCostUSD allows" in end.err
+    assert "the cost of the tasks has reached maxCostUSD" in end.err

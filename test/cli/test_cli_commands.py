@@ -83,7 +83,7 @@ async def test_run_takes_a_batchrun_from_stdin_as_it_is(api, cli: Cli):
     [
         ("kind: Pod\napiVersion: v1\n", "v1 Pod is neither a Batch nor a BatchRun"),
         ("a: [", "is not YAML"),
-        ("", "one Batch or BatchRun is needed, 0 are there"),
+        ("", "must contain one Batch or BatchRun, not 0"),
         (
             "apiVersion: kubetask.io/v1alpha1\nkind: Batch\nspec: {}\n"
             "metadata: {name: a, namespace: far}\n",
@@ -211,7 +211,7 @@ async def test_retry_of_a_run_without_failures_asks_for_indexes(api, cli: Cli):
     await api.put("batchruns", run("nightly", succeeded(0)))
     end = await cli("retry", "nightly")
     assert end.code == 1
-    assert end.err == "error: batchrun/nightly has no failed task: name some with --indexes\n"
+    assert end.err == "error: batchrun/nightly has no failed task: select tasks with --indexes\n"
 
 
 async def test_cancel_suspend_and_resume_runs_and_tasks(api, cli: Cli):
@@ -260,7 +260,7 @@ def nobody_there(api: FakeApi, kubeconfig: Path) -> None:
 async def test_a_server_that_is_not_there_ends_it_at_once(cli: Cli):
     end = await cli("status", "nightly", "-w")
     assert end.code == 5
-    assert end.err.startswith("error: the API server cannot be reached")
+    assert end.err.startswith("error: the API server is unavailable")
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ async def test_what_is_not_understood_ends_with_2(cli: Cli, line: list[str], cap
 async def test_help_lists_the_commands_and_the_exit_codes(cli: Cli, capsys):
     assert (await cli("--help")).code == 0
     text = capsys.readouterr().out
-    for word in ("run", "status", "logs", "migrate", "exit codes:", "not there"):
+    for word in ("run", "status", "logs", "migrate", "exit codes:", "does not exist"):
         assert word in text
     assert (await cli("logs", "--help")).code == 0
     assert "--failed" in capsys.readouterr().out

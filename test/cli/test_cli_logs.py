@@ -77,7 +77,7 @@ async def test_what_has_no_log_is_told_once_for_each_reason(api, cli: Cli):
     assert end.err == (
         "task 1-2: no log: has not started (Queued)\n"
         "task 3: no log: CloneFailed: branch nope not found\n"
-        "task 4: no log: its Pod is gone\n"
+        "task 4: no log: its Pod was deleted\n"
     )
     only = await cli("logs", "nightly", "3")
     assert (only.code, only.err.splitlines()[-1]) == (4, "error: batchrun/nightly has no log")

@@ -50,11 +50,11 @@ async def test_a_realistic_file_keeps_comments_neighbours_and_order(cli: Cli):
     assert end.err.splitlines() == [
         f"{bundle}spec.repositories[5]: the host git.example.com belongs into"
         " spec.git.urlTemplate of the WorkspaceConfig",
-        f"{bundle}spec.repositories[5].priority: there is no such field; left out",
-        f"{bundle}spec.retryPolicy: there is no such field; left out",
+        f"{bundle}spec.repositories[5].priority: unknown field; removed",
+        f"{bundle}spec.retryPolicy: unknown field; removed",
         f"{file}: CodeSweepConfig/default: spec.jobTemplateRef: a WorkspaceConfig has no Job"
-        " template: set agentImage; left out",
-        f"{bundle}spec.workspaceConfigRef: claude named a Job template; make a WorkspaceConfig of"
+        " template: set agentImage; removed",
+        f"{bundle}spec.workspaceConfigRef: claude was a Job template; create a WorkspaceConfig with"
         " that name",
         "3 objects migrated",
     ]
@@ -159,10 +159,10 @@ def test_what_has_no_place_is_told_by_its_path_and_its_comment_stays():
     found, losses = spec(text)
     assert found == {"variableContexts": [repository(repo="a")]}
     assert losses == [
-        "spec.schedule: there is no such field; left out",
-        "spec.repositories[0]: '7' is neither org/repo nor a URL; left out",
-        "spec.repositories[1].depth: there is no such field; left out",
-        "spec.context.prompt: there is no such field; left out",
+        "spec.schedule: unknown field; removed",
+        "spec.repositories[0]: '7' is neither org/repo nor a URL; removed",
+        "spec.repositories[1].depth: unknown field; removed",
+        "spec.context.prompt: unknown field; removed",
     ]
     for comment in ("# why", "# the repos", "# deep"):
         assert comment in new
@@ -171,9 +171,9 @@ def test_what_has_no_place_is_told_by_its_path_and_its_comment_stays():
 def test_what_the_server_would_refuse_is_told():
     _, losses = spec("  repositories: []\n")
     assert len(losses) == 1
-    assert losses[0].startswith("spec.variableContexts: KubeTask does not accept this")
+    assert losses[0].startswith("spec.variableContexts: not valid in KubeTask")
     _, losses = spec("  repositories: [{org: myorg, repo: '../x'}]\n")
-    assert "repository.repo: KubeTask does not accept this" in losses[0]
+    assert "repository.repo: not valid in KubeTask" in losses[0]
 
 
 def test_a_bundle_run_with_its_bundle_written_out_and_fields_of_the_server():
@@ -211,9 +211,9 @@ status:
     }
     assert "# mine" in new
     assert [x.removeprefix("f.yaml: BundleRun/r: ") for x in losses] == [
-        "metadata.finalizers: it speaks of codesweep.io; left out",
-        "metadata.ownerReferences: it speaks of codesweep.io; left out",
-        "spec.jobTemplateRef.namespace: far: a reference stays in its own namespace",
+        "metadata.finalizers: it mentions codesweep.io; removed",
+        "metadata.ownerReferences: it mentions codesweep.io; removed",
+        "spec.jobTemplateRef.namespace: far: references to other namespaces are not supported",
     ]
 
 
@@ -264,10 +264,10 @@ def test_other_documents_that_speak_of_codesweep_are_named():
     new, losses = migrated(text)
     assert new == text
     assert [x.partition(";")[0].partition(" (")[0] for x in losses] == [
-        "f.yaml: CustomResourceDefinition/bundles.codesweep.io: left as it is: KubeTask's own CRDs"
-        " come with its installation",
-        "f.yaml: Webhook/w: it speaks of codesweep.io",
-        "f.yaml: document 3: it is no plain YAML",
+        "f.yaml: CustomResourceDefinition/bundles.codesweep.io: unchanged: the installation of KubeTask"
+        " contains its CRDs",
+        "f.yaml: Webhook/w: it mentions codesweep.io",
+        "f.yaml: document 3: it is not plain YAML",
     ]
 
 

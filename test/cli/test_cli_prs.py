@@ -134,9 +134,9 @@ async def test_merge_merges_what_is_ready_and_says_what_is_not(api, cli: Cli, fo
     assert [x.state for x in pulls] == ["merged", "open", "open", "open"]
     assert pulls[0].merged_how == "squash"
     for text in (
-        "left alone: myorg/service-1#1: its checks are failed",
-        "left alone: myorg/service-2#1: a reviewer wants changes",
-        "left alone: myorg/service-3#1: it is a draft",
+        "skipped: myorg/service-1#1: its checks are failed",
+        "skipped: myorg/service-2#1: a reviewer requested changes",
+        "skipped: myorg/service-3#1: it is a draft",
         "1 done, 0 failed",
     ):
         assert text in end.out
@@ -149,7 +149,7 @@ async def test_close_and_comment_go_over_all_that_are_open(api, cli: Cli, forge:
     assert end.code == 0, end.err
     assert [x.state for x in forge.forge.pulls] == ["merged", "closed", "closed", "closed"]
     assert [x.comments for x in forge.forge.pulls[1:]] == [["Superseded."]] * 3
-    assert "left alone: myorg/service-0#1: it is merged" in end.out
+    assert "skipped: myorg/service-0#1: it is merged" in end.out
 
 
 async def test_one_that_cannot_be_changed_does_not_stop_the_others(
@@ -188,7 +188,7 @@ async def test_a_pull_request_of_another_repository_is_shown_and_never_merged(
     await api.put("workspaceconfigs", {"metadata": {"name": "default"}, "spec": spec})
     await api.put("batchruns", run("nightly", stranger))
     end = await cli("prs", "nightly", "--merge", "--yes")
-    assert "left alone: myorg/service-0#1: myorg/service-0 is no repository of task 9" in end.out
+    assert "skipped: myorg/service-0#1: myorg/service-0 is not a repository of task 9" in end.out
     assert forge.forge.pulls[0].open
 
 
@@ -277,8 +277,8 @@ class TestDiscover:
         end = await cli("discover", "myorg", *where)
         assert end.code == 0, end.err
         assert self.names(end.out) == ["service-0", "service-3", "Zebra"]
-        assert end.err == "3 repositories; left out: 1 forks, 1 archived\n" or end.err == (
-            "3 repositories; left out: 1 archived, 1 forks\n"
+        assert end.err == "3 repositories; skipped: 1 forks, 1 archived\n" or end.err == (
+            "3 repositories; skipped: 1 archived, 1 forks\n"
         )
         assert (await cli("discover", "myorg", *where)).out == end.out
         more = await cli("discover", "myorg", *where, "--forks", "--archived", "--exclude", "Zebra")
@@ -328,7 +328,7 @@ class TestDiscover:
     @pytest.mark.parametrize(
         ("arguments", "code", "text"),
         [
-            (["--name", "x"], 2, "say where to look"),
+            (["--name", "x"], 2, "pass an organisation"),
             (["--from", "FILE"], 2, "--name must be the name"),
             (["acme", "--name", "x", "--url", "https://git.acme.example"], 2, "--provider"),
             (["--from", "FILE", "--name", "x", "--match", "nope"], 1, "no repository was found"),

@@ -92,6 +92,6 @@ async def test_a_large_run_gets_targets_from_its_snapshot_and_results_from_its_p
     assert [x["status"] for x in rows] == ["Succeeded", "Succeeded", "Failed", "Succeeded"]
     assert rows[0]["result"] == RESULT
     assert rows[0]["jobName"] == "nightly-task-0"
-    assert end.err.startswith("task 2-3: the status of this run is too large")
+    assert end.err.startswith("task 2-3: the status of this large run omits")
     tree = (await cli("status", "nightly")).out
     assert "2  o/r2@main  AgentError  exit 1" in tree

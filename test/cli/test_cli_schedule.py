@@ -65,8 +65,8 @@ async def test_the_sample_is_what_it_prints(api, cli: Cli):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--at", "0 2 * *"), "--at: '0 2 * *' has not the five fields of cron"),
-        (("--at", "@sometimes"), "has not the five fields of cron"),
+        (("--at", "0 2 * *"), "--at: '0 2 * *' does not have the five fields of cron"),
+        (("--at", "@sometimes"), "does not have the five fields of cron"),
         (("--at", "@daily", "--name", "Nightly"), "--name: 'Nightly' is not a name"),
         (("--at", "@daily", "--name", "x" * 53), "of at most 52"),
         (("--at", "@daily", "--keep", "long"), "--keep: 'long' is not a duration"),

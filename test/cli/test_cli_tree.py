@@ -61,7 +61,7 @@ def test_many_that_wait_for_pods_of_their_own_are_one_line():
 
 def test_a_run_that_nobody_has_taken_up():
     fresh = {"metadata": {"name": "new"}, "spec": {}, "status": {"observedGeneration": -1}}
-    assert tree(fresh) == ["batchrun/new  no controller has taken it up yet"]
+    assert tree(fresh) == ["batchrun/new  not yet processed by a controller"]
 
 
 def test_a_run_of_ten_thousand_whose_entries_were_given_up():

@@ -107,7 +107,7 @@ async def _lab(kind: str, *, token: str = TOKEN) -> AsyncIterator[Lab]:
                 f"{server.url}/{org}/billing.git",
                 api=f"{server.url}{APIS[kind]}",
                 token=token,
-                limits=RequestLimits(timeout=10, patience=30),
+                limits=RequestLimits(timeout=10, max_wait=30),
             )
             async with session:
                 yield Lab(kind, server.forge, host, session, org)
@@ -282,7 +282,7 @@ async def test_a_write_that_may_have_happened_is_not_repeated(lab: Lab) -> None:
 
 async def test_the_words_of_the_host_are_told(lab: Lab) -> None:
     with pytest.raises(
-        HostError, match=r"answers (404|422): .*(Not Found|unknown revision|fatal|Needed)"
+        HostError, match=r"responded with (404|422): .*(Not Found|unknown revision|fatal|Needed)"
     ):
         await lab.open(branch="nope")
     with pytest.raises(HostError, match="404"):
@@ -405,7 +405,7 @@ class TestSession:
             return web.Response(status=302, headers={"Location": elsewhere.url})
 
         session = await served(redirect)
-        with pytest.raises(HostError, match="redirect to http"):
+        with pytest.raises(HostError, match="redirects to http"):
             await session.get("x")
         with pytest.raises(HostError, match="points to another host"):
             [x async for x in session.items("list")]
@@ -426,7 +426,7 @@ class TestSession:
                 return response
 
         session = await served(flood)
-        with pytest.raises(HostError, match="an answer of more than 1 MiB"):
+        with pytest.raises(HostError, match="the response has more than 1 MiB"):
             await session.get("x")
 
     async def test_pages_without_an_end_have_one(
@@ -448,7 +448,7 @@ class TestSession:
                 {"message": "API rate limit exceeded"}, status=403, headers=headers
             )
 
-        session = await served(limited, patience=5)
+        session = await served(limited, max_wait=5)
         with pytest.raises(HostError) as error:
             await session.get("x")
         assert error.value.rate_limited
@@ -536,5 +536,5 @@ def test_a_github_app_signs_in_with_its_key() -> None:
         padding.PKCS1v15(),
         hashes.SHA256(),
     )
-    with pytest.raises(ValueError, match="githubAppPrivateKey is no key in PEM"):
+    with pytest.raises(ValueError, match="githubAppPrivateKey is not a key in PEM"):
         signed(App("123", "nonsense"), 1000.0)

@@ -24,7 +24,7 @@ def test_a_config_map_made_beforehand_does_not_replace_an_inline_file(
     (pod.room / "kubetask/files/task.md").write_text(content)
     reason, message = pod.fails()
     assert reason == "WorkspaceError"
-    assert message.startswith("file task.md is not what the spec says")
+    assert message.startswith("file task.md differs from the digest in the manifest")
     assert not (pod.directory / "task.md").exists()
 
 

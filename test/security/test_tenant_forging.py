@@ -207,7 +207,7 @@ def test_a_config_map_made_beforehand_fails_the_task_and_reaches_no_agent(
     kubectl("patch", "task", "t", "--type=merge", "-p", '{"spec": {"suspend": false}}')
     status = kubectl.wait_phase("task/t", "Failed")["status"]
     assert status["reason"] == "WorkspaceError"
-    assert "file task.md is not what the spec says" in status["message"]
+    assert "file task.md differs from the digest in the manifest" in status["message"]
 
 
 def _ignored(team: Kubectl, name: str) -> None:

@@ -205,7 +205,7 @@ def test_the_agent_that_is_installed_is_taken(pod: TaskPod, room: Path) -> None:
     assert ran.code == 0, ran.log
     ran = run(pod, PATH="/usr/bin:/bin")
     assert ran.code == 2
-    assert "none of the known agents is installed" in ran.log
+    assert "no supported agent is installed" in ran.log
 
 
 def test_an_agent_that_is_not_installed_is_told(pod: TaskPod) -> None:
@@ -223,7 +223,7 @@ def test_a_branch_that_is_at_the_server_already_is_not_overwritten(
     ran = run(pod, "--agent", "claude", "--commit", "--push")
     assert ran.code == 1
     assert ran.result["summary"] == (
-        f"acme/billing: the server has a branch {BRANCH} with other commits already"
+        f"acme/billing: the server already has a branch {BRANCH} with other commits"
     )
     assert git("rev-parse", BRANCH, cwd=path) == other
 

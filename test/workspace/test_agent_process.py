@@ -158,7 +158,7 @@ def test_a_budget_that_cannot_be_kept_is_refused_before_anything_is_spent(pod: T
     assert ran.code == 1
     assert "started" not in ran.log
     assert ran.result["reason"] == "InvalidSpec"
-    assert ran.result["summary"].startswith("agent.maxCostUSD cannot be kept: codex")
+    assert ran.result["summary"].startswith("agent.maxCostUSD cannot be enforced: codex")
 
 
 @pytest.mark.slow
@@ -261,7 +261,7 @@ def test_a_commit_that_adds_a_secret_is_not_pushed(
     ran = run(pod, "--agent", "claude", "--commit", "--push", PATH=path, MY_TOKEN=SECRET)
     assert ran.code == 1
     assert ran.result["reason"] == "PushRejected"
-    assert "adds a secret that the task was given" in ran.result["summary"]
+    assert "adds a secret of the task" in ran.result["summary"]
     assert branches(origins) == ["main"]
     assert shows_nothing_of(SECRET, everything(ran))
 

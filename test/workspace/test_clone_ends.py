@@ -99,7 +99,7 @@ def test_a_volume_that_cannot_be_used_is_told(task: Make) -> None:
     (pod.volume / "tasks").touch()
     reason, message = pod.fails()
     assert reason == "WorkspaceError"
-    assert message.startswith("the workspace cannot be used: ")
+    assert message.startswith("the workspace volume is not usable: ")
 
 
 def test_a_manifest_of_a_later_version_is_told(task: Make) -> None:
@@ -120,7 +120,7 @@ def test_a_signal_ends_it_at_once(task: Make, server: GitServer) -> None:
     with pod.start() as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if "trying again" in line:
+            if "retrying in" in line:
                 process.send_signal(signal.SIGTERM)
                 break
         process.communicate(timeout=10)

@@ -48,7 +48,8 @@ class TestBranchesThatExist:
         git("branch", name, "main", cwd=origins / "acme/billing.git")
         reason, message = task(repository()).fails()
         assert reason == "BranchExists"
-        assert message.startswith(f"acme/billing: the server has a branch {name}")
+        assert message.startswith("acme/billing: the server ")
+        assert f" has a branch {name}" in message
         assert "git.branchTemplate" in message
 
     def test_runs_of_one_name_have_branches_of_their_own(self, task: Make) -> None:
@@ -218,7 +219,7 @@ class TestWhatIsCheckedOut:
             pod = task(repository(), git=over(server))
             code, log = pod.run()
             assert code == 0, log
-            assert "submodules are left empty: set git.submodules" in log
+            assert "submodules are not checked out: set git.submodules" in log
             assert not (pod.directory / "billing/vendor/inner/inner.txt").exists()
             asked = task(repository(), git=over(server, submodules=True))
             asked.prepare()
@@ -249,10 +250,10 @@ class TestWhatIsCheckedOut:
         pod = task(repository())
         code, log = pod.run()
         assert code == 0, log
-        assert "1 files of Git LFS are left as pointers: set git.lfs" in log
+        assert "1 files of Git LFS are checked out as pointers: set git.lfs" in log
         assert pod.git("status", "--porcelain") == ""
         (pod.directory / "billing/new.bin").write_text("large\n")
-        with pytest.raises(AssertionError, match=r"new\.bin is kept by Git LFS: set git\.lfs"):
+        with pytest.raises(AssertionError, match=r"new\.bin is stored by Git LFS: set git\.lfs"):
             pod.git("add", "--all", GIT_CONFIG_NOSYSTEM="1")
         (pod.directory / "billing/new.bin").unlink()
         (pod.directory / "billing/raw.bin").write_text("changed\n")

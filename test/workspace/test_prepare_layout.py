@@ -150,7 +150,9 @@ def test_the_variable_part_replaces_a_common_file_of_its_name(task: Make) -> Non
 def test_a_file_that_would_fall_into_a_repository_is_refused(task: Make, name: str) -> None:
     reason, message = task(text(name), repository()).fails()
     assert reason == "InvalidSpec"
-    assert message == f"file {name} would lie in the folder billing of the task"
+    assert (
+        message == f"file {name} conflicts with the folder billing of the task: choose another name"
+    )
 
 
 def test_a_file_that_is_not_mounted_is_told_by_its_name(task: Make) -> None:

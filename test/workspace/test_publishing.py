@@ -78,9 +78,7 @@ class TestWhatIsCommitted:
         )
         published(pod)
         assert changed(origins) == ["README.md"]
-        assert (
-            "not committed: copy [1]/, which is a repository of its own" in capsys.readouterr().out
-        )
+        assert "not committed: copy [1]/, because it is a git repository" in capsys.readouterr().out
 
     def test_what_is_tracked_is_committed_whatever_its_name(
         self, task: Make, origins: Path
@@ -134,7 +132,7 @@ class TestWhatIsCommitted:
         pod = task(repository())
         pod.prepare()
         work(pod, **{"new.bin": "large\n"})
-        with pytest.raises(PublishError, match=r"new\.bin is kept by Git LFS: set git\.lfs"):
+        with pytest.raises(PublishError, match=r"new\.bin is stored by Git LFS: set git\.lfs"):
             published(pod)
 
     @pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
@@ -212,7 +210,7 @@ class TestSigning:
         pod.put("git-signing", {"id_ed25519": "x"})
         assert pod.fails() == (
             "InvalidSpec",
-            "the Secret of git.signing has the keys id_ed25519; signing needs ssh-privatekey or"
+            "the Secret of git.signing has the keys id_ed25519: add ssh-privatekey or"
             " gpg-privatekey",
         )
 
@@ -420,7 +418,7 @@ class TestPullRequests:
             code, _, result = self._run(pod)
         assert code == 1
         assert result["reason"] == "PullRequestFailed"
-        assert "acme/billing: the branch is pushed, its pull request failed: " in str(
+        assert "acme/billing: the branch was pushed, but opening its pull request failed: " in str(
             result["summary"]
         )
         assert result["branch"] == BRANCH

@@ -1,7 +1,7 @@
-"""What a user may do about a run or Task that exists: what will happen, and the request that does it.
+"""The changes that a user can make to a run or Task: their effects, and the requests.
 
-Pure functions of the object as it is now. The caller sends the request; it carries the uid, so that a
-new object of the same name is left alone.
+Pure functions of the object. The caller sends the request, which contains the uid, so that a new object of
+the same name is not changed.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ from kubetask_controller.cli.settings import retry_run
 from kubetask_controller.jsontypes import JSON
 
 MAX_SELECT = 1024
-"""Characters of spec.select."""
+"""Maximum length of spec.select."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedChange:
-    """A change that has not been made.
+    """A planned change.
 
     Attributes:
-        effects: what will happen, a sentence each, the most important first.
-        command: the same on a command line.
-        patch: of the object, or empty.
-        body: of a new BatchRun, or empty.
-        nothing: whether the object is so already.
+        effects: its effects as sentences, the most important first.
+        command: the equivalent command line.
+        patch: patch of the object, or empty.
+        body: body of a new BatchRun, or empty.
+        nothing: whether the object already has the new values.
     """
 
     effects: Sequence[str]
@@ -41,34 +41,34 @@ class PlannedChange:
 
 
 def suspend(target: Target, found: JSON, view: BatchRunView) -> PlannedChange:
-    """Start nothing new."""
+    """Start no further tasks."""
     _open(target, view)
     going, waiting = _going(view), view.counts["pending"]
     effects = [
         f"{_tasks(waiting)} will not start until the run is resumed.",
-        f"{_tasks(going)} that run now go on to their end." if going else "Nothing runs now.",
+        f"{_tasks(going)} that run now continue to their end." if going else "No task runs now.",
     ]
     return _change(target, found, effects, "suspend", {"suspend": True})
 
 
 def resume(target: Target, found: JSON, view: BatchRunView) -> PlannedChange:
-    """Let it go on."""
+    """Resume a suspended run or Task."""
     _open(target, view)
     effects = [f"{_tasks(view.counts['pending'])} may start, within the limits of the run."]
     return _change(target, found, [*effects, *_money(view)], "resume", {"suspend": False})
 
 
 def cancel(target: Target, found: JSON, view: BatchRunView) -> PlannedChange:
-    """End it before its time."""
+    """Cancel a run or Task."""
     _open(target, view)
     going, waiting = _going(view), view.counts["pending"]
     ended = view.counts["completed"] + view.counts["failed"]
     effects = [
         f"{_tasks(going)} that run now are stopped and count as failed. Their logs stay."
         if going
-        else "Nothing runs now.",
-        f"{_tasks(waiting)} that have not started never will.",
-        *([f"{_tasks(ended)} that have ended stay as they are."] if ended else []),
+        else "No task runs now.",
+        f"{_tasks(waiting)} that have not started will never start.",
+        *([f"{_tasks(ended)} that have ended do not change."] if ended else []),
         "This cannot be undone.",
     ]
     return _change(target, found, effects, "cancel", {"cancel": True})
@@ -78,14 +78,14 @@ def promote(target: Target, found: JSON, view: BatchRunView, more: int | None) -
     """Raise taskLimit by `more` tasks; None removes it.
 
     Raises:
-        CliError: the run has ended, has no taskLimit, or is no BatchRun.
+        CliError: the run has ended, has no taskLimit, or is not a BatchRun.
     """
     if target.resource is not BATCH_RUN_RESOURCE:
         raise UsageError(f"{target}: only a BatchRun has a taskLimit")
     _open(target, view)
     limit = view.spec.get("taskLimit")
     if not isinstance(limit, int):
-        raise CliError(f"{target} has no taskLimit: all of its tasks may start already")
+        raise CliError(f"{target} has no taskLimit: all of its tasks can start already")
     total = view.counts["total"]
     wanted = None if more is None or (total and limit + more >= total) else limit + more
     named = f"--all {target.name}" if more is None else f"{target.name} {more}"
@@ -121,37 +121,37 @@ def promote(target: Target, found: JSON, view: BatchRunView, more: int | None) -
 def retry(
     target: Target, found: JSON, view: BatchRunView, indexes: set[int] | None
 ) -> PlannedChange:
-    """A new run of the tasks that `indexes` names; None for the failed ones.
+    """A new run of the tasks in `indexes`; None means the failed tasks.
 
     Raises:
-        CliError: there is no such task, or they are too many to name.
+        CliError: there is no such task, or the list of indexes is too long.
     """
     if target.resource is not BATCH_RUN_RESOURCE:
         raise UsageError(f"{target}: only a BatchRun can be retried; create a new Task instead")
     failed = view.indexes(Phase.FAILED)
     if indexes is None and view.ended and not failed:
-        raise CliError(f"{target} has no failed task: name some with --indexes")
+        raise CliError(f"{target} has no failed task: select tasks with --indexes")
     select = None if indexes is None else format_indexes(indexes)
     if indexes is not None:
         if not select:
-            raise UsageError("no task is named")
+            raise UsageError("no task is selected")
         if len(select) > MAX_SELECT:
-            raise UsageError("too many separate indexes: name fewer tasks, or use ranges")
+            raise UsageError("too many separate indexes: select fewer tasks, or use ranges")
         if view.ended and indexes == failed:
             select = None
     count = len(failed) if indexes is None else len(indexes)
     again = view.indexes(Phase.SUCCEEDED) & (indexes or set())
     effects = [
         f"A new run of {_tasks(count)} is created with the settings of {view.name}. "
-        "The old run stays as it is.",
+        "The old run does not change.",
     ]
     if again:
         effects.append(
-            f"{_tasks(len(again))} of them succeeded before: their agents run a second time and "
-            "may open a second pull request."
+            f"{_tasks(len(again))} of them succeeded before: their agents run again and may open a "
+            "second pull request."
         )
     if not view.ended:
-        effects.append(f"{view.name} has not ended: the new run waits until it has.")
+        effects.append(f"{view.name} has not ended: the new run waits for its end.")
     bill = costs(view)
     ended = view.counts["completed"] + view.counts["failed"]
     if bill.spent and ended:

@@ -1,6 +1,6 @@
-"""The command line: options that kubectl has too, then a command, then the command's own.
+"""The command line: the options of kubectl, a command, and the options of the command.
 
-Options may stand before and after the command, and between its arguments, as with kubectl.
+As with kubectl, options may precede or follow the command, or be between its arguments.
 """
 
 import argparse
@@ -21,21 +21,21 @@ class Command(Protocol):
 
     name: str
     help: str
-    """What it does, in one line."""
+    """A description in one line."""
     description: str
-    """What it does, with examples."""
+    """A description with examples."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the command's own arguments."""
 
 
 class ClusterCommand(Command, Protocol):
-    """A command that talks to a cluster."""
+    """A command that needs a cluster."""
 
     async def execute(
         self, session: Session, options: argparse.Namespace, terminal: Terminal
     ) -> Exit:
-        """Do it; the exit code."""
+        """Run the command; returns the exit code."""
 
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
@@ -47,7 +47,7 @@ def parse_arguments(
     """The command, and its options.
 
     Raises:
-        SystemExit: the line is not understood (2), or asked for help or the version (0).
+        SystemExit: the command line is not valid (2), or help or the version was requested (0).
     """
     top = _top(commands)
     options = top.parse_args(arguments)
@@ -71,8 +71,8 @@ def _top(commands: Sequence[Command]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROG,
         usage=f"{PROG} [options] COMMAND …",
-        description="Runs of AI coding agents over repositories: start, watch, steer, collect.",
-        epilog=f"commands:\n{listed}\n\n{PROG} COMMAND --help tells more.\n\n{EXIT_HELP}",
+        description="Start, watch and control runs of AI coding agents, and collect their results.",
+        epilog=f"commands:\n{listed}\n\n{PROG} COMMAND --help shows details.\n\n{EXIT_HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -87,7 +87,7 @@ def _top(commands: Sequence[Command]) -> argparse.ArgumentParser:
 def _add_cluster_options(
     parser: argparse.ArgumentParser, *, default: str = argparse.SUPPRESS
 ) -> None:
-    """The default SUPPRESS keeps what was given before the command."""
+    """The default SUPPRESS keeps the options before the command."""
     group = parser.add_argument_group("cluster")
     group.add_argument("--kubeconfig", default=default, metavar="FILE", help="path of a kubeconfig")
     group.add_argument("--context", default=default, metavar="NAME", help="context to use")
@@ -101,12 +101,12 @@ def _add_cluster_options(
 
 
 def add_timeout(parser: argparse.ArgumentParser) -> None:
-    """--timeout, for what waits for an end."""
+    """Add --timeout."""
     parser.add_argument(
         "--timeout",
         type=_duration,
         metavar="DURATION",
-        help="give up waiting after this, such as 90s or 1h30m; default: never",
+        help="maximum time to wait, such as 90s or 1h30m; default: no limit",
     )
 
 

@@ -1,4 +1,4 @@
-"""How the pull requests of a run became fewer, as a picture: open, merged and closed over time, as SVG."""
+"""The burn-down chart of a run's pull requests (open, merged and closed over time) as SVG."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ _COLOURS = {"open": "#d29922", "merged": "#8250df", "closed": "#8c959f"}
 
 
 def counts_at(requests: Sequence[PullRequestInfo], moment: datetime) -> dict[str, int]:
-    """How many were open, merged and closed then."""
+    """Number of open, merged and closed pull requests at a time."""
     counts = dict.fromkeys(_COLOURS, 0)
     for each in requests:
         if each.created is None or each.created > moment:
@@ -27,12 +27,12 @@ def counts_at(requests: Sequence[PullRequestInfo], moment: datetime) -> dict[str
 def burn_down(
     requests: Sequence[PullRequestInfo], *, title: str, now: datetime | None = None
 ) -> str:
-    """The picture.
+    """The chart.
 
     Args:
-        requests: of a run.
-        title: above the picture.
-        now: its right end.
+        requests: the pull requests of a run.
+        title: title of the chart.
+        now: the end of the time axis.
     """
     end = now or datetime.now(UTC)
     known = [x for x in requests if x.created is not None]
@@ -93,7 +93,7 @@ def _steps(
     *,
     reverse: bool = False,
 ) -> str:
-    """Corners of a line that changes at once."""
+    """Points of a step function."""
     corners: list[tuple[float, float]] = []
     for position, moment in enumerate(moments):
         if position:

@@ -1,7 +1,7 @@
-"""What a run has cost, and what it will probably cost in the end.
+"""The cost of a run so far, and its projected total.
 
-The figures are those that agents report. ``status.usage`` has them for the whole run; where it is
-missing, the results of the tasks are added up.
+Agents report the costs. ``status.usage`` contains the sum for the run; without it, the results of the
+tasks are summed up.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from kubetask_controller.cli.runview import BatchRunView
 from kubetask_controller.jsontypes import JSON
 
 _MOST = Decimal(10) ** 12
-"""An amount from which on it is a mistake of whoever reported it."""
+"""Larger amounts are errors of the agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,12 @@ class Costs:
     """Money in US dollars.
 
     Attributes:
-        spent: so far.
-        projected: of the whole run, at the mean cost of the tasks that ended; None before one has
+        spent: cost so far.
+        projected: total cost of the run at the mean cost of the ended tasks; None before a task has
             reported a cost.
         limit: maxCostUSD; None for none.
-        input_tokens: read so far.
-        output_tokens: written so far.
+        input_tokens: number of input tokens so far.
+        output_tokens: number of output tokens so far.
     """
 
     spent: Decimal
@@ -40,7 +40,7 @@ class Costs:
         return bool(self.spent or tokens or self.limit is not None)
 
     def text(self) -> str:
-        """``spent $1.20, projected $40.00 of at most $50.00``; empty where nothing is known."""
+        """``spent $1.20, projected $40.00 of at most $50.00``; empty without data."""
         if not self.known:
             return ""
         parts = [f"spent {dollars(self.spent)}"]
@@ -61,7 +61,7 @@ def costs(view: BatchRunView) -> Costs:
     if view.ended:
         projected = spent if spent else None
     elif ended and spent:
-        # Tasks that failed before their agent started cost nothing; they count, as others may too.
+        # Tasks that failed before their agent started cost nothing, but count, because others may fail too.
         projected = spent / ended * view.counts["total"]
     return Costs(
         spent,
@@ -73,12 +73,12 @@ def costs(view: BatchRunView) -> Costs:
 
 
 def dollars(amount: Decimal) -> str:
-    """With two digits after the point, small amounts with more."""
+    """An amount with two decimal places; small amounts with four."""
     return f"${amount:,.2f}" if amount >= Decimal("0.01") or not amount else f"${amount:.4f}"
 
 
 def decimal(value: object) -> Decimal | None:
-    """A number as the API writes it, in a string or not; None for what is none."""
+    """A number of the API, which may be a string; None for invalid values."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -89,7 +89,7 @@ def decimal(value: object) -> Decimal | None:
 
 
 def count_or_zero(value: object) -> int:
-    """A count as the API writes it; 0 for what is none."""
+    """A count of the API; 0 for invalid values."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 

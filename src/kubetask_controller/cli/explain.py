@@ -1,7 +1,7 @@
-"""Why a run or a task is in its state, in plain words, and what somebody can do about it.
+"""Explains the state of a run or task, and how to resolve problems.
 
-Pure functions of an object and the time. The reasons are those of ``api.constants.Reason``; a reason
-that this version does not have is explained by the controller's own message.
+Pure functions of an object and the time. The reasons are those of ``api.constants.Reason``; for an unknown
+reason, the message of the controller is shown.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,21 +19,21 @@ from kubetask_controller.cli.times import elapsed, human
 from kubetask_controller.jsontypes import JSON
 
 UNSEEN_SECONDS = 30.0
-"""A run that no controller has processed for so long needs somebody to look at the controller."""
+"""Age from which an unprocessed run indicates a problem of the controller."""
 LONG_FACTOR = 3.0
-"""A task that works for so many times the median of the tasks that succeeded is pointed out."""
+"""A task is reported as slow if it runs for this multiple of the median of the succeeded tasks ..."""
 LONG_SECONDS = 600.0
-"""... if it has worked for at least this long."""
+"""... and at least for this time."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReasonText:
-    """A reason in plain words.
+    """The explanation of a reason.
 
     Attributes:
         what: what happens, as the end of a sentence such as "3 tasks: …".
-        todo: what a person has to do; empty where it goes on by itself.
-        waits: whether it is an ordinary wait, not a fault.
+        todo: what the user has to do; empty if nothing.
+        waits: whether it is a normal wait instead of a problem.
     """
 
     what: str
@@ -42,15 +42,15 @@ class ReasonText:
 
 
 REASONS: Mapping[str, ReasonText] = {
-    # Waiting, in order
+    # Pending, without a problem
     "Queued": ReasonText("waiting for a free slot", waits=True),
     "Suspended": ReasonText("suspended", "Resume the run to start them.", waits=True),
     "TaskLimit": ReasonText(
-        "held back by taskLimit", "Look at the tasks that ran, then promote the run.", waits=True
+        "held back by taskLimit", "Check the tasks that ran, then promote the run.", waits=True
     ),
     "Starting": ReasonText("the Pod is being started", waits=True),
     "RetryOfNotFinished": ReasonText("the run that it retries has not ended yet", waits=True),
-    # Waiting for a person
+    # Pending, until a user acts
     "BatchNotFound": ReasonText(
         "the Batch does not exist", "Create the Batch in this namespace; the run then starts."
     ),
@@ -60,7 +60,7 @@ REASONS: Mapping[str, ReasonText] = {
     ),
     "RetryOfNotFound": ReasonText(
         "the run that it retries does not exist",
-        "Check the name in retryOf. If that run is gone, cancel this one.",
+        "Check the name in retryOf. If that run was deleted, cancel this one.",
     ),
     "ServiceAccountNotFound": ReasonText(
         "the ServiceAccount of the Pods does not exist",
@@ -68,11 +68,11 @@ REASONS: Mapping[str, ReasonText] = {
     ),
     "ContextNotFound": ReasonText(
         "a ConfigMap or Secret, or a key of it, does not exist",
-        "Create the object and the key that the message names.",
+        "Create the object and key in the message.",
     ),
     "VolumeNotReady": ReasonText(
         "a volume cannot be mounted",
-        "Look at the PersistentVolumeClaim of the WorkspaceConfig.",
+        "Check the PersistentVolumeClaim of the WorkspaceConfig.",
     ),
     "ImagePullBackOff": ReasonText(
         "an image cannot be pulled",
@@ -82,8 +82,8 @@ REASONS: Mapping[str, ReasonText] = {
         "the name of an image is not valid", "Correct agentImage of the WorkspaceConfig."
     ),
     "CreateContainerConfigError": ReasonText(
-        "the node cannot set the container up",
-        "Correct what the message names: often a Secret or a user of the image.",
+        "the node cannot create the container",
+        "Correct the problem in the message: often a Secret or the user of the image.",
     ),
     "Unschedulable": ReasonText(
         "no node fits the Pod",
@@ -95,16 +95,16 @@ REASONS: Mapping[str, ReasonText] = {
     ),
     "AdmissionDenied": ReasonText(
         "Pod Security or a policy refuses the Pod",
-        "Set the fields that the message names in securityContext of the WorkspaceConfig.",
+        "Set the fields in the message in securityContext of the WorkspaceConfig.",
     ),
     # Running
     "TasksRunning": ReasonText("running", waits=True),
     "TaskRunning": ReasonText("working", waits=True),
     "Cancelling": ReasonText("being stopped", waits=True),
-    # Ended well
+    # Succeeded
     "TasksSucceeded": ReasonText("all tasks succeeded"),
     "TaskSucceeded": ReasonText("succeeded"),
-    # Ended badly, a task
+    # Failed, a task
     "AgentError": ReasonText("the agent failed", "Read the log of the task, then retry it."),
     "RateLimited": ReasonText(
         "the model accepted no more requests",
@@ -122,21 +122,18 @@ REASONS: Mapping[str, ReasonText] = {
     ),
     "TimedOut": ReasonText(
         "the task took longer than activeDeadlineSeconds",
-        "Look at the log for a hang, or start a new run with a longer deadline.",
+        "Check the log for a hang, or start a new run with a longer deadline.",
     ),
     "PendingTimeout": ReasonText(
         "the task could not start within pendingDeadlineSeconds",
-        "Correct what it waited for, which the message names, then retry.",
-    ),
-    "Evicted": ReasonText(
-        "the cluster removed the Pod", "Retry it: the agent may have acted already."
+        "Correct the problem in the message, then retry.",
     ),
     "Disrupted": ReasonText(
         "the cluster removed the Pod while the agent worked",
-        "Check for what the agent did already, then retry.",
+        "Check whether the agent already acted, then retry.",
     ),
     "JobLost": ReasonText(
-        "somebody deleted the Job", "Check for what the agent did already, then retry."
+        "the Job was deleted", "Check whether the agent already acted, then retry."
     ),
     "Cancelled": ReasonText("cancelled by a user"),
     "CloneFailed": ReasonText(
@@ -149,22 +146,22 @@ REASONS: Mapping[str, ReasonText] = {
     ),
     "IdleTimeout": ReasonText(
         "the agent printed nothing for too long",
-        "Look at the log for a hang, or raise agent.idleTimeoutSeconds of the WorkspaceConfig.",
+        "Check the log for a hang, or raise agent.idleTimeoutSeconds of the WorkspaceConfig.",
     ),
     "MaxTurnsExceeded": ReasonText(
         "the agent needed more turns than agent.maxTurns",
         "Raise agent.maxTurns of the WorkspaceConfig, or split the work.",
     ),
     "SnapshotLost": ReasonText(
-        "the ControllerRevision that holds the work of the run was deleted", "Start a new run."
+        "the ControllerRevision with the snapshot of the run was deleted", "Start a new run."
     ),
     "PushRejected": ReasonText(
         "the git server refused the push",
-        "Correct what the server names. The commits are kept; the log says where.",
+        "Correct the problem in the message. The log shows where the commits are.",
     ),
     "PullRequestFailed": ReasonText(
-        "the work was pushed, and the git host refused the pull request",
-        "Open the pull request by hand from the branch, or correct what the git host names.",
+        "the branch was pushed, but the git host rejected the pull request",
+        "Open the pull request manually from the branch, or correct the problem in the message.",
     ),
     "BranchExists": ReasonText(
         "the branch exists already",
@@ -174,43 +171,43 @@ REASONS: Mapping[str, ReasonText] = {
         "the workspace could not be prepared", "Read the log of the container workspace."
     ),
     "NameConflict": ReasonText(
-        "another object has the name of the Job", "Start a new run under another name."
+        "another object has the name of the Job", "Start a new run with another name."
     ),
     "InvalidSpec": ReasonText("the specification cannot be run", "Correct it in a new run."),
     "TooLarge": ReasonText(
-        "the specification is larger than an object may be",
+        "the specification exceeds the maximum size of an object",
         "Put large files into a ConfigMap or a repository.",
     ),
-    # Ended badly, a run
+    # Failed, a run
     "TasksFailed": ReasonText("tasks failed", "Retry the failed tasks when their cause is gone."),
     "MaxFailuresExceeded": ReasonText(
         "more tasks failed than maxFailures allows",
         "Correct the cause, then retry the failed tasks.",
     ),
     "BudgetExceeded": ReasonText(
-        "the tasks have cost as much as maxCostUSD allows",
-        "Start a new run for the tasks that did not start, with a budget of its own.",
+        "the cost of the tasks has reached maxCostUSD",
+        "Start a new run with its own budget for the tasks that did not start.",
     ),
 }
 
 
 def reason_text(reason: str) -> ReasonText:
-    """The reason in plain words; the word itself where it is not known."""
+    """The explanation of a reason; for an unknown reason, the reason itself."""
     return REASONS.get(reason) or ReasonText(clean(reason) or "no reason is given")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One cause for which a run is not finished, or for which tasks have failed.
+    """A cause why a run has not ended, or why tasks failed.
 
     Attributes:
-        level: "act" where a person has to do something, "wait" where it goes on by itself, "info".
+        level: "act" if a user has to act, "wait" if not, or "info".
         title: one sentence.
-        detail: the controller's own message, or figures; may be empty.
+        detail: the message of the controller, or figures; may be empty.
         todo: what to do; may be empty.
-        reason: the reason that its tasks share, to filter by; may be empty.
-        indexes: of the tasks it is about, such as ``3,7-9``; may be empty.
-        command: a kubectl command that shows more or does it; may be empty.
+        reason: the common reason of its tasks, for filtering; may be empty.
+        indexes: indexes of its tasks, such as ``3,7-9``; may be empty.
+        command: a kubectl command that shows details or resolves it; may be empty.
     """
 
     level: str
@@ -223,7 +220,7 @@ class Finding:
 
 
 def findings(found: JSON, view: BatchRunView, now: datetime) -> list[Finding]:
-    """Why a run or Task is not finished, what needs a person first; for one that has ended, why it failed."""
+    """Why a run or Task has not ended, the causes that need a user first; for an ended one, why it failed."""
     if view.ended:
         return list(_failures(view))
     metadata, spec = found.get("metadata") or {}, view.spec
@@ -262,7 +259,7 @@ def _of_the_object(
         yield Finding(
             "act",
             f"Another controller is responsible: managedBy is {clean(manager)}.",
-            todo="Ask the operators of that controller. This one leaves the object alone.",
+            todo="Contact the operators of that controller. This controller ignores the object.",
         )
         return
     if not view.phase:
@@ -320,7 +317,7 @@ def _describe(target: str) -> str:
 
 
 def _refused(view: BatchRunView) -> Iterator[Finding]:
-    """Tasks that cannot start, all that say the same as one finding, the largest first."""
+    """Tasks that cannot start: one finding for each reason and message, the largest group first."""
     groups: dict[tuple[str, str], list[TaskRow]] = {}
     for row in view.rows:
         if row.phase == Phase.PENDING and row.reason and not reason_text(row.reason).waits:
@@ -351,7 +348,7 @@ def _held(view: BatchRunView) -> Iterator[Finding]:
         "wait" if going else "act",
         f"{_tasks(waiting)} held back: {allowed}.",
         _bill(view),
-        "Look at the tasks that ran, then promote the run: some more tasks, or all.",
+        "Check the tasks that ran, then promote the run: some more tasks, or all.",
         "TaskLimit",
         _indexes(rows),
         f"kubectl kubetask promote {view.name} --all",
@@ -375,7 +372,7 @@ def _budget(view: BatchRunView) -> Iterator[Finding]:
             "info",
             "The budget will probably not last for all tasks.",
             _bill(view),
-            "Lower the number of tasks, or plan a second run for the rest.",
+            "Reduce the number of tasks, or start a second run for the remaining tasks.",
         )
 
 
@@ -404,7 +401,7 @@ def _working(view: BatchRunView, now: datetime) -> Iterator[Finding]:
         limit = (
             f"It is stopped after {human(float(deadline))}."
             if deadline
-            else "No activeDeadlineSeconds is set, so it may work without end."
+            else "activeDeadlineSeconds is not set, so it has no time limit."
         )
         yield Finding(
             "act",
@@ -430,7 +427,7 @@ def _working(view: BatchRunView, now: datetime) -> Iterator[Finding]:
 
 
 def _waiting(view: BatchRunView) -> Iterator[Finding]:
-    """Ordinary waits: slots, Pods on their way."""
+    """Normal waits: for slots, and for Pods to start."""
     for reason in ("Queued", "Starting", "RetryOfNotFinished"):
         rows = [x for x in view.rows if x.phase == Phase.PENDING and x.reason == reason]
         if not rows:
@@ -449,7 +446,7 @@ def _waiting(view: BatchRunView) -> Iterator[Finding]:
 
 
 def _failures(view: BatchRunView) -> Iterator[Finding]:
-    """Why tasks have failed, all of one reason as one finding, the largest first."""
+    """Why tasks failed: one finding for each reason, the largest group first."""
     if view.reason in ("MaxFailuresExceeded", "BudgetExceeded", "Cancelled", "InvalidSpec"):
         said = reason_text(view.reason)
         yield Finding("act", f"It ended early: {said.what}.", clean(view.message), said.todo)

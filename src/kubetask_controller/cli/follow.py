@@ -1,8 +1,8 @@
-"""Objects as they change: a list, then a watch, over again for as long as somebody looks.
+"""Watches objects: a list, then a watch, repeated.
 
-Guarantees: every state that is given was one; a server that restarts or drops the connection is
-waited for, up to PATIENCE. Does not promise every state between: a watch that was lost is begun
-anew with what is there.
+Guarantees: every returned state existed; outages of the server are tolerated up to
+MAX_OUTAGE_SECONDS. Intermediate states may be missing: after a lost watch, a new list returns the
+current state.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from kubetask_controller.client.errors import is_expired, is_too_many_requests
 from kubetask_controller.jsontypes import JSON
 
 MAX_OUTAGE_SECONDS = 120.0
-"""Seconds for which a server may be away."""
+"""Maximum duration of an outage of the server, in seconds."""
 WATCH_TIMEOUT_SECONDS = 300.0
 PAUSE = 1.0
-"""Seconds between two attempts to reach a server."""
+"""Seconds between two connection attempts."""
 LISTED = "LISTED"
 """The type of the event that follows the last object of a list."""
 PAGE = "500"
@@ -33,21 +33,21 @@ async def changes(
     *,
     lost: Callable[[ClientError], None] | None = None,
 ) -> AsyncGenerator[tuple[str, JSON], None]:
-    """(ADDED | MODIFIED | DELETED | LISTED, object), without an end.
+    """Endless pairs of (ADDED | MODIFIED | DELETED | LISTED, object).
 
-    After LISTED, what was given before and not since is no more.
+    After LISTED, objects that were not returned since the last LISTED no longer exist.
 
     Args:
-        session: whose namespace counts; an empty one stands for all namespaces.
-        resource: what to list and watch.
-        selector: parameters of both.
-        lost: called at each failure that may pass; a server is then waited for without end.
+        session: with the namespace; an empty one means all namespaces.
+        resource: the resource to list and watch.
+        selector: parameters of list and watch.
+        lost: called at each transient failure; outages then have no time limit.
 
     Raises:
-        ClientError: the server refuses, or was away for longer than PATIENCE.
+        ClientError: the server rejected a request, or its outage exceeded MAX_OUTAGE_SECONDS.
     """
     loop = asyncio.get_running_loop()
-    heard: float | None = None
+    last_response: float | None = None
     while True:
         try:
             version = ""
@@ -56,13 +56,13 @@ async def changes(
                 for item in page.get("items") or []:
                     yield "ADDED", item
             yield LISTED, {}
-            heard = loop.time()
+            last_response = loop.time()
             while version:
-                # A server ends each watch in order after a while; the next one goes on from there.
+                # The server ends each watch after some time; the next one continues from there.
                 ended = loop.time()
                 async with aclosing(_watch(session, resource, selector, version)) as events:
                     async for kind, item in events:
-                        heard = loop.time()
+                        last_response = loop.time()
                         metadata = item.get("metadata") or {}
                         version = str(metadata.get("resourceVersion") or version)
                         if kind != "BOOKMARK":
@@ -70,21 +70,21 @@ async def changes(
                 if loop.time() - ended < PAUSE:
                     await asyncio.sleep(PAUSE)
         except ClientError as error:
-            if not _passes(error):
+            if not _is_transient(error):
                 raise
             if lost is not None:
                 lost(error)
-            elif heard is None or loop.time() - heard > MAX_OUTAGE_SECONDS:
-                # A server that never answered is a mistake in the kubeconfig, not an outage.
+            elif last_response is None or loop.time() - last_response > MAX_OUTAGE_SECONDS:
+                # A server that never responded indicates an error in the kubeconfig, not an outage.
                 raise
         await asyncio.sleep(PAUSE)
 
 
 async def states(session: Session, target: Target) -> AsyncGenerator[JSON, None]:
-    """An object, each time it changes, without an end.
+    """The endless states of an object.
 
     Raises:
-        CliError: it is not there, is deleted meanwhile, or the server refuses.
+        CliError: the object does not exist or was deleted, or the server rejected a request.
     """
     selector = {"fieldSelector": f"metadata.name={target.name}"}
     uid = ""
@@ -107,10 +107,10 @@ async def states(session: Session, target: Target) -> AsyncGenerator[JSON, None]
 async def follow_task(
     session: Session, target: Target, show: Callable[[JSON], None], *, timeout: float | None
 ) -> JSON:
-    """Show a Task whenever its phase or reason changes, until it has ended; its last state.
+    """Show a Task whenever its phase or reason changes, until it has ended; returns its last state.
 
     Raises:
-        CliError: it is not there, it vanished, the server refuses, or the time is over.
+        CliError: it does not exist or was deleted, the server rejected a request, or the timeout expired.
     """
     seen: object = None
     try:
@@ -118,11 +118,11 @@ async def follow_task(
             async with aclosing(states(session, target)) as found:
                 async for task in found:
                     status = task.get("status") or {}
-                    said = (status.get("phase"), status.get("reason"))
-                    if said != seen:
-                        seen = said
+                    state = (status.get("phase"), status.get("reason"))
+                    if state != seen:
+                        seen = state
                         show(task)
-                    if said[0] in (Phase.SUCCEEDED, Phase.FAILED):
+                    if state[0] in (Phase.SUCCEEDED, Phase.FAILED):
                         return task
     except TimeoutError as late:
         raise CliError(f"{target} has not ended in {timeout:g} s", Exit.TIMEOUT) from late
@@ -137,7 +137,7 @@ def _gone(session: Session, target: Target, *, deleted: bool) -> CliError:
 async def _pages(
     session: Session, resource: Resource, selector: dict[str, str]
 ) -> AsyncGenerator[JSON, None]:
-    """A list, page by page."""
+    """The pages of a list."""
     token = ""
     while True:
         params = {**selector, "limit": PAGE} | ({"continue": token} if token else {})
@@ -151,7 +151,7 @@ async def _pages(
 async def _watch(
     session: Session, resource: Resource, selector: dict[str, str], version: str
 ) -> AsyncGenerator[tuple[str, JSON], None]:
-    """What happens after `version`, bookmarks included, until the server ends the watch."""
+    """The events after `version`, including bookmarks, until the server ends the watch."""
     params = {**selector, "resourceVersion": version, "allowWatchBookmarks": "true"}
     async with session.client.watch(
         resource, session.namespace, params=params, timeout_seconds=WATCH_TIMEOUT_SECONDS
@@ -162,8 +162,8 @@ async def _watch(
             yield str(event.get("type")), event.get("object") or {}
 
 
-def _passes(error: ClientError) -> bool:
-    """Whether it makes sense to ask again."""
+def _is_transient(error: ClientError) -> bool:
+    """Whether the request can be retried."""
     if isinstance(error, TransportError):
         return True
     if not isinstance(error, APIStatusError):

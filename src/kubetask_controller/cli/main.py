@@ -1,15 +1,14 @@
 """The console script ``kubectl-kubetask``, which kubectl runs as ``kubectl kubetask``.
 
-It comes with the controller's distribution, but what it draws with does not: a controller's image needs none of it.
+It is part of the controller's distribution, but its dependencies for output are optional, because the controller's image does
+not need them.
 """
 
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-NEEDS = (
-    "kubectl-kubetask needs more than the controller does: pip install 'kubetask-controller[cli]'"
-)
+NEEDS = "kubectl-kubetask needs additional packages: pip install 'kubetask-controller[cli]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,7 +1,6 @@
-"""Results that a large run's status gave up, read from the Pods that still have them.
+"""Reads results that the status of a large run omits from the termination messages of Pods.
 
-A container's termination message is where the result came from in the first place. The newest Pod
-of a task counts. Who may not list Pods sees what the status has.
+The newest Pod of a task counts. Users without the right to list Pods get the results in the status.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from kubetask_controller.jsontypes import JSON
 async def results_from_pods(
     session: Session, target: Target, view: BatchRunView
 ) -> tuple[Sequence[TaskRow], set[int]]:
-    """The rows of a run with what Pods say added, and the indexes whose results nobody has."""
+    """The rows of a run with results of Pods added, and the indexes of tasks whose results are lost."""
     if not {Omitted.TASKS, Omitted.DETAILS} & set(view.omitted):
         return view.rows, set()
     wanted = {row.index for row in view.rows if row.ended and not row.result}
@@ -35,7 +34,7 @@ async def results_from_pods(
 
 
 async def _agents(session: Session, target: Target) -> dict[int, JSON]:
-    """By index: the state in which the agent's container ended, and the Job's name."""
+    """By index: the terminated state of the agent's container, and the name of the Job."""
     found: dict[int, tuple[str, JSON]] = {}
     try:
         async with aclosing(changes(session, PODS, selector(target, ""))) as events:

@@ -1,4 +1,4 @@
-"""The plugin: from the command line to the exit code. Ctrl-C ends it at once and leaves the cluster as it is."""
+"""The plugin: from the command line to the exit code. Ctrl-C stops it immediately and does not change the cluster."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ COMMANDS: Sequence[ClusterCommand | Migrate | Discover] = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; does not return."""
+    """Run a command, and exit."""
     terminal = Terminal()
     try:
         code = asyncio.run(run_command(sys.argv[1:] if arguments is None else arguments, terminal))
@@ -52,17 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
     except BrokenPipeError:
-        # What is still buffered has nowhere to go; Python would complain about it at its end.
+        # Discard buffered output; otherwise Python prints an error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = Exit.BROKEN_PIPE
     sys.exit(code)
 
 
 async def run_command(arguments: Sequence[str], terminal: Terminal) -> Exit:
-    """Run a command; its exit code.
+    """Run a command; returns its exit code.
 
     Raises:
-        SystemExit: the line is not understood (2), or asked for help or the version (0).
+        SystemExit: the command line is not valid (2), or help or the version was requested (0).
     """
     command, options = parse_arguments(arguments, COMMANDS)
     try:

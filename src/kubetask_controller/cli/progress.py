@@ -1,4 +1,4 @@
-"""A run as it goes, until it ends: a moving picture on a terminal, a line for each change in a pipe."""
+"""Follows a run until it ends: a live view on a terminal, a line for each change in a pipe."""
 
 import asyncio
 import contextlib
@@ -24,11 +24,11 @@ from kubetask_controller.cli.tree import ORDER, render_tree
 
 BAR = 40
 MANY = 200
-"""Tasks of a run from which on a pipe gets no line for each start, only for failures and counts."""
+"""Number of tasks above which only failures and counts get a line in a pipe."""
 COUNT_PERIOD = 5.0
-"""Seconds between two lines of counts about a run of many tasks."""
+"""Seconds between two lines with counts of a large run."""
 _MARGIN = 6
-"""Lines of a terminal that the picture leaves free."""
+"""Lines of the terminal that the live view does not use."""
 
 Show = Callable[[BatchRunView], None]
 
@@ -41,17 +41,17 @@ async def follow(
     timeout: float | None = None,
     error: bool = False,
 ) -> BatchRunView:
-    """Show a BatchRun until it has ended; how it ended.
+    """Show a BatchRun until it has ended; returns its last state.
 
     Args:
         session: the cluster.
         target: the run.
-        terminal: where to show it.
-        timeout: seconds after which to give up.
-        error: show it on standard error, because the result stands on standard output.
+        terminal: the output.
+        timeout: timeout in seconds.
+        error: whether to use standard error, because standard output contains the result.
 
     Raises:
-        CliError: it is not there, it vanished, the server refuses, or the time is over.
+        CliError: it does not exist or was deleted, the server rejected a request, or the timeout expired.
     """
     targets = Targets(session)
     try:
@@ -69,7 +69,7 @@ async def follow(
 
 
 def ending(view: BatchRunView) -> Text:
-    """How a run ended, in one line."""
+    """The end of a run in one line."""
     taken = human(elapsed(view.status.get("startTime"), view.status.get("completionTime"), _now()))
     line = Text(f"batchrun/{view.name} ").append(view.phase, style=PHASE_STYLES[view.phase])
     return line.append(f": {clean(view.message)}").append(f" ({taken})" if taken else "")
@@ -88,9 +88,9 @@ def _view(terminal: Terminal, *, error: bool) -> Iterator[Show]:
 
 
 class ChangeLines:
-    """Prints what changed since the last state.
+    """Prints the changes since the last state.
 
-    A run of many tasks gets lines for its failures, and counts every few seconds.
+    For a large run, it prints failures, and counts every few seconds.
     """
 
     def __init__(self, output: Callable[[Text], None]) -> None:
@@ -103,7 +103,7 @@ class ChangeLines:
         self._counted = -COUNT_PERIOD
 
     def __call__(self, view: BatchRunView) -> None:
-        """Print what is new in `view`."""
+        """Print the changes in `view`."""
         few = len(view.rows) <= MANY
         for row in view.rows:
             state = (row.phase, row.reason)
@@ -119,7 +119,7 @@ class ChangeLines:
         head = (view.phase, view.reason)
         if head != self._head and not view.ended:
             self._head = head
-            says = clean(view.message) or "no controller has taken it up yet"
+            says = clean(view.message) or "not yet processed by a controller"
             self._line(view, f"{view.phase} {clean(view.reason)}: {says}".strip(" :"))
         if not few:
             self._count(view)
@@ -138,18 +138,18 @@ class ChangeLines:
 
 
 class _Picture:
-    """The latest state of a run, drawn to fit the terminal."""
+    """The latest state of a run, rendered to fit the terminal."""
 
     def __init__(self, height: Callable[[], int]) -> None:
         self._height = height
         self._view: BatchRunView | None = None
 
     def show(self, view: BatchRunView) -> None:
-        """Draw this from now on."""
+        """Set the state to render."""
         self._view = view
 
     def draw(self) -> Lines:
-        """What is to be seen now; durations go on without a new state."""
+        """Render the state; durations change without a new state."""
         view = self._view
         if view is None:
             return Lines(Text("…", style="dim"))

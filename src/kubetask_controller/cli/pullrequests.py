@@ -1,7 +1,7 @@
-"""The pull requests of a run: found from the results of its tasks, looked at with the user's own tokens.
+"""The pull requests of a run: extracted from the results of its tasks, and fetched with the user's tokens.
 
-What a result says was written by an agent. So a link counts only where it is a pull request of a repository of the task, and
-a token goes only to hosts that the user trusts: the public ones, those that the run's WorkspaceConfig names, and --host.
+Agents write results, so they are not trusted. A link counts only if it is a pull request of a repository of the task, and
+tokens are sent only to trusted hosts: public ones, those in the run's WorkspaceConfig, and those of --host.
 """
 
 import asyncio
@@ -56,12 +56,12 @@ _TOKENS: Mapping[str, Sequence[str]] = {
 }
 _ENTERPRISE_TOKENS = ("GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN")
 CREDENTIAL_SECONDS = 20.0
-"""How long git's credential helper may take."""
+"""Timeout of git's credential helper."""
 
 
 @dataclass(frozen=True, slots=True)
 class PullRequestLink:
-    """Where a pull request is."""
+    """The location of a pull request."""
 
     url: str
     provider: str
@@ -76,10 +76,10 @@ class FoundPullRequest:
     """A pull request of a run.
 
     Attributes:
-        index: of the task.
-        link: as the result has it.
-        request: as the host tells; None where it could not be asked.
-        problem: why it was not asked, or must not be acted on.
+        index: index of the task.
+        link: link in the result.
+        request: the pull request from the host; None if it could not be fetched.
+        problem: why it could not be fetched, or must not be changed.
     """
 
     index: int
@@ -93,10 +93,10 @@ class HostConnections:
     """Open sessions with git hosts, by host name. Use as an async context manager.
 
     Attributes:
-        trusted: hosts that get a token.
-        apis: URL of the API by host, where it is not the usual one.
-        waiting: is called with a sentence where a limit is waited for.
-        limits: of time and number.
+        trusted: hosts to which tokens may be sent.
+        apis: URL of the API by host, if it is not the default.
+        waiting: called with a message before waiting for a rate limit.
+        limits: limits of requests.
     """
 
     trusted: set[str]
@@ -117,12 +117,12 @@ class HostConnections:
         """The API of the host of a URL.
 
         Raises:
-            HostError: the host is not trusted, or there is no token for it.
+            HostError: the host is not trusted, or there is no token.
         """
         host = host_of(url)
         if host not in self.trusted:
             raise HostError(
-                f"{host} is no host of the run's WorkspaceConfig: pass --host {host} to trust it"
+                f"{host} is not a host of the run's WorkspaceConfig: pass --host {host} to trust it"
             )
         async with self._lock:
             if (provider, host) not in self._open:
@@ -145,7 +145,7 @@ class HostConnections:
 
 
 def parse_link(url: str) -> PullRequestLink | None:
-    """What a URL of a pull request names; None for another."""
+    """Parse the URL of a pull request; None for other URLs."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return None
@@ -163,7 +163,7 @@ def parse_link(url: str) -> PullRequestLink | None:
 
 
 def find_links(rows: Iterable[TaskRow]) -> list[FoundPullRequest]:
-    """The pull requests that the results of tasks name, each once."""
+    """The pull requests in the results of tasks, without duplicates."""
     found: dict[str, FoundPullRequest] = {}
     for row in rows:
         result = row.result
@@ -176,7 +176,7 @@ def find_links(rows: Iterable[TaskRow]) -> list[FoundPullRequest]:
                 continue
             problem = ""
             if row.target and not _is_target(link, row.target):
-                problem = f"{link.org}/{link.repo} is no repository of task {row.index}"
+                problem = f"{link.org}/{link.repo} is not a repository of task {row.index}"
             found[url] = FoundPullRequest(row.index, link, problem=problem)
     return list(found.values())
 
@@ -187,12 +187,12 @@ async def fetch_pull_requests(
     *,
     done: Callable[[], None] = lambda: None,
 ) -> list[FoundPullRequest]:
-    """Ask the hosts for the pull requests.
+    """Fetch pull requests from their hosts.
 
     Args:
-        found: from the results.
-        hosts: to ask.
-        done: is called for each.
+        found: the pull requests in the results.
+        hosts: the connections.
+        done: called after each pull request.
     """
 
     async def one(each: FoundPullRequest) -> FoundPullRequest:
@@ -203,7 +203,9 @@ async def fetch_pull_requests(
         except HostError as error:
             each = replace(each, problem=each.problem or str(error))
         except (KeyError, TypeError, ValueError) as error:
-            each = replace(each, problem=each.problem or f"{link.host} answers oddly: {error!r}")
+            each = replace(
+                each, problem=each.problem or f"{link.host} sent an unexpected response: {error!r}"
+            )
         done()
         return each
 
@@ -211,7 +213,7 @@ async def fetch_pull_requests(
 
 
 async def trusted_hosts(session: Session, run: JSON, named: Iterable[str]) -> set[str]:
-    """The hosts that get a token: public ones, those of the run's WorkspaceConfig, those that were named."""
+    """The hosts to which tokens may be sent: public ones, those of the run's WorkspaceConfig, and `named`."""
     hosts = set(PUBLIC_HOSTS) | {x.lower() for x in named}
     spec = run.get("spec") or {}
     name = (
@@ -232,7 +234,7 @@ async def trusted_hosts(session: Session, run: JSON, named: Iterable[str]) -> se
 
 
 def host_of(url: str) -> str:
-    """Host and, where there is one, port of a URL."""
+    """Host and optional port of a URL."""
     parts = urlsplit(url)
     if parts.scheme in ("http", "https"):
         return parts.netloc.rpartition("@")[2].lower()
@@ -243,10 +245,10 @@ def host_of(url: str) -> str:
 
 
 def parse_apis(values: Iterable[str]) -> dict[str, str]:
-    """``HOST=URL`` of --api.
+    """Parse ``HOST=URL`` values of --api.
 
     Raises:
-        UsageError: it is not of that form.
+        UsageError: a value has another form.
     """
     found = {}
     for value in values:
@@ -260,7 +262,7 @@ def parse_apis(values: Iterable[str]) -> dict[str, str]:
 
 
 async def find_token(provider: str, url: str) -> tuple[str, str]:
-    """User and token of whoever runs this: from the variables of the hosts' own tools, else from git's helpers."""
+    """The user's name and token: from the variables of the hosts' tools, else from git's credential helpers."""
     names = _TOKENS[provider]
     if (
         provider == "GitHub"
@@ -291,14 +293,14 @@ async def find_token(provider: str, url: str) -> tuple[str, str]:
 
 
 def provider_for(url: str, named: str) -> str:
-    """The kind of a host, as named, else by its name.
+    """The kind of a host: `named`, else derived from the host name.
 
     Raises:
-        UsageError: nobody can tell.
+        UsageError: it cannot be derived.
     """
     kind = named or provider_of(url)
     if not kind:
-        raise UsageError(f"{host_of(url) or url}: say what kind of git host it is, with --provider")
+        raise UsageError(f"{host_of(url) or url}: unknown kind of git host: pass --provider")
     return kind
 
 

@@ -1,8 +1,7 @@
-"""A BatchRun as a person asks about it: each of its tasks, whatever its status left out.
+"""A view of a BatchRun with a row for each task.
 
-The status of a large run gives up entries (status.omitted); the counters and index ranges that it
-always has stand in for them, so that every task of the run has a row here. Nothing is asked of the
-server, and no status makes this fail: a field that is missing or odd counts as absent.
+The status of a large run omits entries (status.omitted); rows for them are built from the index
+ranges, which are always complete. No request is sent. Missing or invalid fields count as absent.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from kubetask_controller.api.indexes import parse_indexes
 from kubetask_controller.jsontypes import JSON
 
 STARTED = "Started"
-"""The state of a task of which only this is known: its Job was made and it has not ended."""
+"""The state of a task with a Job that has not ended, if the status omits its entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +21,8 @@ class TaskRow:
 
     Attributes:
         phase: one of the four phases, or STARTED.
-        target: what it works on, empty where that is not known.
-        entry: its entry in the status as JSON, empty where that was left out.
+        target: its repositories or files; empty if unknown.
+        entry: its entry in the status; empty if it is omitted.
     """
 
     index: int
@@ -40,7 +39,7 @@ class TaskRow:
 
     @property
     def result(self) -> JSON:
-        """What its agent left, empty where it left nothing."""
+        """The result of the agent; empty if there is none."""
         result = self.entry.get("result")
         return result if isinstance(result, dict) else {}
 
@@ -50,7 +49,7 @@ class BatchRunView:
     """A BatchRun.
 
     Attributes:
-        phase: empty until a controller has seen the run.
+        phase: empty until a controller has processed the run.
         counts: total, pending, running, completed, failed.
         rows: every task, by index.
     """
@@ -68,7 +67,7 @@ class BatchRunView:
 
     @property
     def ended(self) -> bool:
-        """Whether it has succeeded or failed, for good."""
+        """Whether it has succeeded or failed."""
         return self.phase in (Phase.SUCCEEDED, Phase.FAILED)
 
     @property
@@ -78,7 +77,7 @@ class BatchRunView:
 
     @property
     def done(self) -> str:
-        """Tasks that have ended, of all tasks: 39/40."""
+        """Ended tasks and all tasks, such as 39/40."""
         ended = self.counts["completed"] + self.counts["failed"]
         return f"{ended}/{self.counts['total']}"
 
@@ -88,11 +87,11 @@ class BatchRunView:
 
 
 def run_view(run: JSON, targets: Mapping[int, str] | None = None) -> BatchRunView:
-    """The view of a BatchRun as the API gives it.
+    """The view of a BatchRun.
 
     Args:
         run: the object.
-        targets: what tasks work on, for those of which the status does not tell.
+        targets: targets by index, for tasks whose contexts the status omits.
     """
     status = run.get("status") or {}
     progress = status.get("progress") or {}
@@ -119,14 +118,14 @@ def task_view(task: JSON) -> BatchRunView:
     status = task.get("status") or {}
     metadata = task.get("metadata") or {}
     phase = str(status.get("phase") or "")
-    told = {key: str(status.get(key) or "") for key in ("reason", "message")}
+    details = {key: str(status.get(key) or "") for key in ("reason", "message")}
     contexts = (task.get("spec") or {}).get("contexts") or ()
     row = TaskRow(
         index=0,
         phase=phase or Phase.PENDING,
         target=str(status.get("target") or "") or target_of(contexts),
         entry=status,
-        **told,
+        **details,
     )
     keys = ("pending", "running", "succeeded", "failed")
     counts = {key: int(key == row.phase.lower()) for key in keys}
@@ -139,12 +138,12 @@ def task_view(task: JSON) -> BatchRunView:
         counts={"total": 1, "completed": counts.pop("succeeded"), **counts},
         omitted=(),
         rows=[row],
-        **told,
+        **details,
     )
 
 
 def target_of(contexts: Iterable[JSON]) -> str:
-    """What a task works on, in one word: its repositories, else its files."""
+    """The target of a task: its repositories, else its files, separated by commas."""
     repositories, files = [], []
     for context in contexts:
         if repository := context.get("repository"):

@@ -1,7 +1,7 @@
-"""A connection to the cluster that kubectl would use, and the objects that commands name.
+"""A connection to the cluster that kubectl uses, and the objects in arguments of commands.
 
-Guarantees: kubeconfig, context and namespace are chosen as kubectl does; every failure leaves here
-as a CliError whose sentence names the object. Does not wait for anything.
+Guarantees: kubeconfig, context and namespace are selected like in kubectl; every failure is raised
+as a CliError that names the object.
 """
 
 import os
@@ -42,21 +42,21 @@ _KINDS: Mapping[str, Resource] = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An object that a command names."""
+    """An object in the arguments of a command."""
 
     resource: Resource
     name: str
 
     def __str__(self) -> str:
-        """As kubectl writes it in short: ``batchrun/nightly``."""
+        """The short form of kubectl: ``batchrun/nightly``."""
         return f"{self.resource.kind.lower()}/{self.name}"
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """``NAME`` of a BatchRun, or ``batchrun/NAME`` or ``task/NAME``.
+        """Parse ``NAME`` of a BatchRun, ``batchrun/NAME`` or ``task/NAME``.
 
         Raises:
-            UsageError: it is neither.
+            UsageError: the text has another form.
         """
         kind, slash, name = text.rpartition("/")
         kind = kind.lower().removesuffix(f".{c.GROUP}")
@@ -70,9 +70,9 @@ class Session:
     """An open connection.
 
     Attributes:
-        client: for objects.
-        transport: for what is no object and never ends: logs.
-        namespace: of -n, else of the context.
+        client: for requests about objects.
+        transport: for logs.
+        namespace: that of -n, else that of the context.
     """
 
     client: Client
@@ -83,14 +83,14 @@ class Session:
         """The object.
 
         Raises:
-            CliError: it is not there, or the server does not give it.
+            CliError: it does not exist, or the server rejected the request.
         """
         with self.explained(target):
             return await self.client.get(target.resource, self.namespace, target.name)
 
     @contextmanager
     def explained(self, target: Target) -> Iterator[None]:
-        """Turns a ClientError into a CliError that names `target`."""
+        """Convert a ClientError into a CliError that names `target`."""
         try:
             yield
         except ClientError as error:
@@ -98,16 +98,16 @@ class Session:
 
 
 def to_cli_error(error: ClientError, target: Target, namespace: str) -> CliError:
-    """One sentence for a person: what went wrong with what."""
+    """Convert an error into a message with the object and the problem."""
     if isinstance(error, TransportError):
-        return CliError(f"the API server cannot be reached: {error}", Exit.SERVER)
+        return CliError(f"the API server is unavailable: {error}", Exit.SERVER)
     if not isinstance(error, APIStatusError):
         return CliError(str(error), Exit.SERVER)
     if not is_not_found(error):
         return CliError(f"{target} in namespace {namespace}: {clean(error.message)}", Exit.SERVER)
     details = error.details or {}
     if not details.get("name"):
-        # No name: it is the resource that the server does not know, not the object.
+        # Without a name, the resource does not exist, not the object.
         return CliError(
             f"{target}: the cluster has no {target.resource}: is KubeTask installed?",
             Exit.NOT_FOUND,
@@ -121,10 +121,10 @@ def to_cli_error(error: ClientError, target: Target, namespace: str) -> CliError
 async def open_session(
     *, kubeconfig: str = "", context: str = "", namespace: str = ""
 ) -> AsyncIterator[Session]:
-    """A session with the cluster that kubectl would talk to.
+    """A session with the cluster that kubectl uses.
 
     Raises:
-        CliError: there is no kubeconfig, or it cannot be used.
+        CliError: there is no kubeconfig, or it is not valid.
     """
     try:
         config = await _config(kubeconfig, context)
@@ -142,6 +142,6 @@ async def open_session(
 async def _config(kubeconfig: str, context: str) -> RestConfig:
     default = Path.home() / ".kube" / "config"
     if not kubeconfig and not os.environ.get("KUBECONFIG") and default.exists():
-        # As kubectl: a kubeconfig goes before a Pod's own credentials.
+        # Like in kubectl, a kubeconfig takes precedence over a Pod's credentials.
         kubeconfig = str(default)
     return await load_config(kubeconfig=kubeconfig, context=context or None)

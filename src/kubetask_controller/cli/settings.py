@@ -1,4 +1,4 @@
-"""How a new run is executed: the options that ``run`` and ``retry`` share, and the object they make."""
+"""The options that ``run`` and ``retry`` share, and the BatchRun that they create."""
 
 import argparse
 import re
@@ -29,12 +29,12 @@ EXECUTION_FIELDS = (
     "ttlPolicy",
     "managedBy",
 )
-"""Fields of a BatchRun's spec that a new run takes over from the one it retries."""
+"""Fields of a BatchRun's spec that a retry inherits."""
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """How to run, and whether to wait."""
-    parser.add_argument("--name", help="name of the new run; default: made up from the old name")
+    """Add the execution options, --name and --wait."""
+    parser.add_argument("--name", help="name of the new run; default: generated from the old name")
     add_execution(parser)
     parser.add_argument(
         "--wait", action="store_true", help="follow the run on standard error until it ends"
@@ -43,34 +43,39 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def add_execution(parser: argparse.ArgumentParser) -> None:
-    """How to run: fields of the spec."""
-    parser.add_argument("--parallelism", type=positive, metavar="N", help="tasks that run at once")
+    """Add options for fields of the spec."""
+    parser.add_argument(
+        "--parallelism",
+        type=positive,
+        metavar="N",
+        help="maximum number of tasks that run at the same time",
+    )
     parser.add_argument(
         "--max-failures",
         type=whole_number,
         metavar="N",
-        help="failures after which nothing new starts",
+        help="maximum number of failed tasks before no further task starts",
     )
     parser.add_argument(
-        "--backoff-limit", type=whole_number, metavar="N", help="tries of a task after its first"
+        "--backoff-limit", type=whole_number, metavar="N", help="number of retries of a task"
     )
     parser.add_argument(
         "--canary",
         type=positive,
         metavar="N",
-        help="start the first N tasks alone; the others wait until the run is promoted",
+        help="start only the first N tasks; the others wait until the run is promoted",
     )
     parser.add_argument(
         "--max-cost",
         type=_amount,
         metavar="USD",
-        help="start nothing new once the tasks have cost as much, as far as agents report it",
+        help="start no further task when the reported cost reaches this limit",
     )
     parser.add_argument("--workspace-config", metavar="NAME", help="the WorkspaceConfig to run in")
 
 
 def chosen(options: argparse.Namespace) -> JSON:
-    """Fields of the spec that the options set."""
+    """Fields of the spec from the options."""
     fields = {
         "parallelism": options.parallelism,
         "maxFailures": options.max_failures,
@@ -83,7 +88,7 @@ def chosen(options: argparse.Namespace) -> JSON:
 
 
 def _amount(text: str) -> str:
-    """An amount of money as the API has it: a decimal number in a string."""
+    """An amount in the format of the API: a decimal number in a string."""
     if not _DECIMAL.fullmatch(text) or not float(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not an amount of US dollars such as 25 or 2.50"
@@ -92,12 +97,12 @@ def _amount(text: str) -> str:
 
 
 def retry_run(run: JSON, *, select: str | None, name: str | None = None) -> JSON:
-    """The BatchRun that runs tasks of `run` again, with its settings.
+    """A BatchRun that repeats tasks of `run` with its settings.
 
     Args:
         run: the object.
         select: indexes; None for the failed tasks.
-        name: of the new run; None to have the server make one up.
+        name: name of the new run; None for a generated name.
     """
     old: JSON = run["spec"]
     spec: JSON = {"retryOf": run["metadata"]["name"]}
@@ -111,7 +116,7 @@ def retry_run(run: JSON, *, select: str | None, name: str | None = None) -> JSON
 
 
 def new_run(name: str | None, *, base: str, spec: JSON, metadata: Mapping[str, Any]) -> JSON:
-    """A BatchRun; without a name of its own the server makes one up that begins with `base`."""
+    """A BatchRun; without `name`, the server generates a name that starts with `base`."""
     named = {"name": name} if name else {"generateName": f"{base}-"}
     return {
         "apiVersion": c.API_VERSION,
@@ -124,17 +129,17 @@ def new_run(name: str | None, *, base: str, spec: JSON, metadata: Mapping[str, A
 async def start(
     session: Session, body: JSON, options: argparse.Namespace, terminal: Terminal
 ) -> Exit:
-    """Create a run, print its name, and with --wait follow it; 1 where it failed.
+    """Create a run, print its name, and with --wait follow it; returns 1 if it failed.
 
     Raises:
-        CliError: the server refuses it, or the time is over.
+        CliError: the server rejected the request, or the timeout expired.
     """
     metadata = body["metadata"]
     wanted = Target(BATCH_RUN_RESOURCE, metadata.get("name") or f"{metadata['generateName']}…")
     with session.explained(wanted):
         made = await session.client.create(BATCH_RUN_RESOURCE, session.namespace, body)
     target = Target(BATCH_RUN_RESOURCE, made["metadata"]["name"])
-    # The bare name and nothing else, and at once, for `RUN=$(kubectl kubetask run …)`.
+    # Only the name, immediately, for `RUN=$(kubectl kubetask run …)`.
     terminal.print(target.name)
     terminal.stdout.flush()
     if not options.wait:

@@ -1,7 +1,7 @@
-"""What tasks work on, for a run so large that its status no longer tells.
+"""Targets of the tasks of a run whose status omits contexts.
 
-The run's own batchSpec has it, else the ControllerRevision of its snapshot. Somebody who may not
-read that sees indexes alone; nothing else depends on it.
+They come from the run's batchSpec, else from the ControllerRevision of its snapshot. Users without
+the right to read it see only indexes.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ from kubetask_controller.jsontypes import JSON
 
 
 class Targets:
-    """Looks targets up, once a run."""
+    """Reads targets, once for each run."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._known: dict[str, Mapping[int, str]] = {}
 
     async def of(self, run: JSON) -> Mapping[int, str]:
-        """Index → target; empty where the status tells by itself, or nobody does."""
+        """Map of index to target; empty if the status contains the contexts, or the snapshot is not readable."""
         status = run.get("status") or {}
         if Omitted.CONTEXTS not in (status.get("omitted") or ()):
             return {}

@@ -1,7 +1,7 @@
-"""Where the output goes: colours and moving pictures on a terminal, plain lines in a pipe.
+"""Output: colours and live views on a terminal, plain lines in a pipe.
 
-Guarantees: what objects and agents say can move neither the cursor nor the colours of a terminal;
-lines are never cut or wrapped in a pipe. NO_COLOR and TERM=dumb are honoured.
+Guarantees: text from objects and agents cannot control the terminal; lines are never truncated or
+wrapped in a pipe. NO_COLOR and TERM=dumb are respected.
 """
 
 import os
@@ -26,12 +26,12 @@ PHASE_STYLES = {
 
 
 def clean(text: object) -> str:
-    """Text of others as one line without control characters."""
+    """Untrusted text as one line without control characters."""
     return clean_line(str(text))
 
 
 def log_text(line: bytes, limit: int) -> str:
-    """A line of a log as text, without what could move or colour it; tabs stay."""
+    """A line of a log as text, without control characters except tabs."""
     text = clean_text(line[: 4 * limit].decode(errors="replace")).replace("\n", " ").rstrip()
     return text if len(text) <= limit else f"{text[:limit]}…"
 
@@ -56,20 +56,20 @@ class Terminal:
         return self._err if error else self._out
 
     def moving(self, *, error: bool = False) -> bool:
-        """Whether pictures may move there."""
+        """Whether live views are possible there."""
         stream = self.stderr if error else self.stdout
         return stream.isatty() and os.environ.get("TERM") != "dumb"
 
     def print(self, line: Text | str = "") -> None:
-        """A line of the result."""
+        """Print a line of the result."""
         self._out.print(line)
 
     def note(self, line: Text | str) -> None:
-        """A line for the person, beside the result."""
+        """Print a line to standard error."""
         self._err.print(line)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Columns as kubectl prints them; cells are cleaned."""
+        """Print columns like kubectl; cells are cleaned."""
         cells = [[clean(x) for x in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
         for row in [list(header), *cells]:
@@ -78,7 +78,7 @@ class Terminal:
 
 
 class _Console(Console):
-    """A console that leaves it to the program what a reader's end means."""
+    """A console that raises BrokenPipeError instead of exiting."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError

@@ -1,10 +1,10 @@
-"""Times of the API, and how long things took, as kubectl writes it."""
+"""Times of the API, and durations in the format of kubectl."""
 
 from datetime import UTC, datetime
 
 
 def time_or_none(text: object) -> datetime | None:
-    """A time of the API; None for what is none."""
+    """A time of the API; None for invalid values."""
     if not isinstance(text, str) or not text:
         return None
     try:
@@ -14,7 +14,7 @@ def time_or_none(text: object) -> datetime | None:
 
 
 def elapsed(start: object, end: object, now: datetime) -> float | None:
-    """Seconds from start to end, or to now where there is no end; None before the start."""
+    """Seconds from start to end, or to now without an end; None without a start."""
     began = time_or_none(start)
     if began is None:
         return None
@@ -41,7 +41,7 @@ def parse_duration(text: str) -> float:
     """Seconds of a Go duration such as 90s, 1h30m, or of a plain number of seconds.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a duration.
     """
     if text.replace(".", "", 1).isdecimal():
         return float(text)

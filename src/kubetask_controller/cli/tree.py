@@ -1,7 +1,7 @@
-"""A run as a tree: its tasks by state, the ones that need an eye first.
+"""A run as a tree: its tasks by state, failed tasks first.
 
-Tasks that say the same (all that are queued, say) become one line when they are many; tasks that
-failed always have a line each. Pure functions of the view and the time.
+Many tasks with the same reason and message share one line; failed tasks always have their own line.
+Pure functions of the view and the time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,14 @@ from kubetask_controller.cli.times import elapsed, human
 
 ORDER = (Phase.FAILED, Phase.RUNNING, STARTED, Phase.PENDING, Phase.SUCCEEDED)
 ALIKE = 10
-"""As many tasks that say the same get a line each; more become one line, unless all are asked for."""
+"""Maximum number of tasks with the same reason and message that get their own lines, without --all."""
 INDEX_WIDTH = 48
-"""Characters of index ranges that one line shows."""
+"""Maximum length of index ranges in a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """How branches are drawn."""
+    """Characters for branches."""
 
     fork: str = "├─ "
     last: str = "└─ "
@@ -50,10 +50,10 @@ class Group:
 
 
 def run_line(view: BatchRunView, now: datetime) -> Text:
-    """The run in one line: name, phase, reason, how much is done, how long it took."""
+    """The run in one line: name, phase, reason, progress, cost and duration."""
     line = Text(f"batchrun/{view.name}", style="bold")
     if not view.phase:
-        return line.append("  no controller has taken it up yet", style="dim")
+        return line.append("  not yet processed by a controller", style="dim")
     line.append("  ").append(view.phase, style=PHASE_STYLES.get(view.phase, ""))
     for part in (view.reason, f"{view.done} done"):
         line.append(f"  {clean(part)}")
@@ -68,7 +68,7 @@ def run_line(view: BatchRunView, now: datetime) -> Text:
 def render_tree(
     view: BatchRunView, *, now: datetime, glyphs: Glyphs = DRAWN, everything: bool = False
 ) -> Iterator[Text]:
-    """The lines of the tree, the headline first."""
+    """The lines of the tree; the first line is that of `run_line`."""
     yield run_line(view, now)
     if view.message:
         yield Text(f"{glyphs.through if view.rows else glyphs.space}{clean(view.message)}", "dim")
@@ -107,7 +107,7 @@ def _branches(group: Group, stem: str, glyphs: Glyphs) -> Iterator[Text]:
 
 
 def _parts(rows: Sequence[TaskRow], *, split: bool) -> Iterator[Sequence[TaskRow]]:
-    """One task, or many that say the same; by the first index of each."""
+    """Groups of tasks for one line each, sorted by their first index."""
     if split:
         yield from ([x] for x in rows)
         return
@@ -119,7 +119,7 @@ def _parts(rows: Sequence[TaskRow], *, split: bool) -> Iterator[Sequence[TaskRow
 
 
 def _status_key(row: TaskRow) -> tuple[str, str]:
-    """What makes tasks alike: neither what one of them did, nor the name of its own Pod."""
+    """Key for grouping: reason and message, without messages that are specific to a task."""
     job = str(row.entry.get("jobName") or "")
     own = row.phase == Phase.SUCCEEDED or (job and job in row.message)
     return row.reason, "" if own else row.message
@@ -143,5 +143,5 @@ def _cells(rows: Sequence[TaskRow], now: datetime) -> tuple[str, str, Text]:
 
 
 def _pull_request(row: TaskRow) -> str:
-    """What a task that succeeded has to show: its pull request."""
+    """The pull request of a task that succeeded."""
     return str(row.result.get("pullRequest") or "") if row.phase == Phase.SUCCEEDED else ""

@@ -1,8 +1,8 @@
-"""APIs of git hosts: pull requests and lists of repositories, alike for all of them.
+"""APIs of git hosts: pull requests and lists of repositories, with one interface.
 
-Our agent image opens pull requests with it, the kubectl plugin follows them; the controller never loads it. No library
-covers the hosts that people use (PyGithub, python-gitlab and ogr have some of them each, with other rules for retries and
-paging), so this is plain HTTP, with one set of rules.
+The agent images open pull requests with it, and the kubectl plugin shows and merges them; the controller never imports it. No
+library covers all supported hosts (PyGithub, python-gitlab and ogr each cover some of them, with different rules for retries
+and paging), so these are plain HTTP requests with one set of rules.
 """
 
 from kubetask_controller.hosts.detect import ENTERPRISE_URLS, connect, provider_of

@@ -41,7 +41,7 @@ _PASSED = {"approved", "succeeded"}
 
 
 class AzureDevOps:
-    """The API of Azure DevOps, and of a server of one's own."""
+    """The API of Azure DevOps Services and Server."""
 
     def __init__(self, session: HostSession) -> None:
         self._session = session
@@ -49,7 +49,7 @@ class AzureDevOps:
     async def open(
         self, org: str, repo: str, wanted: PullRequestSpec
     ) -> tuple[PullRequestInfo, list[str]]:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = _path(org, repo)
         base = wanted.base
         if not base:
@@ -57,7 +57,7 @@ class AzureDevOps:
             base = found["defaultBranch"].removeprefix("refs/heads/")
         problems = ["Azure DevOps has no assignees of pull requests"] if wanted.assignees else []
         problems += [
-            f"reviewer {x}: Azure DevOps wants the id of a user or team"
+            f"reviewer {x}: Azure DevOps requires the id of a user or team"
             for x in wanted.reviewers
             if not _ID.match(x)
         ]
@@ -102,12 +102,12 @@ class AzureDevOps:
         return self._request(org, repo, raw), problems
 
     async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
-        """See `Host`."""
+        """See `HostAPI`."""
         raw = await self._newest(_path(org, repo), branch, "all")
         return self._request(org, repo, raw) if raw else None
 
     async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = f"{_path(org, repo)}/pullrequests/{number}"
         raw = await self._get(path)
         project = ((raw.get("repository") or {}).get("project") or {}).get("id", "")
@@ -147,7 +147,7 @@ class AzureDevOps:
         )
 
     async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         body = {
             "status": "completed",
             "lastMergeSourceCommit": {"commitId": request.head},
@@ -156,24 +156,24 @@ class AzureDevOps:
         await self._patch(f"{_path(org, repo)}/pullrequests/{request.number}", body)
 
     async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = f"{_path(org, repo)}/pullrequests/{request.number}"
         await self._patch(path, {"status": "abandoned"})
 
     async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         comment = {"parentCommentId": 0, "content": text, "commentType": 1}
         path = f"{_path(org, repo)}/pullrequests/{request.number}/threads"
         await self._post(path, {"comments": [comment], "status": "closed"})
 
     async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         raise HostError("Azure DevOps has no API that updates the branch of a pull request")
 
     async def repositories(
         self, owner: str, *, search: str = "", topic: str = ""
     ) -> AsyncIterator[RepositoryInfo]:
-        """See `Host`. The owner is an organization, or ``organization/project``."""
+        """See `HostAPI`. The owner is an organization, or ``organization/project``."""
         if topic:
             raise HostError("Azure DevOps has no topics")
         organization = owner.partition("/")[0]
@@ -245,5 +245,5 @@ def _path(org: str, repo: str) -> str:
 
 
 def _time(value: str | None) -> datetime | None:
-    """Its fractions have seven digits, which Python 3.11 takes and cuts."""
+    """Fractions of seconds have seven digits, which Python truncates."""
     return datetime.fromisoformat(value) if value else None

@@ -1,6 +1,6 @@
-"""Bitbucket Cloud (https://developer.atlassian.com/cloud/bitbucket/rest/) and Data Center, which are two products.
+"""Bitbucket Cloud and Bitbucket Data Center, which have different APIs. Neither supports labels and assignees.
 
-https://developer.atlassian.com/server/bitbucket/rest/ has the second one. Neither has labels nor assignees.
+https://developer.atlassian.com/cloud/bitbucket/rest/, https://developer.atlassian.com/server/bitbucket/rest/
 """
 
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ class BitbucketCloud:
     async def open(
         self, org: str, repo: str, wanted: PullRequestSpec
     ) -> tuple[PullRequestInfo, list[str]]:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = f"repositories/{path_segment(org)}/{path_segment(repo)}"
         base = wanted.base or (await self._session.get(path))["mainbranch"]["name"]
         problems = _unknown(wanted, auto_merge=True)
@@ -69,14 +69,14 @@ class BitbucketCloud:
         return _cloud_request(raw), problems
 
     async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
-        """See `Host`."""
+        """See `HostAPI`."""
         states = " OR ".join(f'state="{x}"' for x in _CLOUD_STATES)
         path = f"repositories/{path_segment(org)}/{path_segment(repo)}"
         raw = await self._newest(path, branch, f"({states})")
         return _cloud_request(raw) if raw else None
 
     async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = f"repositories/{path_segment(org)}/{path_segment(repo)}/pullrequests/{number}"
         raw = await self._session.get(path)
         states = [x["state"] async for x in self._values(f"{path}/statuses", pagelen=100)]
@@ -97,32 +97,32 @@ class BitbucketCloud:
         )
 
     async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = _cloud_path(org, repo, request)
         newest = await self._session.get(path)
-        # It has no parameter for the commit that was looked at.
+        # The API has no parameter for the expected commit.
         if not request.head.startswith(newest["source"]["commit"]["hash"]):
-            raise HostError(f"{request.url}: its branch has newer commits: look at it again")
+            raise HostError(f"{request.url}: its branch has newer commits: check it again")
         body = {"type": "pullrequest_merge_parameters", "merge_strategy": _CLOUD_MERGES[how]}
         await self._session.post(f"{path}/merge", {**body, "close_source_branch": True})
 
     async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         await self._session.post(f"{_cloud_path(org, repo, request)}/decline")
 
     async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = f"{_cloud_path(org, repo, request)}/comments"
         await self._session.post(path, {"content": {"raw": text}})
 
     async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         raise HostError("Bitbucket Cloud has no API that updates the branch of a pull request")
 
     async def repositories(
         self, owner: str, *, search: str = "", topic: str = ""
     ) -> AsyncIterator[RepositoryInfo]:
-        """See `Host`."""
+        """See `HostAPI`."""
         if topic:
             raise HostError("Bitbucket has no topics")
         query = f'name ~ "{_escaped(search)}"' if search else None
@@ -152,7 +152,7 @@ class BitbucketCloud:
     async def _reviewers(
         self, org: str, wanted: PullRequestSpec, problems: list[str]
     ) -> list[JSON]:
-        """Users have ids, which the members of the workspace tell."""
+        """Reviewers by uuid, from the members of the workspace."""
         members: dict[str, str] = {}
         try:
             async for raw in self._values(f"workspaces/{path_segment(org)}/members", pagelen=100):
@@ -168,7 +168,7 @@ class BitbucketCloud:
 
 
 class BitbucketDataCenter:
-    """The API of a Bitbucket of one's own."""
+    """The API of Bitbucket Data Center."""
 
     def __init__(self, session: HostSession) -> None:
         self._session = session
@@ -176,7 +176,7 @@ class BitbucketDataCenter:
     async def open(
         self, org: str, repo: str, wanted: PullRequestSpec
     ) -> tuple[PullRequestInfo, list[str]]:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = _server_path(org, repo)
         base = wanted.base or (await self._session.get(f"{path}/default-branch"))["displayId"]
         problems = _unknown(wanted, auto_merge=True)
@@ -203,12 +203,12 @@ class BitbucketDataCenter:
         return _server_request(raw), problems
 
     async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
-        """See `Host`."""
+        """See `HostAPI`."""
         raw = await self._newest(_server_path(org, repo), branch, "ALL")
         return _server_request(raw) if raw else None
 
     async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = f"{_server_path(org, repo)}/pull-requests/{number}"
         raw = await self._session.get(path)
         head = raw["fromRef"].get("latestCommit", "")
@@ -235,25 +235,25 @@ class BitbucketDataCenter:
         )
 
     async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         at = await self._versioned(org, repo, request)
         if at.head != request.head:
-            raise HostError(f"{request.url}: its branch has newer commits: look at it again")
+            raise HostError(f"{request.url}: its branch has newer commits: check it again")
         body = {"strategyId": _SERVER_MERGES[how], "version": at.version}
         await self._session.post(f"{at.path}/merge", body, version=at.version)
 
     async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         at = await self._versioned(org, repo, request)
         await self._session.post(f"{at.path}/decline", {"version": at.version}, version=at.version)
 
     async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = f"{_server_path(org, repo)}/pull-requests/{request.number}/comments"
         await self._session.post(path, {"text": text})
 
     async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `Host`. Bitbucket rebases the branch."""
+        """See `HostAPI`. Bitbucket rebases the branch."""
         at = await self._versioned(org, repo, request)
         root = self._session.url.removesuffix("/api/1.0")
         await self._session.post(f"{root}/git/1.0/{at.path}/rebase", {"version": at.version})
@@ -261,7 +261,7 @@ class BitbucketDataCenter:
     async def repositories(
         self, owner: str, *, search: str = "", topic: str = ""
     ) -> AsyncIterator[RepositoryInfo]:
-        """See `Host`."""
+        """See `HostAPI`."""
         if topic:
             raise HostError("Bitbucket has no topics")
         path = f"projects/{path_segment(owner)}/repos" if owner else "repos"
@@ -296,7 +296,7 @@ class BitbucketDataCenter:
     async def _with_known_reviewers(
         self, method: str, path: str, body: JSON, problems: list[str]
     ) -> JSON:
-        """One unknown reviewer makes Bitbucket refuse all of it."""
+        """Send a request, and repeat it without reviewers if Bitbucket rejects one of them."""
         try:
             answer: JSON = (await self._session.send(method, path, body)).body
         except HostError as error:
@@ -320,7 +320,7 @@ class _Versioned:
 
 
 def _unknown(wanted: PullRequestSpec, *, auto_merge: bool) -> list[str]:
-    """What of a wish Bitbucket does not have."""
+    """Fields that Bitbucket does not support."""
     problems = []
     if wanted.labels:
         problems.append("Bitbucket has no labels of pull requests")

@@ -1,4 +1,4 @@
-"""Which API a git host has, by its URL, and how one signs in there."""
+"""Selects the API of a git host by its URL, and the headers for authentication."""
 
 import base64
 import re
@@ -17,7 +17,7 @@ ENTERPRISE_URLS: Mapping[str, str] = {
     "BitbucketDataCenter": "https://HOST/rest/api/1.0",
     "AzureDevOps": "https://HOST",
 }
-"""The API of a host, by provider, where nobody names another URL."""
+"""The default URL of the API, by provider."""
 _PUBLIC = {
     "github.com": ("GitHub", "https://api.github.com"),
     "ssh.github.com": ("GitHub", "https://api.github.com"),
@@ -38,7 +38,7 @@ _NAMED = (
 
 
 def provider_of(url: str) -> str:
-    """The kind of a git host, by the host of a URL; empty where the name does not tell."""
+    """The kind of a git host, derived from the host of a URL; empty if it is unknown."""
     host = _host(url)
     if host in _PUBLIC:
         return _PUBLIC[host][0]
@@ -59,7 +59,7 @@ def api_url(provider: str, url: str) -> str:
     """
     host = _host(url)
     if not host:
-        raise HostError(f"{url}: no git host with an API: set git.provider and git.apiURL")
+        raise HostError(f"{url}: not a git host with an API: set git.provider and git.apiURL")
     parts = urlsplit(url)
     if host in _PUBLIC and _PUBLIC[host][0] == provider:
         return _PUBLIC[host][1]
@@ -81,25 +81,25 @@ def connect(
     ca_file: str = "",
     waiting: Callable[[str], None] | None = None,
 ) -> tuple[HostSession, HostAPI]:
-    """The API of a host, and a session for it, which the caller opens and closes.
+    """The API of a host, and its session, which the caller opens and closes.
 
     Args:
-        provider: kind of the host; empty to tell it by the URL.
-        url: of a repository.
-        token: of whoever signs in.
+        provider: kind of the host; empty to derive it from the URL.
+        url: URL of a repository.
+        token: token for authentication.
         api: URL of the API; empty for that of the repository's host.
-        username: beside a password, where the host wants one.
-        limits: of time and number.
-        ca_file: PEM file of further authorities.
-        waiting: is called with a sentence where a limit is waited for.
+        username: user of the token, if the host requires one.
+        limits: limits of requests.
+        ca_file: PEM file with additional authorities.
+        waiting: called with a message before waiting for a rate limit.
 
     Raises:
-        HostError: nobody can tell what kind of host it is.
+        HostError: the kind of the host is unknown.
     """
     kind = provider or provider_of(api or url)
     if kind not in ENTERPRISE_URLS:
         raise HostError(
-            f"{_host(url) or url}: the name does not tell what kind of git host this is: set provider to one of"
+            f"{_host(url) or url}: unknown kind of git host: set provider to one of"
             f" {', '.join(ENTERPRISE_URLS)}"
         )
     session = HostSession(
@@ -113,7 +113,7 @@ def connect(
 
 
 def _host_of(kind: str) -> Callable[[HostSession], HostAPI]:
-    # Each is loaded where it is needed.
+    # Modules are imported on demand.
     if kind == "GitHub":
         from kubetask_controller.hosts.github import GitHub
 
@@ -155,7 +155,7 @@ def _sign_in(kind: str, token: str, username: str) -> dict[str, str]:
         return {"Authorization": f"token {token}"}
     if kind == "AzureDevOps":
         return {"Authorization": f"Basic {_basic('', token)}"}
-    # An app password or API token of Bitbucket goes with its user's name, an access token without.
+    # App passwords and API tokens of Bitbucket require the user's name, access tokens do not.
     if username and username not in ("x-token-auth", "git"):
         return {"Authorization": f"Basic {_basic(username, token)}"}
     return {"Authorization": f"Bearer {token}"}

@@ -36,7 +36,7 @@ class Gitea:
     async def open(
         self, org: str, repo: str, wanted: PullRequestSpec
     ) -> tuple[PullRequestInfo, list[str]]:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = _path(org, repo)
         base = wanted.base or (await self._session.get(path))["default_branch"]
         title = f"{_DRAFT}{wanted.title}" if wanted.draft else wanted.title
@@ -77,7 +77,7 @@ class Gitea:
         return _request(raw), problems
 
     async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
-        """See `Host`."""
+        """See `HostAPI`."""
         async for raw in self._session.items(
             f"{_path(org, repo)}/pulls", state="all", sort="recentupdate", limit=50
         ):
@@ -86,7 +86,7 @@ class Gitea:
         return None
 
     async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = _path(org, repo)
         raw = await self._session.get(f"{path}/pulls/{number}")
         status = await self._session.get(
@@ -117,7 +117,7 @@ class Gitea:
         )
 
     async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         body = {
             "Do": how.value.lower(),
             "head_commit_id": request.head,
@@ -126,22 +126,22 @@ class Gitea:
         await self._session.post(f"{_path(org, repo)}/pulls/{request.number}/merge", body)
 
     async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         await self._session.patch(f"{_path(org, repo)}/pulls/{request.number}", {"state": "closed"})
 
     async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = f"{_path(org, repo)}/issues/{request.number}/comments"
         await self._session.post(path, {"body": text})
 
     async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         await self._session.post(f"{_path(org, repo)}/pulls/{request.number}/update", style="merge")
 
     async def repositories(
         self, owner: str, *, search: str = "", topic: str = ""
     ) -> AsyncIterator[RepositoryInfo]:
-        """See `Host`."""
+        """See `HostAPI`."""
         if search or topic or not owner:
             query: JSON = {"q": topic or search, "topic": bool(topic), "limit": 50}
             async for page in self._session.pages("repos/search", **query):
@@ -168,7 +168,7 @@ class Gitea:
     async def _labels(
         self, org: str, path: str, wanted: PullRequestSpec, problems: list[str]
     ) -> list[int]:
-        """Labels have numbers, and are those of the repository or of its organisation."""
+        """Ids of labels of the repository or its organisation."""
         known: dict[str, int] = {}
         for where in (f"orgs/{path_segment(org)}/labels", f"{path}/labels"):
             try:

@@ -1,4 +1,4 @@
-"""GitHub, github.com and Enterprise alike: https://docs.github.com/en/rest, and GraphQL for what REST does not have."""
+"""GitHub.com and GitHub Enterprise: https://docs.github.com/en/rest, and GraphQL for fields that REST does not have."""
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
@@ -50,7 +50,7 @@ class GitHub:
     async def open(
         self, org: str, repo: str, wanted: PullRequestSpec
     ) -> tuple[PullRequestInfo, list[str]]:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = _path(org, repo)
         base = wanted.base or (await self._session.get(path))["default_branch"]
         raw = await self._existing(org, repo, wanted.branch, base)
@@ -66,10 +66,10 @@ class GitHub:
                 "draft": wanted.draft,
             }
             raw = await self._create(org, repo, wanted, body)
-        return _request(raw), await self._adorn(path, raw, wanted)
+        return _request(raw), await self._add_details(path, raw, wanted)
 
     async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
-        """See `Host`."""
+        """See `HostAPI`."""
         found = await self._session.get(
             f"{_path(org, repo)}/pulls",
             head=f"{org}:{branch}",
@@ -81,7 +81,7 @@ class GitHub:
         return _request(found[0]) if found else None
 
     async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = _path(org, repo)
         raw = await self._session.get(f"{path}/pulls/{number}")
         values = {"org": org, "repo": repo, "number": number}
@@ -107,28 +107,28 @@ class GitHub:
         )
 
     async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         body = {"merge_method": how.value.lower(), "sha": request.head}
         await self._session.put(f"{_path(org, repo)}/pulls/{request.number}/merge", body)
 
     async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         await self._session.patch(f"{_path(org, repo)}/pulls/{request.number}", {"state": "closed"})
 
     async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = f"{_path(org, repo)}/issues/{request.number}/comments"
         await self._session.post(path, {"body": text})
 
     async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = f"{_path(org, repo)}/pulls/{request.number}/update-branch"
         await self._session.put(path, {"expected_head_sha": request.head})
 
     async def repositories(
         self, owner: str, *, search: str = "", topic: str = ""
     ) -> AsyncIterator[RepositoryInfo]:
-        """See `Host`."""
+        """See `HostAPI`."""
         if search:
             query = " ".join(
                 [
@@ -172,7 +172,7 @@ class GitHub:
         except HostError as error:
             if error.status != 422:
                 raise
-            # Another attempt was faster, or its answer was lost.
+            # Another attempt created it, or an earlier response was lost.
             if raw := await self._existing(org, repo, wanted.branch, body["base"]):
                 return raw
             if wanted.draft and "draft" in str(error).lower():
@@ -180,8 +180,8 @@ class GitHub:
                 return made
             raise
 
-    async def _adorn(self, path: str, raw: JSON, wanted: PullRequestSpec) -> list[str]:
-        """Labels, assignees, reviewers and auto-merge: none of them is worth losing the pull request."""
+    async def _add_details(self, path: str, raw: JSON, wanted: PullRequestSpec) -> list[str]:
+        """Add labels, assignees, reviewers and auto-merge; returns failures, which do not fail the pull request."""
         problems: list[str] = []
         issue = f"{path}/issues/{raw['number']}"
         author = (raw.get("user") or {}).get("login", "")
@@ -209,13 +209,13 @@ class GitHub:
         return problems
 
     async def _graphql(self, query: str, values: Mapping[str, Any]) -> JSON:
-        # https://HOST/api/v3 has it at https://HOST/api/graphql
+        # For https://HOST/api/v3, the URL is https://HOST/api/graphql.
         url = self._session.url
         where = f"{url.removesuffix('/v3')}/graphql"
         answer = await self._session.post(where, {"query": query, "variables": dict(values)})
         if answer.get("errors"):
-            words = "; ".join(str(x.get("message", "")) for x in answer["errors"])
-            raise HostError(f"{where}: {words}")
+            text = "; ".join(str(x.get("message", "")) for x in answer["errors"])
+            raise HostError(f"{where}: {text}")
         data: JSON = answer.get("data") or {}
         return data
 

@@ -1,4 +1,4 @@
-"""Tokens of a GitHub App: made from its key, for some repositories, good for an hour.
+"""Tokens of a GitHub App: created with its key, for some repositories, valid for an hour.
 
 https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app
 """
@@ -19,12 +19,12 @@ from kubetask_controller.hosts.detect import api_url
 from kubetask_controller.hosts.http import HostError, HostSession, RequestLimits, path_segment
 
 _VERSION = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
-_LIMITS = RequestLimits(timeout=30, patience=300)
+_LIMITS = RequestLimits(timeout=30, max_wait=300)
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A GitHub App: its number or client ID, its key in PEM, and the number of its installation, empty to look it up."""
+    """A GitHub App: its id or client ID, its key in PEM, and the id of its installation, empty to look it up."""
 
     id: str
     key: str
@@ -34,17 +34,17 @@ class App:
 def installation_token(
     app: App, api: str, url: str, names: Sequence[str], *, ca_file: str = ""
 ) -> tuple[float, str]:
-    """A token for some repositories of one owner: until when it is good, in seconds since the epoch, and the token.
+    """A token for some repositories of one owner: its expiry time in seconds since the epoch, and the token.
 
     Args:
         app: the App.
         api: URL of the API; empty for that of the repository's host.
-        url: of a repository.
-        names: ``org/repo``.
-        ca_file: PEM file of further authorities.
+        url: URL of a repository.
+        names: repositories as ``org/repo``.
+        ca_file: PEM file with additional authorities.
 
     Raises:
-        ValueError: the key is none, or the host refuses.
+        ValueError: the key is not valid, or the host rejected the request.
     """
     try:
         return asyncio.run(_token(app, api or api_url("GitHub", url), names, ca_file))
@@ -53,18 +53,18 @@ def installation_token(
 
 
 def signed(app: App, now: float) -> str:
-    """A JSON Web Token (RFC 7519) with which the App itself signs in, good for nine minutes.
+    """A JSON Web Token (RFC 7519) that authenticates the App, valid for nine minutes.
 
     Raises:
-        ValueError: the key is no RSA key in PEM.
+        ValueError: the key is not an RSA key in PEM.
     """
     try:
         key = serialization.load_pem_private_key(app.key.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ValueError(f"githubAppPrivateKey is no key in PEM: {error}") from error
+        raise ValueError(f"githubAppPrivateKey is not a key in PEM: {error}") from error
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise ValueError("githubAppPrivateKey is no RSA key")
-    # Clocks differ: GitHub recommends a minute.
+        raise ValueError("githubAppPrivateKey is not an RSA key")
+    # GitHub recommends a minute of tolerance for clock drift.
     claims = {"iat": int(now) - 60, "exp": int(now) + 540, "iss": app.id}
     head = ".".join(
         _encoded(json.dumps(x).encode()) for x in ({"alg": "RS256", "typ": "JWT"}, claims)
@@ -94,7 +94,7 @@ async def _token(app: App, api: str, names: Sequence[str], ca_file: str) -> tupl
                 f"app/installations/{path_segment(number)}/access_tokens", body
             )
     except HostError as error:
-        raise ValueError(f"no token of the GitHub App {app.id}: {error}") from error
+        raise ValueError(f"the GitHub App {app.id} got no token: {error}") from error
     until = datetime.fromisoformat(made["expires_at"]).timestamp()
     return until, str(made["token"])
 

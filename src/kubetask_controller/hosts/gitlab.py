@@ -39,7 +39,7 @@ class GitLab:
     async def open(
         self, org: str, repo: str, wanted: PullRequestSpec
     ) -> tuple[PullRequestInfo, list[str]]:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = _path(org, repo)
         base = wanted.base or (await self._session.get(path))["default_branch"]
         title = f"Draft: {wanted.title}" if wanted.draft else wanted.title
@@ -77,7 +77,7 @@ class GitLab:
         return _request(raw), problems
 
     async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
-        """See `Host`."""
+        """See `HostAPI`."""
         found = await self._session.get(
             f"{_path(org, repo)}/merge_requests",
             source_branch=branch,
@@ -89,7 +89,7 @@ class GitLab:
         return _request(found[0]) if found else None
 
     async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = f"{_path(org, repo)}/merge_requests/{number}"
         raw = await self._session.get(path, include_diverged_commits_count=True)
         pipeline = (raw.get("head_pipeline") or {}).get("status")
@@ -109,7 +109,7 @@ class GitLab:
         )
 
     async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         body = {
             "sha": request.head,
             "squash": how is MergeMethod.SQUASH,
@@ -118,23 +118,23 @@ class GitLab:
         await self._session.put(f"{_path(org, repo)}/merge_requests/{request.number}/merge", body)
 
     async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = f"{_path(org, repo)}/merge_requests/{request.number}"
         await self._session.put(path, {"state_event": "close"})
 
     async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
-        """See `Host`."""
+        """See `HostAPI`."""
         path = f"{_path(org, repo)}/merge_requests/{request.number}/notes"
         await self._session.post(path, {"body": text})
 
     async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `Host`. GitLab rebases the branch."""
+        """See `HostAPI`. GitLab rebases the branch."""
         await self._session.put(f"{_path(org, repo)}/merge_requests/{request.number}/rebase")
 
     async def repositories(
         self, owner: str, *, search: str = "", topic: str = ""
     ) -> AsyncIterator[RepositoryInfo]:
-        """See `Host`."""
+        """See `HostAPI`."""
         query: JSON = {"per_page": 100, "search": search or None, "topic": topic or None}
         query |= {"order_by": "id", "sort": "asc"}
         if not owner:

@@ -1,7 +1,7 @@
-"""Requests to a git host's API: who signs in, what is tried again, how long a rate limit is waited for.
+"""Requests to a git host's API: authentication, retries, rate limits and paging.
 
-Guarantees: credentials are sent to the API's own origin alone, never along a redirect or a link to another one; answers
-have a size and a time limit; a write is repeated only where it cannot have happened (429, or a refusal by a rate limit).
+Guarantees: credentials are sent only to the API's origin, never after a redirect or to a link to another origin; responses
+have a size limit and a timeout; a write is retried only if it cannot have happened (429, or a rejection by a rate limit).
 """
 
 import asyncio
@@ -23,9 +23,9 @@ import aiohttp
 from kubetask_controller.jsontypes import JSON
 
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
-"""Bytes of an answer."""
+"""Maximum size of a response in bytes."""
 MAX_LIST_PAGES = 1000
-"""Pages of a list, after which a server is taken for broken."""
+"""Maximum number of pages of a list."""
 TRIES = 6
 _NEXT = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
 _LIMIT = re.compile(r"rate limit|abuse detection|secondary rate|too many requests", re.IGNORECASE)
@@ -33,25 +33,25 @@ _LIMIT = re.compile(r"rate limit|abuse detection|secondary rate|too many request
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """How long requests may take.
+    """Limits of requests.
 
     Attributes:
-        timeout: seconds of one request.
-        patience: seconds that rate limits and failing servers are waited for, over all tries of one request.
-        parallel: requests at once.
+        timeout: timeout of one request in seconds.
+        max_wait: maximum total wait in seconds for rate limits and failing servers, over all tries of one request.
+        parallel: maximum number of concurrent requests.
     """
 
     timeout: float = 60.0
-    patience: float = 900.0
+    max_wait: float = 900.0
     parallel: int = 4
 
 
 class HostError(Exception):
-    """A git host refuses, or cannot be reached.
+    """A git host rejected a request, or is unreachable.
 
     Attributes:
-        status: of the answer; 0 where there was none.
-        rate_limited: the host takes no more requests for now.
+        status: HTTP status; 0 if there was no response.
+        rate_limited: whether the host enforces a rate limit.
     """
 
     def __init__(self, message: str, status: int = 0, *, rate_limited: bool = False) -> None:
@@ -62,7 +62,7 @@ class HostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HostResponse:
-    """What came back: status, headers in lower case, body as JSON where it is that."""
+    """A response: status, headers in lower case, and the body, parsed if it is JSON."""
 
     status: int
     headers: Mapping[str, str]
@@ -73,11 +73,11 @@ class HostSession:
     """A session with the API at one base URL. Use as an async context manager.
 
     Args:
-        url: of the API, to which paths are added.
-        headers: of every request, those that sign in included.
-        limits: of time and number.
-        ca_file: PEM file of authorities, in addition to the system's.
-        waiting: is called with a sentence where a limit is waited for.
+        url: base URL of the API.
+        headers: headers of every request, including those for authentication.
+        limits: limits of requests.
+        ca_file: PEM file with authorities, in addition to those of the system.
+        waiting: called with a message before waiting for a rate limit.
         sleep: waits.
     """
 
@@ -123,7 +123,7 @@ class HostSession:
         await self._session.close()
 
     async def get(self, path: str, **query: Any) -> Any:
-        """The body of an answer.
+        """Send GET; returns the body.
 
         Raises:
             HostError: as all methods do.
@@ -131,19 +131,19 @@ class HostSession:
         return (await self.send("GET", path, query=query)).body
 
     async def post(self, path: str, body: Any = None, **query: Any) -> Any:
-        """Create something; the body of the answer."""
+        """Send POST; returns the body."""
         return (await self.send("POST", path, body, query=query)).body
 
     async def put(self, path: str, body: Any = None, **query: Any) -> Any:
-        """Replace something; the body of the answer."""
+        """Send PUT; returns the body."""
         return (await self.send("PUT", path, body, query=query)).body
 
     async def patch(self, path: str, body: Any = None, **query: Any) -> Any:
-        """Change something; the body of the answer."""
+        """Send PATCH; returns the body."""
         return (await self.send("PATCH", path, body, query=query)).body
 
     async def delete(self, path: str, body: Any = None, **query: Any) -> Any:
-        """Remove something; the body of the answer."""
+        """Send DELETE; returns the body."""
         return (await self.send("DELETE", path, body, query=query)).body
 
     async def pages(self, path: str, **query: Any) -> AsyncIterator[Any]:
@@ -156,29 +156,29 @@ class HostSession:
             if not found:
                 return
             url, left = urljoin(self._full(url), found[1]), {}
-        raise HostError(f"{self.url}: a list of more than {MAX_LIST_PAGES} pages")
+        raise HostError(f"{self.url}: the list has more than {MAX_LIST_PAGES} pages")
 
     async def items(self, path: str, **query: Any) -> AsyncIterator[JSON]:
         """The entries of all pages of a list."""
         async for page in self.pages(path, **query):
             if not isinstance(page, list):
-                raise HostError(f"{self.url}: {path} is no list")
+                raise HostError(f"{self.url}: {path} is not a list")
             for item in page:
                 yield item
 
     async def send(
         self, method: str, path: str, body: Any = None, *, query: Mapping[str, Any] | None = None
     ) -> HostResponse:
-        """A request, tried again where that can help.
+        """Send a request, with retries.
 
         Args:
-            method: of HTTP.
-            path: below the session's URL, or a URL of the same origin.
-            body: sent as JSON, None for none.
-            query: parameters; None is left out.
+            method: HTTP method.
+            path: path below the base URL, or a URL of the same origin.
+            body: JSON body; None for none.
+            query: parameters; None values are omitted.
 
         Raises:
-            HostError: with the host's own words.
+            HostError: the message contains that of the host.
         """
         url = self._full(path)
         if _origin(url) != _origin(self.url):
@@ -190,25 +190,27 @@ class HostSession:
                 answer = await self._once(method, url, body, params)
             except (aiohttp.ClientError, TimeoutError) as error:
                 wait = self._backoff(attempt)
-                if method != "GET" or attempt == TRIES - 1 or waited + wait > self._limits.patience:
+                if method != "GET" or attempt == TRIES - 1 or waited + wait > self._limits.max_wait:
                     what = str(error) or type(error).__name__
-                    raise HostError(f"{self.url} cannot be reached: {what}") from error
+                    raise HostError(f"{self.url} is unreachable: {what}") from error
                 waited += wait
                 await self._sleep(wait)
                 continue
             if answer.status == 203:
-                # Azure DevOps answers a token that it does not know with a page to sign in.
-                raise HostError(f"{self.url} answers with a page: the token is not valid", 401)
+                # Azure DevOps responds to an unknown token with a sign-in page.
+                raise HostError(
+                    f"{self.url} responded with a sign-in page: the token is not valid", 401
+                )
             if answer.status < 400:
                 return answer
             failure = _failure(method, url, answer)
             repeat = failure.rate_limited or (method == "GET" and answer.status >= 500)
-            asked = _asked(answer.headers)
-            wait = self._backoff(attempt) if asked is None else asked + self._backoff(0)
-            if not repeat or attempt == TRIES - 1 or waited + wait > self._limits.patience:
+            requested = _requested_wait(answer.headers)
+            wait = self._backoff(attempt) if requested is None else requested + self._backoff(0)
+            if not repeat or attempt == TRIES - 1 or waited + wait > self._limits.max_wait:
                 raise failure
             self._waiting(
-                f"{urlsplit(self.url).hostname} answers {answer.status}; trying again in {wait:.0f} s"
+                f"{urlsplit(self.url).hostname} responded with {answer.status}; retrying in {wait:.0f} s"
             )
             waited += wait
             await self._sleep(wait)
@@ -226,7 +228,7 @@ class HostSession:
                 params=params,
                 json=body,
                 headers=self._headers,
-                # A redirect to another host would get the credentials.
+                # The target of a redirect would receive the credentials.
                 allow_redirects=False,
             ) as response,
         ):
@@ -235,13 +237,13 @@ class HostSession:
                 raw += chunk
                 if len(raw) > MAX_RESPONSE_BYTES:
                     raise HostError(
-                        f"{self.url}: an answer of more than {MAX_RESPONSE_BYTES >> 20} MiB"
+                        f"{self.url}: the response has more than {MAX_RESPONSE_BYTES >> 20} MiB"
                     )
             headers = {k.lower(): v for k, v in response.headers.items()}
             if 300 <= response.status < 400:
                 raise HostError(
-                    f"{self.url} answers with a redirect to {headers.get('location', 'nowhere')}: the repository was"
-                    " moved or renamed, or the API has another URL",
+                    f"{self.url} redirects to {headers.get('location', 'an empty URL')}: the repository was moved"
+                    " or renamed, or the API has another URL",
                     response.status,
                 )
             return HostResponse(response.status, headers, _parsed(raw))
@@ -254,7 +256,7 @@ class HostSession:
 
 
 def path_segment(value: object) -> str:
-    """A part of a path, which may have any character."""
+    """A percent-encoded path segment."""
     return quote(str(value), safe="")
 
 
@@ -274,8 +276,8 @@ def _parsed(raw: bytes) -> Any:
         return raw[:2000].decode(errors="replace")
 
 
-def _asked(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the host asks to wait: Retry-After, or the end of a limit that is used up."""
+def _requested_wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait as requested by the host: Retry-After, or the reset of an exhausted rate limit."""
     value = headers.get("retry-after", "").strip()
     if value.isdigit():
         return float(value)
@@ -292,8 +294,8 @@ def _asked(headers: Mapping[str, str]) -> float | None:
 
 
 def _failure(method: str, url: str, answer: HostResponse) -> HostError:
-    """An answer as an error, in the host's words."""
-    words = error_text(answer.body) or {
+    """Convert a response into an error with the host's message."""
+    text = error_text(answer.body) or {
         401: "the token is not valid, or none was sent",
         403: "the token may not do that",
         404: "not found, or the token may not see it",
@@ -301,7 +303,7 @@ def _failure(method: str, url: str, answer: HostResponse) -> HostError:
     limited = answer.status == 429 or (
         answer.status == 403
         and (
-            bool(_LIMIT.search(words))
+            bool(_LIMIT.search(text))
             or answer.headers.get("x-ratelimit-remaining") == "0"
             or "retry-after" in answer.headers
         )
@@ -309,16 +311,16 @@ def _failure(method: str, url: str, answer: HostResponse) -> HostError:
     parts = urlsplit(url)
     sso = answer.headers.get("x-github-sso", "")
     if sso.startswith("required"):
-        words = f"{words} (single sign-on: {sso.partition('url=')[2]})"
+        text = f"{text} (single sign-on: {sso.partition('url=')[2]})"
     return HostError(
-        f"{method} {parts.scheme}://{parts.netloc}{parts.path} answers {answer.status}: {words}",
+        f"{method} {parts.scheme}://{parts.netloc}{parts.path} responded with {answer.status}: {text}",
         answer.status,
         rate_limited=limited,
     )
 
 
 def error_text(body: Any) -> str:
-    """What a host's error says, whatever it calls it, in one line."""
+    """The message of a host's error, for any structure of the body, in one line."""
     found: list[str] = []
 
     def collect(value: Any, depth: int = 0) -> None:

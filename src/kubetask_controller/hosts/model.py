@@ -1,4 +1,4 @@
-"""What all git hosts have in common: pull requests, their checks and reviews, repositories."""
+"""The common model of git hosts: pull requests, their checks and reviews, repositories."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class PullRequestState(StrEnum):
-    """Where a pull request is."""
+    """The state of a pull request."""
 
     OPEN = "Open"
     DRAFT = "Draft"
@@ -17,12 +17,12 @@ class PullRequestState(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        """Somebody has still to act."""
+        """Whether the pull request is neither merged nor closed."""
         return self in (PullRequestState.OPEN, PullRequestState.DRAFT)
 
 
 class Checks(StrEnum):
-    """What the checks of a pull request's newest commit say."""
+    """The combined result of the checks of a pull request's newest commit."""
 
     NONE = "None"
     PENDING = "Pending"
@@ -31,7 +31,7 @@ class Checks(StrEnum):
 
 
 class Review(StrEnum):
-    """What reviewers say."""
+    """The combined result of reviews."""
 
     NONE = "None"
     APPROVED = "Approved"
@@ -39,7 +39,7 @@ class Review(StrEnum):
 
 
 class MergeMethod(StrEnum):
-    """How a pull request is merged."""
+    """The method of merging a pull request."""
 
     MERGE = "Merge"
     SQUASH = "Squash"
@@ -48,12 +48,12 @@ class MergeMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PullRequestSpec:
-    """The pull request that somebody wants.
+    """The desired state of a pull request.
 
     Attributes:
-        branch: to merge.
-        base: to merge into; empty for the default branch.
-        auto_merge: how the host merges it by itself; None where a person does.
+        branch: branch to merge.
+        base: branch to merge into; empty for the default branch.
+        auto_merge: method of automatic merging; None for no automatic merge.
     """
 
     branch: str
@@ -69,19 +69,19 @@ class PullRequestSpec:
 
 @dataclass(frozen=True, slots=True)
 class PullRequestInfo:
-    """A pull request, or merge request.
+    """The observed state of a pull request, or merge request.
 
     Attributes:
-        number: in its repository, as the host shows it.
-        url: for a browser.
-        state: where it is.
-        title: of it.
-        branch, base: what is merged into what.
+        number: number in its repository.
+        url: URL for a browser.
+        state: its state.
+        title: its title.
+        branch, base: the branch to merge, and its target.
         head: newest commit.
-        created, closed: times; `closed` where it is merged or closed.
-        checks, review: what is known; NONE where nothing is, or where it was not asked for.
-        conflict: it cannot be merged as it is.
-        behind: the base has commits that the branch lacks, as far as the host says so.
+        created, closed: times; `closed` is set if it is merged or closed.
+        checks, review: combined results; NONE if there are none, or if they were not fetched.
+        conflict: whether it has merge conflicts.
+        behind: whether the base has commits that the branch lacks, if the host reports it.
     """
 
     number: int
@@ -116,7 +116,7 @@ class RepositoryInfo:
 class HostAPI(Protocol):
     """The API of one git host.
 
-    Every method raises HostError. `org` and `repo` are those of a Repository context.
+    All methods raise HostError. `org` and `repo` are those of a Repository context.
     """
 
     async def open(
@@ -125,26 +125,26 @@ class HostAPI(Protocol):
         """Open a pull request, or update the open one of the same branch.
 
         Returns:
-            It, and what of the wish could not be had (a label, a reviewer), as sentences.
+            The pull request, and messages about fields that could not be set (a label, a reviewer).
         """
 
     async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
-        """The newest pull request of a branch, whatever its state."""
+        """The newest pull request of a branch, in any state."""
 
     async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
         """A pull request with its checks and reviews."""
 
     async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
-        """Merge it, if its newest commit is still the one that was looked at."""
+        """Merge it if its newest commit is still `request.head`."""
 
     async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """Close it without merging."""
 
     async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
-        """Say something."""
+        """Add a comment."""
 
     async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """Bring the base's newest commits into its branch."""
+        """Merge the base's newest commits into its branch."""
 
     def repositories(
         self, owner: str, *, search: str = "", topic: str = ""

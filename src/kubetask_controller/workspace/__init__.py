@@ -1,1 +1,1 @@
-"""What runs in a task's Pod: the init container that prepares the workspace, and our own agent's entry point."""
+"""Programs in a task's Pod: the init container that prepares the workspace, and the entry point of the agent images."""

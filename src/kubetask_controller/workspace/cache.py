@@ -1,11 +1,11 @@
-"""Bare repositories, one for each origin, shared by all tasks of a volume.
+"""Bare repositories, one for each origin, shared by all tasks on a volume.
 
-Guarantees: whatever is done to a bare repository is done under a lock that dies with its holder, so twenty tasks at once,
-on one node or on several that share the volume, corrupt nothing; what a killed task left (half a clone, git's lock files,
-half a pack) is cleaned up by the next one; no object that a task has borrowed is ever removed while the task may need it.
-A repository that broke nevertheless is set aside and made anew.
+Guarantees: every operation on a bare repository holds a lock that the kernel releases when its holder exits, so concurrent
+tasks, on one node or on several that share the volume, do not corrupt it. The next task cleans up after a killed one
+(partial clones, git's lock files, partial packs). Objects that a running task borrows are never removed. A corrupt
+repository is recreated beside the old one.
 
-Agents never write here: each works in a repository of its own that borrows the objects.
+Agents never write here: each works in its own repository, which borrows the objects (alternates).
 """
 
 import contextlib
@@ -26,21 +26,21 @@ from kubetask_controller.workspace.gitconfig import quoted
 
 MAX_PACKS = 40
 MAX_LOOSE = 6000
-"""More packs or loose objects than this make git slow, and are gathered into few packs."""
+"""git is slow with more packs or loose objects, so they are repacked."""
 UNPACK_LIMIT = 20
-"""Objects below which what was fetched does not stay a pack."""
+"""A fetched pack with fewer objects is unpacked."""
 BARE_KEEP_SECONDS = 30 * 86400.0
-"""Age after which a bare repository that no task has used is removed."""
+"""Age after which an unused bare repository is removed."""
 FILTER = "blob:none"
 LOCKS_DIR = "locks"
-"""Below the workspace: what tasks hold while they work on something that they share. Agents do not see it: whoever may
-open a file, even to read it, may lock it."""
+"""Below the workspace: the lock files. Agents have no access to them, because any process that can open a file, even for
+reading, can lock it."""
 LOCK_SECONDS = 1800.0
-"""How long a lock is waited for."""
+"""Maximum wait for a lock, in seconds."""
 LOCK_ANSWER_SECONDS = 60.0
-"""How long a file system may take to say whether a lock is free."""
+"""Maximum time for the file system to respond to a lock request, in seconds."""
 LOCK_HINT = (
-    "mount the volume so that it has locks: NFSv4, or NFSv3 with local_lock=flock where one node uses it;"
+    "mount the volume with support for locks: NFSv4, or NFSv3 with local_lock=flock if only one node uses it;"
     " SMB with nobrl"
 )
 _FSCK_HARMLESS = (
@@ -48,9 +48,9 @@ _FSCK_HARMLESS = (
     *("missingTaggerEntry", "missingNameBeforeEmail", "zeroPaddedDate", "badEmail", "missingEmail"),
     *("badDate", "badDateOverflow", "multipleAuthors", "badTagName", "duplicateEntries"),
 )
-"""What objects of old and honest repositories have."""
+"""Checks of git fsck that objects of old, harmless repositories fail."""
 _READY = "kubetask-ready"
-"""In a bare repository whose making was finished; its time is that of the last use."""
+"""Marks a complete bare repository; its modification time is that of the last use."""
 
 
 class RepositoryCache:
@@ -65,12 +65,12 @@ class RepositoryCache:
 
     @contextlib.contextmanager
     def locked(self, url: str, *, partial: bool, depth: int = 0) -> Iterator["BareRepository"]:
-        """The bare repository of an origin, for us alone.
+        """The bare repository of an origin, exclusively locked.
 
         Args:
-            url: of the origin.
-            partial: without the contents of earlier commits.
-            depth: commits to fetch; 0 for all.
+            url: URL of the origin.
+            partial: whether to omit the contents of earlier commits.
+            depth: number of commits to fetch; 0 for all.
         """
         what = f"{url}\n{FILTER if partial else ''}" + (f"\n{depth}" if depth else "")
         key = hashlib.sha256(what.encode()).hexdigest()[:32]
@@ -80,24 +80,24 @@ class RepositoryCache:
             yield bare
 
     def remove_unused(self, *, now: float | None = None) -> None:
-        """Remove bare repositories that no task has used for long, and those set aside that nobody needs any more."""
+        """Remove bare repositories that no task has used for BARE_KEEP_SECONDS."""
         moment = time.time() if now is None else now
         for path in self._root.glob("*.git"):
             try:
                 used = (path / _READY).stat().st_mtime
             except OSError:
-                continue  # half made: whoever wants it next begins anew
+                continue  # incomplete: the next task that needs it recreates it
             if moment - used <= BARE_KEEP_SECONDS:
                 continue
             with contextlib.suppress(BlockingIOError):
                 key = path.name.partition("-")[0]
                 with lock(self._locks / f"{key}.lock", wait=False):
                     shutil.rmtree(path, ignore_errors=True)
-                    log_line(f"removed a bare repository that was not used for long, {path.name}")
+                    log_line(f"removed unused bare repository {path.name}")
 
 
 class BareRepository:
-    """One bare repository, under its lock. `path` is where it is."""
+    """One bare repository, under its lock."""
 
     def __init__(
         self, root: Path, key: str, git: Git, *, url: str, partial: bool, depth: int
@@ -114,11 +114,11 @@ class BareRepository:
         return self._root / f"{self._key}-{self._generation}.git"
 
     def __call__(self, *arguments: str, stdin: str | Path = "") -> str:
-        """git in this repository."""
+        """Run git in this repository."""
         return self._git("--git-dir", str(self.path), *arguments, stdin=stdin)
 
     def ensure(self) -> None:
-        """Make it where it is not there, clean it up where it is."""
+        """Create the repository if it does not exist, else clean it up."""
         ready = self.path / _READY
         if ready.exists():
             os.utime(ready)
@@ -126,14 +126,14 @@ class BareRepository:
             (self.path / "config").write_text(self._config())
             return
         if self.path.exists():
-            log_line("removing a bare repository that was left half made")
+            log_line("removing an incomplete bare repository")
             shutil.rmtree(self.path)
         self._git("init", "--quiet", "--bare", "--template=", "--", str(self.path))
         (self.path / "config").write_text(self._config())
         ready.touch()
 
     def renew(self, broken: Path) -> None:
-        """Begin anew beside the broken one, from which tasks that run may still borrow; unless another task did that."""
+        """Recreate the repository beside the corrupt one, from which running tasks may borrow, unless another task did it."""
         if self.path != broken:
             return
         log_line("bare repository is corrupt; recreating it")
@@ -141,11 +141,11 @@ class BareRepository:
         self.ensure()
 
     def fetch(self, *refspecs: str, deepen: bool = True) -> None:
-        """Bring what is new.
+        """Fetch new objects.
 
         Args:
-            refspecs: what, and the ref of this repository that it gets.
-            deepen: keep to the depth; else whatever is asked for is fetched whole.
+            refspecs: what to fetch, and the refs to update in this repository.
+            deepen: whether to limit the fetch to the depth; else the full history is fetched.
         """
         more = [f"--filter={FILTER}"] if self._partial else []
         if self._depth and deepen:
@@ -172,12 +172,12 @@ class BareRepository:
         return set((self.path / "objects" / "pack").glob("*.pack"))
 
     def _unpack(self, pack: Path) -> None:
-        """Turn a small pack that nobody uses yet into objects: where they are checked, git keeps every pack."""
+        """Unpack a small, unused pack: with fetch.fsckObjects, git keeps every pack."""
         with pack.open("rb") as file:
             count = int.from_bytes(file.read(12)[8:], "big")
         if count >= UNPACK_LIMIT or pack.with_suffix(".promisor").exists():
             return
-        # Objects that a repository has are not written once more.
+        # git does not write existing objects again.
         aside = self.path / "tmp_unpack"
         pack.rename(aside)
         for suffix in (".idx", ".rev"):
@@ -186,7 +186,7 @@ class BareRepository:
         aside.unlink()
 
     def _make_room(self, ref: str) -> None:
-        """Remove refs beside which this one cannot be: git keeps `release` and `release/1` in one place."""
+        """Remove refs that conflict with this one: git cannot have both `release` and `release/1`."""
         if not ref.startswith("refs/remotes/origin/"):
             return
         parts = ref.split("/")
@@ -196,13 +196,13 @@ class BareRepository:
                 self("update-ref", "-d", found)
 
     def tip(self, ref: str) -> str:
-        """The commit of a ref whose commits are here; empty for none."""
-        # Which also lists what lies below the ref.
+        """The commit of a local ref; empty if there is none."""
+        # This also lists refs below the ref.
         listed = self("for-each-ref", "--format=%(refname) %(objectname)", ref).split()
         return listed[1] if listed and listed[0] == ref else ""
 
     def listed(self) -> dict[str, str]:
-        """Branches and tags of the origin: full ref, with ^{} where a tag is peeled, to object."""
+        """Branches and tags of the origin: map of full ref (with ^{} for a peeled tag) to object."""
         refs = {}
         for line in self("ls-remote", "--heads", "--tags", "origin").splitlines():
             name, _, ref = line.partition("\t")
@@ -210,7 +210,7 @@ class BareRepository:
         return refs
 
     def present(self, commits: Iterable[str]) -> set[str]:
-        """Those of the commits that are here. Asks no server."""
+        """The subset of commits that exist locally. Sends no request."""
         out = self(
             *("rev-list", "--no-walk", "--ignore-missing", "--missing=print", "--stdin"),
             stdin="".join(f"{x}\n" for x in commits),
@@ -218,7 +218,7 @@ class BareRepository:
         return {x for x in out.split() if not x.startswith("?")}
 
     def fetch_contents(self, commit: str, folders: Sequence[str] = ()) -> None:
-        """In a partial clone: the contents of one commit, or of some of its folders, in one go."""
+        """In a partial clone: fetch the contents of one commit, or of some of its folders, with one request."""
         listed = self(
             *("rev-list", "--objects", "--no-walk", "--missing=print"),
             *(
@@ -237,15 +237,15 @@ class BareRepository:
             )
 
     def tidy(self) -> None:
-        """Gather small packs and loose objects. Nothing is dropped, whether it can be reached or not."""
+        """Repack small packs and loose objects. Unreachable objects are kept."""
         objects = self.path / "objects"
         packs = sum(1 for _ in (objects / "pack").glob("*.pack"))
-        # As git itself guesses: objects are spread evenly over 256 folders.
+        # The estimate of git gc: objects are spread evenly over 256 folders.
         loose = 256 * sum(1 for _ in (objects / "17").glob("*"))
         if packs <= MAX_PACKS and loose <= MAX_LOOSE:
             return
-        log_line(f"gathering {packs} packs of the bare repository")
-        # Packs of a partial clone are marked, and only a whole repack keeps the marks.
+        log_line(f"repacking {packs} packs of the bare repository")
+        # Packs of a partial clone have markers, which only a full repack keeps.
         how = ("-a", "-k") if self._partial else ("--geometric=2",)
         self("repack", "--quiet", "-d", *how)
 
@@ -271,7 +271,7 @@ class BareRepository:
         return "\n".join(lines) + "\n"
 
     def _clean(self) -> None:
-        """Remove what a killed git left: nobody else works here, as we hold the lock."""
+        """Remove temporary files of a killed git; the lock excludes other processes."""
         for folder, _, files in os.walk(self.path):
             for name in files:
                 if name.endswith(".lock") or name.startswith(("tmp_", ".tmp-")):
@@ -279,7 +279,7 @@ class BareRepository:
 
 
 def promisor(*, partial: bool, remote: bool) -> list[str]:
-    """Lines of a repository's configuration that mark a partial clone, those of its remote or the others."""
+    """Lines of a repository's configuration for a partial clone: those of the remote, or the others."""
     if not partial:
         return []
     if remote:
@@ -289,23 +289,23 @@ def promisor(*, partial: bool, remote: bool) -> list[str]:
 
 @contextlib.contextmanager
 def lock(path: Path, *, wait: bool = True, limit: float = LOCK_SECONDS) -> Iterator[None]:
-    """An exclusive lock between processes; the kernel lets go of it when its holder dies.
+    """An exclusive lock between processes, which the kernel releases when its holder exits.
 
     Args:
-        path: of the file, which is made.
-        wait: for another holder.
-        limit: seconds to wait.
+        path: the lock file, which is created.
+        wait: whether to wait for another holder.
+        limit: maximum wait in seconds.
 
     Raises:
-        BlockingIOError: another process holds it, and we were not to wait.
-        PreparationError: it cannot be had within the limit, or the file system has no locks.
+        BlockingIOError: another process holds the lock, and `wait` is false.
+        PreparationError: the lock was not acquired within the limit, or the file system does not support locks.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     attempt = _Attempt(descriptor)
     try:
         try:
             if not attempt.make(fcntl.LOCK_NB, min(limit, LOCK_ANSWER_SECONDS)):
-                raise _no_lock(f"did not answer for {LOCK_ANSWER_SECONDS:.0f} s")
+                raise _no_lock(f"did not return within {LOCK_ANSWER_SECONDS:.0f} s")
         except BlockingIOError:
             if not wait:
                 raise
@@ -313,11 +313,11 @@ def lock(path: Path, *, wait: bool = True, limit: float = LOCK_SECONDS) -> Itera
             if not attempt.make(0, limit):
                 raise PreparationError(
                     Reason.WORKSPACE_ERROR,
-                    f"another task has held the lock of a repository for {limit:.0f} s. Where none runs, the volume"
-                    f" keeps locks of nodes that are gone: {LOCK_HINT}",
+                    f"another task has held the lock of a repository for {limit:.0f} s. If no other task runs, the volume"
+                    f" keeps locks of deleted nodes: {LOCK_HINT}",
                 ) from None
         except OSError as error:
-            raise _no_lock(f"answers {errno.errorcode.get(error.errno or 0, error)}") from error
+            raise _no_lock(f"failed with {errno.errorcode.get(error.errno or 0, error)}") from error
         yield
     finally:
         attempt.close()
@@ -326,12 +326,12 @@ def lock(path: Path, *, wait: bool = True, limit: float = LOCK_SECONDS) -> Itera
 def _no_lock(what: str) -> PreparationError:
     return PreparationError(
         Reason.WORKSPACE_ERROR,
-        f"the workspace cannot be used: the file system of the volume cannot lock files (flock {what}): {LOCK_HINT}",
+        f"the workspace volume is not usable: its file system does not support file locks (flock {what}): {LOCK_HINT}",
     )
 
 
 class _Attempt:
-    """flock with a limit: it is called in a thread, as nothing else ends one that blocks in the kernel."""
+    """flock with a timeout, in a thread, because a flock that blocks in the kernel cannot be interrupted otherwise."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -340,7 +340,7 @@ class _Attempt:
         self._closed = False
 
     def make(self, flags: int, limit: float) -> bool:
-        """Lock; False where that takes longer than the limit, in seconds.
+        """Acquire the lock; False if that takes longer than `limit` seconds.
 
         Raises:
             OSError: as flock does.
@@ -366,7 +366,7 @@ class _Attempt:
         return not thread.is_alive()
 
     def close(self) -> None:
-        """Let go of the lock, now or as soon as it is had."""
+        """Release the lock, now or as soon as it is acquired."""
         with self._owner:
             self._closed = True
             if not self._pending:

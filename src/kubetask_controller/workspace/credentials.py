@@ -1,4 +1,4 @@
-"""What a task may sign in with: whether a mounted Secret has what its hosts need, what of it is masked, tokens of Apps."""
+"""Credentials of a task: validates mounted Secrets, lists the values to mask, creates tokens of GitHub Apps."""
 
 import base64
 import contextlib
@@ -23,15 +23,15 @@ from kubetask_controller.workspace.redaction import secrets_in
 APP_ID = "githubAppID"
 APP_INSTALLATION = "githubAppInstallationID"
 RENEW_SECONDS = 600.0
-"""How long before its end a token is made anew."""
+"""Seconds before its expiry at which a token is renewed."""
 _HTTPS_KEYS = f"password or token (and username), or {APP_ID}, {APP_INSTALLATION} and {APP_KEY}"
 
 
 def check_hosts(hosts: Sequence[TaskHost], workspace: Path) -> None:
-    """Refuse repositories of hosts that no template names, and Secrets without the keys that are needed.
+    """Reject repositories whose host differs from the template, and Secrets without the required keys.
 
     Raises:
-        PreparationError: with the field to change.
+        PreparationError: the message names the field to change.
     """
     for host in hosts:
         for repository in host.repositories:
@@ -40,10 +40,10 @@ def check_hosts(hosts: Sequence[TaskHost], workspace: Path) -> None:
 
 
 def check_signing(folder: str | None) -> None:
-    """Refuse a Secret of ``git.signing`` without a key.
+    """Reject a Secret of ``git.signing`` without a key.
 
     Raises:
-        PreparationError: with the keys that it has.
+        PreparationError: the message lists the keys of the Secret.
     """
     path = Path(folder or "")
     if not folder or not path.is_dir() or any((path / x).exists() for x in (SSH_KEY, GPG_KEY)):
@@ -53,12 +53,12 @@ def check_signing(folder: str | None) -> None:
     )
     raise PreparationError(
         Reason.INVALID_SPEC,
-        f"the Secret of git.signing has the keys {keys}; signing needs {SSH_KEY} or {GPG_KEY}",
+        f"the Secret of git.signing has the keys {keys}: add {SSH_KEY} or {GPG_KEY}",
     )
 
 
 def secrets_to_mask(folder: Path) -> list[str]:
-    """What of a Secret must not be shown: its values, and what HTTP makes of a user and a password."""
+    """The values of a Secret to mask, including the HTTP encoding of user and password."""
     values = secrets_in([folder])
     user = _read(folder / "username") or "git"
     for key in ("password", "token"):
@@ -68,12 +68,12 @@ def secrets_to_mask(folder: Path) -> list[str]:
 
 
 class AppTokens:
-    """Tokens of GitHub Apps for the git of this process, made anew before they end.
+    """Tokens of GitHub Apps for the git of this process, renewed before they expire.
 
     Args:
-        hosts: of the task.
-        seen: gets every token, so that it is masked.
-        ca_file: file of further authorities, where it exists.
+        hosts: the hosts of the task.
+        seen: called with every token, to mask it.
+        ca_file: file with additional authorities, which may not exist.
     """
 
     def __init__(
@@ -88,15 +88,15 @@ class AppTokens:
         """Variables for git.
 
         Raises:
-            PreparationError: the host refuses.
+            PreparationError: the host rejects the request.
         """
         return {f"{ENV_APP_TOKEN}{x.position}": self.get(x)[1] for x in self._hosts}
 
     def get(self, host: TaskHost) -> tuple[float, str]:
-        """Until when it is good, and the token.
+        """The expiry time of the token, and the token.
 
         Raises:
-            PreparationError: the host refuses.
+            PreparationError: the host rejects the request.
         """
         until, token = self._tokens.get(host.position, (0.0, ""))
         if until - time.time() < RENEW_SECONDS:
@@ -120,19 +120,19 @@ class AppTokens:
 def make_app_token(
     folder: Path, api: str, url: str, names: Sequence[str], *, ca_file: Path | None = None
 ) -> tuple[float, str]:
-    """A token of a GitHub App for some repositories: until when it is good, and the token.
+    """A token of a GitHub App for some repositories: its expiry time, and the token.
 
     Args:
-        folder: with the App's key and numbers.
+        folder: contains the App's key and ids.
         api: URL of the host's API; empty for that of the repository's host.
-        url: of a repository.
-        names: ``org/repo``.
-        ca_file: file of further authorities, where it exists.
+        url: URL of a repository.
+        names: repositories as ``org/repo``.
+        ca_file: file with additional authorities, which may not exist.
 
     Raises:
-        ValueError: it cannot be had, and why.
+        ValueError: the host did not issue a token.
     """
-    # It takes time to load, and few tasks need it.
+    # Importing takes time, and few tasks need it.
     from kubetask_controller.hosts.githubapp import App, installation_token
 
     app = App(_read(folder / APP_ID), _read(folder / APP_KEY), _read(folder / APP_INSTALLATION))
@@ -147,23 +147,24 @@ def _check_url(url: str, template: str, workspace: Path) -> None:
             _ = urlsplit(url).port
     except ValueError as error:
         raise PreparationError(
-            Reason.INVALID_SPEC, f"git.urlTemplate makes the URL {url}, which is none: {error}"
+            Reason.INVALID_SPEC,
+            f"git.urlTemplate results in the URL {url}, which is not valid: {error}",
         ) from None
     if template:
         named = _authority(template)
         if "{" in named or named != _authority(url):
             raise PreparationError(
                 Reason.INVALID_SPEC,
-                f"git.urlTemplate makes the URL {url}, whose host the template does not name:"
-                " {org} and {repo} may stand in the path alone",
+                f"git.urlTemplate results in the URL {url}, whose host differs from the template:"
+                " use {org} and {repo} in the path only",
             )
     if urlsplit(url).scheme == "file":
         path = Path(unquote(urlsplit(url).path))
         if _within(path, workspace):
             raise PreparationError(
                 Reason.INVALID_SPEC,
-                f"git.urlTemplate makes the URL {url}, which lies in the folder of the tasks:"
-                " choose a folder outside of the workspace",
+                f"git.urlTemplate results in the URL {url}, which is inside the workspace:"
+                " choose a folder outside the workspace",
             )
 
 
@@ -197,12 +198,12 @@ def _check_keys(host: TaskHost) -> None:
         have = ", ".join(keys) or "none"
         raise PreparationError(
             Reason.CLONE_FAILED,
-            f"the Secret of {which} has the keys {have}; {'; '.join(wanted)}",
+            f"the Secret of {which} has the keys {have}: {'; '.join(wanted)}",
         )
 
 
 def _encoded(user: str, secret: str) -> list[str]:
-    """What stands in the header of a request, with the mark at its end and without."""
+    """The value of the Authorization header, with and without padding."""
     value = base64.b64encode(f"{user}:{secret}".encode()).decode()
     return [value, value.rstrip("=")]
 

@@ -1,13 +1,13 @@
-"""Why a workspace cannot be prepared."""
+"""The error of a failed preparation."""
 
 from kubetask_controller.api.constants import Reason
 
 
 class PreparationError(Exception):
-    """The end of a preparation, for the user.
+    """The workspace cannot be prepared; the message is for the user.
 
     Attributes:
-        reason: of the closed list; the task's reason in its status.
+        reason: the task's reason in its status.
     """
 
     def __init__(self, reason: Reason, message: str) -> None:

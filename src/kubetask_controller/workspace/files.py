@@ -26,16 +26,16 @@ FILE_MODE = 0o444
 def write_files(
     files: Iterable[ManifestFile], *, task_dir: Path, mounted: Path, repositories: Iterable[str]
 ) -> None:
-    """Put every file into the task's folder; one that is there already is replaced.
+    """Write every file into the task's folder, and replace existing files.
 
     Args:
-        files: with names that may have folders in them.
+        files: the files; names may contain folders.
         task_dir: the task's folder.
         mounted: where the volume with the files is mounted.
         repositories: folders below `task_dir` that belong to repositories.
 
     Raises:
-        PreparationError: a file is not mounted, differs from its digest, or its name falls into a repository's folder.
+        PreparationError: a file is not mounted, differs from its digest, or its name conflicts with a repository's folder.
     """
     taken = [PurePosixPath(x) for x in (*repositories, RESERVED_DIR)]
     for file in files:
@@ -44,7 +44,7 @@ def write_files(
             if name == folder or folder in name.parents or name in folder.parents:
                 raise PreparationError(
                     Reason.INVALID_SPEC,
-                    f"file {file.name} would lie in the folder {folder} of the task",
+                    f"file {file.name} conflicts with the folder {folder} of the task: choose another name",
                 )
         source, target = mounted / name, task_dir / name
         if not source.exists():
@@ -58,8 +58,8 @@ def write_files(
             if file.sha256 and hashlib.sha256(content).hexdigest() != file.sha256:
                 raise PreparationError(
                     Reason.WORKSPACE_ERROR,
-                    f"file {file.name} is not what the spec says: somebody else has made or replaced"
-                    " the ConfigMap that carries it",
+                    f"file {file.name} differs from the digest in the manifest: another user created or replaced"
+                    " the ConfigMap that contains it",
                 )
             target.write_bytes(content)
             target.chmod(FILE_MODE)
@@ -68,10 +68,10 @@ def write_files(
 def write_home_files(
     environ: Mapping[str, str], home: Path, mounted: Path = Path(c.MOUNT_HOME_FILES)
 ) -> int:
-    """Write the files that ``KUBETASK_HOME_FILES`` describes; returns how many.
+    """Write the files that ``KUBETASK_HOME_FILES`` describes; returns their number.
 
     Raises:
-        PreparationError: two of them have paths that exclude each other, or the home folder cannot be written.
+        PreparationError: two paths conflict, or the home folder is not writable.
     """
     count = 0
     for file in json.loads(environ.get(c.ENV_HOME_FILES) or "[]"):
@@ -88,7 +88,7 @@ def write_home_files(
 
 
 def _contents(file: Mapping[str, Any], mounted: Path) -> list[tuple[str, bytes]]:
-    """(path below HOME, content) of an entry: one, or one for each key of an object."""
+    """Pairs of path below HOME and content: one for an entry, or one for each key of an object."""
     if "inline" in file:
         return [(file["path"], file["inline"].encode())]
     folder = mounted / str(file["source"])
@@ -101,7 +101,7 @@ def _contents(file: Mapping[str, Any], mounted: Path) -> list[tuple[str, bytes]]
 def _write(home: Path, path: str, content: bytes, mode: int) -> None:
     target = home / path
     target.parent.mkdir(parents=True, exist_ok=True)
-    # From an earlier try of this container, perhaps with other permissions.
+    # An earlier run of this container may have written it with other permissions.
     target.unlink(missing_ok=True)
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(fd, "wb") as stream:

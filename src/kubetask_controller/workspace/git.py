@@ -1,8 +1,8 @@
-"""Runs git: without a terminal, with the allowed schemes alone, within bounds, and with readable errors.
+"""Runs git: without a terminal, with the allowed schemes only, within limits, and with readable errors.
 
-Arguments are given as a list, names that come from users always as full refs or behind ``--``, so that none of them can
-become an option. A git that is running is ended with us. Whatever a server does, a command ends: memory, output, lines of
-the log and time have limits.
+Arguments are a list; user-provided names are always full refs or follow ``--``, so that none of them can become an option. A
+running git ends with this process. Every command ends, whatever the server does: memory, output, log lines and time have
+limits.
 """
 
 import contextlib
@@ -29,33 +29,33 @@ _T = TypeVar("_T")
 ALLOWED_PROTOCOLS = "https:http:ssh:file"
 TAIL_LINES = 80
 STALL_SECONDS = 60
-"""A transfer that brings less than a kilobyte a second for so long is given up, and tried again."""
+"""Seconds after which a transfer with less than a kilobyte per second is aborted and retried."""
 PROGRESS_SECONDS = 5.0
-"""How often a percentage is worth a line of the log."""
+"""Minimum interval of progress percentages in the log."""
 MAX_LINE_BYTES = 2048
-"""Bytes of a line of git's, or of its server's, messages; the rest of it is dropped."""
+"""Maximum length of a line of git or its server; the rest is dropped."""
 MAX_SHOWN_LINES = 2000
-"""Lines that one command adds to the log."""
+"""Maximum number of lines that one command adds to the log."""
 MAX_OUTPUT = 64 * 1024 * 1024
-"""Bytes that a command may print on stdout."""
+"""Maximum number of bytes that a command prints to stdout."""
 END_SECONDS = 5.0
-"""How long a git that is ended may take until it is killed."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 DEFAULT_MEMORY = 2 * 1024**3
-"""Bytes of private memory for a git process, where the container has no limit."""
+"""Private memory of a git process in bytes, if the container has no limit."""
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds before each further try where a host cannot be reached, each with up to half as much again."""
+"""Seconds before each retry if a host is unreachable, plus a jitter of up to 50 %."""
 BUSY_SECONDS = 900.0
-"""How long a server is waited for that answers 429, 502, 503 or 504."""
+"""Maximum total wait for a server that responds with 429, 502, 503 or 504."""
 ERROR_SECONDS = 120.0
-"""How long a server is waited for that answers with another 5xx."""
+"""Maximum total wait for a server that responds with another 5xx."""
 MAX_RETRY_DELAY = 60.0
-"""Longest wait between two tries where the server does not name one."""
+"""Maximum wait between two tries if the server does not request one."""
 
 _TRANSIENT = re.compile(
     r"could not resolve host|connection (refused|reset|timed out|closed)|timed out|early eof"
@@ -140,25 +140,25 @@ _GENERAL = (
     "fatal: index-pack failed",
     "fatal: fetch-pack: invalid index-pack output",
 )
-"""Lines of git that say less than what stands before them."""
+"""Lines of git that are less specific than the line before them."""
 _REJECTED = re.compile(r"! \[(?:remote )?rejected\].*\((?P<why>.*)\)\s*$")
 _HOOK_DECLINED = ("pre-receive hook declined", "hook declined", "update hook declined")
 MAX_SERVER_MESSAGE = 600
-"""Characters of a server's words in a message."""
+"""Maximum length of a server's message in an error."""
 
 
 class GitError(Exception):
     """git failed.
 
     Attributes:
-        output: the end of what it said, without secrets.
-        transient: trying again may help.
-        corrupt: the repository that git worked in is broken.
-        rate_limited: the server takes no more requests for now.
-        server_error: the server answered with this kind of status: 429 or 5xx.
-        retry_after: seconds that the server asks to wait; None where it does not.
-        no_memory: git had less memory than it wanted.
-        storage: what is wrong with the volume, empty where nothing is.
+        output: the last lines of its output, without secrets.
+        transient: a retry may succeed.
+        corrupt: the local repository is corrupt.
+        rate_limited: the server enforces a rate limit.
+        server_error: the server responded with 429 or 5xx.
+        retry_after: seconds that the server requested to wait; None if it did not.
+        no_memory: git ran out of memory.
+        storage: the problem of the volume; empty if there is none.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class GitError(Exception):
 
     @property
     def reason(self) -> Reason:
-        """The task's reason where this ends its preparation."""
+        """The task's reason if this error fails its preparation."""
         if self.no_memory:
             return Reason.OOM_KILLED
         if self.storage:
@@ -195,14 +195,14 @@ def _storage(output: str) -> str:
 
 
 def error_line(output: str) -> str:
-    """What is wrong, in git's words or, where the server says more, in those of the server."""
+    """The error message of git, or that of the server if it is more specific."""
     lines = [x.strip() for x in re.split(r"[\r\n]+", output) if x.strip()]
     own = [x for x in lines if x.startswith(("fatal:", "error:"))]
     words = server_message(lines)
     rejected = [x["why"] for line in lines if (x := _REJECTED.search(line))]
     chosen = next((x for x in reversed(own) if not x.startswith(_GENERAL)), "")
     if not chosen and own and not rejected:
-        # ssh's own words say more than git's "Could not read from remote repository".
+        # The message of ssh is more specific than git's "Could not read from remote repository".
         before = lines[lines.index(own[-1]) - 1] if lines.index(own[-1]) > 0 else ""
         useful = before and not _PERCENT.search(before) and not before.startswith("remote:")
         chosen = before if useful else own[-1]
@@ -215,7 +215,7 @@ def error_line(output: str) -> str:
 
 
 def server_message(lines: list[str]) -> str:
-    """What the server says, as far as it says something: its telling lines and its last one."""
+    """The message of the server: its specific lines and its last line; empty if there is none."""
     said = []
     for line in lines:
         if not line.startswith("remote:"):
@@ -235,7 +235,7 @@ def server_message(lines: list[str]) -> str:
 
 
 def memory_for_git() -> int:
-    """Bytes of private memory that one git process may have: most of what the container has."""
+    """Private memory of one git process in bytes: three quarters of the container's limit."""
     for path in _CGROUP_LIMITS:
         with contextlib.suppress(OSError, ValueError):
             limit = int(path.read_text())
@@ -245,7 +245,7 @@ def memory_for_git() -> int:
 
 
 def memory_options(memory: int) -> list[str]:
-    """Settings with which git's own caches stay well below `memory` bytes."""
+    """Settings that keep git's caches well below `memory` bytes."""
     unit = max(memory // 16, 8 * 1024**2)
     return [
         f"core.packedGitLimit={unit * 2}",
@@ -259,7 +259,7 @@ def memory_options(memory: int) -> list[str]:
 
 
 class Git:
-    """git with one set of rules."""
+    """Runs git commands."""
 
     def __init__(
         self,
@@ -270,14 +270,14 @@ class Git:
         timeout: float = DEFAULT_GIT_TIMEOUT_SECONDS,
         fresh: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
-        """`show` gets lines of progress, without secrets, and a percentage only now and then.
+        """Create a runner.
 
         Args:
-            environ: variables of git; this process's own by default.
-            redact: masks what is shown and raised.
-            show: gets lines for the log.
-            timeout: seconds that a command may take.
-            fresh: variables that are made anew for each command.
+            environ: variables of git; default: those of this process.
+            redact: masks log lines and errors.
+            show: called with lines for the log, without secrets; progress percentages are rate-limited.
+            timeout: timeout of a command in seconds.
+            fresh: returns additional variables for each command.
         """
         self._redact = redact or Redactor()
         self._show = show
@@ -305,21 +305,21 @@ class Git:
         environ: Mapping[str, str] | None = None,
         strip: bool = True,
     ) -> str:
-        """What git prints on stdout.
+        """Run git; returns its stdout.
 
         Args:
-            arguments: of git.
-            stdin: a text, or a file, that git reads.
-            environ: further variables.
-            strip: the output's ends.
+            arguments: arguments of git.
+            stdin: text or file for standard input.
+            environ: additional variables.
+            strip: whether to strip white space from both ends of the output.
 
         Raises:
-            GitError: it failed, took too long or printed too much.
+            GitError: git failed, exceeded the timeout or printed too much.
         """
         with tempfile.TemporaryDirectory(
             prefix="kubetask-git-", dir=self._environ.get("TMPDIR") or None
         ) as folder:
-            # git tells nobody what the server said of waiting, but in this trace.
+            # Only this trace contains the Retry-After header of the server.
             trace = Path(folder) / "http"
             return self._run(arguments, stdin, environ or {}, trace, strip=strip)
 
@@ -414,10 +414,10 @@ class Git:
 
 
 class RetryBudget:
-    """How long a failing server is waited for: one for each piece of work.
+    """Limits the retries of one operation.
 
     Args:
-        chance: a number from 0 to 1, so that tasks which fail at once do not come back at once.
+        chance: returns a random number from 0 to 1, so that tasks that fail together do not retry together.
     """
 
     def __init__(self, chance: Callable[[], float] = random.random) -> None:
@@ -426,7 +426,7 @@ class RetryBudget:
         self._waited = 0.0
 
     def delay(self, error: GitError) -> float | None:
-        """Seconds to wait before the next try; None where there is none."""
+        """Seconds to wait before the next try; None if the budget is used up."""
         if not error.transient:
             return None
         self._tries += 1
@@ -446,25 +446,25 @@ class RetryBudget:
 
 
 def with_retries(step: Callable[[], _T], *, sleep: Callable[[float], None] = time.sleep) -> _T:
-    """Repeat a step while what it fails with is transient.
+    """Repeat a step while its errors are transient.
 
     Raises:
-        GitError: the last one.
+        GitError: the last error.
     """
-    patience = RetryBudget()
+    budget = RetryBudget()
     while True:
         try:
             return step()
         except GitError as error:
-            delay = patience.delay(error)
+            delay = budget.delay(error)
             if delay is None:
                 raise
-            log_line(f"{error}; trying again in {delay:.0f} s")
+            log_line(f"{error}; retrying in {delay:.0f} s")
             sleep(delay)
 
 
 def log_line(text: str) -> None:
-    """A line of the container's log."""
+    """Print a line to the container's log."""
     print(text, flush=True, file=sys.stdout)
 
 
@@ -494,11 +494,11 @@ def _feed(stream: IO[bytes], source: str | Path) -> None:
             else:
                 stream.write(source.encode())
     except BrokenPipeError:
-        pass  # git ended early, and its exit code says why
+        pass  # git ended early; its exit code is evaluated
 
 
 def _end(process: "subprocess.Popen[bytes]", over: list[str], why: str) -> None:
-    """End git, whose children it ends itself, by force where it does not."""
+    """Terminate git, which terminates its children, and kill it after END_SECONDS."""
     if why:
         over.append(why)
     with contextlib.suppress(ProcessLookupError):

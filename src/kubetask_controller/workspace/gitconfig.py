@@ -1,8 +1,9 @@
-"""git's settings that init container and agent share: who commits, how git signs in and signs, whom it trusts.
+"""The git configuration that init container and agent share: author, credentials, signing, certificate authorities.
 
-An agent's image needs nothing of ours: signing in is a few lines of shell that read the mounted Secret anew each time. For
-HTTP they are bound to the hosts that the task's repositories come from, so a repository cannot make git show the
-credentials to another one. Where the Secret is not mounted (an agent is not given it unless asked for) they do nothing.
+An agent's image needs no program of KubeTask: the credential helper is a few lines of shell that read the mounted Secret each
+time. For HTTP, it is limited to the hosts of the task's repositories, so that a repository cannot make git send the
+credentials to another host. If the Secret is not mounted (the agent gets it only with shareWithAgent), the helper does
+nothing.
 """
 
 import re
@@ -24,9 +25,9 @@ BUNDLE = Path(c.CA_COMBINED_FILE).name
 SSH = ".kubetask-ssh"
 SIGN = ".kubetask-sign"
 APP_TOKEN = ".kubetask-app-token"
-"""In HOME, followed by the host's name: until when, in seconds, an App's token is good, and the token."""
+"""In HOME, followed by the host's name: the expiry time of an App's token in seconds, and the token."""
 ENV_APP_TOKEN = "KUBETASK_APP_TOKEN_"
-"""Of the init container's git, followed by the position of the host: an App's token."""
+"""Variable of the init container's git, followed by the position of the host: an App's token."""
 APP_KEY = "githubAppPrivateKey"
 SSH_KEY = "ssh-privatekey"
 GPG_KEY = "gpg-privatekey"
@@ -36,7 +37,7 @@ if test -r "$d/password"; then p=password; elif test -r "$d/token"; then p=token
 if test -r "$d/username"; then echo "username=$(cat "$d/username")"; else echo username=git; fi; \
 echo "password=$(cat "$d/$p")"; }; f"""
 
-# The token of a GitHub App lasts an hour: the init container makes the first one, our agent image the next ones.
+# The token of a GitHub App is valid for an hour: the init container creates the first one, our agent image the next ones.
 _APP = """!f() { test "$1" = get || exit 0; t=${variable}; \
 if test -z "$t" && test -r {cache}; then { read -r e && read -r x; } < {cache}; \
 test "${e:-0}" -gt "$(($(date +%s) + 120))" && t=$x; fi; \
@@ -44,8 +45,8 @@ if test -z "$t" && test -r {folder}/githubAppPrivateKey && command -v kubetask-w
 t=$(kubetask-workspace app-token {folder} {cache} {api} {url} {names}) || exit 0; fi; \
 test -n "$t" || exit 0; echo username=x-access-token; echo "password=$t"; }; f"""
 
-# ssh and ssh-keygen insist on a name for the user, which an arbitrary uid does not have: where libnss_wrapper is there, it
-# gets one.
+# ssh and ssh-keygen require a user name, which an arbitrary uid does not have. libnss_wrapper provides one, if it is
+# installed.
 _USER_NAME = """\
 if ! id -un > /dev/null 2>&1; then
     for l in /usr/lib/*/libnss_wrapper.so /usr/lib64/libnss_wrapper.so /usr/lib/libnss_wrapper.so; do
@@ -58,11 +59,11 @@ if ! id -un > /dev/null 2>&1; then
 fi
 """
 
-# ssh takes a key only from a file that nobody else can read, and a mounted Secret may be readable by all of the Pod. An
-# ssh-agent holds it in memory, so that it lies in no folder that containers share; where there is none, a file does.
+# ssh accepts a key only from a file that no other user can read, and a mounted Secret may be readable by the whole Pod. An
+# ssh-agent keeps the key in memory instead of in a folder that containers share; without ssh-agent, a file is used.
 _SSH = """\
 #!/bin/sh
-# Signs in with the mounted Secret, which is read anew each time.
+# Signs in with the mounted Secret, which it reads each time.
 d=
 case " $* " in
 {cases}
@@ -93,7 +94,7 @@ ssh "$@"
 
 _SIGN_SSH = """\
 #!/bin/sh
-# ssh-keygen, as git runs it to sign a commit, with a copy of the mounted key that nobody else can read.
+# ssh-keygen, as git runs it to sign a commit, with a copy of the mounted key that no other user can read.
 umask 077
 t=$(mktemp -d) || exit 1
 trap 'rm -rf "$t"' EXIT
@@ -110,7 +111,7 @@ ssh-keygen "$@"
 
 _SIGN_GPG = """\
 #!/bin/sh
-# gpg, as git runs it to sign a commit, with the mounted key alone.
+# gpg, as git runs it to sign a commit, with only the mounted key.
 umask 077
 t=$(mktemp -d) || exit 1
 export GNUPGHOME="$t"
@@ -132,13 +133,13 @@ gpg --batch "$@"
 
 @dataclass(frozen=True, slots=True)
 class TaskHost:
-    """A git host of a task, and what of it is used.
+    """A git host of a task, and the repositories that the task uses from it.
 
     Attributes:
-        position: in the manifest.
-        host: as the controller gave it.
-        folder: of its credentials in this container; empty where there are none.
-        repositories: of the task that come from it.
+        position: index in the manifest.
+        host: the host in the manifest.
+        folder: folder of its credentials in this container; empty if there are none.
+        repositories: the task's repositories on this host.
     """
 
     position: int
@@ -153,7 +154,7 @@ class TaskHost:
 
 
 def task_hosts(manifest: TaskManifest) -> list[TaskHost]:
-    """The hosts of a task, whether or not repositories come from them."""
+    """The hosts of a task, including hosts without repositories of the task."""
     hosts = manifest.hosts or (ManifestHost(url_template=""),)
     return [
         TaskHost(
@@ -167,13 +168,13 @@ def task_hosts(manifest: TaskManifest) -> list[TaskHost]:
 
 
 def gitconfig(manifest: TaskManifest, *, home: Path, bundle: Path | None) -> str:
-    """The file's text."""
+    """The text of the git configuration file."""
     author = manifest.author
     lines = [
         "[user]",
         f"\tname = {quoted(author.name)}",
         f"\temail = {quoted(author.email)}",
-        # The agent may run as another user than the init container, and neither may own the volume.
+        # The agent may run as another user than the init container, and neither needs to own the volume.
         "[safe]",
         "\tdirectory = *",
         "[push]",
@@ -198,10 +199,10 @@ def gitconfig(manifest: TaskManifest, *, home: Path, bundle: Path | None) -> str
 
 
 def install(manifest: TaskManifest, home: Path) -> None:
-    """Write the file, the programs that it names, and the bundle of authorities where there is one.
+    """Write the file, the programs that it uses, and the bundle of certificate authorities if there is one.
 
     Raises:
-        OSError: the home folder cannot be written.
+        OSError: the home folder is not writable.
     """
     bundle = None
     if manifest.ca_bundle:
@@ -218,12 +219,12 @@ def install(manifest: TaskManifest, home: Path) -> None:
         _write(home / SIGN, text)
     path = home / ".gitconfig"
     path.write_text(gitconfig(manifest, home=home, bundle=bundle))
-    # Whoever the agent runs as must be able to read it, and to add to it.
+    # The agent may run as any user, which must be able to read and extend the file.
     path.chmod(0o666)
 
 
 def quoted(value: str) -> str:
-    """A value in a git configuration file."""
+    """A quoted value for a git configuration file."""
     escaped = (
         value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
     )
@@ -234,7 +235,7 @@ def origin(url: str) -> str:
     """Scheme and host of an HTTP URL, with its port; empty for other schemes.
 
     Raises:
-        ValueError: the port is none.
+        ValueError: the port is not valid.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -245,7 +246,7 @@ def origin(url: str) -> str:
 
 
 def ssh_host(url: str) -> str:
-    """The host of an SSH URL, as git hands it to ssh; empty for other schemes."""
+    """The host of an SSH URL, as git passes it to ssh; empty for other schemes."""
     parts = urlsplit(url)
     if parts.scheme == "ssh":
         return parts.netloc.partition("@")[2].partition(":")[0] or parts.netloc.partition(":")[0]
@@ -261,7 +262,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _credentials(hosts: Sequence[TaskHost], home: Path) -> list[str]:
-    """Who signs in where: by host, and by repository where two entries have the same host."""
+    """Credential helpers: one per host, or one per repository if two entries have the same host."""
     lines: list[str] = []
     taken: dict[str, int] = {}
     for host in hosts:
@@ -295,14 +296,14 @@ def _helper(host: TaskHost, home: Path) -> str:
 
 
 def _cases(hosts: Sequence[TaskHost]) -> str:
-    """Lines that choose the folder of the host that ssh is to reach."""
+    """Lines that select the credentials folder of the host to which ssh connects."""
     lines = []
     for host in hosts:
         for name in sorted({x for y in host.repositories if (x := ssh_host(y.url))}):
             lines.append(
                 f"*@{shlex.quote(name)}' '*|*' '{shlex.quote(name)}' '*) d={shlex.quote(host.folder)};;"
             )
-    # Submodules and remotes of the agent's own, at other hosts, are those of the first entry.
+    # Submodules and remotes of the agent at other hosts use the first entry.
     lines.append(f"*) d={shlex.quote(hosts[0].folder)};;")
     return "\n".join(lines)
 

@@ -17,24 +17,24 @@ from kubetask_controller.workspace.termination import write_termination_message
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; exits with 0, or with 1 and the reason in the termination message."""
+    """Run a command. Exits with 0, or with 1 and the reason in the termination message."""
     parser = argparse.ArgumentParser(
         prog="kubetask-workspace", description="Prepares the files and repositories of a task."
     )
     parser.add_argument("--version", action="version", version=f"kubetask {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("prepare", help="prepare the task that KUBETASK_TASK_SPEC describes")
-    token = commands.add_parser("app-token", help="print a token of a GitHub App, for git")
-    token.add_argument("folder", type=Path, help="of the App's key")
-    token.add_argument("cache", type=Path, help="file that keeps the token")
+    token = commands.add_parser("app-token", help="print a token of a GitHub App for git")
+    token.add_argument("folder", type=Path, help="folder of the App's key")
+    token.add_argument("cache", type=Path, help="file that caches the token")
     token.add_argument("api", help="URL of the host's API; empty for that of the repository's host")
-    token.add_argument("url", help="of a repository")
-    token.add_argument("names", nargs="+", help="repositories, org/repo")
+    token.add_argument("url", help="URL of a repository")
+    token.add_argument("names", nargs="+", help="repositories as org/repo")
     options = parser.parse_args(arguments)
     if options.command == "app-token":
         _print_token(options)
         return
-    # The first process of a container is not ended by a signal that it does not handle.
+    # The kernel does not deliver a signal to process 1 that has no handler.
     signal.signal(signal.SIGTERM, _end)
     try:
         prepare()

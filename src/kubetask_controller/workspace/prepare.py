@@ -1,6 +1,6 @@
-"""``kubetask-workspace prepare``: from the manifest to a folder in which an agent can begin.
+"""``kubetask-workspace prepare``: creates the task's folder from the manifest.
 
-May be repeated at any time: a container that is restarted begins anew and ends the same.
+Idempotent: a restarted container starts over and produces the same result.
 """
 
 import os
@@ -32,8 +32,8 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
     """Prepare the task that the environment describes.
 
     Raises:
-        PreparationError: with the reason and the sentence for the status.
-        OSError: the volume cannot be used.
+        PreparationError: with the reason and the message for the status.
+        OSError: the volume is not usable.
     """
     manifest = read_manifest(environ)
     workspace = Path(environ.get(c.ENV_WORKSPACE, c.MOUNT_WORKSPACE))
@@ -44,7 +44,7 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
     check_hosts(hosts, workspace)
     check_signing(manifest.checkout.signing)
     tokens = AppTokens(hosts, mask.add, ca_file=home / gitconfig.BUNDLE)
-    # The agent's image may run as any user, and must be able to work on what is made here.
+    # The agent's image may run as any user, which must be able to write these files.
     os.umask(0)
     try:
         remove_old_task_folders(task_dir.parent, keep=task_dir.name)
@@ -62,7 +62,7 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
         cache.remove_unused()
     except OSError as error:
         raise PreparationError(
-            Reason.WORKSPACE_ERROR, f"the workspace cannot be used: {error}"
+            Reason.WORKSPACE_ERROR, f"the workspace volume is not usable: {error}"
         ) from error
     write_files(
         manifest.files,
@@ -87,7 +87,7 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
 
 
 class _Mask:
-    """A Redactor that gets to know secrets while it is used."""
+    """A Redactor to which secrets can be added while it is in use."""
 
     def __init__(self, secrets: list[str]) -> None:
         self._secrets = secrets
@@ -102,7 +102,7 @@ class _Mask:
 
 
 def _leave_tokens(hosts: list[gitconfig.TaskHost], tokens: AppTokens, home: Path) -> None:
-    """Where an App's Secret is shared with the agent, its first token is too: its image may be unable to make one."""
+    """Write the first token of each App whose Secret the agent shares: the agent's image may be unable to create one."""
     for host in hosts:
         shared = host.is_app and host.repositories and host.host.shared
         if shared:
@@ -113,10 +113,10 @@ def _leave_tokens(hosts: list[gitconfig.TaskHost], tokens: AppTokens, home: Path
 
 
 def read_manifest(environ: Mapping[str, str]) -> TaskManifest:
-    """The manifest that the controller gave.
+    """The manifest from the environment.
 
     Raises:
-        PreparationError: there is none, or it is of another version.
+        PreparationError: it is not set, or not valid.
     """
     try:
         return TaskManifest.model_validate_json(environ[c.ENV_TASK_SPEC])

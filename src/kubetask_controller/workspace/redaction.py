@@ -1,8 +1,8 @@
-"""Keeps secrets out of everything that leaves a task: log, transcript, messages, results, commits.
+"""Masks secrets in the output of a task: log, transcript, messages, results, commits.
 
-A secret is masked whole and in pieces. Agents stream an answer as events of a few characters each, so no single line may
-hold the secret: ``StreamRedactor`` follows a text over the lines that carry it. Of a secret that is cut into pieces at most
-``MIN_PIECE - 1`` characters at its start remain.
+Agents stream an answer as events of a few characters each, so a secret may be spread over several lines.
+``StreamRedactor`` tracks each text over the lines that contain its parts. At most the first ``MIN_PIECE - 1``
+characters of a secret in parts remain visible.
 """
 
 import base64
@@ -16,15 +16,15 @@ from urllib.parse import quote
 
 MASK = "***"
 MIN_LENGTH = 6
-"""Shorter values are not masked: they would blacken half of every log, and are no secrets worth the name."""
+"""Shorter values are not masked: they match in too many places, and are too short for secrets."""
 MIN_PIECE = 4
-"""Characters of a secret's start at the end of a text from which on they are masked, whatever follows."""
+"""Minimum length of a secret's prefix at the end of a text that is masked before the rest is known."""
 MAX_ENCODED = 4096
-"""Characters of a secret whose encodings are masked too."""
+"""Maximum length of a secret whose encodings are masked too."""
 MAX_FILE_BYTES = 1 << 20
-"""The most that a Secret holds."""
+"""Maximum size of a Secret."""
 STRONG_LENGTH = 16
-"""Characters of a value that stands in a text for no other reason than that it was copied there."""
+"""Minimum length of a value that cannot occur in a text by chance."""
 _MAX_PATHS = 4096
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|(^|_)PAT$", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
@@ -39,7 +39,7 @@ class Redactor:
         whole = {x.strip() for x in secrets}
         lines = {y.strip() for x in whole for y in x.splitlines()}
         found = {x for x in whole | lines if len(x) >= MIN_LENGTH}
-        # Programs print them as they encode them: in JSON, in URLs, as the base64 of "user:password".
+        # Programs print encoded secrets: in JSON, in URLs, as the base64 of "user:password".
         encoded = {y for x in found for y in _escaped(x)}
         encoded |= {y for x in found if "\n" not in x and len(x) <= MAX_ENCODED for y in _base64(x)}
         self._values = sorted(found | encoded, key=len, reverse=True)
@@ -52,7 +52,7 @@ class Redactor:
         self._strong = re.compile("|".join(map(re.escape, strong))) if strong else None
 
     def leaks(self, text: str) -> bool:
-        """Whether a text that may not be changed holds a secret, one that is no word of its own."""
+        """Whether a text that cannot be changed contains a secret that cannot occur by chance."""
         return self._strong is not None and self._strong.search(text) is not None
 
     def __call__(self, text: str) -> str:
@@ -62,7 +62,7 @@ class Redactor:
         return _USERINFO.sub("", text) if "://" in text else text
 
     def prose(self, text: str) -> str:
-        """The text without secrets, also where white space was put between their characters."""
+        """The text without secrets, including secrets with white space between their characters."""
         text = self(text)
         if self._squeezed is None:
             return text
@@ -73,7 +73,7 @@ class Redactor:
         return text
 
     def tree(self, value: Any) -> Any:
-        """A JSON value without secrets in its texts and names."""
+        """A JSON value without secrets in its strings and keys."""
         if isinstance(value, str):
             return self.prose(value)
         if isinstance(value, Mapping):
@@ -83,15 +83,15 @@ class Redactor:
         return value
 
     def pieces(self) -> "StreamRedactor":
-        """A reader of one stream of lines."""
+        """A redactor for one stream of lines."""
         return StreamRedactor(self, self._values, self._pattern)
 
 
 class StreamRedactor:
-    """Masks secrets in a stream of lines, also where a secret is spread over several of them.
+    """Masks secrets in a stream of lines, including secrets that are spread over several lines.
 
-    Lines that are JSON objects carry texts by their path (``message.content[].text``); each path is one continuous text,
-    and so are the lines that are not JSON.
+    In lines that are JSON objects, the strings with the same path (``message.content[].text``) form one continuous text.
+    The lines that are not JSON form another one.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class StreamRedactor:
         return "".join([*shown, whole[at:]])
 
     def _open_end(self, text: str, after: int) -> int:
-        """Where the longest end of the text begins that a secret begins with; its length where there is none."""
+        """Position of the longest suffix of the text that is a prefix of a secret; the text's length if there is none."""
         low = max(after, len(text) - self._longest + 1)
         for match in self._heads.finditer(text, low):
             rest = text[match.start() :]
@@ -163,15 +163,15 @@ class StreamRedactor:
 
 
 def secrets_in(places: Sequence[Path]) -> list[str]:
-    """The contents of these files, and of the files in these folders, as far as they can be read and are text.
+    """The contents of these files, and of the files in these folders, if they are readable text.
 
-    The values in a file of assignments or JSON are listed too, for a program may print one of them alone.
+    The values in a file of assignments or JSON are included, because a program may print a single value.
     """
     found: list[str] = []
     for folder in places:
         files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
         for path in files if folder.exists() else ():
-            # Kubernetes' own ..data folders hold the same files once more.
+            # The ..data folders of Kubernetes contain the same files again.
             inner = path.relative_to(folder).parts if path != folder else ()
             if any(x.startswith("..") for x in inner) or not path.is_file():
                 continue
@@ -183,13 +183,13 @@ def secrets_in(places: Sequence[Path]) -> list[str]:
 
 
 def secret_variables(environ: Mapping[str, str]) -> list[str]:
-    """The values of variables that hold secrets by their names; a path or a number is none."""
+    """The values of variables whose names indicate a secret, without paths and numbers."""
     named = {k: v for k, v in environ.items() if _SECRET_NAME.search(k) and not v.isdigit()}
     return variable_values(named)
 
 
 def variable_values(environ: Mapping[str, str]) -> list[str]:
-    """The values of variables that hold secrets; the path of something that is there is none."""
+    """The values of variables that contain secrets, without paths of existing files."""
     values = [x for x in environ.values() if not _is_path(x)]
     return [y for x in values for y in (x, *_values_in(x))]
 
@@ -210,7 +210,7 @@ def _leaves(value: Any) -> list[str]:
 
 
 def _may_be_secret(value: str) -> bool:
-    """Whether a value inside of a secret file is worth masking alone: no link, path or word."""
+    """Whether to mask a value inside a secret file on its own: not a link, a path or a word."""
     if len(value) < MIN_LENGTH + 2 or "://" in value or value.startswith("/"):
         return False
     return len(value) >= 2 * MIN_LENGTH or not value.isalpha()
@@ -240,11 +240,11 @@ def _escaped(value: str) -> set[str]:
 
 
 def _base64(value: str) -> set[str]:
-    """What of the value's base64 is the same whatever stands around the value, for each of the three alignments."""
+    """The part of the value's base64 that does not depend on neighbouring bytes, for each of the three alignments."""
     data, found = value.encode(), set()
     for offset in range(3):
         text = base64.b64encode(b"\0" * offset + data).decode().rstrip("=")
-        # A character stands for six bits: those that share some with a neighbour are left out.
+        # A character encodes six bits: skip those that share bits with a neighbour.
         first, last = -(-offset * 8 // 6), (offset + len(data)) * 8 // 6
         stable = text[first:last]
         if len(stable) >= 2 * MIN_LENGTH:

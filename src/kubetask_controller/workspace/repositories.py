@@ -1,8 +1,8 @@
-"""Repositories of a task: for each a worktree on a fresh branch, which borrows its objects from the origin's bare repository.
+"""The repositories of a task: one worktree on a new branch for each, which borrows objects from the origin's bare repository.
 
-Guarantees: a worktree is always on the task's branch, at the tip of its base or where the task asked it to begin; its refs,
-configuration and stash are the task's own, so tasks of one repository do not see each other's branches, and nothing that an
-agent does reaches another task. A branch that could not be pushed is known before the agent starts.
+Guarantees: a worktree is always on the task's branch, at the tip of its base or at the requested commit. Refs, configuration
+and stash belong to the task, so tasks of one repository are isolated from each other. A branch that cannot be pushed fails
+the task before the agent starts.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _HEX = re.compile(r"^[0-9a-f]{7,64}$", re.IGNORECASE)
 
 
 class CorruptRepositoryError(Exception):
-    """The bare repository at `path` is broken."""
+    """The bare repository at `path` is corrupt."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
@@ -38,11 +38,11 @@ class CorruptRepositoryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StartPoint:
-    """Where a task begins.
+    """The start point of a task.
 
     Attributes:
-        base: branch that the work is for.
-        ref: full ref or commit to begin with; empty for the base itself.
+        base: branch that the work targets.
+        ref: full ref or commit to start from; empty for the base itself.
     """
 
     base: str
@@ -52,15 +52,15 @@ class StartPoint:
 def find_start_point(
     wanted: str, refs: Mapping[str, str], default: Callable[[], str]
 ) -> StartPoint:
-    """What a repository's ``branch`` names: a branch, else a tag, else a commit.
+    """Resolve the field ``branch`` of a repository: a branch, else a tag, else a commit.
 
     Args:
         wanted: the field; empty for the default branch.
-        refs: the origin's, as `Bare.listed` gives them.
-        default: finds the default branch.
+        refs: the refs of the origin, from `BareRepository.listed`.
+        default: returns the default branch.
 
     Raises:
-        GitError: there is no such thing.
+        GitError: it does not exist.
     """
     if not wanted:
         return StartPoint(default())
@@ -74,7 +74,7 @@ def find_start_point(
 
 
 def conflicting_branch(branch: str, refs: Mapping[str, str]) -> str:
-    """The branch of the origin beside which `branch` cannot be: of that name, above or below it; empty for none."""
+    """The branch of the origin that conflicts with `branch`: the same, a parent or a child; empty for none."""
     parts = branch.split("/")
     for above in ("/".join(parts[:x]) for x in range(1, len(parts) + 1)):
         if HEADS + above in refs:
@@ -84,13 +84,13 @@ def conflicting_branch(branch: str, refs: Mapping[str, str]) -> str:
 
 
 class Repositories:
-    """Makes the worktrees of a task.
+    """Creates the worktrees of a task.
 
     Args:
-        cache: of the volume.
-        git: as the task signs in.
-        partial: leave out the contents of earlier commits where the server can.
-        checkout: what is brought into the workspace.
+        cache: the bare repositories of the volume.
+        git: git with the task's credentials.
+        partial: whether to omit the contents of earlier commits where the server supports it.
+        checkout: how to check out.
         sleep: waits between tries.
     """
 
@@ -112,10 +112,10 @@ class Repositories:
     def prepare(
         self, repository: ManifestRepository, *, branch: str, target: Path
     ) -> ManifestRepository:
-        """Make a worktree of the repository at `target`, on `branch`; what is known of the repository then.
+        """Create a worktree of the repository at `target`, on `branch`; returns the repository with base and commits.
 
         Raises:
-            PreparationError: CloneFailed, RateLimited, BranchExists or OOMKilled, with what the server or git says.
+            PreparationError: CloneFailed, RateLimited, BranchExists or OOMKilled, with the message of the server or git.
         """
         shown = f"{repository.org}/{repository.repo}"
         started = time.monotonic()
@@ -127,7 +127,7 @@ class Repositories:
         except GitError as error:
             hint = ""
             if error.no_memory:
-                hint = ": give the preparation more memory, in workspace.resources of the WorkspaceConfig"
+                hint = ": raise the memory limit in workspace.resources of the WorkspaceConfig"
             raise PreparationError(error.reason, f"{shown}: {error}{hint}") from error
         log_line(f"{shown} at {at[:12]} on {branch}, {time.monotonic() - started:.1f} s")
         return done
@@ -140,12 +140,12 @@ class Repositories:
         *,
         broken: Path | None = None,
     ) -> tuple[ManifestRepository, str]:
-        """As `prepare`; raises BrokenError once, and GitError when a bare repository that was just made is no better."""
-        # Nobody waits for us while we wait for a server.
+        """Like `prepare`. Raises CorruptRepositoryError, or GitError if a recreated repository is corrupt too."""
+        # Waiting between tries holds no lock.
         source, existing = with_retries(
             lambda: self._fetch_locked(repository, branch, broken), sleep=self._sleep
         )
-        # Writing the files needs no lock, and takes longest.
+        # Writing the files takes longest and needs no lock.
         try:
             with_retries(
                 lambda: make_worktree(self._git, source, target, self._checkout), sleep=self._sleep
@@ -174,7 +174,7 @@ class Repositories:
     def _fetch(
         self, bare: BareRepository, repository: ManifestRepository, branch: str
     ) -> tuple[WorktreeSource, str]:
-        """Bring what the task needs into the bare repository; and the tip of the task's branch, where it exists."""
+        """Fetch the task's objects into the bare repository; returns the source, and the tip of an existing task branch."""
         shown = f"{repository.org}/{repository.repo}"
         refs = bare.listed()
         start = find_start_point(repository.branch, refs, lambda: _default_branch(bare))
@@ -206,7 +206,7 @@ class Repositories:
         return source, existing
 
     def _existing(self, shown: str, branch: str, refs: Mapping[str, str]) -> str:
-        """The tip of the task's branch at the server; empty where there is none.
+        """The tip of the task's branch at the server; empty if it does not exist.
 
         Raises:
             PreparationError: BranchExists.
@@ -217,14 +217,14 @@ class Repositories:
         if other == branch:
             raise PreparationError(
                 Reason.BRANCH_EXISTS,
-                f"{shown}: the server has a branch {branch} already: remove it, choose another"
+                f"{shown}: the server already has a branch {branch}: delete it, choose another"
                 " git.branchTemplate, or set git.onBranchExists to Replace or Continue",
             )
         if other:
             raise PreparationError(
                 Reason.BRANCH_EXISTS,
-                f"{shown}: the server has a branch {other}, beside which git cannot have {branch}:"
-                " choose another git.branchTemplate, or remove it",
+                f"{shown}: the server has a branch {other}, which conflicts with {branch}:"
+                " choose another git.branchTemplate, or delete it",
             )
         return ""
 
@@ -241,19 +241,21 @@ def _default_branch(bare: BareRepository) -> str:
 
 
 def _fetch_start_point(bare: BareRepository, wanted: str, refs: Mapping[str, str]) -> str:
-    """Fetch a tag or a commit; the commit that it is."""
+    """Fetch a tag or a commit; returns the commit."""
     if wanted in refs:
         bare.fetch(f"+{wanted}:{_tag_ref(wanted)}")
         try:
             return bare("rev-parse", "--verify", "--quiet", f"{_tag_ref(wanted)}^{{commit}}")
         except GitError:
             name = wanted.removeprefix(TAGS)
-            raise GitError(("fetch",), f"fatal: the tag {name} is of no commit") from None
+            raise GitError(
+                ("fetch",), f"fatal: the tag {name} does not point to a commit"
+            ) from None
     if len(wanted) in (40, 64):
         with contextlib.suppress(GitError):
             bare.fetch(f"+{wanted}:refs/kubetask/commits/{wanted}")
             return wanted
-    # Part of a name, or a server that gives out what its branches and tags have and nothing else.
+    # An abbreviated commit, or a server that serves only commits of its branches and tags.
     names = [x for x in refs if not x.endswith("^{}")]
     bare.fetch(*(f"+{x}:{_tag_ref(x)}" for x in names))
     try:
@@ -261,17 +263,17 @@ def _fetch_start_point(bare: BareRepository, wanted: str, refs: Mapping[str, str
     except GitError:
         raise GitError(
             ("fetch",),
-            f"fatal: {wanted} is no branch and no tag, and no commit of one",
+            f"fatal: {wanted} is not a branch, a tag, or a commit of one",
         ) from None
 
 
 def _tag_ref(ref: str) -> str:
-    """Where the bare repository keeps another's tag: no two of these names are in each other's way."""
+    """The local ref for a tag of the origin; these refs never conflict with each other."""
     return f"refs/kubetask/refs/{hashlib.sha256(ref.encode()).hexdigest()[:40]}"
 
 
 def _tags(bare: BareRepository, refs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """The origin's tags of commits that are here, with their objects, which are fetched where they are not."""
+    """The origin's tags whose commits exist locally; fetches missing tag objects."""
     tagged = {
         x: (name, refs.get(f"{x}^{{}}", ""))
         for x, name in refs.items()
@@ -288,7 +290,7 @@ def _tags(bare: BareRepository, refs: Mapping[str, str]) -> dict[str, tuple[str,
 
 
 def _missing(bare: BareRepository, tags: Mapping[str, str]) -> Sequence[str]:
-    """Tags whose objects were not fetched yet."""
+    """Tags whose objects do not exist locally."""
     if not tags:
         return []
     out = bare("for-each-ref", "--format=%(refname) %(objectname)", "refs/kubetask/refs/")

@@ -1,8 +1,8 @@
-"""Keeps a volume that tasks share from filling up: what tasks of long ago have left is removed by later ones.
+"""The folders of tasks on the workspace volume: creates them, and removes old ones so that a shared volume does not fill up.
 
-Nobody tells a task which others still run, so age decides: a task's folder is kept for a week after it was made. When that
-was, and that it is a task's folder at all, a file beside the locks says, where agents cannot write: a folder's own time and
-content are theirs.
+A task has no information about running tasks, so age decides: a task's folder is kept for a week after its creation. A marker
+file beside the locks records the time and identifies the folder as that of a task. Agents cannot write there, whereas they
+could change the modification time and the content of the folder itself.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ from kubetask_controller.workspace.cache import LOCKS_DIR
 from kubetask_controller.workspace.git import log_line
 
 TASK_KEEP_SECONDS = 7 * 86400.0
-"""Age after which the folder of a task is removed from a volume that tasks share."""
+"""Age after which the folder of a task is removed from a shared volume."""
 BEGUN_DIR = "begun"
-"""Below the locks: a file for each task's folder, whose time is when the task began."""
+"""Below the locks: a marker file for each task's folder; its modification time is the start of the task."""
 _NAME = re.compile(r"^[a-z0-9]{8,64}(\.[0-9a-f]{8})?$")
 
 
 def remove_old_task_folders(tasks: Path, *, keep: str, now: float | None = None) -> None:
-    """Remove folders of tasks that began long ago; what no task made stays."""
+    """Remove folders of old tasks. Folders without a marker are kept."""
     moment = time.time() if now is None else now
     begun = _begun(tasks)
     begun.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def remove_old_task_folders(tasks: Path, *, keep: str, now: float | None = None)
         try:
             old = moment - mark.stat().st_mtime > TASK_KEEP_SECONDS
         except FileNotFoundError:
-            # Of a version that made no marks.
+            # An earlier version, which wrote no markers, created the folder.
             if (folder / MANIFEST_FILE).is_file():
                 mark.touch()
             continue
@@ -44,14 +44,14 @@ def remove_old_task_folders(tasks: Path, *, keep: str, now: float | None = None)
             shutil.rmtree(folder, ignore_errors=True)
             if not folder.exists():
                 mark.unlink(missing_ok=True)
-            log_line(f"removed the folder of an old task, {folder.name}")
+            log_line(f"removed the folder of old task {folder.name}")
 
 
 def create_task_folder(folder: Path) -> None:
-    """An empty folder, whatever an earlier try of the task left there.
+    """Create an empty folder for a task, and remove the files of an earlier attempt.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be created.
     """
     begun = _begun(folder.parent)
     if folder.is_symlink():
@@ -59,7 +59,7 @@ def create_task_folder(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
-        # Some of it belongs to another user. It may still be moved aside, and goes with the old tasks.
+        # Another user owns some of it. Rename the folder; it is removed with the old tasks.
         aside = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
         folder.rename(aside)
         (begun / aside.name).touch()

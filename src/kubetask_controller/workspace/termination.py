@@ -1,4 +1,4 @@
-"""A container's last word: JSON in its termination message, which the controller reads from the Pod's status."""
+"""A container's termination message: JSON that the controller reads from the Pod's status."""
 
 import os
 from pathlib import Path
@@ -9,20 +9,20 @@ from pydantic_core import to_json
 from kubetask_controller.api import constants as c
 
 ENV_TERMINATION_LOG = "TERMINATION_LOG"
-"""Overrides the path, for use outside of a Pod."""
+"""Overrides the path, for use outside a Pod."""
 MAX_FIELD_BYTES = 1024
-"""Of a field that cannot be cut, where the message is too long as a whole."""
+"""Maximum size of a field that cannot be truncated, if the message is too long."""
 _PROSE = {"summary", "message"}
 _KNOWN = {*_PROSE, "reason", "outcome", "branch", "pullRequest", "usage"}
 
 
 def termination_log() -> Path:
-    """The file whose content the kubelet puts into the status."""
+    """The file whose content the kubelet copies into the status."""
     return Path(os.environ.get(ENV_TERMINATION_LOG, c.TERMINATION_LOG))
 
 
 def write_termination_message(message: dict[str, Any]) -> bool:
-    """Write the message, cut to the limit without breaking the JSON; False where there is no such file."""
+    """Write the message, truncated to the limit as valid JSON. Returns False if the file is not writable."""
     try:
         termination_log().write_bytes(truncated(message))
     except OSError:
@@ -33,8 +33,8 @@ def write_termination_message(message: dict[str, Any]) -> bool:
 def truncated(message: dict[str, Any], limit: int = c.MAX_RESULT_BYTES) -> bytes:
     """The message as JSON of at most `limit` bytes.
 
-    Long prose is cut first, then lists, then fields that nobody knows are dropped. A branch or a URL is never cut: half of
-    one is worse than none.
+    Long texts are truncated first, then lists; then unknown fields are dropped. A branch or a URL is never truncated, because
+    a partial one is useless.
     """
     data = to_json(message)
     if len(data) <= limit:

@@ -1,9 +1,9 @@
-"""A task's repository: its refs, its files, and what of them is not the agent's work.
+"""Creates the worktree of a task: its refs and files.
 
-Guarantees: a worktree is on the task's branch at the commit that the task begins with, and it is clean: files that the
-checkout itself changes (line ends that .gitattributes would normalise, files of Git LFS that were committed raw) are not
-shown as changed, so neither an agent nor we commit them. Droppings of tools are ignored. What git found out about the file
-system (modes, links) is kept. Nothing of the repository runs.
+Guarantees: a worktree is on the task's branch at the start commit, and it is clean: files that the checkout itself changes
+(line endings that .gitattributes normalises, files of Git LFS that were committed raw) are not shown as changed, so they are
+not committed. Temporary files of tools are ignored. The file system settings that git detected (modes, links) are kept. No
+code of the repository runs.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ TOOL_FILES = (
     ),
     *("/.goose/", "/.codex/log/", "/.codex/sessions/", "/.cache/"),
 )
-"""What tools leave behind and nobody wants to review. What the repository tracks is not ignored."""
+"""Temporary files of tools that do not belong into a review. Tracked files are not ignored."""
 MAX_SUBMODULE_DEPTH = 8
 POINTER = b"version https://git-lfs.github.com/spec/"
 _PACKED_REFS = "# pack-refs with: peeled fully-peeled sorted"
@@ -59,29 +59,29 @@ _CONVERTS = re.compile(r"\b(text|eol|crlf|ident|filter|working-tree-encoding)\b"
 _MAX_POINTER = 1024
 _KEEP_AS_IT_IS = "-text -ident -filter -working-tree-encoding"
 
-# Without git-lfs a large file would be committed as it is, to where pointers belong.
+# Without git-lfs, git would commit a large file instead of a pointer.
 _GUARD = (
     r"f() { t=$(head -c 40 | tr -d '\000');"
     r' case "$t" in "version https://git-lfs.github.com/spec/"*) printf %s "$t"; cat;; "") ;;'
-    r' *) echo "$1 is kept by Git LFS: set git.lfs in the WorkspaceConfig" >&2; exit 1;; esac; }; f %f'
+    r' *) echo "$1 is stored by Git LFS: set git.lfs in the WorkspaceConfig" >&2; exit 1;; esac; }; f %f'
 )
 
 
 @dataclass(frozen=True, slots=True)
 class WorktreeSource:
-    """Where a worktree comes from.
+    """The source of a worktree.
 
     Attributes:
         bare: the bare repository whose objects are borrowed.
-        url: of the origin.
-        partial: the bare repository lacks contents of earlier commits.
-        branch: that the agent works on.
-        base: branch that the work is for.
+        url: URL of the origin.
+        partial: whether the bare repository lacks contents of earlier commits.
+        branch: the branch that the agent works on.
+        base: branch that the work targets.
         base_commit: its newest commit.
-        at: commit to begin with.
-        default: the base is the default branch.
-        tags: full ref to object and, for an annotated tag, what it tags.
-        shallow: commits beyond which nothing was fetched.
+        at: the start commit.
+        default: whether the base is the default branch.
+        tags: map of full ref to object and, for an annotated tag, the tagged commit.
+        shallow: boundary commits of a shallow clone.
     """
 
     bare: Path
@@ -97,10 +97,10 @@ class WorktreeSource:
 
 
 def make_worktree(git: Git, source: WorktreeSource, target: Path, checkout: Checkout) -> None:
-    """Make the repository and its files at `target`.
+    """Create the repository and its files at `target`.
 
     Raises:
-        GitError: git cannot; also for a submodule whose URL is not allowed.
+        GitError: git failed, or the URL of a submodule is not allowed.
     """
     if target.exists():
         shutil.rmtree(target)
@@ -113,7 +113,7 @@ def make_worktree(git: Git, source: WorktreeSource, target: Path, checkout: Chec
     (folder / "info").mkdir(exist_ok=True)
     (folder / "info" / "exclude").write_text("\n".join(TOOL_FILES) + "\n")
     config = folder / "config"
-    # What init found out about the file system stands first, and stays.
+    # Keep the file system settings that git init detected.
     found = config.read_text()
     if source.partial:
         found = found.replace("repositoryformatversion = 0", "repositoryformatversion = 1")
@@ -134,18 +134,16 @@ def make_worktree(git: Git, source: WorktreeSource, target: Path, checkout: Chec
             "--stdin",
             stdin="\n".join(checkout.sparse) + "\n",
         )
-    # Contents of Git LFS come afterwards, all at once.
+    # Contents of Git LFS are fetched afterwards with one command.
     skip = {"GIT_LFS_SKIP_SMUDGE": "1"}
-    # The branch is born with it.
+    # This creates the branch.
     git(*at, "-c", "checkout.workers=0", "reset", "--quiet", "--hard", source.at, environ=skip)
     _finish(git, target, checkout)
     if (target / ".gitmodules").is_file():
         if checkout.submodules:
             _submodules(git, target, source.url, checkout)
         else:
-            log_line(
-                "submodules are left empty: set git.submodules in the WorkspaceConfig to check them out"
-            )
+            log_line("submodules are not checked out: set git.submodules in the WorkspaceConfig")
 
 
 def _packed_refs(source: WorktreeSource) -> str:
@@ -162,12 +160,12 @@ def _packed_refs(source: WorktreeSource) -> str:
 
 
 def _conflict(one: str, other: str) -> bool:
-    """Whether git cannot have both branches, or they are the same."""
+    """Whether the branches are equal or git cannot have both."""
     return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
 
 def _config(source: WorktreeSource, checkout: Checkout) -> str:
-    """Lines for the configuration of a worktree's repository, after those that git itself wrote."""
+    """Additional lines for the configuration of a worktree's repository."""
     lines = [
         '[remote "origin"]',
         f"\turl = {quoted(source.url)}",
@@ -187,16 +185,16 @@ def _config(source: WorktreeSource, checkout: Checkout) -> str:
             "\trequired = true",
         ]
     else:
-        # Where an image has git-lfs for everybody, that one comes first, and publishing pushes what it kept.
+        # A system-wide git-lfs of an image takes precedence; publishing pushes its objects.
         lines += [f"\tclean = {quoted(_GUARD)}", "\tsmudge = cat", "\trequired = true"]
     return "\n".join(lines) + "\n"
 
 
 def _finish(git: Git, target: Path, checkout: Checkout) -> None:
-    """See to it that the files are whole and that nothing is shown as changed."""
+    """Fetch the contents of Git LFS, and make sure that git shows no file as changed."""
     at = ("-C", str(target))
     listed = git(*at, "ls-files", "-z", "--", ".gitattributes", "**/.gitattributes", strip=False)
-    # Looking at every file takes its time, and most repositories say nothing of contents.
+    # Checking every file takes time, and most repositories have no such attributes.
     if not any(_converts(target / x) for x in listed.split("\0") if x):
         return
     kept, raw = _lfs_files(git, target)
@@ -207,7 +205,7 @@ def _finish(git: Git, target: Path, checkout: Checkout) -> None:
         git(*at, "lfs", "pull", "origin")
     elif kept:
         log_line(
-            f"{kept} files of Git LFS are left as pointers: set git.lfs in the WorkspaceConfig to fetch them"
+            f"{kept} files of Git LFS are checked out as pointers: set git.lfs in the WorkspaceConfig to fetch them"
         )
     changed = _changed(git, target)
     if not changed:
@@ -216,7 +214,7 @@ def _finish(git: Git, target: Path, checkout: Checkout) -> None:
     attributes.write_text("\n".join(patterns) + "\n")
     rest = _changed(git, target)
     if rest:
-        # Two names that the file system takes for one, links that it does not have.
+        # Names that are equal on this file system, or links that it does not support.
         git(
             *at, "update-index", "--assume-unchanged", "-z", "--stdin", stdin="\0".join(rest) + "\0"
         )
@@ -226,7 +224,7 @@ def _finish(git: Git, target: Path, checkout: Checkout) -> None:
 
 
 def _converts(attributes: Path) -> bool:
-    """Whether files may differ from what was committed, by these attributes."""
+    """Whether these attributes may make files differ from the commit."""
     try:
         return bool(_CONVERTS.search(attributes.read_text(errors="replace")))
     except OSError:
@@ -234,9 +232,9 @@ def _converts(attributes: Path) -> bool:
 
 
 def _changed(git: Git, target: Path) -> list[str]:
-    """Files that git shows as changed, every content compared."""
+    """Files that git shows as changed after comparing all contents."""
     with contextlib.suppress(FileNotFoundError):
-        # An index that is older than all files makes git look at each of them.
+        # git compares the contents of all files that are newer than the index.
         os.utime(target / ".git" / "index", (1, 1))
     out = git(
         *("-C", str(target), "status", "--porcelain", "-z"),
@@ -247,7 +245,7 @@ def _changed(git: Git, target: Path) -> list[str]:
 
 
 def _lfs_files(git: Git, target: Path) -> tuple[int, list[str]]:
-    """How many files Git LFS keeps, and those that were committed raw although it should."""
+    """Number of files in Git LFS, and the files that were committed raw although attributes require Git LFS."""
     at = ("-C", str(target))
     listed = git(*at, "ls-files", "-z", strip=False)
     out = git(*at, "check-attr", "-z", "--stdin", "filter", stdin=listed, strip=False).split("\0")
@@ -268,7 +266,7 @@ def _lfs_files(git: Git, target: Path) -> tuple[int, list[str]]:
 
 
 def _pattern(path: str) -> str:
-    """A line of an attributes file that means this path and no other."""
+    """A pattern for an attributes file that matches only this path."""
     escaped = "".join(f"\\{x}" if x in "*?[\\" else x for x in f"/{path}")
     return quoted(escaped)
 
@@ -290,7 +288,7 @@ def _submodules(git: Git, target: Path, url: str, checkout: Checkout, level: int
     for entry in filter(None, out.split("\0")):
         _check_submodule(entry.partition("\n")[2], url)
     depth = [f"--depth={checkout.depth}"] if checkout.depth else []
-    # Which is quiet about what takes long, without --progress.
+    # Without --progress, it prints nothing during long operations.
     git(
         *at,
         *("submodule", "update", "--progress", "--recommend-shallow", "--jobs=2", *depth),
@@ -309,10 +307,10 @@ def _protocols(url: str) -> str:
 
 
 def _check_submodule(url: str, origin: str) -> None:
-    """Refuse what is no URL of a host.
+    """Reject a submodule without a remote URL.
 
     Raises:
-        GitError: a local path, unless the repository itself comes from the folder that it lies in.
+        GitError: the URL is a local path outside the folder of a local origin.
     """
     scheme = urlsplit(url).scheme
     if scheme in ("https", "http", "ssh") or ("@" in url.partition(":")[0] and not scheme):

@@ -281,7 +281,7 @@ async def test_what_was_confirmed_is_done_or_nothing(api: FakeApi, page: Page) -
     # Somebody else promotes the run meanwhile.
     await api.put("batchruns", made("r", tasks, spec={"taskLimit": 20}))
     status, answer = await page.post("/api/act", asked | {"fields": plan["fields"]})
-    assert (status, answer["error"]) == (409, "The run has changed meanwhile. Look at it again.")
+    assert (status, answer["error"]) == (409, "The run has changed. Reload the page and try again.")
     assert (await page.post("/api/act", asked))[0] == 409
     await api.remove("batchruns", "r")
     await api.put("batchruns", made("r", tasks, metadata={"uid": "another"}))
@@ -329,6 +329,6 @@ async def test_it_listens_on_loopback_alone_and_a_port_that_is_taken_is_told(pag
     listening = [x.split()[1] for x in text.splitlines()[1:] if x.split()[3] == "0A"]
     mine = [x for x in listening if x.endswith(f":{page.server.port:04X}")]
     assert mine == [f"0100007F:{page.server.port:04X}"]
-    with pytest.raises(UsageError, match=f"port {page.server.port} of 127.0.0.1 cannot be had"):
+    with pytest.raises(UsageError, match=f"port {page.server.port} of 127.0.0.1 is not available"):
         async with page.server.serving(page.server.port):
             pass

@@ -346,7 +346,7 @@ def unfinished() -> dict[str, tuple[JSON, tuple[str, ...]]]:
             (
                 "1 task working for an unusually long time: task 5 for 2h",
                 "others took 2m0s.",
-                "No activeDeadlineSeconds is set",
+                "activeDeadlineSeconds is not set, so it has no time limit.",
                 "Read its log.",
             ),
         ),
@@ -363,7 +363,7 @@ def unfinished() -> dict[str, tuple[JSON, tuple[str, ...]]]:
             made("elsewhere", [], status=empty, spec={"managedBy": "kueue.x-k8s.io/multikueue"}),
             (
                 "Another controller is responsible: managedBy is kueue.x-k8s.io/multikueue.",
-                "This one leaves the object alone.",
+                "This controller ignores the object.",
             ),
         ),
     ]

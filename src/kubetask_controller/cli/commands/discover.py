@@ -1,4 +1,4 @@
-"""``discover``: a Batch over the repositories of an organisation, a group, a topic, a search or a file."""
+"""``discover``: creates a Batch from the repositories of an organisation, a group, a topic, a search or a file."""
 
 import argparse
 import re
@@ -28,12 +28,12 @@ class Discover:
     name = "discover"
     help = "write a Batch over the repositories of an organisation, group, topic, search or file"
     description = """\
-Write a Batch, one task for each repository that is found, to standard output. Forks, archived and
-empty repositories are left out unless asked for. The order is by name, so a second run shows a
-small diff. With -f, everything of an existing Batch is kept but for the repositories: those that
-are still found keep their entry with all that stands beside them.
+Write a Batch to standard output, with one task for each repository that is found. Forks, archived
+and empty repositories are skipped by default. Repositories are sorted by name, so that diffs are
+small. With -f, only the repositories of an existing Batch change: repositories that are still found
+keep their entries.
 
-It runs with your own token, as `kubectl kubetask prs` does, and needs no cluster.
+It uses your own token, like `kubectl kubetask prs`, and needs no cluster.
 
   kubectl kubetask discover acme --name bump > batch.yaml
   kubectl kubetask discover acme --topic python --exclude '^legacy-' --task task.md --name bump
@@ -43,12 +43,12 @@ It runs with your own token, as `kubectl kubetask prs` does, and needs no cluste
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Where to look, what to leave out, what to write."""
+        """Add the sources, the filters, and the options of the Batch."""
         parser.add_argument(
             "owners", nargs="*", metavar="ORG", help="organisation, user or group; may be several"
         )
         parser.add_argument(
-            "--search", default="", metavar="QUERY", help="only what the host's search finds"
+            "--search", default="", metavar="QUERY", help="only results of the host's search"
         )
         parser.add_argument("--topic", default="", help="only repositories with this topic")
         parser.add_argument(
@@ -58,22 +58,20 @@ It runs with your own token, as `kubectl kubetask prs` does, and needs no cluste
             help="read org/repo or URLs from a file, one a line; - for stdin",
         )
         parser.add_argument(
-            "--match", type=_pattern, metavar="REGEX", help="only names (org/repo) with this"
+            "--match", type=_pattern, metavar="REGEX", help="only names (org/repo) that match"
         )
         parser.add_argument(
-            "--exclude", type=_pattern, metavar="REGEX", help="no names (org/repo) with this"
+            "--exclude", type=_pattern, metavar="REGEX", help="no names (org/repo) that match"
         )
-        parser.add_argument("--forks", action="store_true", help="forks too")
-        parser.add_argument("--archived", action="store_true", help="archived ones too")
-        parser.add_argument("--empty", action="store_true", help="empty ones too")
+        parser.add_argument("--forks", action="store_true", help="include forks")
+        parser.add_argument("--archived", action="store_true", help="include archived repositories")
+        parser.add_argument("--empty", action="store_true", help="include empty repositories")
         batch = parser.add_argument_group("the Batch")
-        batch.add_argument(
-            "-f", "--filename", metavar="FILE", help="an existing Batch to bring up to date"
-        )
+        batch.add_argument("-f", "--filename", metavar="FILE", help="an existing Batch to update")
         batch.add_argument(
             "--write", action="store_true", help="write the file of -f instead of standard output"
         )
-        batch.add_argument("--name", help="of the Batch; default: that of -f")
+        batch.add_argument("--name", help="name of the Batch; default: that of -f")
         batch.add_argument("--task", metavar="FILE", help="instructions, as task.md of every task")
         batch.add_argument(
             "--branch", default="", help="branch to start from; default: the default branch"
@@ -86,17 +84,17 @@ It runs with your own token, as `kubectl kubetask prs` does, and needs no cluste
         )
         hosts = parser.add_argument_group("git host")
         hosts.add_argument(
-            "--url", default=DEFAULT_URL, help=f"of the host; default: {DEFAULT_URL}"
+            "--url", default=DEFAULT_URL, help=f"URL of the host; default: {DEFAULT_URL}"
         )
         hosts.add_argument(
-            "--provider", default="", help="kind of the host, where its name does not tell"
+            "--provider", default="", help="kind of the host; default: derived from its name"
         )
         hosts.add_argument("--api", default="", metavar="URL", help="URL of its API")
 
     async def run(self, options: argparse.Namespace, terminal: Terminal) -> Exit:
-        """Write it; 1 where nothing was found."""
+        """Write the Batch; returns 1 if no repository was found."""
         if not options.owners and not options.source and not options.search and not options.topic:
-            raise UsageError("say where to look: an organisation, --search, --topic or --from FILE")
+            raise UsageError("pass an organisation, --search, --topic or --from FILE")
         old = _read_batch(options.filename) if options.filename else {}
         if options.write and not options.filename:
             raise UsageError("--write needs -f FILE")
@@ -107,7 +105,7 @@ It runs with your own token, as `kubectl kubetask prs` does, and needs no cluste
             )
         found = _listed(options.source, terminal) if options.source else []
         if options.owners or options.search or options.topic:
-            found += await _asked(options, terminal)
+            found += await _fetched(options, terminal)
         chosen, left = select_repositories(found, options)
         if not chosen:
             raise CliError("no repository was found" + (f" ({left})" if left else ""))
@@ -120,14 +118,14 @@ It runs with your own token, as `kubectl kubetask prs` does, and needs no cluste
             _write(options.filename, text)
         else:
             terminal.stdout.write(text)
-        terminal.note(f"{len(chosen)} repositories" + (f"; left out: {left}" if left else ""))
+        terminal.note(f"{len(chosen)} repositories" + (f"; skipped: {left}" if left else ""))
         return Exit.OK
 
 
 def select_repositories(
     found: Iterable[RepositoryInfo], options: argparse.Namespace
 ) -> tuple[list[RepositoryInfo], str]:
-    """Those that are wanted, in order, and how many were left out for what."""
+    """The selected repositories, sorted, and the number of skipped ones by cause."""
     left: dict[str, int] = {}
     chosen: dict[tuple[str, str], RepositoryInfo] = {}
     for each in found:
@@ -156,7 +154,7 @@ def select_repositories(
 def make_batch(
     name: str, chosen: Sequence[RepositoryInfo], old: Mapping[str, Any], options: argparse.Namespace
 ) -> JSON:
-    """The Batch: what stands in the old one, with the repositories that were found."""
+    """The Batch: the old one with the selected repositories."""
     spec = dict(old.get("spec") or {})
     known: dict[tuple[str, str], list[JSON]] = {}
     for contexts in spec.get("variableContexts") or ():
@@ -190,7 +188,7 @@ def make_batch(
 
 
 def batch_yaml(batch: JSON) -> str:
-    """The Batch as YAML, one line a repository, so that a diff shows those that came and went."""
+    """The Batch as YAML, with one line for each repository, so that a diff shows added and removed ones."""
     spec = dict(batch["spec"])
     entries = spec.pop("variableContexts")
     head = yaml.dump(
@@ -205,7 +203,7 @@ def batch_yaml(batch: JSON) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a text of several lines as a block."""
+    """Writes texts of several lines as blocks."""
 
 
 def _str(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
@@ -216,7 +214,7 @@ def _str(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _str)
 
 
-async def _asked(options: argparse.Namespace, terminal: Terminal) -> list[RepositoryInfo]:
+async def _fetched(options: argparse.Namespace, terminal: Terminal) -> list[RepositoryInfo]:
     kind = provider_for(options.url, options.provider)
     host = host_of(options.url)
     apis = parse_apis([f"{host}={options.api}"]) if options.api else {}
@@ -261,7 +259,7 @@ def _read_batch(name: str) -> JSON:
     except yaml.YAMLError as error:
         raise UsageError(f"{name}: {error}") from error
     if not isinstance(value, dict) or value.get("kind") != c.KIND_BATCH:
-        raise UsageError(f"{name} is not one Batch in YAML")
+        raise UsageError(f"{name} is not a single Batch in YAML")
     return value
 
 

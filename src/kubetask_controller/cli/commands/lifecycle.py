@@ -15,7 +15,7 @@ from kubetask_controller.cli.session import Session, Target
 from kubetask_controller.cli.terminal import Terminal, clean
 
 
-class _Steer:
+class _SpecChange:
     """Sets a field of the spec."""
 
     name: str
@@ -25,15 +25,15 @@ class _Steer:
     patch: ClassVar[dict[str, Any]]
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """The runs and Tasks."""
+        """Add the runs and Tasks."""
         parser.add_argument(
-            "targets", nargs="+", metavar="RUN", help="a BatchRun, or task/NAME; may be several"
+            "targets", nargs="+", metavar="RUN", help="a BatchRun, or task/NAME; may be repeated"
         )
 
     async def execute(
         self, session: Session, options: argparse.Namespace, terminal: Terminal
     ) -> Exit:
-        """Change each; the code of the last one that could not be."""
+        """Change each object; returns the code of the last failure."""
         code = Exit.OK
         for target in [Target.parse(x) for x in options.targets]:
             try:
@@ -49,26 +49,25 @@ class _Steer:
         if phase in (Phase.SUCCEEDED, Phase.FAILED):
             terminal.print(f"{target} has already ended: {phase}")
             return
-        wanted = self.patch.items()
         spec = found["spec"]
-        if all(bool(spec.get(key)) == value for key, value in wanted):
+        if all(bool(spec.get(key)) == value for key, value in self.patch.items()):
             terminal.print(f"{target} {self.verb} (nothing to change)")
             return
-        # With the uid, so that a new object of the same name is left alone.
+        # With the uid, so that a new object of the same name is not changed.
         patch = {"metadata": {"uid": found["metadata"]["uid"]}, "spec": self.patch}
         with session.explained(target):
             await session.client.patch(target.resource, session.namespace, target.name, patch)
         terminal.print(f"{target} {self.verb}")
 
 
-class Cancel(_Steer):
-    """End a run or Task before its time."""
+class Cancel(_SpecChange):
+    """Cancel a run or Task."""
 
     name = "cancel"
-    help = "end a run or a Task: what runs is stopped, its log stays"
+    help = "cancel a run or a Task: running tasks are stopped, logs remain"
     description = """\
-End a run or a Task: what has not started never does, what runs is stopped and keeps its log.
-This cannot be taken back.
+Cancel a run or a Task: pending tasks never start, running tasks are stopped, and their logs remain.
+This cannot be undone.
 
   kubectl kubetask cancel nightly-7xk2p
   kubectl kubetask cancel task/update-service-a
@@ -77,13 +76,13 @@ This cannot be taken back.
     patch: ClassVar[dict[str, Any]] = {"cancel": True}
 
 
-class Suspend(_Steer):
-    """Start nothing new for now."""
+class Suspend(_SpecChange):
+    """Suspend a run or Task."""
 
     name = "suspend"
-    help = "start nothing new; what runs goes on"
+    help = "suspend a run or a Task: no task starts, running tasks continue"
     description = """\
-Start nothing new; what runs goes on.
+Suspend a run or a Task: no task starts, running tasks continue.
 
   kubectl kubetask suspend nightly-7xk2p
 """
@@ -91,13 +90,13 @@ Start nothing new; what runs goes on.
     patch: ClassVar[dict[str, Any]] = {"suspend": True}
 
 
-class Resume(_Steer):
-    """Let a suspended run or Task go on."""
+class Resume(_SpecChange):
+    """Resume a suspended run or Task."""
 
     name = "resume"
-    help = "let a suspended run or Task go on"
+    help = "resume a suspended run or Task"
     description = """\
-Let a suspended run or Task go on.
+Resume a suspended run or Task.
 
   kubectl kubetask resume nightly-7xk2p
 """
@@ -111,23 +110,22 @@ class Promote:
     name = "promote"
     help = "start more tasks of a run that was started with --canary, or all"
     description = """\
-Start more tasks of a run that has a taskLimit, such as one that was started with --canary: N more,
-or all. It says what will start and what that will probably cost; --dry-run says so and changes
-nothing.
+Start more tasks of a run with a taskLimit, such as one that was started with --canary: N more, or
+all. It prints how many tasks will start and their projected cost; --dry-run changes nothing.
 
   kubectl kubetask promote nightly-7xk2p 20
   kubectl kubetask promote nightly-7xk2p --all --wait
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """The run, and how many."""
+        """Add the run, and the number of tasks."""
         parser.add_argument("run", metavar="RUN", help="the BatchRun")
         parser.add_argument(
-            "more", nargs="?", type=positive, metavar="N", help="so many more tasks"
+            "more", nargs="?", type=positive, metavar="N", help="number of additional tasks"
         )
         parser.add_argument("--all", action="store_true", help="all tasks of the run")
         parser.add_argument(
-            "--dry-run", action="store_true", help="say what would happen, and stop"
+            "--dry-run", action="store_true", help="print the effects, and change nothing"
         )
         parser.add_argument(
             "--wait", action="store_true", help="follow the run on standard error until it ends"
@@ -137,7 +135,7 @@ nothing.
     async def execute(
         self, session: Session, options: argparse.Namespace, terminal: Terminal
     ) -> Exit:
-        """Change the run; 1 where --wait saw it fail."""
+        """Change the run; returns 1 if --wait is set and the run failed."""
         if options.all == (options.more is not None):
             raise UsageError("promote needs either a number of tasks or --all")
         target = Target.parse(options.run)

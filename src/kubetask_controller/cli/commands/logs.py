@@ -1,4 +1,4 @@
-"""``logs``: what the agents of a run wrote, of all tasks or some, now or while they go."""
+"""``logs``: prints the logs of a run's tasks, once or continuously."""
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ _RAN = (
     Reason.TIMED_OUT,
     *c.AGENT_REASONS,
 )
-"""Reasons of tasks whose agent has run, so that there was a log."""
+"""Reasons of tasks whose agent has run, so that a log existed."""
 
 
 class Logs:
@@ -39,8 +39,8 @@ class Logs:
     description = """\
 Print the logs of a run's tasks, task by task, or with -f as they are written.
 
-With -f it waits for Pods that do not run yet, ends when the run does, and its exit code then is 1
-if one of the tasks has failed. Lines bear the task's index where there is more than one task.
+With -f, it waits for Pods that have not started and ends with the run; the exit code is 1 if one of
+the tasks has failed. Lines start with the task's index if there is more than one task.
 
   kubectl kubetask logs nightly-7xk2p
   kubectl kubetask logs nightly-7xk2p 3 7-9 -f
@@ -48,17 +48,19 @@ if one of the tasks has failed. Lines bear the task's index where there is more 
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Which tasks, and how much."""
+        """Add the tasks, and the amount of output."""
         parser.add_argument("run", metavar="RUN", help="a BatchRun, or task/NAME")
         parser.add_argument(
             "indexes", nargs="*", metavar="TASK-INDEX", help="tasks such as 3 or 7-9; default: all"
         )
-        parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
-        parser.add_argument("--failed", action="store_true", help="tasks that have failed alone")
+        parser.add_argument(
+            "-f", "--follow", action="store_true", help="follow the logs until the run ends"
+        )
+        parser.add_argument("--failed", action="store_true", help="only failed tasks")
         parser.add_argument(
             "--prefix",
             action=argparse.BooleanOptionalAction,
-            help="begin each line with its task; default: where there is more than one",
+            help="start each line with its task; default: if there is more than one",
         )
         parser.add_argument(
             "--tail", type=whole_number, metavar="N", help="the last N lines of each"
@@ -73,7 +75,7 @@ if one of the tasks has failed. Lines bear the task's index where there is more 
     async def execute(
         self, session: Session, options: argparse.Namespace, terminal: Terminal
     ) -> Exit:
-        """Print; 4 where there is no log, and with -f 1 where a task has failed."""
+        """Print logs; returns 4 if there is no log, and with -f 1 if a task has failed."""
         target = Target.parse(options.run)
         request = _Request(session, target, options, Targets(session))
         view = await request.view(await session.get(target))
@@ -98,7 +100,7 @@ if one of the tasks has failed. Lines bear the task's index where there is more 
 
 
 class _Request:
-    """Whose logs are asked for."""
+    """The selected tasks."""
 
     def __init__(
         self, session: Session, target: Target, options: argparse.Namespace, targets: Targets
@@ -111,10 +113,10 @@ class _Request:
         self._chosen: set[int] | None = None
 
     def choose(self, view: BatchRunView) -> None:
-        """Take the indexes of the command line.
+        """Set the indexes from the command line.
 
         Raises:
-            UsageError: one of them is no index, or not one of this run.
+            UsageError: an index is not valid for this run.
         """
         text = ",".join(self._options.indexes)
         try:
@@ -124,20 +126,20 @@ class _Request:
         self._chosen = chosen or None
 
     async def view(self, found: JSON) -> BatchRunView:
-        """The run, or the Task as a run of one."""
+        """The view of the run, or of the Task as a run of one task."""
         view = self._view(found, await self._targets.of(found))
         self.prefixes |= {row.index: row.target for row in view.rows}
         return view
 
     def prefixed(self, view: BatchRunView) -> bool:
-        """Whether lines bear their task."""
+        """Whether lines start with their task."""
         if self._options.prefix is not None:
             return bool(self._options.prefix)
-        # A run that was just made has no rows yet, and probably many tasks.
+        # A new run has no rows yet, and probably many tasks.
         return len(self._chosen if self._chosen is not None else view.rows) != 1
 
     def rows(self, view: BatchRunView) -> list[TaskRow]:
-        """The tasks that are asked for."""
+        """The selected tasks."""
         return [
             row
             for row in view.rows
@@ -160,7 +162,7 @@ class _Request:
 async def _print(
     request: _Request, view: BatchRunView, output: LogOutput, log: LogOptions
 ) -> tuple[set[int], dict[int, str]]:
-    """Logs by index; the indexes that were read, and why others could not be."""
+    """Print logs by index; returns the indexes that were read, and the errors of others."""
     pods = await _pods(request, view, log.container)
     read: set[int] = set()
     problems: dict[int, str] = {}
@@ -196,7 +198,7 @@ async def _pods(request: _Request, view: BatchRunView, container: str) -> dict[i
 def missing(
     rows: Sequence[TaskRow], read: Iterable[int], problems: Mapping[int, str]
 ) -> Iterator[str]:
-    """Why tasks have no log here, a line for all that have the same reason."""
+    """Why tasks have no log: one line for each cause."""
     read = set(read)
     why: dict[str, list[int]] = {}
     for row in rows:
@@ -213,4 +215,4 @@ def _why(row: TaskRow) -> str:
         return clean(f"has not started ({row.reason})" if row.reason else "has not started")
     if row.phase == Phase.FAILED and row.reason not in _RAN:
         return clean(f"{row.reason}: {row.message}".strip(": "))
-    return "its Pod is gone"
+    return "its Pod was deleted"

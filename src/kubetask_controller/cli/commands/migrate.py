@@ -1,4 +1,4 @@
-"""``migrate``: CodeSweep manifests made into KubeTask's, files and folders of them."""
+"""``migrate``: converts CodeSweep manifests into manifests of KubeTask."""
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,17 +13,17 @@ SUFFIXES = (".yaml", ".yml", ".json")
 
 
 class Migrate:
-    """Migrate manifests."""
+    """Convert manifests."""
 
     name = "migrate"
-    help = "turn CodeSweep manifests into KubeTask's"
+    help = "convert CodeSweep manifests into manifests of KubeTask"
     description = """\
-Turn CodeSweep manifests into KubeTask's: Bundle into Batch, BundleRun into BatchRun,
+Convert CodeSweep manifests into manifests of KubeTask: Bundle into Batch, BundleRun into BatchRun,
 CodeSweepConfig into WorkspaceConfig, and the rules of Roles about them.
 
-Comments stay, other documents stay as they are, and so does the order. The result goes to standard
-output, or with --in-place back into the files. What could not be carried over is told on standard
-error, and the exit code then is 3.
+Comments and the order are kept, and other documents do not change. The result is written to
+standard output, or to the files with --in-place. Parts that cannot be converted are listed on
+standard error, and the exit code is 3.
 
   kubectl kubetask migrate -f bundle.yaml > batch.yaml
   kubectl kubetask migrate -R -f deploy/ --in-place && git diff
@@ -31,7 +31,7 @@ error, and the exit code then is 3.
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """The files."""
+        """Add the files."""
         parser.add_argument(
             "-f",
             "--filename",
@@ -40,21 +40,21 @@ error, and the exit code then is 3.
             help="a file, a folder's YAML and JSON files, or - for stdin, which is the default;"
             " may be repeated",
         )
+        parser.add_argument("-R", "--recursive", action="store_true", help="include subfolders")
         parser.add_argument(
-            "-R", "--recursive", action="store_true", help="folders inside of folders too"
-        )
-        parser.add_argument(
-            "--in-place", action="store_true", help="write files back instead of to standard output"
+            "--in-place",
+            action="store_true",
+            help="change the files instead of writing to standard output",
         )
 
     def migrate(self, options: argparse.Namespace, terminal: Terminal) -> Exit:
-        """Migrate; 3 where something could not be carried over."""
-        # The models that it checks with take a third of a second, which other commands need not wait.
+        """Convert the files; returns 3 if something could not be converted."""
+        # Importing the models takes a third of a second, which other commands do not need.
         from kubetask_controller.cli.migrate.convert import convert
 
         names = options.filename or ["-"]
         if options.in_place and "-" in names:
-            raise UsageError("--in-place needs -f FILE: standard input has no place")
+            raise UsageError("--in-place needs -f FILE: it cannot change standard input")
         reports, results = [], []
         for source in _sources(names, recursive=options.recursive):
             text = _read(source, terminal)
@@ -65,14 +65,14 @@ error, and the exit code then is 3.
             elif source is not None and migrated != text:
                 _write(source, migrated)
         terminal.stdout.write(concatenate(results))
-        return _tell(reports, terminal)
+        return _print_report(reports, terminal)
 
 
 def _sources(names: Iterable[str], *, recursive: bool) -> Iterator[Path | None]:
-    """The files that are meant, each folder's by name; None for standard input.
+    """The files, sorted within each folder; None for standard input.
 
     Raises:
-        UsageError: one of them is not there, or a folder holds none.
+        UsageError: a folder contains no manifests.
     """
     for name in names:
         path = Path(name)
@@ -84,7 +84,7 @@ def _sources(names: Iterable[str], *, recursive: bool) -> Iterator[Path | None]:
             found = path.rglob("*") if recursive else path.glob("*")
             files = sorted(x for x in found if x.suffix in SUFFIXES and x.is_file())
             if not files:
-                raise UsageError(f"{name} holds no file that ends in {', '.join(SUFFIXES)}")
+                raise UsageError(f"{name} contains no file that ends in {', '.join(SUFFIXES)}")
             yield from files
 
 
@@ -104,7 +104,7 @@ def _write(source: Path, text: str) -> None:
         raise UsageError(f"{source}: {error.strerror or error}") from error
 
 
-def _tell(reports: Sequence[Report], terminal: Terminal) -> Exit:
+def _print_report(reports: Sequence[Report], terminal: Terminal) -> Exit:
     configs = {name for report in reports for name in report.configs}
     for report in reports:
         for subject, name in report.templates:
@@ -112,7 +112,7 @@ def _tell(reports: Sequence[Report], terminal: Terminal) -> Exit:
                 report.subject = subject
                 report.lost(
                     "spec.workspaceConfigRef",
-                    f"{name} named a Job template; make a WorkspaceConfig of that name",
+                    f"{name} was a Job template; create a WorkspaceConfig with that name",
                 )
         for loss in report.losses():
             terminal.note(clean(loss))

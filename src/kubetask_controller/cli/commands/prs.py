@@ -1,4 +1,4 @@
-"""``prs``: the pull requests of a run, and what is to become of them."""
+"""``prs``: shows the pull requests of a run, and merges, closes, comments or updates them."""
 
 import argparse
 import asyncio
@@ -63,13 +63,13 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class PullRequestAction:
-    """Something to do with pull requests.
+    """An action on pull requests.
 
     Attributes:
-        verb: for a sentence.
-        how: of a merge.
-        text: of a comment.
-        force: also where the pull request does not look ready.
+        verb: verb for messages.
+        how: method of a merge.
+        text: text of a comment.
+        force: whether to merge pull requests that are not ready.
     """
 
     verb: str
@@ -78,10 +78,10 @@ class PullRequestAction:
     force: bool = False
 
     def refuses(self, found: FoundPullRequest) -> str:
-        """Why it is not done; empty where it is."""
+        """Why the action is skipped; empty if it is not."""
         request = found.request
         if found.problem or request is None:
-            return found.problem or "it could not be looked at"
+            return found.problem or "it could not be fetched"
         if not request.state.is_open:
             return f"it is {request.state.value.lower()}"
         if self.verb != "merge" or self.force:
@@ -93,24 +93,24 @@ class PullRequestAction:
         if request.checks in (Checks.FAILED, Checks.PENDING):
             return f"its checks are {request.checks.value.lower()}"
         if request.review is Review.CHANGES:
-            return "a reviewer wants changes"
+            return "a reviewer requested changes"
         return ""
 
 
 class Prs:
-    """Pull requests of a run."""
+    """Show or change the pull requests of a run."""
 
     name = "prs"
     help = "show the pull requests of a run, and merge, close, comment or update them"
     description = """\
-Show the pull requests of a run: state, checks, reviews and age of each, as the git host tells them.
-With an action, do it for all of them or for a selection. Merging leaves out what is not ready:
-drafts, conflicts, checks that fail or run, reviewers who want changes; --force tries those too.
+Show the pull requests of a run: state, checks, reviews and age, as reported by the git host. Actions
+apply to all of them or to a selection. Merging skips pull requests that are not ready: drafts,
+conflicts, failing or running checks, requested changes; --force merges those too.
 
-It runs with your own token: of GH_TOKEN, GITHUB_TOKEN, GH_ENTERPRISE_TOKEN, GITLAB_TOKEN,
-GITEA_TOKEN, FORGEJO_TOKEN, BITBUCKET_TOKEN (and BITBUCKET_USERNAME), AZURE_DEVOPS_EXT_PAT, else of
-git's credential helpers. Links come from agents, so a token goes only to the public hosts, to those
-of the run's WorkspaceConfig, and to those of --host.
+It uses your own token from GH_TOKEN, GITHUB_TOKEN, GH_ENTERPRISE_TOKEN, GITLAB_TOKEN, GITEA_TOKEN,
+FORGEJO_TOKEN, BITBUCKET_TOKEN (and BITBUCKET_USERNAME), AZURE_DEVOPS_EXT_PAT, else from git's
+credential helpers. Agents write the links, so tokens are sent only to the public hosts, to those of
+the run's WorkspaceConfig, and to those of --host.
 
   kubectl kubetask prs nightly-7xk2p
   kubectl kubetask prs nightly-7xk2p --checks failed -o csv > red.csv
@@ -120,7 +120,7 @@ of the run's WorkspaceConfig, and to those of --host.
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """The run, the selection, the form, the action."""
+        """Add the run, the selection, the output format, the actions."""
         parser.add_argument("run", metavar="RUN", help="a BatchRun, or task/NAME")
         parser.add_argument(
             "-o",
@@ -129,11 +129,11 @@ of the run's WorkspaceConfig, and to those of --host.
             default="table",
             help="default: table",
         )
-        parser.add_argument(
-            "--burn-down", metavar="FILE", help="write a picture (SVG) of how many were open when"
-        )
+        parser.add_argument("--burn-down", metavar="FILE", help="write a burn-down chart as SVG")
         selection = parser.add_argument_group("selection")
-        selection.add_argument("--select", metavar="INDEXES", help="of tasks, such as 3,7-9")
+        selection.add_argument(
+            "--select", metavar="INDEXES", help="indexes of tasks, such as 3,7-9"
+        )
         selection.add_argument(
             "--state", type=_words(PullRequestState), metavar="STATE", help=_help(PullRequestState)
         )
@@ -150,7 +150,7 @@ of the run's WorkspaceConfig, and to those of --host.
         actions.add_argument(
             "--update-branch",
             action="store_true",
-            help="bring the base into the branch of those that are open",
+            help="merge the base into the branch of those that are open",
         )
         actions.add_argument(
             "--method",
@@ -158,12 +158,18 @@ of the run's WorkspaceConfig, and to those of --host.
             default=MergeMethod.MERGE.value.lower(),
             help="how to merge; default: merge",
         )
-        actions.add_argument("--force", action="store_true", help="merge what is not ready too")
-        actions.add_argument("--dry-run", action="store_true", help="say what would be done")
-        actions.add_argument("-y", "--yes", action="store_true", help="do not ask")
+        actions.add_argument(
+            "--force", action="store_true", help="also merge those that are not ready"
+        )
+        actions.add_argument(
+            "--dry-run", action="store_true", help="print the actions, and do nothing"
+        )
+        actions.add_argument(
+            "-y", "--yes", action="store_true", help="do not prompt for confirmation"
+        )
         hosts = parser.add_argument_group("git hosts")
         hosts.add_argument(
-            "--host", action="append", default=[], metavar="HOST", help="trust this host too"
+            "--host", action="append", default=[], metavar="HOST", help="additional host to trust"
         )
         hosts.add_argument(
             "--api", action="append", default=[], metavar="HOST=URL", help="URL of a host's API"
@@ -172,12 +178,10 @@ of the run's WorkspaceConfig, and to those of --host.
     async def execute(
         self, session: Session, options: argparse.Namespace, terminal: Terminal
     ) -> Exit:
-        """Show them, or do something with them; 1 where one of them could not be."""
+        """Show the pull requests, or run the actions; returns 1 if an action failed."""
         actions = _actions(options)
         if actions and options.output != "table":
-            raise UsageError(
-                "an action and -o json or csv do not go together: look first, then act"
-            )
+            raise UsageError("actions cannot be combined with -o json or csv: run two commands")
         apis = parse_apis(options.api)
         target = Target.parse(options.run)
         run = await session.get(target)
@@ -185,7 +189,7 @@ of the run's WorkspaceConfig, and to those of --host.
         trusted = await trusted_hosts(session, run, [*options.host, *apis])
         waiting = terminal.note if terminal.moving(error=True) else None
         async with HostConnections(trusted, apis, waiting, RequestLimits()) as hosts:
-            with _bar(terminal, "asking", len(found)) as step:
+            with _bar(terminal, "fetching", len(found)) as step:
                 seen = await fetch_pull_requests(found, hosts, done=step)
             seen = [x for x in seen if _selected(x, options)]
             if options.burn_down:
@@ -215,7 +219,7 @@ async def _found(
 
 def _actions(options: argparse.Namespace) -> list[PullRequestAction]:
     if options.merge and options.close:
-        raise UsageError("--merge and --close do not go together")
+        raise UsageError("--merge and --close cannot be combined")
     actions = []
     if options.comment:
         actions.append(PullRequestAction("comment on", text=options.comment))
@@ -243,7 +247,7 @@ async def _act(
     for each in seen:
         why = next((x for a in actions if (x := a.refuses(each))), "")
         if why:
-            terminal.print(f"left alone: {_name(each)}: {clean(why)}")
+            terminal.print(f"skipped: {_name(each)}: {clean(why)}")
         else:
             wanted.append(each)
     what = " and ".join(x.verb for x in actions)
@@ -251,8 +255,8 @@ async def _act(
         assert each.request is not None
         title = clean(each.request.title)
         verb = f"would {what}" if options.dry_run else what
-        told = (clean(each.request.branch), title, clean(each.link.url))
-        terminal.print("  ".join([f"{verb} {_name(each)}", *told]))
+        details = (clean(each.request.branch), title, clean(each.link.url))
+        terminal.print("  ".join([f"{verb} {_name(each)}", *details]))
     if options.dry_run or not wanted:
         terminal.note(
             f"{len(wanted)} of {len(seen)} pull requests would be changed"
@@ -273,7 +277,7 @@ async def _act(
                 failures.append((each, str(error)))
             step()
 
-        # One after another in a repository and a few at once over all: hosts limit writes, and merges meet.
+        # Sequentially in each repository, because merges may conflict, and few at once, because hosts limit writes.
         by_repository: dict[tuple[str, str, str], list[FoundPullRequest]] = {}
         for each in wanted:
             key = (each.link.host, each.link.org, each.link.repo)
@@ -306,7 +310,7 @@ async def _do(action: PullRequestAction, each: FoundPullRequest, hosts: HostConn
 
 def _confirmed(question: str, terminal: Terminal) -> bool:
     if not terminal.stdin.isatty():
-        raise CliError("nobody can be asked here: pass --yes to do it", Exit.USAGE)
+        raise CliError("standard input is not a terminal: pass --yes to confirm", Exit.USAGE)
     terminal.note(f"{question} [y/N] ")
     return terminal.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -349,7 +353,7 @@ def _show(seen: Sequence[FoundPullRequest], output: str, terminal: Terminal) -> 
 
 
 def totals_line(seen: Sequence[FoundPullRequest]) -> str:
-    """All of them in one line."""
+    """The totals in one line."""
     requests = [x.request for x in seen if x.request]
     states = Counter(x.state for x in requests)
     live = [x for x in requests if x.state.is_open]
@@ -414,7 +418,7 @@ def _json(found: FoundPullRequest) -> JSON:
 
 
 def age(request: PullRequestInfo, now: datetime | None = None) -> float | None:
-    """Seconds from its beginning to its end, or to now."""
+    """Seconds from its creation to its end, or to now."""
     if request.created is None:
         return None
     end = request.closed or now or datetime.now(UTC)
@@ -434,7 +438,7 @@ def _name(found: FoundPullRequest) -> str:
 
 @contextmanager
 def _bar(terminal: Terminal, what: str, total: int) -> Iterator[Any]:
-    """A bar on standard error of a terminal; nothing in a pipe."""
+    """A progress bar on standard error of a terminal; nothing in a pipe."""
     if not terminal.moving(error=True) or not total:
         yield lambda: None
         return

@@ -1,4 +1,4 @@
-"""``results``: what the agents of a run left, as a table, JSON or CSV."""
+"""``results``: prints the results of a run's tasks as a table, JSON or CSV."""
 
 import argparse
 import csv
@@ -40,20 +40,20 @@ CSV_COLUMNS = (
     "summary",
 )
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "|", "%")
-"""What begins a formula or a call in a spreadsheet, in full width too."""
+"""Characters that start a formula or a call in a spreadsheet, including full-width forms."""
 
 
 class Results:
     """Collect results."""
 
     name = "results"
-    help = "print what the agents of a run left: pull requests, summaries, cost"
+    help = "print the results of a run: pull requests, summaries, cost"
     description = """\
-Print what the agents of a run left: pull requests, branches, summaries, tokens and cost, a row for
-each task, whether or not it has ended.
+Print the results of a run: pull requests, branches, summaries, tokens and cost, with a row for each
+task, whether or not it has ended.
 
-In CSV a cell that a spreadsheet would take for a formula begins with an apostrophe, because what
-stands in it comes from an agent.
+In CSV, cells that a spreadsheet would evaluate as a formula start with an apostrophe, because agents
+write their content.
 
   kubectl kubetask results nightly-7xk2p
   kubectl kubetask results nightly-7xk2p -o csv > nightly.csv
@@ -61,7 +61,7 @@ stands in it comes from an agent.
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """The run, and the form."""
+        """Add the run, and the output format."""
         parser.add_argument("run", metavar="RUN", help="the BatchRun")
         parser.add_argument(
             "-o",
@@ -77,14 +77,14 @@ stands in it comes from an agent.
         """Print the results."""
         target = Target.parse(options.run)
         if target.resource is not BATCH_RUN_RESOURCE:
-            raise UsageError(f"{target}: results are those of a BatchRun; a Task has status.result")
+            raise UsageError(f"{target}: only a BatchRun has results; a Task has status.result")
         run = await session.get(target)
         view = run_view(run, await Targets(session).of(run))
         rows, lost = await results_from_pods(session, target, view)
         if lost:
             terminal.note(
-                f"task {format_indexes(lost)}: the status of this run is too large to keep their"
-                " results, and their Pods are gone"
+                f"task {format_indexes(lost)}: the status of this large run omits their results, and their"
+                " Pods were deleted"
             )
         if options.output == "json":
             text = to_json([as_json(x) for x in rows], indent=2).decode()
@@ -97,7 +97,7 @@ stands in it comes from an agent.
 
 
 def as_json(row: TaskRow) -> JSON:
-    """A task with its whole result, fields of the agent's own included."""
+    """A task with its whole result, including additional fields of the agent."""
     known = {
         "index": row.index,
         "target": row.target,
@@ -110,9 +110,9 @@ def as_json(row: TaskRow) -> JSON:
 
 
 def as_csv(rows: Iterable[TaskRow]) -> str:
-    """All tasks, with a header; RFC 4180, but for line ends, which are those of the system.
+    """All tasks, with a header; RFC 4180 except for line endings, which are those of the system.
 
-    Every cell is quoted: some spreadsheets take a semicolon or a lone carriage return for the end of one.
+    Every cell is quoted, because some spreadsheets split cells at a semicolon or a carriage return.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -124,7 +124,7 @@ def as_csv(rows: Iterable[TaskRow]) -> str:
 
 
 def total_cost(rows: Iterable[TaskRow]) -> Decimal | None:
-    """US dollars that the agents say they used; None where none says so."""
+    """Sum of the reported costs in US dollars; None if no agent reported one."""
     costs = [x for row in rows if (x := _cost(row)) is not None]
     return sum(costs, Decimal(0)) if costs else None
 
@@ -152,7 +152,7 @@ def _cells(row: TaskRow) -> dict[str, str]:
 
 
 def spreadsheet_safe(cell: str) -> str:
-    """As a spreadsheet may open it: https://owasp.org/www-community/attacks/CSV_Injection."""
+    """A cell that a spreadsheet does not evaluate: https://owasp.org/www-community/attacks/CSV_Injection."""
     text = clean_text(cell)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 

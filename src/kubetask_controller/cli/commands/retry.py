@@ -1,4 +1,4 @@
-"""``retry``: a new run of another run's tasks, the failed ones unless others are named."""
+"""``retry``: starts a new run of another run's tasks; default: the failed ones."""
 
 import argparse
 
@@ -18,15 +18,15 @@ class Retry:
     name = "retry"
     help = "run the failed tasks of a run again, as a new run"
     description = """\
-Start a new run of a run's failed tasks, or of those that --indexes names, and print its name. The
-old run stays as it is; its settings are taken over. The tasks of the new run count from 0.
+Start a new run of a run's failed tasks, or of the tasks in --indexes, and print its name. The new
+run has the settings of the old run, which does not change. The indexes of the new run start at 0.
 
   kubectl kubetask retry nightly-7xk2p
   kubectl kubetask retry nightly-7xk2p --indexes 3,7-9 --wait
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """The run, its tasks, and how to run them."""
+        """Add the run, its tasks, and the settings."""
         parser.add_argument("run", metavar="RUN", help="the BatchRun")
         parser.add_argument(
             "--indexes", metavar="LIST", help="tasks such as 3,7-9; default: failed"
@@ -36,28 +36,26 @@ old run stays as it is; its settings are taken over. The tasks of the new run co
     async def execute(
         self, session: Session, options: argparse.Namespace, terminal: Terminal
     ) -> Exit:
-        """Create the run; 1 where --wait saw it fail."""
+        """Create the run; returns 1 if --wait is set and the run failed."""
         target = Target.parse(options.run)
         if target.resource is not BATCH_RUN_RESOURCE:
-            raise UsageError(
-                f"{target}: only a BatchRun can be retried; make the Task anew instead"
-            )
+            raise UsageError(f"{target}: only a BatchRun can be retried; create a new Task instead")
         run = await session.get(target)
         view = run_view(run)
         if view.ended and not options.indexes and not view.counts["failed"]:
-            raise CliError(f"{target} has no failed task: name some with --indexes")
+            raise CliError(f"{target} has no failed task: select tasks with --indexes")
         if not view.ended:
-            terminal.note(f"{target} has not ended: the new run waits until it has")
+            terminal.note(f"{target} has not ended: the new run waits for its end")
         body = retry_run(run, select=selection(view, options.indexes), name=options.name)
         body["spec"] |= chosen(options)
         return await start(session, body, options, terminal)
 
 
 def selection(view: BatchRunView, indexes: str | None) -> str | None:
-    """``spec.select`` for what --indexes says; None, the failed ones, where it says nothing.
+    """``spec.select`` for --indexes; None for the failed tasks.
 
     Raises:
-        UsageError: it names no task, a task that is not there, or more than a spec can say.
+        UsageError: it selects no task or a task that does not exist, or it is too long.
     """
     if indexes is None:
         return None
@@ -67,8 +65,8 @@ def selection(view: BatchRunView, indexes: str | None) -> str | None:
         raise UsageError(f"--indexes: {error}") from error
     select = format_indexes(found)
     if not select:
-        raise UsageError("--indexes names no task")
+        raise UsageError("--indexes selects no task")
     if len(select) > MAX_SELECT:
-        raise UsageError("--indexes is too long: name fewer tasks, or use ranges")
+        raise UsageError("--indexes is too long: select fewer tasks, or use ranges")
     failed = view.ended and found == view.indexes(Phase.FAILED)
     return None if failed else select

@@ -1,4 +1,4 @@
-"""``run``: a new BatchRun, of a Batch in the cluster or of a file."""
+"""``run``: creates a BatchRun of a Batch in the cluster, or of a file."""
 
 import argparse
 from pathlib import Path
@@ -19,23 +19,23 @@ class Run:
     name = "run"
     help = "start a run of a Batch, or of a file"
     description = """\
-Start a run and print its name. With --wait, follow it, and end with 1 if it fails.
+Start a run and print its name. With --wait, follow it, and exit with 1 if it fails.
 
-A file holds a BatchRun, which is created as it is, or a Batch, which becomes the run's own: the
-cluster then needs no Batch of that name.
+A file contains a BatchRun, or a Batch, which becomes the inline batchSpec of the run: the cluster
+needs no Batch of that name.
 
   kubectl kubetask run update-dependencies
   kubectl kubetask run update-dependencies --parallelism 20 --wait
   kubectl kubetask run -f batch.yaml --name first-try
 
-With --canary, the first tasks start alone. Look at what they did, then start the others with
-"kubectl kubetask promote". With --max-cost, nothing new starts once so much is spent.
+With --canary, only the first tasks start. Check their results, then start the others with "kubectl
+kubetask promote". With --max-cost, no further task starts when the cost reaches the limit.
 
   kubectl kubetask run update-dependencies --canary 3 --max-cost 25
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """What to run, and how."""
+        """Add the Batch, and the settings."""
         parser.add_argument("batch", nargs="?", metavar="BATCH", help="a Batch of the namespace")
         parser.add_argument(
             "-f", "--filename", metavar="FILE", help="a Batch or BatchRun in YAML; - for stdin"
@@ -45,14 +45,14 @@ With --canary, the first tasks start alone. Look at what they did, then start th
     async def execute(
         self, session: Session, options: argparse.Namespace, terminal: Terminal
     ) -> Exit:
-        """Create the run; 1 where --wait saw it fail."""
+        """Create the run; returns 1 if --wait is set and the run failed."""
         if bool(options.batch) == bool(options.filename):
             raise UsageError("run needs either the name of a Batch or -f FILE")
         if options.filename:
             body = from_document(_read(options.filename, terminal), options, session.namespace)
         else:
             batch = options.batch.removeprefix("batch/")
-            # Without it the run would wait for ever, which is what GitOps wants and a person does not.
+            # A run without a Batch stays Pending, which is right for GitOps, but not for a command.
             await session.get(Target(BATCH_RESOURCE, batch))
             spec = {"batchRef": batch, **chosen(options)}
             body = new_run(options.name, base=batch, spec=spec, metadata={})
@@ -60,16 +60,16 @@ With --canary, the first tasks start alone. Look at what they did, then start th
 
 
 def from_document(document: JSON, options: argparse.Namespace, namespace: str) -> JSON:
-    """The BatchRun that a Batch or BatchRun in a file amounts to.
+    """The BatchRun of a Batch or BatchRun in a file.
 
     Raises:
-        UsageError: it is neither, or belongs to another namespace.
+        UsageError: the file contains another kind, or an object of another namespace.
     """
     kind, where = document.get("kind"), options.filename
     metadata, spec = document.get("metadata") or {}, document.get("spec")
     if document.get("apiVersion") != c.API_VERSION or kind not in (c.KIND_BATCH, c.KIND_BATCH_RUN):
-        said = f"{document.get('apiVersion')} {kind}"
-        raise UsageError(f"{where}: {said} is neither a Batch nor a BatchRun of {c.API_VERSION}")
+        found = f"{document.get('apiVersion')} {kind}"
+        raise UsageError(f"{where}: {found} is neither a Batch nor a BatchRun of {c.API_VERSION}")
     if not isinstance(metadata, dict) or not isinstance(spec, dict):
         raise UsageError(f"{where}: the {kind} has no spec")
     if metadata.get("namespace", namespace) != namespace:
@@ -88,10 +88,10 @@ def from_document(document: JSON, options: argparse.Namespace, namespace: str) -
 
 
 def _read(filename: str, terminal: Terminal) -> JSON:
-    """The one object of a file that is a Batch or BatchRun.
+    """The single Batch or BatchRun in a file.
 
     Raises:
-        UsageError: there is no such file, or not one such object in it.
+        UsageError: the file is not readable, or does not contain a single such object.
     """
     try:
         text = terminal.stdin.read() if filename == "-" else Path(filename).read_text("utf-8")
@@ -102,5 +102,5 @@ def _read(filename: str, terminal: Terminal) -> JSON:
         raise UsageError(f"{filename} is not YAML: {error}") from error
     ours = [x for x in documents if x.get("kind") in (c.KIND_BATCH, c.KIND_BATCH_RUN)] or documents
     if len(ours) != 1:
-        raise UsageError(f"{filename}: one Batch or BatchRun is needed, {len(ours)} are there")
+        raise UsageError(f"{filename} must contain one Batch or BatchRun, not {len(ours)}")
     return ours[0]

@@ -1,4 +1,4 @@
-"""``schedule``: a CronJob that starts a run of a Batch, with the account and the role that it needs."""
+"""``schedule``: prints a CronJob that starts a run of a Batch, with its ServiceAccount and Role."""
 
 import argparse
 import re
@@ -16,13 +16,13 @@ from kubetask_controller.jsontypes import JSON
 
 KUBECTL_IMAGE = "registry.k8s.io/kubectl:v1.36.2"
 MAX_NAME = 52
-"""Characters of a CronJob's name."""
+"""Maximum length of a CronJob's name."""
 KEEP = "336h"
-"""How long a run is kept after its end: two weeks."""
+"""Time for which a run is kept after its end: two weeks."""
 WAIT = "168h"
-"""How long the Job of one night waits for the end of its run."""
+"""Maximum time that a Job of the CronJob waits for the end of its run."""
 _HISTORY = 7
-"""Jobs of nights that are kept, so many that succeeded and so many that failed."""
+"""Number of succeeded and of failed Jobs that the CronJob keeps."""
 _FIELDS = re.compile(r"@(yearly|annually|monthly|weekly|daily|midnight|hourly)|\S+( \S+){4}")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -31,26 +31,26 @@ class Schedule:
     """Write the CronJob of a Batch."""
 
     name = "schedule"
-    help = "write a CronJob that starts a run of a Batch every night, say"
+    help = "print a CronJob that starts runs of a Batch on a schedule"
     description = """\
-Print what starts a run of a Batch on a schedule: a CronJob, the manifest of the run, and an account
-that may create runs and nothing else. Nothing is changed in the cluster.
+Print the manifests that start runs of a Batch on a schedule: a CronJob, the manifest of the run, and
+a ServiceAccount that can only create and watch runs. The command does not change the cluster.
 
-The next run does not start before the last one has ended (concurrencyPolicy Forbid, and the Job of
-the CronJob waits for the end of its run).
+The next run does not start before the previous one has ended (concurrencyPolicy Forbid, and the Job
+of the CronJob waits for the end of its run).
 
   kubectl kubetask schedule update-dependencies --at "0 2 * * *" | kubectl apply -f -
   kubectl kubetask schedule update-dependencies --at @weekly --canary 5 --max-cost 40
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """The Batch, the time, and how to run it."""
+        """Add the Batch, the schedule, and the settings."""
         parser.add_argument("batch", metavar="BATCH", help="a Batch of the namespace")
         parser.add_argument(
             "--at",
             required=True,
             metavar="CRON",
-            help='when, in the five fields of cron such as "0 2 * * *", or @daily, @weekly',
+            help='schedule in the five fields of cron, such as "0 2 * * *", or @daily, @weekly',
         )
         parser.add_argument(
             "--time-zone", default="Etc/UTC", metavar="NAME", help="such as Europe/Berlin"
@@ -60,10 +60,10 @@ the CronJob waits for the end of its run).
             "--keep",
             default=KEEP,
             metavar="DURATION",
-            help="how long a run is kept after its end; default: 336h, two weeks",
+            help="time for which a run is kept after its end; default: 336h, two weeks",
         )
         parser.add_argument(
-            "--image", default=KUBECTL_IMAGE, help="an image that has kubectl as its command"
+            "--image", default=KUBECTL_IMAGE, help="an image with the command kubectl"
         )
         add_execution(parser)
 
@@ -74,7 +74,7 @@ the CronJob waits for the end of its run).
         batch = options.batch.removeprefix("batch/")
         name = options.name or batch
         if not _FIELDS.fullmatch(options.at):
-            raise UsageError(f"--at: {options.at!r} has not the five fields of cron")
+            raise UsageError(f"--at: {options.at!r} does not have the five fields of cron")
         if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
             raise UsageError(
                 f"--name: {name!r} is not a name of at most {MAX_NAME} lower-case letters, digits and '-'"
@@ -98,7 +98,7 @@ the CronJob waits for the end of its run).
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as they are."""
+    """Writes texts of several lines as blocks."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -110,14 +110,14 @@ _Dumper.add_representer(str, _text)
 
 
 def dump_manifests(documents: list[JSON]) -> str:
-    """As YAML, in the order of the fields."""
+    """The manifests as YAML, in the order of the fields."""
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120)
 
 
 def manifests(
     name: str, spec: JSON, *, schedule: str, time_zone: str, image: str, namespace: str = ""
 ) -> list[JSON]:
-    """The objects that start a run of `spec` on a schedule."""
+    """The objects that start runs of `spec` on a schedule."""
     label = {c.LABEL_SCHEDULE: name}
     where = {"namespace": namespace} if namespace else {}
     account = f"{name}-schedule"
@@ -165,7 +165,7 @@ def manifests(
                 "startingDeadlineSeconds": 3600,
                 "successfulJobsHistoryLimit": _HISTORY,
                 "failedJobsHistoryLimit": _HISTORY,
-                # The create is not repeated: a second one would be a second run.
+                # The create is not retried: a second one would be a second run.
                 "jobTemplate": {
                     "spec": {"backoffLimit": 0, "template": {"spec": _pod(account, label, image)}}
                 },
@@ -175,7 +175,7 @@ def manifests(
 
 
 def _pod(account: str, label: JSON, image: str) -> JSON:
-    """Creates a run, then waits for its end, so that Forbid holds for runs and not for their creation."""
+    """A Pod that creates a run and waits for its end, so that Forbid applies to runs, not to their creation."""
 
     def kubectl(name: str, *arguments: str, **fields: Any) -> JSON:
         return {

@@ -1,4 +1,4 @@
-"""``status``: a run as a tree of its tasks, once or until it ends."""
+"""``status``: shows a run as a tree of its tasks, once or until it ends."""
 
 import argparse
 from datetime import UTC, datetime
@@ -21,35 +21,35 @@ from kubetask_controller.jsontypes import JSON
 
 
 class Status:
-    """Show how far a run is."""
+    """Show the state of a run."""
 
     name = "status"
-    help = "show the tasks of a run by state, with what they wait for or failed with"
+    help = "show the tasks of a run by state, with reasons and messages"
     description = """\
-Show the tasks of a run by state, with what they wait for or failed with.
+Show the tasks of a run by state, with reasons and messages.
 
-The exit code is 1 for a run that has failed. With -w it waits for the end.
+The exit code is 1 for a run that has failed. With -w, it waits for the end.
 
   kubectl kubetask status nightly-7xk2p
   kubectl kubetask status nightly-7xk2p -w --timeout 2h
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """The run, and how to look at it."""
+        """Add the run, and the output options."""
         parser.add_argument("run", metavar="RUN", help="a BatchRun, or task/NAME")
         parser.add_argument("-w", "--watch", action="store_true", help="follow it until it ends")
         parser.add_argument(
             "-a",
             "--all",
             action="store_true",
-            help="a line for each task, however many say the same",
+            help="a line for each task, including tasks with the same reason and message",
         )
         add_timeout(parser)
 
     async def execute(
         self, session: Session, options: argparse.Namespace, terminal: Terminal
     ) -> Exit:
-        """Print the tree; 1 where the run has failed."""
+        """Print the tree; returns 1 if the run has failed."""
         target = Target.parse(options.run)
         if target.resource is TASK_RESOURCE:
             return await _task(session, target, options, terminal)
@@ -92,7 +92,7 @@ def task_line(task: JSON) -> Text:
     phase = str(status.get("phase") or "")
     line = Text(f"task/{task['metadata']['name']}", style="bold")
     if not phase:
-        return line.append("  no controller has taken it up yet", style="dim")
+        return line.append("  not yet processed by a controller", style="dim")
     line.append("  ").append(phase, style=PHASE_STYLES.get(phase, ""))
     target = status.get("target") or target_of(task["spec"].get("contexts") or [])
     taken = human(elapsed(status.get("startTime"), status.get("completionTime"), datetime.now(UTC)))

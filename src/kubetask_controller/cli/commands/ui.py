@@ -1,4 +1,4 @@
-"""``ui``: a web page of the runs, on this machine alone."""
+"""``ui``: serves a web page of the runs on the local machine."""
 
 import argparse
 import asyncio
@@ -21,29 +21,29 @@ class Ui:
     """Serve the page."""
 
     name = "ui"
-    help = "open a web page of the runs, to look at and to steer them"
+    help = "open a web page that shows and controls the runs"
     description = """\
-Open a web page of the runs and Tasks of the namespaces that you may see, or of the one that -n names.
+Open a web page of the runs and Tasks in all namespaces that you can list, or in the namespace of -n.
 
-The page is served on this machine alone, with the rights of your kubeconfig, until Ctrl-C. Nothing is
-installed in the cluster. The URL has a token: whoever has the URL and an account on this machine
-can do what you can.
+The page is served on the local machine only, with the rights of your kubeconfig, until Ctrl-C. Nothing
+is installed in the cluster. The URL contains a token: anyone with the URL and an account on this
+machine has your rights.
 
   kubectl kubetask ui
   kubectl kubetask ui -n team-a --read-only --no-browser --port 8090
 """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Where to serve, and whether to open a browser."""
+        """Add the port, and the options of the browser."""
         parser.add_argument(
             "--port",
             type=whole_number,
             default=0,
             metavar="N",
-            help="on 127.0.0.1; default: a free one",
+            help="port on 127.0.0.1; default: a free one",
         )
         parser.add_argument(
-            "--no-browser", action="store_true", help="print the URL, and open no browser"
+            "--no-browser", action="store_true", help="print the URL, and do not open a browser"
         )
         parser.add_argument(
             "--read-only", action="store_true", help="the page cannot change anything"

@@ -1,8 +1,8 @@
-"""The logs of a run while it goes: each Pod's from its first line, as Pods come and end.
+"""Follows the logs of a run: that of each Pod from its first line.
 
-Guarantees: the log of each Pod that ran is given once and whole, also of one that began and ended
-between two looks; it ends when the run has ended and all logs were read. At most MAX_STREAMS logs
-are read at once; others wait for their turn, and nothing of them is lost.
+Guarantees: the log of each Pod that started is printed once and completely; following ends when the
+run has ended and all logs are read. At most MAX_STREAMS logs are read at the same time; others wait,
+and none of their lines are lost.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ MAX_STREAMS = 64
 FLUSH_SECONDS = 0.1
 
 IndexSelector = Callable[[JSON], "set[int] | None"]
-"""The indexes whose logs are wanted, given the run's state; None for all."""
+"""Returns the indexes of the selected tasks for the run's state; None for all tasks."""
 
 
 class LogFollower:
@@ -41,13 +41,13 @@ class LogFollower:
         self._begun: set[str] = set()
         self._wanted: set[int] | None = set()
         self.problems: dict[int, str] = {}
-        """By index: why a log could not be read."""
+        """By index: the error of a log that could not be read."""
 
     async def follow(self, wanted: IndexSelector) -> JSON:
-        """Write logs until the run has ended and all is read; the run's last state.
+        """Write logs until the run has ended and all logs are read; returns the run's last state.
 
         Raises:
-            CliError: the run is not there, or vanished, or the server refuses.
+            CliError: the run does not exist or was deleted, or the server rejected a request.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -57,7 +57,7 @@ class LogFollower:
                     async for run in found:
                         status = run.get("status") or {}
                         self._wanted = wanted(run)
-                        # A Task's Pods are known by its Job, which may not be there yet.
+                        # The Pods of a Task are selected by its Job, which may not exist yet.
                         job = str(status.get("jobName") or "-")
                         if job != watched:
                             watched = job
@@ -77,7 +77,7 @@ class LogFollower:
 
     @property
     def read(self) -> Mapping[int, TaskPod]:
-        """The Pods whose logs were begun, by index."""
+        """The Pods whose logs are being read or were read, by index."""
         return {x.index: x for x in self._pods.values() if x.uid in self._begun}
 
     async def _watch(self, group: asyncio.TaskGroup, job: str) -> None:
@@ -89,7 +89,7 @@ class LogFollower:
                     self._begin(group)
 
     async def _look(self, group: asyncio.TaskGroup, job: str) -> None:
-        """At all Pods once more: the run may be known to have ended before its Pods are."""
+        """List all Pods again: the end of the run may be observed before the end of its Pods."""
         async with aclosing(changes(self._session, PODS, selector(self._target, job))) as events:
             async for kind, pod in events:
                 if kind != "ADDED":

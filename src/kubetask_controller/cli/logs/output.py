@@ -1,7 +1,6 @@
-"""Lines of many tasks on one output, each whole, with the task it belongs to before it.
+"""Prints whole lines of several tasks to one output, each with its task as a prefix.
 
-In a pipe they are what the agent wrote, byte for byte. On a terminal they have no escape sequences and no other characters
-that move its cursor, change its colours or reorder what is read.
+In a pipe, lines are unchanged bytes of the agent. On a terminal, escape sequences and other control characters are removed.
 """
 
 import sys
@@ -19,7 +18,7 @@ _COLOURS = ("cyan", "magenta", "blue", "yellow", "green", "bright_cyan", "bright
 class LogOutput:
     """Writes lines.
 
-    A last line that a connection cut off is ended all the same, because another task's follows.
+    An incomplete last line gets a line feed too, because a line of another task follows.
     """
 
     def __init__(self, terminal: Terminal, prefixes: Mapping[int, str] | None) -> None:
@@ -32,9 +31,9 @@ class LogOutput:
         self._made: dict[int, bytes] = {}
 
     def write(self, index: int, line: bytes) -> None:
-        """A line of a task."""
+        """Write a line of a task."""
         if self._person:
-            # A carriage return would let the rest of the line replace its start.
+            # After a carriage return, the rest of the line would overwrite its start.
             line = clean_text(line.decode(errors="replace")).replace("\n", " ").rstrip().encode()
         data = self._prefix(index) + line + b"\n"
         if self._binary is not None:
@@ -43,7 +42,7 @@ class LogOutput:
             self._terminal.stdout.write(data.decode(errors="replace"))
 
     def flush(self) -> None:
-        """What was written is there for its reader."""
+        """Flush the output."""
         self._terminal.stdout.flush()
 
     def _prefix(self, index: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The Pods of a run or Task, as far as their logs matter."""
+"""The Pods of a run or Task, for reading logs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class TaskPod:
     """A Pod of a task.
 
     Attributes:
-        index: of the task; 0 for a Task.
-        created: RFC 3339.
-        began: whether the container that is asked for has run, so that there is a log.
-        over: whether that container writes no more.
+        index: index of the task; 0 for a Task.
+        created: creation time in RFC 3339.
+        began: whether the selected container has started, so that a log exists.
+        over: whether the selected container has terminated.
     """
 
     name: str
@@ -31,24 +31,24 @@ class TaskPod:
 
 
 def selector(target: Target, job: str) -> dict[str, str]:
-    """Parameters of a list that holds the target's Pods, and maybe others; see pod_view.
+    """Parameters of a list that contains the target's Pods, and possibly others; see `task_pod`.
 
     Args:
         target: the run or Task.
-        job: the Task's Job, which a run does not need.
+        job: the Task's Job; unused for a run.
     """
     if target.resource is TASK_RESOURCE:
         label = f"{_JOB_NAME}={job}"
     elif len(target.name) <= MAX_LABEL:
         label = f"{c.LABEL_BATCH_RUN}={target.name}"
     else:
-        # Longer names stand cut in the label, and whole in an annotation.
+        # The label contains a shortened name, an annotation the full name.
         label = f"{c.LABEL_MANAGED_BY}={c.LABEL_MANAGED_BY_VALUE},{c.LABEL_BATCH_RUN}"
     return {"labelSelector": label}
 
 
 def task_pod(pod: JSON, target: Target, container: str) -> TaskPod | None:
-    """The view of a Pod; None if it is not the target's."""
+    """The view of a Pod; None if the Pod does not belong to the target."""
     metadata = pod["metadata"]
     annotations = metadata.get("annotations") or {}
     index = 0
@@ -69,13 +69,13 @@ def task_pod(pod: JSON, target: Target, container: str) -> TaskPod | None:
 
 
 def is_over(pod: JSON, container: str) -> bool:
-    """Whether a container writes no more, for good: Pods of tasks are never restarted."""
+    """Whether a container has terminated: Pods of tasks never restart it."""
     ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
     return ended or "terminated" in _state(pod, container)
 
 
 def newest_pods(pods: Iterable[TaskPod]) -> dict[int, TaskPod]:
-    """Of each task the last Pod with a log, else the last one."""
+    """The newest Pod with a log for each task, else the newest Pod."""
     found: dict[int, TaskPod] = {}
     for pod in sorted(pods, key=lambda x: (x.began, x.created, x.name)):
         found[pod.index] = pod
@@ -93,6 +93,6 @@ def _state(pod: JSON, container: str) -> JSON:
 
 
 def _ran(state: JSON) -> bool:
-    """Whether a container that has ended ran at all: the node made one, so it has an id."""
+    """Whether a terminated container was started: it has an id."""
     ended = state.get("terminated") or {}
     return bool(ended.get("containerID") or ended.get("startedAt"))

@@ -1,7 +1,7 @@
-"""The log of one container, line by line, while it is written.
+"""Reads the log of one container line by line while it is written.
 
-Guarantees: whole lines; a connection that breaks while the container runs is taken up where it
-broke, by the time that the node gave each line. Lines are bytes: an agent may write what it likes.
+Guarantees: whole lines; after a broken connection, reading resumes at the timestamp of the last
+line. Lines are bytes, because an agent may write any bytes.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from kubetask_controller.client.resources import PODS
 from kubetask_controller.client.transport import CONNECT_TIMEOUT, Call, translated
 
 MAX_LOG_LINE = 1024 * 1024
-"""Bytes after which a line is given in pieces."""
+"""Maximum length of a line in bytes; a longer line is split."""
 _FOREVER = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
 _ANSWER = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=60.0)
 _STAMP = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)$")
@@ -29,12 +29,12 @@ _STAMP = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """Which log, and how much of it.
+    """Options of reading a log.
 
     Attributes:
-        container: its name.
-        tail: the last lines alone; None for all.
-        follow: go on until the container ends.
+        container: name of the container.
+        tail: number of last lines; None for all.
+        follow: whether to follow the log until the container ends.
     """
 
     container: str
@@ -46,7 +46,7 @@ async def log_lines(session: Session, pod: str, options: LogOptions) -> AsyncGen
     """The lines of a Pod's log, without their line ends.
 
     Raises:
-        ClientError: there is no log, the server refuses, or was away for too long.
+        ClientError: there is no log, the server rejected the request, or its outage lasted too long.
     """
     if not options.follow:
         async with aclosing(_read(session, pod, options, _ANSWER, {})) as found:
@@ -55,29 +55,29 @@ async def log_lines(session: Session, pod: str, options: LogOptions) -> AsyncGen
         return
     position = LogPosition()
     loop = asyncio.get_running_loop()
-    heard = loop.time()
+    last_response = loop.time()
     while True:
         try:
             async with aclosing(_read(session, pod, options, _FOREVER, position.resume())) as found:
                 async for line in found:
-                    heard = loop.time()
+                    last_response = loop.time()
                     text = position.take(line)
                     if text is not None:
                         yield text
-            # A log also ends when a node or a proxy closes the stream.
+            # A stream also ends when a node or a proxy closes it.
             if is_over(await session.client.get(PODS, session.namespace, pod), options.container):
                 return
         except ClientError as error:
             if is_not_found(error) and position.moved:
                 return
             refused = isinstance(error, APIStatusError) and error.code < 500
-            if refused or loop.time() - heard > MAX_OUTAGE_SECONDS:
+            if refused or loop.time() - last_response > MAX_OUTAGE_SECONDS:
                 raise
         await asyncio.sleep(PAUSE)
 
 
 class LogPosition:
-    """Where in a log a reader is, in the times that the node gave the lines."""
+    """A position in a log, based on the timestamps of lines."""
 
     def __init__(self) -> None:
         self._stamp = b""
@@ -87,19 +87,19 @@ class LogPosition:
 
     @property
     def moved(self) -> bool:
-        """Whether a line was taken."""
+        """Whether a line was processed."""
         return bool(self._stamp)
 
     def resume(self) -> dict[str, str]:
-        """Parameters for a new connection; what was taken before comes again and is dropped."""
+        """Parameters for a new connection; lines that were processed before are dropped."""
         self._known_stamp, self._known_count = self._stamp, self._count
         self._count = 0
         found = _STAMP.match(self._stamp)
-        # sinceTime knows whole seconds.
+        # sinceTime has a precision of seconds.
         return {"sinceTime": (found[1] + found[2]).decode()} if found else {}
 
     def take(self, line: bytes) -> bytes | None:
-        """The text of a line ``<time> <text>``; None if it was taken before."""
+        """The text of a line ``<time> <text>``; None if it was processed before."""
         stamp, _, text = line.partition(b" ")
         if not _STAMP.match(stamp):
             return line

@@ -22,10 +22,10 @@ class Part:
 
     Attributes:
         key: the entry's key; empty for an item.
-        column: where its key or dash stands.
+        column: column of its key or dash.
         lead: comments and blank lines before it.
-        lines: its own.
-        node: its value; positions are those of the lines that were cut.
+        lines: its lines.
+        node: its value; positions refer to the lines of the block.
     """
 
     key: str
@@ -36,7 +36,7 @@ class Part:
 
     @property
     def inline(self) -> str:
-        """What stands on its first line after the key's colon or the dash."""
+        """The rest of its first line after the key's colon or the dash."""
         line = self.lines[0][self.column :]
         if not self.key:
             return line[1:].strip()
@@ -60,7 +60,7 @@ class Part:
         )
 
     def undashed(self) -> Lines:
-        """The lines of an item, with a blank in place of the dash; without what then is empty."""
+        """The lines of an item, with a blank instead of the dash; without a blank first line."""
         first = self.lines[0]
         first = f"{first[: self.column]} {first[self.column + 1 :]}"
         return [first, *self.lines[1:]] if first.strip() else self.lines[1:]
@@ -87,14 +87,14 @@ class Block:
 
 
 class FlowStyleError(ValueError):
-    """Raised for a mapping or sequence that does not stand in lines of its own."""
+    """The mapping or sequence is in flow style."""
 
 
 def split_block(lines: Sequence[str]) -> Block:
-    """The parts of the block mapping or sequence that the lines are.
+    """The parts of a block mapping or sequence.
 
     Raises:
-        FlowStyleError: they are something else.
+        FlowStyleError: the lines are not a block mapping or sequence.
     """
     node = parse_document("\n".join(lines) + "\n")
     if node is None or not node.block:
@@ -106,7 +106,7 @@ def split_block(lines: Sequence[str]) -> Block:
     else:
         bound = 0
         for item in node.items:
-            # The dash stands on the item's line, or alone on one before it.
+            # The dash is on the item's line, or alone on a previous line.
             line = next(n for n in range(item.start[0], bound - 1, -1) if _dash(lines[n], node))
             entries.append(("", line, node.start[1], item))
             bound = item.last_line + 1
@@ -127,7 +127,7 @@ def _parts(lines: Sequence[str], entries: Sequence[tuple[str, int, int, Node]]) 
 
 
 def shifted(lines: Iterable[str], delta: int) -> Lines:
-    """The lines, `delta` columns further right; what has too little room on the left stays there."""
+    """The lines, moved right by `delta` columns, or left as far as possible."""
     moved = []
     for line in lines:
         room = len(line) - len(line.lstrip(" "))
@@ -136,7 +136,7 @@ def shifted(lines: Iterable[str], delta: int) -> Lines:
 
 
 def comments(lines: Iterable[str]) -> Lines:
-    """Those of the lines that are comments or blank."""
+    """The lines that are comments or blank."""
     return [line for line in lines if not line.strip() or _comment_column(line) >= 0]
 
 
@@ -152,12 +152,12 @@ def dump_lines(value: Any, column: int) -> Lines:
 
 
 def scalar(value: str) -> str:
-    """A string as it may stand after a key, quoted where it must be."""
+    """A string as a YAML scalar, quoted if necessary."""
     return dump_lines(value, 0)[0]
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as they are, and never an alias."""
+    """Writes texts of several lines as blocks, and no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -180,13 +180,13 @@ def _dash(line: str, node: Node) -> bool:
 
 
 def _comment_column(line: str) -> int:
-    """Where a line that is a comment begins it; -1 for other lines."""
+    """The column of a comment line; -1 for other lines."""
     stripped = line.lstrip(" ")
     return len(line) - len(stripped) if stripped.startswith("#") else -1
 
 
 def _key_width(line: str) -> int:
-    """Characters of the key that a line begins with, its quotes included."""
+    """Length of the key at the start of a line, including quotes."""
     if line[:1] in ("'", '"'):
         return line.index(line[0], 1) + 1
     return len(line.partition(":")[0].rstrip())

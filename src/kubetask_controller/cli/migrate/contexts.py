@@ -1,7 +1,7 @@
-"""Lists of repositories and files of CodeSweep as lists of contexts, item by item, in lines.
+"""Converts lists of repositories and files of CodeSweep into lists of contexts.
 
-An item keeps its comments, its quotes and its order; what our context has no field for is left
-out and reported.
+Items keep their comments, quotes and order; fields that a context does not have are removed and
+reported.
 """
 
 import re
@@ -73,7 +73,7 @@ def _repository(item: Part, path: str, report: Report) -> Lines | None:
     if item.node.kind == "scalar":
         fields = repository_of(item.node.value)
         if fields is None:
-            report.lost(path, f"{item.node.value!r} is neither org/repo nor a URL; left out")
+            report.lost(path, f"{item.node.value!r} is neither org/repo nor a URL; removed")
             return None
         _warn_of_host(fields, path, report)
         return [
@@ -95,7 +95,7 @@ def _file(item: Part, path: str, report: Report) -> Lines | None:
     if item.node.kind == "alias":
         return [*head, f"{' ' * inner}file: {item.inline}"]
     if item.node.kind != "mapping":
-        report.lost(path, "a file needs a name and a source; left out")
+        report.lost(path, "a file needs a name and a source; removed")
         return None
     block = _block(item)
     parts = []
@@ -109,7 +109,7 @@ def _file(item: Part, path: str, report: Report) -> Lines | None:
 
 
 def _sourced(block: Block) -> Block:
-    """With inline, configMapKeyRef and secretKeyRef below source, where they are not yet."""
+    """Move inline, configMapKeyRef and secretKeyRef below source."""
     if block.get("source"):
         return block
     parts: list[Part] = []
@@ -125,7 +125,7 @@ def _sourced(block: Block) -> Block:
 
 
 def _block(item: Part) -> Block:
-    """The fields of an item; what stands in flow style is written anew."""
+    """The fields of an item; flow style is converted to block style."""
     lines = item.undashed()
     try:
         return split_block(lines)
@@ -134,19 +134,19 @@ def _block(item: Part) -> Block:
 
 
 def _kept(block: Block, fields: Sequence[str], path: str, report: Report) -> Block:
-    """The fields that we have too, and the comments of the others."""
+    """The supported fields, and the comments of the others."""
     parts, orphans = [], Lines()
     for part in block.parts:
         if part.key in fields or part.key == "<<":
             parts.append(part)
             continue
-        report.lost(f"{path}.{part.key}", "there is no such field; left out")
+        report.lost(f"{path}.{part.key}", "unknown field; removed")
         orphans += comments(part.lead)
     return Block(parts, [*orphans, *block.tail])
 
 
 def _with_url(block: Block, path: str, report: Report) -> Block:
-    """With org and repo in place of a url, where they are missing."""
+    """Replace a url with org and repo if they are missing."""
     url = block.get("url")
     if url is None or block.get("repo"):
         return block
@@ -182,6 +182,6 @@ def _at(block: Block, column: int) -> Lines:
 
 
 def _eol(item: Part) -> Lines:
-    """The comment behind an item of one line, as a line."""
+    """The comment after an item of one line, as a line."""
     after = item.lines[0][item.node.end[1] :].strip() if item.node.kind == "scalar" else ""
     return [after] if after.startswith("#") else []

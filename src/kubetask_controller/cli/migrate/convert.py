@@ -1,8 +1,7 @@
-"""A file of manifests with what belongs to CodeSweep made into KubeTask's.
+"""Converts manifests of CodeSweep in a file into manifests of KubeTask.
 
-Guarantees: documents that do not speak of CodeSweep come out byte for byte as they went in, and all
-stay in their order. What is made is checked against our models, and what the API server would
-refuse is reported.
+Guarantees: documents that do not mention CodeSweep are unchanged, and the order is kept. Converted
+objects are validated with the models, and errors that the API server would return are reported.
 """
 
 import json
@@ -41,12 +40,12 @@ _PLURALS = {
     "codesweepconfigs": c.PLURAL_WORKSPACE_CONFIG,
 }
 _COMMENT = re.compile(r"(?m)(?:^|\s)#")
-MAX_COMPLAINTS = 5
-"""Complaints about one object; the rest are mostly of the same sort."""
+MAX_ERRORS = 5
+"""Maximum number of validation errors for one object."""
 
 
 def convert(text: str, report: Report) -> str:
-    """The text of a file, migrated; what could not be goes into the report."""
+    """Convert the text of a file; the report lists parts that could not be converted."""
     windows = "\r\n" in text
     documents = split_documents(text.replace("\r\n", "\n") if windows else text)
     migrated = join_documents(_document(x, n, report) for n, x in enumerate(documents, 1))
@@ -63,7 +62,7 @@ def _document(document: Document, number: int, report: Report) -> Document:
         new = _body(body, root, report) if root is not None else body
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or "not understood"
-        report.lost(f"document {number}", f"it is no plain YAML ({problem}); left as it is")
+        report.lost(f"document {number}", f"it is not plain YAML ({problem}); unchanged")
         return document
     separator = document.separator
     if new != body and separator == "---":
@@ -85,21 +84,21 @@ def _body(body: str, root: Node, report: Report) -> str:
         root = parse_document(body) or root
     mentions = any(OLD_GROUP in text for text in _scalars(root))
     if mentions and kind == "CustomResourceDefinition":
-        report.lost("", "left as it is: KubeTask's own CRDs come with its installation")
+        report.lost("", "unchanged: the installation of KubeTask contains its CRDs")
     elif mentions:
-        report.lost("", f"it speaks of {OLD_GROUP}; left as it is")
+        report.lost("", f"it mentions {OLD_GROUP}; unchanged")
     return body
 
 
 def _object(body: str, root: Node, report: Report) -> str:
-    """An object of an old kind."""
+    """Convert an object of an old kind."""
     new = KINDS[_scalar(root, "kind")]
     lines = body.removesuffix("\n").split("\n")
     try:
         block = split_block(lines)
     except FlowStyleError:
         if not _is_json(body) and _COMMENT.search(body):
-            report.lost("", "comments inside of { } are not kept")
+            report.lost("", "comments inside { } are not kept")
         block = split_block(dump_lines(yaml.safe_load(body), 0))
     migrated = "\n".join(transform(block, new, report)) + "\n"
     value = yaml.safe_load(migrated)
@@ -109,7 +108,7 @@ def _object(body: str, root: Node, report: Report) -> str:
 
 
 def _list(body: str, report: Report) -> str:
-    """A List as ``kubectl get -o yaml`` gives it, item by item."""
+    """Convert the items of a List of ``kubectl get -o yaml``."""
     value = yaml.safe_load(body)
     changed = False
     for number, item in enumerate(value.get("items") or []):
@@ -121,17 +120,17 @@ def _list(body: str, report: Report) -> str:
             changed = True
     report.subject = "List"
     if not changed:
-        report.lost("", f"it speaks of {OLD_GROUP}; left as it is")
+        report.lost("", f"it mentions {OLD_GROUP}; unchanged")
         return body
     if _is_json(body):
         return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     if _COMMENT.search(body):
-        report.lost("", "its comments may be missing")
+        report.lost("", "comments may be missing")
     return "\n".join(dump_lines(value, 0)) + "\n"
 
 
 def _check(value: Any, report: Report) -> None:
-    """Report what the API server would refuse."""
+    """Report errors that the API server would return."""
     model = _MODELS[value["kind"]]
     if value["kind"] == c.KIND_WORKSPACE_CONFIG:
         value["spec"] = value.get("spec") or {}
@@ -139,9 +138,9 @@ def _check(value: Any, report: Report) -> None:
     try:
         model.model_validate(value)
     except ValidationError as error:
-        for found in error.errors(include_url=False, include_input=False)[:MAX_COMPLAINTS]:
+        for found in error.errors(include_url=False, include_input=False)[:MAX_ERRORS]:
             path = ".".join(map(str, found["loc"]))
-            report.lost(path, f"KubeTask does not accept this: {found['msg']}")
+            report.lost(path, f"not valid in KubeTask: {found['msg']}")
 
 
 def _is_old(version: object, kind: object) -> bool:
@@ -168,7 +167,7 @@ def _scalars(node: Node) -> Iterator[str]:
 
 
 def with_new_resources(body: str, root: Node) -> str:
-    """The text of a Role in which groups and resources are ours; nothing else changes."""
+    """The text of a Role with groups and resources replaced."""
     lines = body.split("\n")
     edits = sorted(_edits(root), key=lambda edit: edit[0].start, reverse=True)
     for node, old, new in edits:

@@ -1,7 +1,6 @@
 """A stream of YAML documents, split at its separators and joined again, and the nodes of a document with their positions.
 
-Guarantees: join(split(text)) is text, byte for byte; so what nobody touches stays as it is, be it
-YAML or not.
+Guarantees: join_documents(split_documents(text)) is text, byte for byte, whether it is YAML or not.
 """
 
 import re
@@ -12,13 +11,13 @@ from typing import Any, Literal
 import yaml
 
 _SEPARATOR = re.compile(r"^---[ \t]*(?:#[^\n]*)?(?:\n|\Z)|^---(?=[ \t])", re.MULTILINE)
-"""The marker with its comment; or the marker alone where the document begins on its line. At the
-start of a line it is a marker wherever it stands, even inside of a string (YAML 1.2, 9.1.2)."""
+"""The marker with its comment; or only the marker if the document starts on its line. At the start of
+a line it is always a marker, even inside a string (YAML 1.2, 9.1.2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document: the separator before it, empty for a first one without, and its text."""
+    """A document: its separator, which is empty for a first document without one, and its text."""
 
     separator: str
     body: str
@@ -38,7 +37,7 @@ def split_documents(text: str) -> list[Document]:
 
 
 def join_documents(documents: Iterable[Document]) -> str:
-    """The stream of some documents."""
+    """The stream of the documents."""
     return "".join(x.separator + x.body for x in documents)
 
 
@@ -72,7 +71,7 @@ class Node:
 
     @property
     def block(self) -> bool:
-        """Whether it is a mapping or sequence in lines of its own."""
+        """Whether it is a mapping or sequence in block style."""
         return self.kind in ("mapping", "sequence") and not self.flow
 
     def get(self, key: str) -> "Node | None":
@@ -90,7 +89,7 @@ def parse_document(text: str) -> Node | None:
     """The root of the first document; None for a document without content.
 
     Raises:
-        yaml.YAMLError: it is not YAML.
+        yaml.YAMLError: the text is not YAML.
     """
     events = yaml.parse(text, Loader=yaml.SafeLoader)
     for event in events:

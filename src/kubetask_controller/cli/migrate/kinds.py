@@ -1,8 +1,6 @@
-"""Bundle, BundleRun and CodeSweepConfig as Batch, BatchRun and WorkspaceConfig: which field goes
-where.
+"""Converts Bundle, BundleRun and CodeSweepConfig into Batch, BatchRun and WorkspaceConfig.
 
-A field of the old kind that the new one has under the same name is kept; one that it does not
-have is left out and reported.
+Fields with the same name in the new kind are kept; unknown fields are removed and reported.
 """
 
 from collections.abc import Callable, Mapping
@@ -47,7 +45,7 @@ SpecConverter = Callable[[Block, Report, str], Lines]
 
 @dataclass(frozen=True, slots=True)
 class NewKind:
-    """What an old kind becomes."""
+    """The new kind for an old kind."""
 
     kind: str
     plural: str
@@ -55,7 +53,7 @@ class NewKind:
 
 
 def transform(body: Block, new: NewKind, report: Report) -> Lines:
-    """The lines of an object of an old kind as one of the new."""
+    """Convert the lines of an object of an old kind."""
     lines: Lines = []
     for part in body.parts:
         match part.key:
@@ -70,10 +68,10 @@ def transform(body: Block, new: NewKind, report: Report) -> Lines:
             case "spec":
                 lines += [*_renamed(part, part.key), *new.spec(_inner(part), report, "spec")]
             case "status":
-                # It tells of Jobs of the old controller; the new one writes its own.
+                # The status is about Jobs of the old controller; the new controller writes its own.
                 lines += comments(part.lead)
             case _:
-                report.lost(part.key, "there is no such field; left out")
+                report.lost(part.key, "unknown field; removed")
                 lines += comments(part.lead)
     return lines + body.tail
 
@@ -113,7 +111,7 @@ def _config_spec(spec: Block, report: Report, path: str) -> Lines:
     for part in spec.parts:
         at = f"{path}.{part.key}"
         if part.key in ("jobTemplateRef", "agentTemplateRef"):
-            report.lost(at, "a WorkspaceConfig has no Job template: set agentImage; left out")
+            report.lost(at, "a WorkspaceConfig has no Job template: set agentImage; removed")
             lines += comments(part.lead)
         else:
             lines += _plain(part, known, report, at)
@@ -137,7 +135,7 @@ def _context(part: Part, report: Report, path: str) -> Lines:
     for inner in block.parts:
         at = f"{path}.{inner.key}"
         if inner.key != "files":
-            report.lost(at, "there is no such field; left out")
+            report.lost(at, "unknown field; removed")
             lines += comments(inner.lead)
             continue
         moved = inner.moved(column)
@@ -151,12 +149,12 @@ def _plain(part: Part, known: frozenset[str], report: Report, path: str) -> Line
         return _reference(part, "workspaceConfigRef", report, path)
     if part.key in known:
         return part.text()
-    report.lost(path, "there is no such field; left out")
+    report.lost(path, "unknown field; removed")
     return comments(part.lead)
 
 
 def _reference(part: Part, key: str, report: Report, path: str) -> Lines:
-    """A name, which was a string or a mapping with a name, as a string."""
+    """A reference as a string; the old value is a string or a mapping with a name."""
     name = part.node.get("name") if part.node.kind == "mapping" else part.node
     if name is not None and key == "workspaceConfigRef":
         report.template(name.value)
@@ -165,10 +163,11 @@ def _reference(part: Part, key: str, report: Report, path: str) -> Lines:
     for other, value in part.node.entries:
         if other.value == "namespace":
             report.lost(
-                f"{path}.namespace", f"{value.value}: a reference stays in its own namespace"
+                f"{path}.namespace",
+                f"{value.value}: references to other namespaces are not supported",
             )
     if name is None:
-        report.lost(path, "it has no name; left out")
+        report.lost(path, "it has no name; removed")
         return comments(part.lead)
     return [*part.lead, f"{' ' * part.column}{key}: {scalar(name.value)}"]
 
@@ -180,7 +179,7 @@ def _metadata(metadata: Block, report: Report) -> Lines:
         if part.key in _SERVER_FIELDS:
             lines += comments(part.lead)
         elif part.key in ("ownerReferences", "finalizers") and OLD_GROUP in text:
-            report.lost(f"metadata.{part.key}", f"it speaks of {OLD_GROUP}; left out")
+            report.lost(f"metadata.{part.key}", f"it mentions {OLD_GROUP}; removed")
             lines += comments(part.lead)
         elif part.key == "annotations" and _LAST_APPLIED in text:
             lines += _without_last_applied(part)
@@ -190,16 +189,16 @@ def _metadata(metadata: Block, report: Report) -> Lines:
 
 
 def _is_plain(metadata: Part) -> bool:
-    """Whether there is nothing to change about it, so that it may be in any style."""
+    """Whether no field has to change, so that any style is supported."""
     keys = {key.value for key, _ in metadata.node.entries}
-    told = "\n".join(metadata.lines)
+    text = "\n".join(metadata.lines)
     return not keys & {*_SERVER_FIELDS, "ownerReferences", "finalizers"} and (
-        _LAST_APPLIED not in told
+        _LAST_APPLIED not in text
     )
 
 
 def _without_last_applied(part: Part) -> Lines:
-    """kubectl's record of the old object would make the next apply remove what is new."""
+    """Remove the last-applied annotation; with it, the next kubectl apply would remove new fields."""
     block = _inner(part)
     kept = [x for x in block.parts if x.key != _LAST_APPLIED]
     if not kept:
@@ -208,7 +207,7 @@ def _without_last_applied(part: Part) -> Lines:
 
 
 def _inner(part: Part) -> Block:
-    """The parts of an entry's value; what stands in flow style is written anew."""
+    """The parts of an entry's value; flow style is converted to block style."""
     try:
         return split_block(part.lines[1:])
     except FlowStyleError:
@@ -220,7 +219,7 @@ def _inner(part: Part) -> Block:
 
 
 def _renamed(part: Part, key: str) -> Lines:
-    """The lines up to the value of an entry under a new key, whose value is a block to follow."""
+    """The lines of an entry with a new key, up to its value, which is a block that follows."""
     first = part.renamed(key).lines[0]
     if part.node.block:
         return [*part.lead, first]
@@ -228,7 +227,7 @@ def _renamed(part: Part, key: str) -> Lines:
 
 
 def _set(part: Part, value: str) -> Lines:
-    """The entry with another plain value; a comment behind it stays."""
+    """The entry with another plain value; its comment is kept."""
     first = part.lines[0]
     start, end = part.node.start[1], part.node.end[1]
     return [*part.lead, f"{first[:start]}{value}{first[end:]}", *part.lines[1:]]

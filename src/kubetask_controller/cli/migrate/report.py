@@ -1,4 +1,4 @@
-"""What a migration did, and what it could not do: for a person, on standard error."""
+"""The report of a migration, for standard error."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,33 +10,33 @@ class Report:
 
     Attributes:
         source: the file.
-        subject: the object that is being worked on, ``Bundle/update-dependencies``.
-        converted: objects that were made into KubeTask's.
+        subject: the current object, such as ``Bundle/update-dependencies``.
+        converted: number of converted objects.
     """
 
     source: str
     subject: str = ""
     converted: int = 0
     templates: list[tuple[str, str]] = field(default_factory=list)
-    """(object, name) of the Job templates that objects named, which now are WorkspaceConfigs."""
+    """(object, name) of references to Job templates, which are now references to WorkspaceConfigs."""
     configs: set[str] = field(default_factory=set)
-    """Names of the WorkspaceConfigs that the file has now."""
+    """Names of the WorkspaceConfigs in the converted file."""
     _losses: list[str] = field(default_factory=list)
 
     def lost(self, what: str, why: str) -> None:
-        """Something could not be carried over, and a person has to look at it."""
+        """Record a part that could not be converted."""
         parts = (self.source, self.subject, what, why)
         self._losses.append(": ".join(filter(None, parts)))
 
     def template(self, name: str) -> None:
-        """The object named a Job template, and now names a WorkspaceConfig."""
+        """Record a reference to a Job template, which is now a reference to a WorkspaceConfig."""
         self.templates.append((self.subject, name))
 
     def losses(self) -> Iterator[str]:
-        """One sentence for each."""
+        """One sentence for each part."""
         return iter(self._losses)
 
     @property
     def complete(self) -> bool:
-        """Whether nothing was lost."""
+        """Whether everything was converted."""
         return not self._losses

@@ -40,7 +40,7 @@ RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ADDRESS = "127.0.0.1"
 MAX_BODY = 64 * 1024
 CODE_SECONDS = 60.0
-"""How long the code that a browser is opened with may be exchanged for the token."""
+"""Seconds for which the one-time code in the browser's URL is valid."""
 SHUTDOWN_TIMEOUT = 1.0
 ASSETS = {
     "/": ("index.html", "text/html"),
@@ -66,11 +66,11 @@ HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What the command line says.
+    """Settings from the command line.
 
     Attributes:
-        namespace: the only one to show; empty for all that the user may see.
-        read_only: nothing can be changed from the page.
+        namespace: the only namespace to show; empty for all that the user can list.
+        read_only: whether the page cannot change anything.
     """
 
     namespace: str = ""
@@ -90,22 +90,22 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The page, for the person who started the server."""
+        """The URL of the page, for the user who started the server."""
         return f"http://{ADDRESS}:{self.port}/#token={self._token}"
 
     def one_time_url(self) -> str:
-        """The page, for a browser's command line, which other users of the machine can read: it
-        works once, within CODE_SECONDS."""
+        """A URL for the command line of a browser, which other users of the machine can read: it is
+        valid once, within CODE_SECONDS."""
         code = secrets.token_urlsafe(32)
         self._codes[code] = asyncio.get_running_loop().time() + CODE_SECONDS
         return f"http://{ADDRESS}:{self.port}/#code={code}"
 
     @asynccontextmanager
     async def serving(self, port: int = 0) -> AsyncIterator[None]:
-        """Listen, until the block ends. A port of 0 is any free one.
+        """Listen until the block ends. Port 0 selects a free port.
 
         Raises:
-            UsageError: the port cannot be had.
+            UsageError: the port is not available.
         """
         app = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY)
         for path in ASSETS:
@@ -126,7 +126,7 @@ class Server:
             try:
                 await web.TCPSite(runner, ADDRESS, port, reuse_address=True).start()
             except OSError as error:
-                raise UsageError(f"port {port} of {ADDRESS} cannot be had: {error}") from error
+                raise UsageError(f"port {port} of {ADDRESS} is not available: {error}") from error
             self.port = runner.addresses[0][1]
             yield
         finally:
@@ -146,10 +146,10 @@ class Server:
         return response
 
     def _check(self, request: web.Request) -> None:
-        """Who asks, before anything else.
+        """Authenticate and authorize a request.
 
         Raises:
-            HTTPException: somebody who must not.
+            HTTPException: the request is rejected.
         """
         own = {f"{ADDRESS}:{self.port}", f"localhost:{self.port}"}
         if request.headers.get("Host", "") not in own or len(request.headers.getall("Host")) != 1:
@@ -170,7 +170,7 @@ class Server:
             )
 
     async def _exchange(self, request: web.Request) -> web.Response:
-        """A one-time code for the token."""
+        """Exchange a one-time code for the token."""
         body = await _body(request)
         valid_until = self._codes.pop(str(body.get("code", "")), 0.0)
         if valid_until < asyncio.get_running_loop().time():
@@ -180,7 +180,7 @@ class Server:
         return _answer({"token": self._token})
 
     async def _about(self, request: web.Request) -> web.Response:
-        """What the page is about."""
+        """The cluster and the settings."""
         return _answer(
             {
                 "cluster": views.shown(self._session.transport.host, 300),
@@ -190,14 +190,14 @@ class Server:
         )
 
     async def _runs(self, request: web.Request) -> web.StreamResponse:
-        async def feed(send: streams.Send) -> None:
+        async def runs(send: streams.Send) -> None:
             if self._settings.namespace:
                 namespaces = [self._settings.namespace]
             else:
                 namespaces = list(await streams.visible_namespaces(self._session))
             await streams.overview(self._session, namespaces, send)
 
-        return await _stream(request, feed)
+        return await _stream(request, runs)
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
         session, target = self._target(request.query)
@@ -218,7 +218,7 @@ class Server:
         )
 
     async def _plan(self, request: web.Request) -> web.Response:
-        """What a change would do, and whether the API server would take it."""
+        """The effects of a change, and the result of a dry run."""
         body = await _body(request)
         session, target, _, plan = await self._planned(body)
         refused = ""
@@ -239,13 +239,13 @@ class Server:
         )
 
     async def _act(self, request: web.Request) -> web.Response:
-        """Make a change that was planned, unless it would now be another one."""
+        """Make a planned change, unless the plan is different now."""
         if self._settings.read_only:
             raise web.HTTPForbidden(text="The page was started with --read-only.")
         body = await _body(request)
         session, target, _, plan = await self._planned(body)
         if body.get("fields") != _fields(plan):
-            raise web.HTTPConflict(text="The run has changed meanwhile. Look at it again.")
+            raise web.HTTPConflict(text="The run has changed. Reload the page and try again.")
         made = await _carry_out(session, target, plan, {})
         return _answer({"name": made["metadata"]["name"]})
 
@@ -283,17 +283,17 @@ class Server:
                 raise web.HTTPBadRequest(text="There is no such action.")
         return session, target, view, plan
 
-    def _target(self, asked: Any) -> tuple[Session, Target]:
-        """Where and what a request is about."""
-        namespace, name = str(asked.get("namespace") or ""), str(asked.get("name") or "")
+    def _target(self, query: Any) -> tuple[Session, Target]:
+        """The session and the object of a request."""
+        namespace, name = str(query.get("namespace") or ""), str(query.get("name") or "")
         resource = {c.KIND_BATCH_RUN: BATCH_RUN_RESOURCE, c.KIND_TASK: TASK_RESOURCE}.get(
-            str(asked.get("kind"))
+            str(query.get("kind"))
         )
         if not namespace or not name or resource is None:
             raise web.HTTPBadRequest(text="kind, namespace and name are needed.")
         if self._settings.namespace and namespace != self._settings.namespace:
             raise web.HTTPForbidden(
-                text=f"The page shows namespace {self._settings.namespace} alone."
+                text=f"The page shows only namespace {self._settings.namespace}."
             )
         return replace(self._session, namespace=namespace), Target(resource, name)
 
@@ -312,7 +312,7 @@ async def _carry_out(
 
 
 def _fields(plan: actions.PlannedChange) -> JSON:
-    """What a plan sets: the page sends it back, so that what was confirmed is what is done."""
+    """The fields that a plan sets. The page sends them back, so that only the confirmed change is made."""
     return dict(plan.patch.get("spec") or plan.body.get("spec") or {})
 
 
@@ -356,9 +356,9 @@ async def _asset(request: web.Request) -> web.Response:
 
 
 async def _stream(
-    request: web.Request, feed: Callable[[streams.Send], Awaitable[None]]
+    request: web.Request, source: Callable[[streams.Send], Awaitable[None]]
 ) -> web.StreamResponse:
-    """A line of JSON for each message, until the feed ends or the page goes away."""
+    """Send a line of JSON for each message, until the stream ends or the page disconnects."""
     response = web.StreamResponse(headers=HEADERS)
     response.content_type = "application/x-ndjson"
     await response.prepare(request)
@@ -367,7 +367,7 @@ async def _stream(
         await response.write(to_json(message) + b"\n")
 
     try:
-        await feed(send)
+        await source(send)
     except (CliError, ClientError, LookupError) as error:
         await send({"type": "error", "message": views.shown(error)})
     except ConnectionResetError:

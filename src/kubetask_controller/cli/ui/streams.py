@@ -1,9 +1,9 @@
-"""What the page watches: the list of runs, one run, one log. Each is a stream of messages as JSON.
+"""Streams of JSON messages for the page: the list of runs, one run, one log.
 
-A feed has its own lists and watches, which begin with it and end with it: the server keeps nothing.
-Guarantees: the first message about something is all of it, later ones are what changed; an API
-server that is away is waited for without end, and the page is sent {"type": "link"} when it goes
-and when it is back. What the user may not list is left out and named, and does not end the feed.
+Each stream has its own lists and watches, which start and end with it; the server has no other state.
+Guarantees: the first message contains the full state, later messages contain changes. Outages of the
+API server do not end a stream: the page gets {"type": "link"} when an outage starts and ends.
+Resources that the user cannot list are omitted and named, and do not end the stream.
 """
 
 import asyncio
@@ -30,49 +30,49 @@ from kubetask_controller.jsontypes import JSON
 Send = Callable[[JSON], Awaitable[None]]
 
 SETTLE = 0.2
-"""Seconds for which changes are gathered before the page gets them."""
+"""Seconds for which changes are batched."""
 TICK = 5.0
-"""Seconds after which what depends on the time is looked at again."""
+"""Interval in seconds of updates that depend on the time."""
 BEAT = 15.0
-"""Seconds after which a feed without news sends {"type": "ping"}, so that a lost connection shows."""
+"""Seconds after which a stream without messages sends {"type": "ping"}, to detect lost connections."""
 MAX_NAMESPACES = 200
 MAX_EVENTS = 100
 TAIL = 5000
-"""Lines of a log that the page gets; kubectl has the others."""
+"""Maximum number of log lines for the page."""
 MAX_LINE_CHARS = 20_000
-"""Characters of one line of a log."""
+"""Maximum length of a log line in characters."""
 LOG_WAIT = 1.0
-"""Seconds between two looks for a container that has not started."""
+"""Poll interval in seconds for a container that has not started."""
 
 
 class ServerConnection:
-    """Whether the API server answers, and the wake-up call of a feed."""
+    """The state of the connection to the API server, and an event for changes."""
 
     def __init__(self) -> None:
         self.dirty = asyncio.Event()
         self.message: str | None = None
-        self._told: str | None = None
+        self._sent: str | None = None
 
     def lost(self, error: ClientError) -> None:
-        """The API server does not answer."""
+        """Record an outage of the API server."""
         self.message = views.shown(error, 300)
         self.dirty.set()
 
     def back(self) -> None:
-        """It answers."""
+        """Record the end of an outage."""
         self.message = None
         self.dirty.set()
 
-    async def tell(self, send: Send) -> None:
-        """Send the state where it changed."""
-        if self.message != self._told:
-            self._told = self.message
+    async def send_state(self, send: Send) -> None:
+        """Send the state if it changed."""
+        if self.message != self._sent:
+            self._sent = self.message
             lost = self.message is not None
             await send({"type": "link", "lost": lost, "message": self.message or ""})
 
 
 class ObjectList:
-    """The objects of one list, as they are now."""
+    """The current objects of a list."""
 
     def __init__(self, link: ServerConnection) -> None:
         self.objects: dict[str, JSON] = {}
@@ -88,11 +88,11 @@ class ObjectList:
         parameters: dict[str, str],
         keep: Callable[[JSON], JSON | None] = lambda x: x,
     ) -> None:
-        """Keep `objects` up to date, by uid; returns where the user may not list them."""
+        """Keep `objects` up to date, by uid; returns if the user cannot list them."""
         try:
             async with aclosing(changes(session, resource, parameters, lost=self._lost)) as found:
                 async for kind, item in found:
-                    self._take(kind, item, keep)
+                    self._apply(kind, item, keep)
         except APIStatusError as error:
             if not (is_forbidden(error) or is_not_found(error)):
                 raise
@@ -101,11 +101,11 @@ class ObjectList:
             self._link.dirty.set()
 
     def _lost(self, error: ClientError) -> None:
-        """A list follows: what is not in it is no more, also where a watch has shown it since the last one."""
+        """Reset the observed uids: a new list follows, and objects that are not in it no longer exist."""
         self._seen.clear()
         self._link.lost(error)
 
-    def _take(self, kind: str, item: JSON, keep: Callable[[JSON], JSON | None]) -> None:
+    def _apply(self, kind: str, item: JSON, keep: Callable[[JSON], JSON | None]) -> None:
         if kind == LISTED:
             for uid in set(self.objects) - self._seen:
                 del self.objects[uid]
@@ -126,10 +126,10 @@ class ObjectList:
 
 
 async def visible_namespaces(session: Session) -> Sequence[str]:
-    """The namespaces whose runs the user may list; ``[""]`` for all of them.
+    """The namespaces whose runs the user can list; ``[""]`` for all namespaces.
 
     Raises:
-        ClientError: the server cannot be asked.
+        ClientError: a request failed.
     """
     try:
         await session.client.list(BATCH_RUN_RESOURCE, None, params={"limit": "1"})
@@ -167,14 +167,14 @@ def view_of(found: JSON) -> BatchRunView:
 
 
 async def _viewed(found: JSON, targets: Targets) -> BatchRunView:
-    """The same, with what the tasks of a large run work on."""
+    """The view, with the targets of the tasks of a large run."""
     if found.get("kind") == c.KIND_TASK:
         return task_view(found)
     return run_view(found, await targets.of(found))
 
 
 async def _ticks(link: ServerConnection) -> AsyncGenerator[bool, None]:
-    """Whenever there is news, and every TICK seconds: whether a beat is due."""
+    """Yields after changes, and every TICK seconds: whether a ping is due."""
     loop = asyncio.get_running_loop()
     beat = loop.time()
     while True:
@@ -193,7 +193,7 @@ async def _ticks(link: ServerConnection) -> AsyncGenerator[bool, None]:
 
 @contextmanager
 def _unwrapped() -> Iterator[None]:
-    """The first failure of a TaskGroup, as itself."""
+    """Raise the first exception of a TaskGroup instead of the group."""
     try:
         yield
     except BaseExceptionGroup as errors:
@@ -204,7 +204,7 @@ def _unwrapped() -> Iterator[None]:
 
 
 async def overview(session: Session, namespaces: Sequence[str], send: Send) -> None:
-    """All runs and Tasks: ``{"type": "runs", "set": […], "gone": [uid, …], "whole": bool}``."""
+    """Send all runs and Tasks: ``{"type": "runs", "set": […], "gone": [uid, …], "whole": bool}``."""
     link = ServerConnection()
     mirrors: list[tuple[str, ObjectList]] = []
     with _unwrapped():
@@ -219,7 +219,7 @@ async def overview(session: Session, namespaces: Sequence[str], send: Send) -> N
             first = True
             async with aclosing(_ticks(link)) as ticks:
                 async for beat in ticks:
-                    await link.tell(send)
+                    await link.send_state(send)
                     if first and not all(x.listed for _, x in mirrors):
                         continue
                     message = _overview_message(mirrors, sent, first)
@@ -231,7 +231,7 @@ async def overview(session: Session, namespaces: Sequence[str], send: Send) -> N
 
 
 def _slim(item: JSON) -> JSON:
-    """What is kept of a run: all of it while it goes on, its summary once it has ended."""
+    """The part of a run to keep in memory: the whole object until it ends, then only its summary."""
     view = view_of(item)
     return {"line": views.run_summary(item, view, _now())} if view.ended else item
 
@@ -239,7 +239,7 @@ def _slim(item: JSON) -> JSON:
 def _overview_message(
     mirrors: Sequence[tuple[str, ObjectList]], sent: dict[str, JSON], first: bool
 ) -> JSON:
-    """What changed since `sent`."""
+    """The changes since `sent`."""
     now, found = _now(), {}
     for kind, mirror in mirrors:
         for uid, item in mirror.objects.items():
@@ -254,10 +254,10 @@ def _overview_message(
 
 
 async def one_run(session: Session, target: Target, send: Send) -> None:
-    """A run or Task: ``{"type": "run", "run": {…}, "rows": […], "events": […], "whole": bool}``.
+    """Send a run or Task: ``{"type": "run", "run": {…}, "rows": […], "events": […], "whole": bool}``.
 
-    `rows` are the tasks that changed, `events` is there where they changed; a run that is gone is
-    ``{"type": "gone"}``.
+    `rows` contains the changed tasks, `events` is present if the Events changed. After the deletion of the
+    run, the message is ``{"type": "gone"}``.
     """
     link = ServerConnection()
     run, pods, events = ObjectList(link), ObjectList(link), ObjectList(link)
@@ -271,7 +271,7 @@ async def one_run(session: Session, target: Target, send: Send) -> None:
             job: str | None = None
             async with aclosing(_ticks(link)) as ticks:
                 async for beat in ticks:
-                    await link.tell(send)
+                    await link.send_state(send)
                     if not run.listed:
                         continue
                     found = next(iter(run.objects.values()), None)
@@ -290,7 +290,7 @@ async def one_run(session: Session, target: Target, send: Send) -> None:
 
 
 class _RunFeed:
-    """What was sent of one run."""
+    """The state that was sent for one run."""
 
     def __init__(
         self,
@@ -307,16 +307,16 @@ class _RunFeed:
         self._targets = Targets(session)
         self._head: JSON | None = None
         self._rows: dict[int, list[Any]] = {}
-        self._told: list[JSON] | None = None
+        self._sent: list[JSON] | None = None
         self._gone = False
 
     def keep(self, pod: JSON) -> JSON | None:
-        """The part of a Pod that is kept: its index and its times."""
+        """The part of a Pod to keep in memory: its index and its times."""
         view = task_pod(pod, self._target, c.CONTAINER_AGENT)
         return None if view is None else {"index": view.index, "times": views.pod_times(pod)}
 
     async def message(self, found: JSON | None) -> JSON | None:
-        """What changed; None for nothing."""
+        """The changes; None if there are none."""
         if found is None:
             if self._gone:
                 return None
@@ -341,26 +341,26 @@ class _RunFeed:
             message["run"] = head
         if news or self._head is None:
             message["rows"] = news
-        if events != self._told:
+        if events != self._sent:
             message["events"] = events
-        self._head, self._told = head, events
+        self._head, self._sent = head, events
         self._rows.update((x[0], x) for x in news)
         return message if len(message) > 2 else None
 
 
 def event_list(found: Any, *uids: str) -> list[JSON]:
-    """Events of the objects with these uids, the newest first."""
+    """Events of the objects with these uids, newest first."""
     mine = [x for x in found if str((x.get("involvedObject") or {}).get("uid")) in uids]
-    told = sorted((views.event_json(x) for x in mine), key=lambda x: str(x["at"]), reverse=True)
-    return told[:MAX_EVENTS]
+    shown = sorted((views.event_json(x) for x in mine), key=lambda x: str(x["at"]), reverse=True)
+    return shown[:MAX_EVENTS]
 
 
 async def task(session: Session, target: Target, index: int) -> JSON:
-    """A task of a run, or a Task with index 0, as a page of its own.
+    """The details of a task of a run, or of a Task with index 0.
 
     Raises:
-        CliError: the run is not there.
-        LookupError: it has no such task.
+        CliError: the run does not exist.
+        LookupError: the run has no such task.
     """
     found = await session.get(target)
     found = {**found, "kind": target.resource.kind}

@@ -1,7 +1,7 @@
-"""What the page shows of an object, as JSON. Pure functions; the page itself decides nothing.
+"""JSON views of objects for the page. Pure functions; the page contains no logic.
 
-Text of others (messages, results, names of repositories) is cleaned of control characters here and
-reaches the page as text, never as HTML. A link is given only where it is http or https.
+Untrusted text (messages, results, names of repositories) is cleaned of control characters here; the
+page renders it as text, never as HTML. Links are only http or https.
 """
 
 import re
@@ -20,12 +20,12 @@ from kubetask_controller.cli.terminal import clean
 from kubetask_controller.jsontypes import JSON
 
 MAX_TEXT = 2000
-"""Characters of one text in a row."""
+"""Maximum length of a text in a row."""
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,20}(Z|[+-][0-9]{2}:[0-9]{2})")
 
 
 def shown(text: object, limit: int = MAX_TEXT) -> str:
-    """Text of others as one line."""
+    """Untrusted text as one line."""
     if isinstance(text, str) and text.isascii() and text.isprintable() and len(text) <= limit:
         return text.strip()
     found = clean(text)
@@ -33,12 +33,12 @@ def shown(text: object, limit: int = MAX_TEXT) -> str:
 
 
 def time_of(text: object) -> str | None:
-    """A time of the API; None for what is none."""
+    """A time of the API; None for invalid values."""
     return text if isinstance(text, str) and _TIME.fullmatch(text) else None
 
 
 def link(text: object) -> str:
-    """A URL that a person may follow; empty where it is not http or https."""
+    """A URL that is safe to open; empty if it is not http or https."""
     if not isinstance(text, str) or not text or len(text) > 2048 or shown(text) != text:
         return ""
     try:
@@ -50,7 +50,7 @@ def link(text: object) -> str:
 
 
 def run_summary(found: JSON, view: BatchRunView, now: datetime) -> JSON:
-    """A run or Task as a line of the list."""
+    """The summary of a run or Task for the list."""
     metadata, spec, status = found.get("metadata") or {}, view.spec, view.status
     bill = costs(view)
     found_out = findings(found, view, now)
@@ -82,7 +82,7 @@ def run_summary(found: JSON, view: BatchRunView, now: datetime) -> JSON:
 
 
 def detail(found: JSON, view: BatchRunView, now: datetime) -> JSON:
-    """A run or Task as the head of its own page."""
+    """The details of a run or Task for its page."""
     spec, metadata = view.spec, found.get("metadata") or {}
     kind = str(found.get("kind") or c.KIND_BATCH_RUN)
     where = f"-n {metadata.get('namespace', '')}"
@@ -131,7 +131,7 @@ def finding_json(finding: Finding) -> JSON:
 
 @dataclass(frozen=True, slots=True)
 class PodTimes:
-    """When the containers of a task's Pod started and ended; RFC 3339, None where they did not."""
+    """Start and end of the containers of a task's Pod in RFC 3339; None if they have not started or ended."""
 
     name: str
     created: str
@@ -178,7 +178,7 @@ def _started(state: JSON) -> str | None:
 
 
 def row_cells(row: TaskRow, times: PodTimes | None) -> list[Any]:
-    """A task as a line of the table; the order is that of ``Row`` in ui/src/api.ts."""
+    """A row of the table of tasks; the order is that of ``Row`` in ui/src/api.ts."""
     entry, result = row.entry, row.result
     usage = result.get("usage")
     usage = usage if isinstance(usage, dict) else {}
@@ -213,7 +213,7 @@ def task_detail(
     events: Iterable[JSON],
     web: str,
 ) -> JSON:
-    """A task as a page of its own: its result, its links, its Events, and the commands that show the same."""
+    """The details of a task for its page: result, links, Events, and equivalent commands."""
     entry, result = row.entry, row.result
     job = str(entry.get("jobName") or "")
     known = reason_text(row.reason)
@@ -245,7 +245,7 @@ def task_detail(
 
 
 def readable(value: Any, depth: int = 0) -> Any:
-    """JSON of others with its texts cleaned."""
+    """Untrusted JSON with cleaned texts."""
     if isinstance(value, str):
         return "\n".join(shown(x, 4096) for x in value.splitlines()[:200])
     if isinstance(value, Mapping) and depth < 8:
@@ -256,11 +256,11 @@ def readable(value: Any, depth: int = 0) -> Any:
 
 
 def links(row: TaskRow, web: str) -> list[JSON]:
-    """The pull request, and where the git server shows branch and commits.
+    """Links to the pull request, the branch and the commits.
 
     Args:
         row: the task.
-        web: template of a repository's page with {org} and {repo}, empty where that is not known.
+        web: template of a repository's page with {org} and {repo}; empty if unknown.
     """
     result = row.result
     found = []
@@ -300,7 +300,7 @@ def links(row: TaskRow, web: str) -> list[JSON]:
 
 
 def web_template(config: JSON | None) -> str:
-    """Template of a repository's page, from a WorkspaceConfig's git URL; empty for one that is not HTTPS."""
+    """Template of a repository's page from the git URL of a WorkspaceConfig; empty if the URL is not HTTP(S)."""
     git = ((config or {}).get("spec") or {}).get("git") or {}
     template = str(git.get("urlTemplate") or c.DEFAULT_URL_TEMPLATE)
     try:
@@ -317,9 +317,9 @@ EVENT_WORDS: Mapping[str, str] = {
     "Scheduled": "A node was chosen for the Pod",
     "FailedScheduling": "No node fits the Pod",
     "Pulling": "An image is being pulled",
-    "Pulled": "The image is there",
+    "Pulled": "The image was pulled",
     "Failed": "It failed",
-    "BackOff": "A failed step is retried, with longer and longer pauses",
+    "BackOff": "A failed step is retried with increasing delays",
     "Created": "A container was created",
     "Started": "A container started",
     "Killing": "A container is being stopped",
@@ -331,27 +331,27 @@ EVENT_WORDS: Mapping[str, str] = {
     "Completed": "The Job is complete",
     "BackoffLimitExceeded": "The Job failed and is not tried again",
     "Evicted": "The node evicted the Pod",
-    "Preempted": "A Pod of higher priority took the place of this one",
+    "Preempted": "A Pod of higher priority preempted this one",
     "TaintManagerEviction": "The node is drained",
-    "FailedCreatePodSandBox": "The node cannot set the Pod up",
-    "Queued": "The work was accepted and waits",
+    "FailedCreatePodSandBox": "The node cannot create the Pod sandbox",
+    "Queued": "The work was accepted and is queued",
     "Suspended": "A user suspended it",
     "Resumed": "A user resumed it",
     "Cancelling": "A user cancelled it",
-    "Waiting": "Something it needs does not exist",
+    "Waiting": "A required object does not exist",
     "JobCreated": "The Job was created",
     "TaskFailed": "A task failed",
     "Succeeded": "It succeeded",
-    "WebhookFailed": "The end was not delivered to the webhook",
-    "TaskLimit": "The first tasks have ended; the others wait for a person",
-    "Retrying": "The task gets another Job",
-    "Ignored": "An object that only claims to belong to it is ignored",
+    "WebhookFailed": "The webhook was not delivered",
+    "TaskLimit": "The first tasks have ended; the others wait for a promotion",
+    "Retrying": "A new Job replaces the task's Job",
+    "Ignored": "An object that claims this owner is ignored",
     "JobDeleted": "The Job was deleted after its time to live",
 }
 
 
 def event_json(event: JSON) -> JSON:
-    """An Event in plain words."""
+    """An Event with an explanation."""
     reason = str(event.get("reason") or "")
     series = event.get("series") or {}
     last = (

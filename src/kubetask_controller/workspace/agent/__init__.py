@@ -1,4 +1,4 @@
-"""``kubetask-agent``: runs a script or an agent's command line tool over a task, and leaves a result."""
+"""``kubetask-agent``: runs a script or an agent's command line tool on a task, and writes a result."""
 
 from kubetask_controller.workspace.agent.main import main
 

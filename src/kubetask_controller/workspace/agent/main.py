@@ -1,8 +1,8 @@
-"""The console script ``kubetask-agent``: one agent over one task, from its prompt to its result.
+"""The console script ``kubetask-agent``: runs one agent on one task, from its prompt to its result.
 
-Exit codes: that of the agent; 0 where it did well; 1 where it does not report success, where it was ended for a limit, where
-a push failed, or where it cannot be run; 128 and the number of a signal that ended it; 2 for flags that are not understood.
-The result is in the termination message in every case, unless the agent wrote it itself. Nothing leaves that was not masked.
+Exit codes: that of the agent; 0 if it reports success; 1 if it does not, if it exceeded a limit, if a push failed, or if it
+cannot be started; 128 plus the number of a signal that ended it; 2 for invalid flags. The termination message always contains
+the result, unless the agent wrote it. All output is masked.
 """
 
 import argparse
@@ -44,7 +44,7 @@ TRANSCRIPT = f"{c.RESERVED_DIR}/agent.log"
 SCRIPT = "script"
 COMMAND = "command"
 ENV_REPOSITORY = "KUBETASK_REPOSITORY"
-"""For a script: the repository it is run in, ``org/repo``."""
+"""For a script: the repository in which it runs, as ``org/repo``."""
 _PLAIN_ENV = frozenset(
     (
         *c.RESERVED_ENV,
@@ -56,19 +56,19 @@ _PLAIN_ENV = frozenset(
     )
 )
 _PLAIN_PREFIXES = ("LC_", "KUBERNETES_", "PYTHON", "KUBETASK_", "NPM_CONFIG_", "XDG_")
-"""Variables that images and Kubernetes set: no whole Secret holds them."""
+"""Prefixes of variables that images and Kubernetes set; they do not come from Secrets."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentTask:
-    """What the workspace prepared.
+    """A prepared task.
 
     Attributes:
-        manifest: of the task.
-        directory: its folder.
-        environ: of this process.
-        redact: knows every secret that the agent can see.
-        settings: how its tool is run, flags included.
+        manifest: the manifest.
+        directory: the task's folder.
+        environ: the environment of this process.
+        redact: masks every secret that the agent can read.
+        settings: the settings of the tool, including flags.
     """
 
     manifest: TaskManifest
@@ -106,7 +106,7 @@ def _main(arguments: Sequence[str] | None) -> None:
             if reason is not None:
                 log_line(f"{reason.value}: {problem}")
     except SystemExit as end:
-        # A signal, while no agent runs: what it did stays where it is.
+        # A signal while no agent runs: the work stays in the workspace.
         code = end.code if isinstance(end.code, int) else 1
         if code <= 128:
             raise
@@ -128,10 +128,10 @@ def _main(arguments: Sequence[str] | None) -> None:
 
 
 def load_task(environ: Mapping[str, str], options: argparse.Namespace | None = None) -> AgentTask:
-    """The task from the environment.
+    """Load the task from the environment.
 
     Raises:
-        KeyError, OSError, ValueError: there is none that was prepared.
+        KeyError, OSError, ValueError: the task is not prepared.
     """
     manifest = TaskManifest.model_validate_json(Path(environ[c.ENV_MANIFEST]).read_bytes())
     directory = Path(environ[c.ENV_TASK_DIR])
@@ -146,7 +146,7 @@ def load_task(environ: Mapping[str, str], options: argparse.Namespace | None = N
 
 
 def _is_secret(agent: ManifestAgent, name: str) -> bool:
-    """Whether a variable comes from a Secret, as far as the controller can know that."""
+    """Whether a variable comes from a Secret, according to the manifest."""
     if name in agent.secret_env:
         return True
     if name in agent.plain_env or name in _PLAIN_ENV or name.startswith(_PLAIN_PREFIXES):
@@ -166,16 +166,16 @@ def _settings(agent: ManifestAgent, options: argparse.Namespace) -> ManifestAgen
 
 
 def _impossible(options: argparse.Namespace, task: AgentTask) -> str:
-    """Why the agent cannot be run as it is asked for; empty where it can."""
+    """Why the settings cannot be applied; empty if they can."""
     cost, preset = task.settings.max_cost_usd, PRESETS.get(options.agent)
     try:
         Decimal(cost or 0)
     except InvalidOperation:
-        return f"agent.maxCostUSD: {cost} is no number"
-    if cost and (preset is None or not preset.tells_cost):
-        able = " and ".join(x.name for x in PRESETS.values() if x.tells_cost)
+        return f"agent.maxCostUSD: {cost} is not a number"
+    if cost and (preset is None or not preset.reports_cost):
+        able = " and ".join(x.name for x in PRESETS.values() if x.reports_cost)
         return (
-            f"agent.maxCostUSD cannot be kept: {options.agent} does not tell its cost while it runs,"
+            f"agent.maxCostUSD cannot be enforced: {options.agent} does not report its cost while it runs,"
             f" {able} do; remove the field from the WorkspaceConfig, or limit agent.maxTurns"
         )
     return ""
@@ -210,7 +210,7 @@ def _run_preset(
     try:
         preset.install(task.settings, home)
     except OSError as error:
-        log_line(f"the settings of {preset.name} cannot be written: {error}")
+        log_line(f"writing the settings of {preset.name} failed: {error}")
     defaults = {**preset.environ, "NO_COLOR": "1"}
     if preset.git_in_environ:
         defaults |= git_variables(Git(environ=task.environ, redact=task.redact), task.environ)
@@ -227,7 +227,7 @@ def _run_preset(
 
 
 def _place(task: AgentTask) -> Path:
-    """Where the agent starts: in its repository, or above several."""
+    """The working directory of the agent: its repository, or the task's folder if it has several."""
     one = task.manifest.repositories if len(task.manifest.repositories) == 1 else ()
     return task.directory / one[0].path if one else task.directory
 
@@ -235,7 +235,7 @@ def _place(task: AgentTask) -> Path:
 def _run_script(
     options: argparse.Namespace, task: AgentTask, runner: Runner
 ) -> tuple[ExitStatus, AgentReport]:
-    """The script in each repository, in order, or in the task's folder; the first failure ends it."""
+    """Run the script in each repository, in order, or in the task's folder; stop at the first failure."""
     command = ["sh", str(task.directory / options.script), *options.extra]
     places = [(x.path, f"{x.org}/{x.repo}") for x in task.manifest.repositories] or [(".", "")]
     ended, report = ExitStatus(0), AgentReport()
@@ -251,7 +251,7 @@ def _run_script(
 
 
 def _judged(ended: ExitStatus, report: AgentReport) -> AgentReport:
-    """The report, with what is known of the end from outside."""
+    """The report, combined with the exit status."""
     if ended.stop is not None:
         return replace(report, summary=ended.stop.message, reason=ended.stop.reason, failed=True)
     if ended.signalled:
@@ -271,7 +271,7 @@ def _ended_by(number: int) -> str:
 def _get_out(
     options: argparse.Namespace, task: AgentTask, report: AgentReport
 ) -> tuple[list[Published], str, Reason | None]:
-    """Push the work and open its pull requests, as asked; what did not get out, and the task's reason then."""
+    """Push the work and open its pull requests, as configured; returns the problems and the task's reason too."""
     problems: list[str] = []
     reason = None
     try:
@@ -280,7 +280,7 @@ def _get_out(
         published, reason = error.published, error.reason
         problems.append(str(error))
     if task.manifest.pull_request and any(x.pushed for x in published):
-        # It takes time to load.
+        # Importing takes time.
         from kubetask_controller.workspace.agent.pullrequests import open_requests
 
         published, refused = open_requests(
@@ -316,14 +316,14 @@ def _publish(options: argparse.Namespace, task: AgentTask, report: AgentReport) 
 
 
 def _mask_own_result(redact: Redactor) -> None:
-    """An agent that leaves a result itself may have written what it should not."""
+    """Mask secrets in a result that the agent wrote itself."""
     try:
         text = termination_log().read_text(errors="replace")
         masked = redact.prose(text)
         if masked != text:
             termination_log().write_text(masked)
     except OSError as error:
-        log_line(f"the agent's own result cannot be masked: {error}")
+        log_line(f"masking the agent's own result failed: {error}")
 
 
 def _failed(text: str, reason: Reason | None = None) -> int:
@@ -333,7 +333,7 @@ def _failed(text: str, reason: Reason | None = None) -> int:
 
 
 def _mark() -> tuple[int, int] | None:
-    """Whether somebody wrote the termination message: its size and time."""
+    """Size and time of the termination message, to detect whether the agent wrote it."""
     try:
         state = termination_log().stat()
     except OSError:
@@ -344,7 +344,7 @@ def _mark() -> tuple[int, int] | None:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="kubetask-agent",
-        description="Runs an agent over a prepared task and leaves its result.",
+        description="Runs an agent on a prepared task and writes its result.",
     )
     parser.add_argument("--version", action="version", version=f"kubetask {__version__}")
     kinds = (SCRIPT, COMMAND, *PRESETS)
@@ -352,18 +352,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--agent",
         choices=kinds,
         default=os.environ.get(c.ENV_AGENT) or next(filter(shutil.which, PRESETS), None),
-        help=f"what to run; default: ${c.ENV_AGENT}, else the known agent that is installed",
+        help=f"what to run; default: ${c.ENV_AGENT}, else the supported agent that is installed",
     )
     parser.add_argument(
-        "--script", default="", help="file of the task that sh runs in each repository"
+        "--script", default="", help="file of the task; sh runs it in each repository"
     )
-    parser.add_argument("--commit", action="store_true", help="commit what has changed")
-    parser.add_argument("--push", action="store_true", help="push the branch where it has commits")
-    parser.add_argument("--message", default="", help="of the commit; default: the agent's summary")
+    parser.add_argument("--commit", action="store_true", help="commit changes")
+    parser.add_argument("--push", action="store_true", help="push the branch if it has commits")
+    parser.add_argument(
+        "--message", default="", help="message of the commit; default: the agent's summary"
+    )
     parser.add_argument(
         "--fail-on-no-changes",
         action="store_true",
-        help="fail, with reason NoChanges, without commits",
+        help="fail with reason NoChanges if there are no commits",
     )
     parser.add_argument("--model", help="the tool's model; default: agent.model")
     parser.add_argument("--max-turns", type=int, help="default: agent.maxTurns")
@@ -372,14 +374,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--idle-timeout",
         type=int,
         metavar="SECONDS",
-        help="fail, with reason IdleTimeout, without output for that long;"
+        help="fail with reason IdleTimeout after so many seconds without output;"
         " default: agent.idleTimeoutSeconds",
     )
     parser.add_argument(
         "--max-retry-wait",
         type=int,
         metavar="SECONDS",
-        help="fail, with reason RateLimited, where the model takes no requests for longer;"
+        help="fail with reason RateLimited if the model rejects requests for longer;"
         " default: agent.maxRetryWaitSeconds",
     )
     parser.add_argument(
@@ -387,7 +389,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     options = parser.parse_args(arguments)
     if options.agent not in kinds:
-        parser.error(f"none of the known agents is installed: say --agent {'|'.join(kinds)}")
+        parser.error(f"no supported agent is installed: pass --agent {'|'.join(kinds)}")
     if options.agent == SCRIPT and not options.script:
         parser.error("--agent script needs --script")
     if options.agent == COMMAND and not options.extra:

@@ -1,8 +1,8 @@
-"""How the known agents are run without a person.
+"""How the supported agents run without user interaction.
 
-The prompt goes to their standard input: an argument has a limit, could be taken for an option, and stands in the process
-list. Flags of a user come last. Variables are defaults: one that is set already stays; so does every key of a settings file
-in HOME that is there already.
+The prompt is passed on standard input: an argument has a length limit, could be parsed as an option, and is visible in the
+process list. User flags come last. Variables are defaults: existing variables take precedence, and so do existing keys of a
+settings file in HOME.
 """
 
 import json
@@ -28,20 +28,20 @@ class Preset:
     """One tool.
 
     Attributes:
-        name: of the preset and of the program.
-        flags: those that make it work without a person, in a container that is its sandbox.
-        reader: of its output.
-        environ: variables that it needs for that.
+        name: name of the preset and of the program.
+        flags: flags for running without user interaction, with the container as the sandbox.
+        reader: class of the reader of its output.
+        environ: variables for running without user interaction.
         last: arguments after those of the user.
-        model: its flag for a model.
-        turns: its flag for a limit of turns; empty where we count them.
-        budget: its flag for a limit of cost; empty where it has none.
-        tells_cost: it tells its cost while it runs.
-        instructions: files of a repository that it reads by itself, where it starts in it.
-        settings: a settings file below HOME, and what it needs in it for a model, turns.
-        logs: its log files below HOME, for what its output leaves out.
-        git_in_environ: its shell replaces git's settings file.
-        at_paths: it puts the file that ``@path`` names in place of it.
+        model: flag for the model.
+        turns: flag for the maximum number of turns; empty if kubetask-agent counts them.
+        budget: flag for the maximum cost; empty if there is none.
+        reports_cost: whether it reports its cost while it runs.
+        instructions: files of a repository that it reads by itself if it starts there.
+        settings: a settings file below HOME, and a function that returns the required settings.
+        logs: pattern of log files below HOME with information that its output lacks.
+        git_in_environ: whether its shell ignores git's configuration file.
+        at_paths: whether it replaces ``@path`` with the content of the file.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Preset:
     model: str = "--model"
     turns: str = ""
     budget: str = ""
-    tells_cost: bool = False
+    reports_cost: bool = False
     instructions: Sequence[str] = ()
     settings: tuple[str, Callable[[ManifestAgent], JSON]] | None = None
     logs: str = ""
@@ -60,7 +60,7 @@ class Preset:
     at_paths: bool = False
 
     def command(self, settings: ManifestAgent, extra: Sequence[str]) -> list[str]:
-        """Its command line."""
+        """The command line."""
         limits: list[str] = []
         for flag, value in (
             (self.model, settings.model),
@@ -71,10 +71,10 @@ class Preset:
         return [self.name, *self.flags, *limits, *extra, *self.last]
 
     def install(self, settings: ManifestAgent, home: Path) -> None:
-        """Write what it needs in its settings file, beside what is there.
+        """Add the required settings to the settings file; existing settings take precedence.
 
         Raises:
-            OSError: HOME cannot be written.
+            OSError: HOME is not writable.
         """
         if self.settings is None:
             return
@@ -85,7 +85,7 @@ class Preset:
             try:
                 present = json.loads(path.read_text())
             except ValueError:
-                return  # with comments, or broken: the tool says so itself
+                return  # with comments, or not valid: the tool reports it
             if not isinstance(present, dict):
                 return
             wanted = _merged(wanted, present)
@@ -103,9 +103,9 @@ def _merged(base: JSON, over: JSON) -> JSON:
 
 
 def git_variables(git: Git, environ: Mapping[str, str]) -> dict[str, str]:
-    """The settings of ``GIT_CONFIG_GLOBAL`` as variables, for a shell that sets that one to nothing.
+    """The settings of ``GIT_CONFIG_GLOBAL`` as variables, for a shell that unsets it.
 
-    How to sign in stands in GIT_CONFIG_PARAMETERS once more, which git reads last: such a shell resets it.
+    Such a shell also resets the credential helpers, so GIT_CONFIG_PARAMETERS repeats them; git reads it last.
     """
     path = environ.get("GIT_CONFIG_GLOBAL")
     if not path or not Path(path).is_file() or "GIT_CONFIG_COUNT" in environ:
@@ -125,15 +125,15 @@ def git_variables(git: Git, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _quoted(text: str) -> str:
-    """As git quotes it in that variable: single quotes, with those inside and "!" escaped."""
+    """Quoted like git does in that variable: in single quotes, with "'" and "!" escaped."""
     return "'" + "".join(f"'\\{x}'" if x in "'!" else x for x in text) + "'"
 
 
 def _gemini_settings(settings: ManifestAgent) -> JSON:
     wanted: JSON = {
-        # With another base URL, gemini would choose a way to sign in that it then refuses.
+        # With another base URL, gemini would select an authentication type that it then rejects.
         "security": {"auth": {"selectedType": "gemini-api-key"}},
-        # Else any "@name" in a prompt is replaced by a file that is called so somewhere.
+        # Otherwise gemini replaces any "@name" in a prompt with a file of that name in any folder.
         "context": {"fileFiltering": {"enableRecursiveFileSearch": False}},
         "general": {"disableAutoUpdate": True, "enableAutoUpdate": False},
         "privacy": {"usageStatisticsEnabled": False},
@@ -153,7 +153,7 @@ PRESETS: Mapping[str, Preset] = {
                 *("--permission-mode", "bypassPermissions"),
             ),
             ClaudeReader,
-            # Without the first, it refuses that mode to root.
+            # Without IS_SANDBOX, claude rejects this mode for root.
             {
                 "IS_SANDBOX": "1",
                 "DISABLE_AUTOUPDATER": "1",
@@ -161,14 +161,14 @@ PRESETS: Mapping[str, Preset] = {
             },
             turns="--max-turns",
             budget="--max-budget-usd",
-            tells_cost=True,
+            reports_cost=True,
             instructions=("CLAUDE.md", ".claude/CLAUDE.md"),
         ),
         Preset(
             "gemini",
             ("--output-format", "stream-json", "--approval-mode", "yolo"),
             GeminiReader,
-            # Not GEMINI_CLI_NO_RELAUNCH: without its second process it cuts off a long line of its output.
+            # Not GEMINI_CLI_NO_RELAUNCH: without its second process, gemini truncates long lines of output.
             {"GEMINI_CLI_TRUST_WORKSPACE": "true"},
             instructions=("GEMINI.md",),
             settings=(".gemini/settings.json", _gemini_settings),
@@ -182,7 +182,7 @@ PRESETS: Mapping[str, Preset] = {
                 "--dangerously-bypass-approvals-and-sandbox",
             ),
             CodexReader,
-            # How long it waits for its next try stands in its log alone.
+            # Only the log contains the time until the next try.
             {"RUST_LOG": "error,codex_core::responses_retry=warn"},
             last=("-",),
             instructions=("AGENTS.md", "AGENTS.override.md"),
@@ -193,13 +193,13 @@ PRESETS: Mapping[str, Preset] = {
             OpenCodeReader,
             {
                 "OPENCODE_DISABLE_AUTOUPDATE": "true",
-                # It would ask before it works outside of its folder, and take no answer for a no.
+                # Otherwise opencode requests permission to work outside its folder, and fails without an answer.
                 "OPENCODE_PERMISSION": '{"*":"allow"}',
-                # What it waits for stands in its log alone.
+                # Only the log contains the cause of a wait.
                 "OPENCODE_PRINT_LOGS": "1",
                 "OPENCODE_LOG_LEVEL": "ERROR",
             },
-            tells_cost=True,
+            reports_cost=True,
             instructions=("AGENTS.md", "CLAUDE.md"),
         ),
         Preset(

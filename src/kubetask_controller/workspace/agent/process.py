@@ -1,7 +1,7 @@
-"""Runs the agent: a readable log on stdout, all of its output in the workspace, both masked; signals and limits kept.
+"""Runs the agent: prints a readable log, writes a full transcript, masks both, forwards signals and enforces limits.
 
-A signal that this process gets goes to the agent's whole process group, for some tools have a parent that ignores it. An
-agent that was signalled has not succeeded, whatever it says or exits with.
+This process forwards signals to the agent's process group, because some tools have a parent process that ignores them. An
+agent that received a signal has failed, whatever it reports and whatever its exit code is.
 """
 
 import contextlib
@@ -27,29 +27,29 @@ from kubetask_controller.workspace.agent.supervisor import kill_other_processes
 from kubetask_controller.workspace.redaction import Redactor
 
 MAX_OUTPUT_LINE = 8 * 1024 * 1024
-"""Characters after which a line is taken for two."""
+"""Maximum length of a line in characters; a longer line is split."""
 LEFT_BEHIND_SECONDS = 0.3
-"""How long processes that an agent leaves behind may still print; then they are ended."""
+"""Seconds for which the remaining processes of an agent may print before they are killed."""
 DRAIN_SECONDS = 5.0
-"""How long what was printed is read after that."""
+"""Seconds for reading buffered output after that."""
 GRACE_SECONDS = 15.0
-"""How long an agent may take to end after SIGTERM; half of Kubernetes' default for a Pod."""
+"""Seconds between SIGTERM and SIGKILL; half of the default grace period of a Pod."""
 QUIET_SECONDS = (10.0, 60.0, 300.0)
-"""Silence after which the log says what is waited for; then again for each further last one."""
+"""Seconds without output after which the log shows the current activity; the last value repeats."""
 TICK_SECONDS = 0.5
 PIPE_BYTES = 1 << 20
-"""What a tool can print without waiting for us. Some lose what they could not print when they end."""
+"""Size of the output pipe. Some tools lose output that does not fit into the pipe when they exit."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentLimits:
-    """What ends an agent before its time. 0 and None are no limit.
+    """Limits of an agent. 0 and None mean no limit.
 
     Attributes:
-        idle_seconds: without output.
-        retry_wait_seconds: of waiting for a model that takes no requests.
+        idle_seconds: seconds without output.
+        retry_wait_seconds: seconds of waiting for a model that rejects requests.
         turns: calls of the model.
-        cost: in US dollars.
+        cost: cost in US dollars.
     """
 
     idle_seconds: float = 0
@@ -60,13 +60,13 @@ class AgentLimits:
 
 @dataclass(frozen=True, slots=True)
 class ProcessContext:
-    """Where agents run, and where their output goes.
+    """The common settings of agent processes.
 
     Attributes:
-        environ: their variables.
-        transcript: the file for all of their output.
-        redact: masks it.
-        limits: of each of them.
+        environ: environment variables.
+        transcript: file for the whole output.
+        redact: masks the output.
+        limits: limits of each process.
     """
 
     environ: Mapping[str, str]
@@ -77,7 +77,7 @@ class ProcessContext:
 
 @dataclass(frozen=True, slots=True)
 class StopCause:
-    """Why an agent was ended."""
+    """Why an agent was stopped."""
 
     reason: Reason
     message: str
@@ -88,9 +88,9 @@ class ExitStatus:
     """How an agent ended.
 
     Attributes:
-        code: its exit code, 128 and the signal's number where one ended it; never 0 after a signal or a stop.
-        signalled: number of the signal that this process got; 0 for none.
-        stop: why it was ended from here.
+        code: exit code; 128 plus the signal's number if a signal ended it; never 0 after a signal or a stop.
+        signalled: number of the signal that this process received; 0 for none.
+        stop: the exceeded limit; None for none.
     """
 
     code: int
@@ -99,9 +99,9 @@ class ExitStatus:
 
 
 class Runner:
-    """Runs agents, one after another, and hands on to them the signals that this process gets.
+    """Runs agents, one after another, and forwards the signals that this process receives.
 
-    A signal that comes while none of them runs raises SystemExit in the main thread.
+    A signal while no agent runs raises SystemExit in the main thread.
     """
 
     def __init__(self, surroundings: ProcessContext) -> None:
@@ -129,15 +129,15 @@ class Runner:
 
         Args:
             command: program and arguments.
-            reader: of its output.
-            cwd: its working directory.
-            stdin: its standard input.
-            environ: variables beside those of all agents.
-            logs: a folder, and a pattern of log files below it that the reader is given too.
+            reader: reads its output.
+            cwd: working directory.
+            stdin: standard input.
+            environ: additional variables.
+            logs: a folder, and a pattern of log files below it for the reader.
 
         Raises:
-            FileNotFoundError: there is no such program.
-            PermissionError: it may not be executed.
+            FileNotFoundError: the program does not exist.
+            PermissionError: the program is not executable.
         """
         follow_logs = _LogFiles(*logs) if logs else None
         self._last = time.monotonic()
@@ -166,7 +166,7 @@ class Runner:
             worker.start()
         stop = self._watch(process, reader, follow_logs)
         code = process.wait()
-        # Servers and watchers that it started hold its output open, and nobody ends them.
+        # Servers and watchers that the agent started keep its output open.
         workers[0].join(LEFT_BEHIND_SECONDS)
         self._signal(signal.SIGKILL)
         kill_other_processes()
@@ -181,7 +181,7 @@ class Runner:
     def _watch(
         self, process: "subprocess.Popen[str]", reader: OutputReader, logs: "_LogFiles | None"
     ) -> StopCause | None:
-        """Until the agent's end: say what is waited for, keep the limits; why it was ended from here."""
+        """Wait for the agent's end, report inactivity, enforce the limits; returns the exceeded limit."""
         stop: StopCause | None = None
         notices = _quiet_times()
         notice, deadline = next(notices), None
@@ -234,10 +234,10 @@ class Runner:
             reason = Reason.RATE_LIMITED if wait.limited else Reason.AGENT_ERROR
             seconds = wait.seconds or 0.0
             if seconds > longest:
-                asked = f"it waits {seconds:.0f} s, longer than {longest:.0f} s"
+                detail = f"it waits {seconds:.0f} s, longer than {longest:.0f} s"
             else:
-                asked = f"it has waited longer than {longest:.0f} s"
-            return StopCause(reason, f"{wait.text}; {asked} (agent.maxRetryWaitSeconds)")
+                detail = f"it has waited longer than {longest:.0f} s"
+            return StopCause(reason, f"{wait.text}; {detail} (agent.maxRetryWaitSeconds)")
         if limits.idle_seconds and quiet >= limits.idle_seconds:
             what = wait.text if wait else reader.activity or "the command"
             return StopCause(
@@ -281,7 +281,7 @@ class Runner:
 
 
 class _LogFiles:
-    """New lines of log files that a tool makes while it runs."""
+    """Reads new lines of a tool's log files while it runs."""
 
     def __init__(self, folder: Path, pattern: str) -> None:
         self._folder, self._pattern = folder, pattern
@@ -320,4 +320,4 @@ def _feed(stream: IO[str], text: str) -> None:
         with stream:
             stream.write(text)
     except BrokenPipeError:
-        pass  # it did not want to read
+        pass  # the process closed its standard input

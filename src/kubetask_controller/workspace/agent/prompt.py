@@ -1,4 +1,4 @@
-"""The prompt of a task, made from its files, and what a repository tells agents about itself."""
+"""Builds the prompt of a task from its files and from the agent instructions of its repositories."""
 
 import re
 from collections.abc import Sequence
@@ -8,23 +8,23 @@ from kubetask_controller.api.manifest import TaskManifest
 
 PROMPT_SUFFIXES = (".md", ".txt")
 MAX_PROMPT = 1 << 20
-"""Characters of quoted files; those beyond are named. The first one is always quoted whole."""
+"""Maximum number of characters of quoted files; further files are only listed. The first file is always quoted."""
 MAX_INSTRUCTIONS = 64 * 1024
-"""Characters of a repository's instructions that are quoted."""
+"""Maximum length of a repository's instructions that are quoted."""
 INSTRUCTIONS = ("AGENTS.md", "CLAUDE.md", "GEMINI.md")
-"""Where a repository tells agents about itself, the most general first."""
+"""Files with instructions for agents, the most general first."""
 _SPECIAL = "/?!#@$&:\\"
-"""What a prompt may not begin with: a tool could take it for a command of its own."""
+"""Characters with which a prompt must not start: a tool could interpret it as a command."""
 _AT = re.compile(r"(?<!\\)@((?:\"[^\"]*\"|\\.|[^\s,;!?()\[\]{}.]|\.(?!\s|$))+)")
 
 
 def make_prompt(
     manifest: TaskManifest, task_dir: Path, *, cwd: Path, reads: Sequence[str] = ()
 ) -> str:
-    """The text files of the task, whole, and where everything lies.
+    """The text files of the task in full, and the paths of the other files and repositories.
 
-    The first of them leads; secret files are named and never quoted. `reads` are the instructions that the tool reads by
-    itself in `cwd`; those that a repository has under another name are quoted.
+    Secret files are listed and never quoted. `reads` are the instruction files that the tool reads by itself in `cwd`;
+    instructions under another name are quoted.
     """
     parts: list[str] = []
     others: list[str] = []
@@ -54,7 +54,7 @@ def make_prompt(
 
 
 def without_at_paths(prompt: str, cwd: Path) -> str:
-    """The prompt with a backslash before each ``@path`` that is there, for a tool that would replace it by the file."""
+    """The prompt with a backslash before each existing ``@path``, for a tool that replaces it with the file."""
 
     def escaped(match: re.Match[str]) -> str:
         name = match[1].strip('"').replace("\\", "")
@@ -81,12 +81,10 @@ def _instructions(
         return ""
     if cwd == task_dir:
         return (
-            "Before you work in a repository, read what it tells agents about itself, and follow it:\n"
+            "Before you work in a repository, read and follow its instructions for agents:\n"
             + "\n".join(f"- {x}" for x in found)
         )
     text = found[0].read_text(errors="replace").strip()
     if len(text) > MAX_INSTRUCTIONS:
-        return f"Before you begin, read what the repository tells agents about itself, and follow it: {found[0]}"
-    return (
-        f"What the repository tells agents about itself, in {found[0].name}; follow it:\n\n{text}"
-    )
+        return f"Before you start, read and follow the repository's instructions for agents: {found[0]}"
+    return f"Follow the repository's instructions for agents ({found[0].name}):\n\n{text}"

@@ -1,4 +1,4 @@
-"""What an agent did to the repositories of its task: looked at, committed, pushed; kept as a patch where that fails."""
+"""Commits and pushes the agent's changes; keeps them as a patch if the push fails."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,26 +12,26 @@ from kubetask_controller.workspace.git import Git, GitError, log_line, with_retr
 
 PATCHES_DIR = f"{c.RESERVED_DIR}/patches"
 MAX_SHOWN_PATCH = 256 * 1024
-"""Bytes of a patch that the log shows; a longer one is in the task's folder alone."""
+"""Maximum size of a patch that is printed to the log; a larger one is only in the task's folder."""
 MAX_SUBJECT = 72
-"""Characters of a commit's first line that is made of an agent's words."""
+"""Maximum length of a commit's first line."""
 _URL = re.compile(r"https?://[^\s\"'<>()\[\]{}\\`]+")
 _REQUEST = re.compile(r"/(pull|pulls|merge_requests|pull-requests|pullrequest)/\d+")
-_LFS = re.compile(r"^[^'\"]* is kept by Git LFS: ")
+_LFS = re.compile(r"^[^'\"]* is stored by Git LFS: ")
 _NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One repository afterwards.
+    """The outcome for one repository.
 
     Attributes:
-        repository: which.
-        commits: those that its branch has beyond its base, the newest first.
-        pushed: its branch is at the server.
+        repository: the repository.
+        commits: commits of its branch that are not in its base, newest first.
+        pushed: whether the branch was pushed.
         request: URL of its pull request; empty for none.
-        patch: file with the commits, where they could not be pushed; empty where they were.
+        patch: file with the commits if the push failed; else empty.
     """
 
     repository: ManifestRepository
@@ -42,11 +42,11 @@ class Published:
 
 
 class PublishError(Exception):
-    """Something of the work did not get out.
+    """Some changes were not pushed.
 
     Attributes:
         reason: the task's reason.
-        published: all repositories, those that did get out included.
+        published: the outcome for all repositories.
     """
 
     def __init__(self, reason: Reason, message: str, published: list[Published]) -> None:
@@ -67,21 +67,21 @@ def publish(
     redact: Callable[[str], str] = str,
     leaks: Callable[[str], bool] | None = None,
 ) -> list[Published]:
-    """Commit what has changed and push what is new, as asked. What cannot be pushed is kept as a patch.
+    """Commit changes and push commits, as configured. Commits that cannot be pushed are kept as a patch.
 
     Args:
-        manifest: of the task.
-        task_dir: its folder.
-        git: as the agent signs in.
-        message: of the commits, where the manifest has no template.
-        commit: commit what has changed.
-        push: push what was committed.
-        description: all of what the agent says at its end.
-        redact: masks what the log shows.
-        leaks: tells whether a text holds a secret; commits that add one are not pushed.
+        manifest: the task's manifest.
+        task_dir: the task's folder.
+        git: git with the agent's credentials.
+        message: message of the commits, if the manifest has no template.
+        commit: whether to commit changes.
+        push: whether to push commits.
+        description: the agent's final message.
+        redact: masks log lines.
+        leaks: returns whether a text contains a secret; commits that add one are not pushed.
 
     Raises:
-        PublishError: a repository could not be committed or pushed; its message names it. The others were.
+        PublishError: at least one repository could not be committed or pushed; the message names it.
     """
     published: list[Published] = []
     problems: list[tuple[Reason, str]] = []
@@ -113,7 +113,7 @@ def publish(
 
 
 def find_pull_request(manifest: TaskManifest, text: str) -> str:
-    """The last URL in a text that is a pull request of one of the task's repositories; empty for none."""
+    """The last URL in a text that is a pull request of one of the task's repositories; empty if there is none."""
     for found in reversed(_URL.findall(text)):
         url = found.rstrip(".,;:!?*_")
         names = (f"/{x.org}/{x.repo}/".lower() for x in manifest.repositories)
@@ -123,14 +123,14 @@ def find_pull_request(manifest: TaskManifest, text: str) -> str:
 
 
 def fill_template(template: str, values: Mapping[str, str]) -> str:
-    """A template with its known placeholders replaced; what else stands in braces stays."""
+    """A template with its placeholders replaced; unknown placeholders are kept."""
     return _PLACEHOLDER.sub(lambda x: values.get(x[1], x[0]), template)
 
 
 def template_values(
     manifest: TaskManifest, repository: ManifestRepository, description: str, fallback: str = ""
 ) -> dict[str, str]:
-    """What placeholders of commit messages and pull requests stand for."""
+    """Values of the placeholders of commit messages and pull requests."""
     first = next((x.strip() for x in description.splitlines() if x.strip()), "")
     summary = first if len(first) <= MAX_SUBJECT else f"{first[: MAX_SUBJECT - 1].rstrip()}…"
     return {
@@ -151,7 +151,7 @@ def _refusal(error: GitError, branch: str) -> tuple[Reason, str]:
     if "[rejected]" in error.output:
         return (
             Reason.BRANCH_EXISTS,
-            f"the server has a branch {branch} with other commits already",
+            f"the server already has a branch {branch} with other commits",
         )
     if error.rate_limited:
         return Reason.RATE_LIMITED, str(error)
@@ -171,7 +171,7 @@ class _Work:
         self._at = ("-C", str(task_dir / repository.path), *hooks)
 
     def commit(self, message: str, description: str) -> None:
-        """Commit what has changed, as far as it is the agent's."""
+        """Commit the agent's changes."""
         embedded = [
             x
             for x in self._run("ls-files", "--others", "--exclude-standard", "-z").split("\0")
@@ -179,7 +179,7 @@ class _Work:
         ]
         for name in embedded:
             log_line(
-                f"{self._repository.path}: not committed: {name}, which is a repository of its own"
+                f"{self._repository.path}: not committed: {name}, because it is a git repository"
             )
         paths = [".", *(f":(exclude,literal){x.rstrip('/')}" for x in embedded)]
         more = ["--sparse"] if self._checkout.sparse else []
@@ -189,10 +189,10 @@ class _Work:
                 stdin="\0".join(paths) + "\0",
             )
         except GitError as error:
-            # Said by the filter that stands in for Git LFS.
-            said = [x for x in error.output.splitlines() if _LFS.match(x)]
-            if said:
-                raise GitError(("add",), f"fatal: {said[0]}") from error
+            # Printed by the filter that replaces Git LFS.
+            lines = [x for x in error.output.splitlines() if _LFS.match(x)]
+            if lines:
+                raise GitError(("add",), f"fatal: {lines[0]}") from error
             raise
         if not self._run("diff", "--cached", "--name-only", "-z", "--ignore-submodules=dirty"):
             return
@@ -203,7 +203,7 @@ class _Work:
         self._run("commit", "--quiet", "--cleanup=whitespace", *sign_off, "--file=-", stdin=text)
 
     def refuse_secrets(self, leaks: Callable[[str], bool]) -> None:
-        """Raise GitError where a commit's message, or a line that it adds, holds a secret."""
+        """Raise GitError if a commit's message, or a line that it adds, contains a secret."""
         for commit in self.commits():
             what = ("show", "--no-color", "--no-ext-diff", "--no-textconv", "--unified=0")
             try:
@@ -214,23 +214,22 @@ class _Work:
             if leaks("\n".join(lines)):
                 raise GitError(
                     ("push",),
-                    f"fatal: commit {commit[:12]} adds a secret that the task was given, and is not"
-                    " pushed",
+                    f"fatal: commit {commit[:12]} adds a secret of the task, and is not pushed",
                 )
 
     def commits(self) -> list[str]:
-        """Commits that are not of the base, the newest first."""
+        """Commits that are not in the base, newest first."""
         known = [
             f"refs/remotes/origin/{self._repository.base or self._repository.branch or 'HEAD'}"
         ]
         if self._repository.base_commit:
-            # Whatever the agent has done to its refs.
+            # The agent may have changed its refs.
             known = [*self._existing(known), self._repository.base_commit]
-        # Where the agent pushed by itself, the remote has its commits too.
+        # If the agent pushed its commits, the remote-tracking branch has them too.
         return self._run("rev-list", "HEAD", "--not", *known).split()
 
     def push(self) -> None:
-        """Push the branch; one that is there already is replaced only where that was asked for, and as it was then."""
+        """Push the branch. onBranchExists Replace overwrites an existing branch, but only if it is unchanged."""
         branch = self._manifest.branch
         if self._checkout.lfs or self._has_lfs_objects():
             with_retries(lambda: self._run("lfs", "push", "origin", "HEAD"))
@@ -249,7 +248,7 @@ class _Work:
         with_retries(lambda: self._run("push", lease, *what))
 
     def keep(self, redact: Callable[[str], str]) -> str:
-        """Keep the commits as a patch, in the task's folder and in the log; the file, empty where that fails."""
+        """Write the commits as a patch into the task's folder and the log; returns the file, empty on failure."""
         folder = self._task_dir / PATCHES_DIR
         path = folder / f"{self._repository.path.replace('/', '-')}.patch"
         base = self._repository.base_commit
@@ -259,9 +258,9 @@ class _Work:
             self._run("format-patch", "--quiet", "--binary", f"--output={path}", span)
             size = path.stat().st_size
         except (GitError, OSError) as error:
-            log_line(f"{self._repository.path}: the commits could not be kept as a patch: {error}")
+            log_line(f"{self._repository.path}: writing the commits as a patch failed: {error}")
             return ""
-        log_line(f"{self._repository.path}: the commits are kept in {path}")
+        log_line(f"{self._repository.path}: the commits are in {path}")
         if size <= MAX_SHOWN_PATCH:
             log_line(f"----- BEGIN PATCH {self._repository.path} -----")
             for line in path.read_text(errors="replace").splitlines():
@@ -274,7 +273,7 @@ class _Work:
         return folder.is_dir() and any(folder.iterdir())
 
     def _at_server(self, branch: str) -> bool:
-        """Whether the server has our newest commit, as after a push whose answer was lost."""
+        """Whether the server already has the newest commit, as after a push whose response was lost."""
         out = self._run("ls-remote", "origin", f"refs/heads/{branch}")
         return out.partition("\t")[0] == self._run("rev-parse", "HEAD")
 

@@ -1,6 +1,6 @@
-"""Opens a pull request for each branch that was pushed, with the credentials that are there.
+"""Opens a pull request for each pushed branch, with the available credentials.
 
-Idempotent: an open pull request of the same branch is updated, so a further attempt of a task leaves one.
+Idempotent: an open pull request of the same branch is updated, so several attempts of a task result in one.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from kubetask_controller.workspace.gitconfig import TaskHost, task_hosts
 DEFAULT_TITLE = "{summary}"
 DEFAULT_BODY = "{description}\n\n---\nTask `{namespace}/{task}`, by [KubeTask](https://kubetask.io)"
 MAX_TITLE = 250
-LIMITS = RequestLimits(timeout=60, patience=900)
+LIMITS = RequestLimits(timeout=60, max_wait=900)
 _TOKENS = {
     "GitHub": ("GH_TOKEN", "GITHUB_TOKEN"),
     "GitLab": ("GITLAB_TOKEN",),
@@ -43,7 +43,7 @@ _TOKENS = {
     "BitbucketDataCenter": ("BITBUCKET_TOKEN",),
     "AzureDevOps": ("AZURE_DEVOPS_EXT_PAT",),
 }
-"""Variables in which command line tools of the hosts find a token too."""
+"""Variables that command line tools of the hosts use for tokens."""
 
 
 def open_requests(
@@ -57,14 +57,14 @@ def open_requests(
     """Open a pull request for each repository that was pushed.
 
     Args:
-        manifest: of the task, with the pull request that is wanted.
+        manifest: the task's manifest, with the settings of the pull request.
         published: the task's repositories.
-        description: what the agent says at its end.
-        environ: of this process, where tokens may be too.
-        redact: masks what hosts say.
+        description: the agent's final message.
+        environ: environment variables, which may contain tokens.
+        redact: masks messages of hosts.
 
     Returns:
-        The repositories with their pull requests, and why some could not be opened.
+        The repositories with their pull requests, and the failures as pairs of reason and message.
     """
     wanted = manifest.pull_request
     if wanted is None:
@@ -75,7 +75,7 @@ def open_requests(
     for each in published:
         repository = each.repository
         shown = f"{repository.org}/{repository.repo}"
-        # An agent that opened one by itself has said where.
+        # An agent that opened a pull request printed its URL.
         own = find_pull_request(
             manifest.model_copy(update={"repositories": (repository,)}), description
         )
@@ -92,7 +92,10 @@ def open_requests(
             reason = Reason.RATE_LIMITED if limited else Reason.PULL_REQUEST_FAILED
             text = redact(str(error))
             problems.append(
-                (reason, f"{shown}: the branch is pushed, its pull request failed: {text}")
+                (
+                    reason,
+                    f"{shown}: the branch was pushed, but opening its pull request failed: {text}",
+                )
             )
             done.append(each)
             continue
@@ -126,7 +129,7 @@ async def _open(
     username, token = await asyncio.to_thread(_sign_in, host, kind, environ)
     if not token:
         raise HostError(
-            "no token: put one into the Secret of the git credentials (token, or a GitHub App's keys), and set"
+            "no token: add one to the Secret of the git credentials (token, or a GitHub App's keys), and set"
             " shareWithAgent"
         )
     session, api = connect(
@@ -143,7 +146,7 @@ async def _open(
 
 
 def _sign_in(host: TaskHost, kind: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """User and token, from the mounted Secret, else from variables."""
+    """User and token from the mounted Secret, else from variables."""
     folder = Path(host.folder)
     if host.is_app:
         names = [f"{x.org}/{x.repo}" for x in host.repositories]

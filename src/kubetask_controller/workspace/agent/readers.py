@@ -1,6 +1,6 @@
-"""How the known agents print their events: text for the log, tokens, cost, errors and the event of a success.
+"""Readers of the events of the supported agents: text for the log, tokens, cost, errors and success.
 
-Written against the versions in hack/agents and older ones; docs/agents.md has what each prints in which case.
+They support the versions in hack/agents and older ones; docs/agents.md lists the output of each agent in each case.
 """
 
 import re
@@ -22,7 +22,7 @@ _SECONDS = re.compile(r"\b(?:in|for|after) (\d+(?:\.\d+)?) ?(ms|s)\b")
 
 
 class ClaudeReader(EventReader):
-    """``claude -p --output-format stream-json --verbose``. Work in the background makes several results; all must be good."""
+    """``claude -p --output-format stream-json --verbose``. Background tasks add results; all must succeed."""
 
     tool = "claude"
 
@@ -62,7 +62,7 @@ class ClaudeReader(EventReader):
         for part in message.get("content") or ():
             if part.get("type") == "text":
                 text, before = str(part.get("text") or ""), self.summary
-                shown += self.say(text)
+                shown += self.answer(text)
                 if not own:
                     self.summary = before
             elif part.get("type") == "tool_use":
@@ -73,7 +73,7 @@ class ClaudeReader(EventReader):
         if subtype == "init":
             servers = event.get("mcp_servers") or ()
             bad = [x for x in servers if x.get("status") not in ("connected", "pending")]
-            return [f"MCP server {x.get('name')} is not there: {x.get('status')}" for x in bad]
+            return [f"MCP server {x.get('name')} is not available: {x.get('status')}" for x in bad]
         if subtype == "api_retry":
             status, error = event.get("error_status"), event.get("error")
             delay = token_count(event.get("retry_delay_ms")) / 1000
@@ -108,7 +108,7 @@ class ClaudeReader(EventReader):
         )
         self._results.append(good)
         if good:
-            shown = self.say(text) if text and text != self.summary else []
+            shown = self.answer(text) if text and text != self.summary else []
             self.summary = text or self.summary
             return shown
         status = event.get("api_error_status")
@@ -127,7 +127,7 @@ class ClaudeReader(EventReader):
     def _count(self, event: JSON) -> None:
         models = [x for x in (event.get("modelUsage") or {}).values() if isinstance(x, dict)]
         usage = event.get("usage") or {}
-        # Those of other agents that this one starts are in modelUsage alone, for all turns together.
+        # Only modelUsage contains the tokens of subagents, as a sum over all turns.
         read = ("inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
         if models:
             self.read = sum(token_count(x.get(k)) for x in models for k in read)
@@ -139,12 +139,12 @@ class ClaudeReader(EventReader):
         self.cost = cost if cost is not None else self.cost
 
     def succeeded(self) -> bool:
-        """Every result is a success, and no work in the background was cut off."""
+        """Whether every result is a success and every background task ended."""
         said = bool(self.summary or self._messages)
         return bool(self._results) and all(self._results) and said and not self._lost()
 
     def report(self) -> Any:
-        """What is known at the end."""
+        """The report at the end of the output."""
         if lost := self._lost():
             self.error(f"claude ended before its work in the background: {', '.join(lost)}")
         if self._results and all(self._results) and not (self.summary or self._messages):
@@ -155,7 +155,7 @@ class ClaudeReader(EventReader):
         return super().report()
 
     def reason(self) -> Reason | None:
-        """The cause that the last bad result names."""
+        """The reason in the last failed result."""
         return self._reason
 
     def _lost(self) -> list[str]:
@@ -183,7 +183,7 @@ class GeminiReader(EventReader):
         self._stopped = ""
 
     def plain(self, line: str) -> list[str]:
-        """Attempts that failed are announced outside of the events."""
+        """gemini prints failed attempts as plain lines."""
         if self._NOISE.match(line):
             return []
         shown = super().plain(line)
@@ -201,7 +201,7 @@ class GeminiReader(EventReader):
                 return []
             self.wait, self._stopped = None, ""
             text = str(event.get("content") or "")
-            return self.stream(text, "answer") if event.get("delta") else self.say(text)
+            return self.stream(text, "answer") if event.get("delta") else self.answer(text)
         if kind == "tool_use":
             self.wait, self._stopped = None, ""
             self.turns += 1
@@ -248,12 +248,12 @@ class GeminiReader(EventReader):
         return shown
 
     def succeeded(self) -> bool:
-        """The result says so, and nothing stopped the agent before."""
+        """Whether the result reports success and nothing stopped the agent before."""
         return self._good
 
 
 class CodexReader(EventReader):
-    """``codex exec --json``. A model that refuses, or says nothing, leaves a turn without a last message."""
+    """``codex exec --json``. If the model refuses or returns nothing, the turn has no final message."""
 
     tool = "codex"
     _RETRY = re.compile(r"^Reconnecting|retrying sampling request|stream disconnected - retrying")
@@ -264,7 +264,7 @@ class CodexReader(EventReader):
         self._answered = False
 
     def plain(self, line: str) -> list[str]:
-        """The log names the time of the next try; see RUST_LOG in the preset."""
+        """The log contains the time of the next try; see RUST_LOG in the preset."""
         shown = super().plain(line)
         if "retrying sampling request" in line:
             text = re.sub(r"^.*retrying sampling request", "retrying", line).strip()
@@ -314,9 +314,9 @@ class CodexReader(EventReader):
         if kind == "agent_message":
             text = str(item.get("text") or "")
             self._answered = bool(text.strip())
-            return self.say(text)
+            return self.answer(text)
         if kind == "error":
-            # Also what is no more than a warning; turn.failed says whether it was the end.
+            # This includes warnings; turn.failed reports a failure of the turn.
             return [f"warning: {error_message(item)}"]
         if kind in ("reasoning", "todo_list"):
             return []
@@ -327,11 +327,11 @@ class CodexReader(EventReader):
         return []
 
     def succeeded(self) -> bool:
-        """The turn is completed, and the agent's message is the last of its work."""
+        """Whether the turn is completed and its last item is the agent's message."""
         return self._completed and self._answered
 
     def report(self) -> Any:
-        """What is known at the end."""
+        """The report at the end of the output."""
         if self._completed and not self._answered and not self.errors:
             self.error("codex ended its turn without an answer; the model may have refused")
         return super().report()
@@ -344,14 +344,14 @@ class OpenCodeReader(EventReader):
 
     def __init__(self) -> None:
         super().__init__()
-        # It prints the use of a tool when that has ended.
+        # opencode prints the use of a tool after it has ended.
         self.activity = "the model, or a command of its"
         self._end = ""
         self._answered = False
         self._failed = False
 
     def plain(self, line: str) -> list[str]:
-        """Errors of the model that are tried again stand in the log; see OPENCODE_PRINT_LOGS in the preset."""
+        """Only the log contains errors of the model that are retried; see OPENCODE_PRINT_LOGS in the preset."""
         shown = super().plain(line)
         if 'message="stream error"' in line:
             if "small=true" in line:
@@ -375,7 +375,7 @@ class OpenCodeReader(EventReader):
         if kind == "text":
             text = str(part.get("text") or "")
             self._answered = bool(text.strip())
-            return self.say(text)
+            return self.answer(text)
         if kind == "tool_use":
             state = part.get("state") or {}
             activity = self.activity
@@ -402,11 +402,11 @@ class OpenCodeReader(EventReader):
         return self.flush()
 
     def succeeded(self) -> bool:
-        """The last step is the end of the work, with an answer, and no error came."""
+        """Whether the last step ended the work with an answer and without an error."""
         return self._end == "stop" and self._answered and not self._failed
 
     def report(self) -> Any:
-        """What is known at the end."""
+        """The report at the end of the output."""
         if not self.succeeded() and not self.errors:
             if self._end == "stop":
                 self.error("opencode ended without an answer; the model may have refused")
@@ -420,8 +420,8 @@ class OpenCodeReader(EventReader):
 class GooseReader(EventReader):
     """``goose run --output-format stream-json``.
 
-    It ends with exit code 0 after most failures, and tells them in ordinary messages. What the model says carries
-    `inference` in its metadata; versions without it are told by the words of goose's own messages.
+    It ends with exit code 0 after most failures, and reports them in ordinary messages. Messages of the model have
+    `inference` in their metadata; in versions without it, the text identifies goose's own messages.
     """
 
     tool = "goose"
@@ -438,16 +438,16 @@ class GooseReader(EventReader):
         self._complete = False
         self._inferred = False
         self._own = ""
-        """The last message, where it is goose's own."""
+        """The last message, if goose created it."""
         self._answered = False
         self._silent = False
 
     def plain(self, line: str) -> list[str]:
-        """Extensions that do not start are announced outside of the events; the banner is not shown."""
+        """goose prints failures of extensions as plain lines; the banner is skipped."""
         return [] if re.match(r"^\s*(__\( O\)>|\\____\)|L L\b)", line) else super().plain(line)
 
     def log(self, line: str) -> list[str]:
-        """The retries of a provider stand in goose's log file alone."""
+        """Only goose's log file contains the retries of a provider."""
         if "goose_provider_types::retry" not in line and "Backing off for" not in line:
             return []
         found = re.search(
@@ -498,7 +498,7 @@ class GooseReader(EventReader):
             )
             if own:
                 self._own, self._answered = text, False
-                return self.error(_goose_words(text))
+                return self.error(_goose_message(text))
             self._own, self._answered = "", self._answered or bool(text.strip())
             return self.stream(text, name or message.get("created"))
         if kind == "toolRequest":
@@ -509,7 +509,7 @@ class GooseReader(EventReader):
             return self.call(value.get("name"), value.get("arguments"))
         if kind == "error":
             self._own = error_message(part)
-            return self.error(_goose_words(self._own))
+            return self.error(_goose_message(self._own))
         if kind == "systemNotification":
             text, sort = error_message(part), str(part.get("notificationType"))
             if sort in ("inlineMessage", "progressMessage", "thinkingMessage"):
@@ -519,11 +519,11 @@ class GooseReader(EventReader):
         return []
 
     def succeeded(self) -> bool:
-        """It is complete, and the model's words are the last of its work."""
+        """Whether the output is complete and ends with a message of the model."""
         return self._complete and self._answered and not self._own and not self._silent
 
 
-def _goose_words(text: str) -> str:
+def _goose_message(text: str) -> str:
     return text.split("\n\nPlease retry if you think", 1)[0].split("\n\nPlease start a new", 1)[0]
 
 

@@ -1,8 +1,8 @@
-"""What is known of an agent while it runs and at its end, and the base of what reads its output.
+"""The report of an agent, and the base classes of readers of its output.
 
-An agent has succeeded where its tool says so in the event that the tool ends with, and nowhere else: an exit code of 0, a
-stream that breaks off, an event that is not understood are no success. Readers see the output as it is; everything that they
-hand on is masked by the caller, after pieces were joined.
+An agent has succeeded only if its tool reports success in its final event: an exit code of 0, a truncated stream or an
+unknown event is not a success. Readers process unmasked output; the caller masks their results, after joining the parts of
+a text.
 """
 
 import re
@@ -19,12 +19,12 @@ from kubetask_controller.jsontypes import JSON
 from kubetask_controller.workspace.redaction import Redactor
 
 KEPT_LINES = 200
-"""Plain lines at each end of the output that the last words are looked for in."""
+"""Number of plain lines at each end of the output that are searched for an error."""
 MAX_COST_DIGITS = 6
 MAX_SHOWN = 500
-"""Characters of a line of the log that is made of an event; the transcript has all of it."""
+"""Maximum length of a log line for an event; the transcript contains the whole event."""
 MAX_PLAIN = 16 * 1024
-"""Characters of a line of plain output in the log, which a container runtime cuts there."""
+"""Maximum length of a log line of plain output, at which container runtimes split lines."""
 
 _LIMITED = re.compile(
     r"rate.?limit|too many requests|\b429\b|quota|usage limit|overloaded|resource.?exhausted"
@@ -57,13 +57,13 @@ _TRY_HELP = re.compile(r"^(for more information|see|try)\b.*help", re.IGNORECASE
 
 @dataclass(frozen=True, slots=True)
 class AgentReport:
-    """What an agent reports until its end.
+    """The report of an agent.
 
     Attributes:
-        summary: its last words.
-        usage: inputTokens, outputTokens, costUSD; as far as it reports them.
-        reason: a known cause, None for none; it counts only where the agent failed.
-        failed: it does not report success, whatever its exit code.
+        summary: its final message.
+        usage: inputTokens, outputTokens and costUSD, if it reports them.
+        reason: the reason of a failure; None for none. Ignored if the agent succeeded.
+        failed: whether it did not report success, whatever its exit code is.
     """
 
     summary: str = ""
@@ -78,12 +78,12 @@ class AgentReport:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What a tool waits for before it calls its model again.
+    """A wait of a tool before it retries a call of its model.
 
     Attributes:
-        text: for the log.
-        limited: the model takes no requests; else it is broken.
-        seconds: until the next try, None where the tool does not say.
+        text: description for the log.
+        limited: whether a rate limit is the cause; else the model fails.
+        seconds: time until the next try; None if the tool does not report it.
     """
 
     text: str
@@ -92,14 +92,14 @@ class Wait:
 
 
 class OutputReader:
-    """Reads plain output: every line is shown, the last one is the summary, the exit code decides.
+    """Reads plain output: the log shows every line, the last line is the summary, the exit code decides.
 
     Attributes:
-        wait: what the tool waits for; None while it works.
-        activity: what runs at the moment, for the log.
-        turns: calls of the model.
-        cost: so far, in US dollars; None where the tool does not say.
-        max_shown: characters of a line in the log.
+        wait: the current wait of the tool; None while it works.
+        activity: the current activity, for the log.
+        turns: number of calls of the model.
+        cost: cost so far in US dollars; None if the tool does not report it.
+        max_shown: maximum length of a line in the log.
     """
 
     max_shown = MAX_PLAIN
@@ -113,7 +113,7 @@ class OutputReader:
         self._tail: deque[str] = deque(maxlen=KEPT_LINES)
 
     def feed(self, line: str) -> list[str]:
-        """Take a line; what of it the log shows, line by line."""
+        """Process a line; returns the lines for the log."""
         if text := line.strip():
             if len(self._head) < KEPT_LINES:
                 self._head.append(text)
@@ -121,20 +121,20 @@ class OutputReader:
         return [line]
 
     def log(self, line: str) -> list[str]:
-        """Take a line of the tool's own log file; what of it the log shows."""
+        """Process a line of the tool's log file; returns the lines for the log."""
         return []
 
     def flush(self) -> list[str]:
-        """What is left to show at the end of the output."""
+        """Remaining lines for the log at the end of the output."""
         return []
 
     def report(self) -> AgentReport:
-        """What is known at the end."""
+        """The report at the end of the output."""
         lines = list(self._tail)
         return AgentReport(lines[-1] if lines else "", reason=known_reason(*lines[-5:]))
 
-    def plain_words(self) -> str:
-        """The line of the plain output that says most about its end."""
+    def error_line(self) -> str:
+        """The most specific error line of the plain output, else its last line."""
         lines = list(self._tail)
         if not lines:
             return ""
@@ -149,9 +149,9 @@ class OutputReader:
 
 
 class EventReader(OutputReader):
-    """Reads JSON, an event a line, and shows what a person wants of it. What is no JSON is read as plain output.
+    """Reads JSON with one event per line, and returns a readable log. Other lines are processed as plain output.
 
-    Subclasses have `event` and `succeeded`, and set what they find.
+    Subclasses implement `event` and `succeeded`.
     """
 
     tool = ""
@@ -165,12 +165,12 @@ class EventReader(OutputReader):
         self.read = 0
         self.written = 0
         self._text = ""
-        """Of a line whose end has not come yet."""
+        """An incomplete line."""
         self._stream: object = None
         self._answer = ""
 
     def feed(self, line: str) -> list[str]:
-        """Take a line; what of it the log shows."""
+        """Process a line; returns the lines for the log."""
         value: Any = None
         if line.lstrip().startswith("{"):
             try:
@@ -178,28 +178,28 @@ class EventReader(OutputReader):
             except ValueError:
                 value = None
         if not isinstance(value, dict):
-            # It may come in the middle of an answer, whose pieces stay together.
+            # It may occur in the middle of an answer, whose parts stay together.
             return self.plain(line)
         try:
             shown = self.event(value)
         except (AttributeError, TypeError, ValueError, KeyError, RecursionError):
-            shown = []  # another version of the tool says it in another way
+            shown = []  # another version of the tool uses another format
         return [x for x in shown if x.strip()]
 
     def plain(self, line: str) -> list[str]:
-        """Take a line that is no event; what the log shows."""
+        """Process a line that is not an event; returns the lines for the log."""
         return super().feed(line)
 
     def event(self, event: JSON) -> list[str]:
-        """Take an event; what of it the log shows."""
+        """Process an event; returns the lines for the log."""
         raise NotImplementedError
 
     def succeeded(self) -> bool:
-        """The tool ended with the event of a success."""
+        """Whether the tool ended with an event that reports success."""
         raise NotImplementedError
 
     def stream(self, text: str, source: object) -> list[str]:
-        """Take a piece of text of the answer `source`; the lines that are whole now."""
+        """Process a part of the answer `source`; returns the complete lines."""
         before = []
         if source != self._stream:
             before = self.flush()
@@ -209,25 +209,25 @@ class EventReader(OutputReader):
         *whole, self._text = (self._text + text).split("\n")
         return [*before, *whole]
 
-    def say(self, text: str) -> list[str]:
-        """Take a whole answer; its lines."""
+    def answer(self, text: str) -> list[str]:
+        """Process a complete answer; returns its lines."""
         before = self.flush()
         self.summary = text
         return [*before, *text.splitlines()]
 
     def flush(self) -> list[str]:
-        """The line whose end did not come; the next piece begins another answer."""
+        """Return the incomplete line, and start a new answer."""
         text, self._text, self._stream = self._text, "", None
         return [text] if text.strip() else []
 
     def call(self, name: object, parameters: object) -> list[str]:
-        """Take the use of a tool; what the log shows."""
+        """Record a use of a tool; returns the lines for the log."""
         shown = tool_line(name, parameters)
         self.activity = shown
         return [*self.flush(), shown]
 
     def error(self, text: str) -> list[str]:
-        """Take note of an error; what the log shows."""
+        """Record an error; returns the lines for the log."""
         before = self.flush()
         if not text:
             return before
@@ -236,30 +236,30 @@ class EventReader(OutputReader):
         return [*before, *f"error: {text}".splitlines()]
 
     def waits(self, wait: Wait) -> list[str]:
-        """Take note of what the tool waits for; what the log shows."""
+        """Record a wait of the tool; returns the lines for the log."""
         self.wait = wait
         return [*self.flush(), f"waiting: {wait.text}"]
 
     def report(self) -> AgentReport:
-        """What is known at the end."""
+        """The report at the end of the output."""
         if self.succeeded():
-            summary = self.summary or self.plain_words()
+            summary = self.summary or self.error_line()
             return AgentReport(summary.strip(), self._usage())
         if self.errors:
             summary = self.errors[-1]
         elif self.wait is not None:
             summary = self.wait.text
         elif self.summary:
-            words = self.plain_words() if _ERROR_LINE.search(self.plain_words()) else self.summary
-            summary = f"{self.tool} ended without the event of a success after: {words}"
+            last = self.error_line() if _ERROR_LINE.search(self.error_line()) else self.summary
+            summary = f"{self.tool} ended without the event of a success after: {last}"
         else:
-            summary = self.plain_words() or f"{self.tool} ended without an answer"
+            summary = self.error_line() or f"{self.tool} ended without an answer"
         found = self.reason() or known_reason(*(self.errors[-3:] or [summary]))
-        # A status shows one line of it.
+        # The status contains one line.
         return AgentReport(" ".join(summary.split()), self._usage(), found, failed=True)
 
     def reason(self) -> Reason | None:
-        """The cause of a failure, where an event names it."""
+        """The reason of a failure, if an event contains it."""
         return None
 
     def _usage(self) -> JSON:
@@ -274,7 +274,7 @@ class EventReader(OutputReader):
 
 
 def known_reason(*texts: str) -> Reason | None:
-    """The reason of the closed list that an error stands for; the last text that names one decides."""
+    """The reason that matches an error message; the last text that matches a reason decides."""
     for text in reversed(texts):
         for pattern, reason in (
             (_BUDGET, Reason.BUDGET_EXCEEDED),
@@ -288,7 +288,7 @@ def known_reason(*texts: str) -> Reason | None:
 
 
 def tool_line(name: object, parameters: object) -> str:
-    """A line for the use of a tool."""
+    """A log line for the use of a tool."""
     shown = ""
     if isinstance(parameters, dict):
         keys = ("command", "cmd", "file_path", "path", "filePath", "pattern", "url", "description")
@@ -298,7 +298,7 @@ def tool_line(name: object, parameters: object) -> str:
 
 
 def error_message(value: Any, depth: int = 6) -> str:
-    """What an error says, whatever its shape: a text, an object with a message, or such an object as text."""
+    """The message of an error: a text, an object with a message, or such an object as text."""
     if depth == 0 or value is None:
         return ""
     if isinstance(value, str):
@@ -320,12 +320,12 @@ def error_message(value: Any, depth: int = 6) -> str:
 
 
 def token_count(value: Any) -> int:
-    """A number of tokens, 0 for anything else."""
+    """A number of tokens; 0 for invalid values."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def cost_amount(value: Any) -> Decimal | None:
-    """A cost, rounded to what a status takes; None for anything else."""
+    """A cost, rounded to the precision of the status; None for invalid values."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -338,6 +338,6 @@ def cost_amount(value: Any) -> Decimal | None:
 
 
 def decimal_text(value: Decimal) -> str:
-    """A cost as the status has it: no exponent, no needless digit."""
+    """A cost in the format of the status: without exponent and trailing zeros."""
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,4 +1,4 @@
-"""The result of a task, made of what its agent reports and of what is in its repositories."""
+"""Builds the result of a task from the agent's report and its repositories."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from kubetask_controller.workspace.agent.report import AgentReport
 CHANGED = "Changed"
 NO_CHANGES = "NoChanges"
 MAX_COMMITS = 64
-"""As many as a status takes."""
+"""Maximum number of commits in a status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,12 @@ class Outcome:
     """How an agent's work ended.
 
     Attributes:
-        report: what the agent reports.
-        published: what its repositories have.
-        failed: the task fails.
-        problem: why a push failed; empty where none did.
-        reason: of the task, where something did not get out.
-        nothing_done: nothing was done, and that is to be a failure.
+        report: the agent's report.
+        published: the outcome for each repository.
+        failed: whether the task fails.
+        problem: why a push failed; empty if none failed.
+        reason: the task's reason if a push failed.
+        nothing_done: whether the task fails because there are no changes.
     """
 
     report: AgentReport

@@ -1,7 +1,7 @@
-"""Process 1 of a container: it hands signals on, and reaps what agents leave behind.
+"""Process 1 of a container: forwards signals, and reaps orphaned processes.
 
-The kernel gives every orphan to process 1. One that does not wait for them lets each keep its place in the Pod's limit of
-processes. So the entry point, where it is process 1, does its work in a child.
+Process 1 is the parent of all orphans in the container. If it does not reap them, each zombie counts towards the Pod's limit
+of processes. So the entry point runs its work in a child process if it is process 1.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ FORWARDED = (
 
 
 def run_supervised(work: Callable[[], None]) -> None:
-    """Do the work, in a child where this is process 1; exits with its exit code there."""
+    """Run `work`; if this is process 1, in a child, whose exit code becomes that of this process."""
     if os.getpid() != 1:
         work()
         return
@@ -44,12 +44,12 @@ def run_supervised(work: Callable[[], None]) -> None:
         ended, status = os.wait()
         if ended == child:
             code = os.waitstatus_to_exitcode(status)
-            # The interpreter has nothing to clean up here that the child has not.
+            # The child has cleaned up; this interpreter has nothing to clean up.
             os._exit(code if code >= 0 else 128 - code)
 
 
 def kill_other_processes() -> None:
-    """End every other process of this container, where process 1 is ours: what left the agent's process group."""
+    """Kill all other processes of this container, which left the agent's process group, if process 1 is ours."""
     if os.getppid() == 1 and os.getpid() != 1 and _is_ours(1):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(-1, signal.SIGKILL)
