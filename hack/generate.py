@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hack.dashboard import render_dashboard
 from hack.metricsref import render_metrics
+from hack.reasonsref import render_reasons
 from hack.reference import render_reference
 from hack.typed import render_typed
 from kubetask_controller.api import crd
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CRD_DIR = Path("config/crd")
 REFERENCE = Path("docs/reference/api.md")
 METRICS = Path("docs/reference/metrics.md")
+REASONS = Path("docs/reference/reasons.md")
 TYPED = Path("src/kubetask_controller/api/typed.py")
 DASHBOARD = Path("config/grafana/kubetask.json")
 INSTALL = Path("config/install.yaml")
@@ -36,6 +38,7 @@ def generated() -> dict[Path, str]:
     files[CRD_DIR / "kustomization.yaml"] = _kustomization(sorted(crd.render_crds()))
     files[REFERENCE] = render_reference(crd.crds())
     files[METRICS] = render_metrics()
+    files[REASONS] = render_reasons()
     files[DASHBOARD] = render_dashboard()
     files[TYPED] = render_typed()
     return files

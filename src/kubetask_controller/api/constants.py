@@ -65,7 +65,6 @@ ANNOTATION_CONFIG_DIGEST: Final = f"{GROUP}/workspace-config-digest"
 
 MANAGED_BY: Final = f"{GROUP}/kubetask-controller"
 """The value of ``spec.managedBy`` for this controller; an unset field means the same."""
-FIELD_MANAGER: Final = "kubetask-controller"
 WORKSPACE_CONFIG_DEFAULT: Final = "default"
 """The WorkspaceConfig that is used where no name is set. It need not exist."""
 
@@ -280,7 +279,6 @@ CONTAINER_AGENT: Final = "agent"
 CONTAINER_WORKSPACE: Final = "workspace"
 """The init container that prepares the files and repositories."""
 WORKSPACE_COMMAND: Final = ("kubetask-workspace", "prepare")
-AGENT_COMMAND: Final = "kubetask-agent"
 
 VOLUME_WORKSPACE: Final = "workspace"
 VOLUME_FILES: Final = "files"
