@@ -33,7 +33,7 @@ class Panel:
     single: bool = False
     stacked: bool = False
     exporter: str = ""
-    """Who serves the metrics, where that is not the controller."""
+    """The source of the metrics, if it is not the controller."""
 
 
 def _by_resource(metric: str) -> str:
@@ -44,7 +44,7 @@ PANELS = (
     Panel(
         "Leader",
         (Query('sum(leader_election_master_status) or sum(up{job=~".*kubetask.*"}) * 0'),),
-        description="1 when a replica holds the Lease. With 0, no task is started or ended.",
+        description="1 if a replica holds the Lease. With 0, no task starts, and no end is recorded.",
         single=True,
     ),
     Panel(
@@ -100,7 +100,7 @@ PANELS = (
                 "{{reason}}",
             ),
         ),
-        description="The reason is that of the status of the task.",
+        description="The reason in the status of the task.",
     ),
     Panel(
         "Task duration",
@@ -125,7 +125,7 @@ PANELS = (
             for q in (0.5, 0.95)
         ),
         unit="s",
-        description="From the creation of the run or Task. A run with a low parallelism waits by intent.",
+        description="From the creation of the run or Task. A low parallelism increases it.",
     ),
     Panel(
         "Concurrency slots in use",
@@ -149,7 +149,7 @@ PANELS = (
             ),
         ),
         unit="currencyUSD",
-        description="Of the runs that exist, by their label team.",
+        description="Cost of existing runs by their label team.",
         stacked=True,
         exporter="kube-state-metrics",
     ),
@@ -188,13 +188,13 @@ PANELS = (
         "API requests by status code",
         (Query(f"sum by (code) (rate(rest_client_requests_total{_RATE}))", "{{code}}"),),
         unit="ops",
-        description="429: the API server is too busy. <error>: it did not answer.",
+        description="429: the API server is overloaded. <error>: no response.",
     ),
     Panel(
         "Time since the last watch event",
         (Query(_by_resource("informer_last_event_age_seconds"), "{{resource}}"),),
         unit="s",
-        description="Bookmarks come about once a minute. A watch without one for two minutes hangs.",
+        description="Bookmarks arrive about once a minute. A watch without one for two minutes hangs.",
     ),
     Panel(
         "Objects in the cache",

@@ -1,6 +1,6 @@
 // Talks to the local server: the token, requests, and streams that come back after a lost connection.
 
-/** A task as the server sends it; the order is that of row_cells in views.py. */
+/** A row of the table of tasks; the order is that of row_cells in views.py. */
 export type Row = [
   index: number, phase: string, reason: string, target: string, message: string, start: string | null,
   end: string | null, cost: number | null, inputTokens: number, outputTokens: number, pull: string, branch: string,
@@ -40,7 +40,7 @@ export interface Plan {
 export interface About { cluster: string; namespace: string; readOnly: boolean }
 export interface Place { kind: "BatchRun" | "Task"; namespace: string; name: string }
 
-/** What the server sends on a stream; `type` says which of the fields are there. */
+/** A message of a stream; `type` determines which fields are set. */
 export interface Message {
   type: "runs" | "run" | "gone" | "link" | "ping" | "lines" | "wait" | "end" | "error";
   whole?: boolean; set?: Summary[]; gone?: string[]; refused?: string[]; run?: Run; rows?: Row[];
@@ -85,7 +85,7 @@ export async function request<T>(path: string, body?: unknown): Promise<T> {
     method: "POST", headers: { ...headers(), "Content-Type": "application/json" }, body: JSON.stringify(body),
   };
   let answer: Response;
-  try { answer = await fetch(path, options); } catch { throw new Problem("kubectl kubetask ui does not answer: is it still running?", 0); }
+  try { answer = await fetch(path, options); } catch { throw new Problem("kubectl kubetask ui does not respond. Check that it is still running.", 0); }
   if (!answer.ok) throw await problem(answer);
   return await answer.json() as T;
 }
@@ -97,11 +97,11 @@ export function query(place: Place, more: Record<string, string | number> = {}):
 
 export interface Listener {
   message(message: Message): void;
-  /** Whether the local server answers; the message says why not. */
+  /** Whether the local server responds; the message explains a failure. */
   link(lost: string | null): void;
 }
 
-/** Follow a stream until the returned function is called. Whatever ends it, it is taken up again, except after an end. */
+/** Follow a stream until the returned function is called. A broken stream is reconnected, except after a message of type end. */
 export function follow(path: string, listener: Listener): () => void {
   const stopped = new AbortController();
   void (async () => {
@@ -127,7 +127,7 @@ export function follow(path: string, listener: Listener): () => void {
       } catch (error) {
         if (stopped.signal.aborted) return;
         const known = error instanceof Problem;
-        listener.link(known ? error.message : "kubectl kubetask ui does not answer: is it still running?");
+        listener.link(known ? error.message : "kubectl kubetask ui does not respond. Check that it is still running.");
         if (known && (error.status === 401 || error.status === 403)) return;
       } finally {
         clearTimeout(timer);

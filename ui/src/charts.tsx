@@ -1,4 +1,4 @@
-// Charts as SVG: how many tasks were in which state over time, and what they cost.
+// Charts as SVG: the number of tasks by state over time, and their cost.
 import { Cell, type Row } from "./api";
 import { clock, dollars, ms, number, tokens } from "./format";
 
@@ -15,7 +15,7 @@ export function spanOf(created: string | null, end: string | null, now: number):
 
 const BANDS = ["Succeeded", "Failed", "Working", "Preparing", "Waiting"] as const;
 
-/** By band, how many tasks were in that state in each bucket; `unknown` have no times. */
+/** The number of tasks by band and bucket; `unknown` counts tasks without times. */
 export function history(rows: Iterable<Row>, span: Span): { bands: Float64Array[]; total: number; unknown: number } {
   const bands = BANDS.map(() => new Float64Array(BUCKETS + 1));
   const at = (time: number) => Math.min(Math.max(Math.ceil((time - span.from) / (span.to - span.from) * BUCKETS), 0), BUCKETS);
@@ -69,8 +69,8 @@ export function TasksOverTime({ rows, span }: { rows: Iterable<Row>; span: Span 
   return (
     <figure>
       <figcaption>Tasks over time <span class="legend">{BANDS.map((x) => <span key={x} class={`key ${x}`}>{x.toLowerCase()}</span>)}</span></figcaption>
-      <svg viewBox={`0 0 ${W} ${H}`} role="img" aria-label="How many tasks were waiting, preparing, working and ended, over time">{areas}<Axis span={span} top={number(total)} /></svg>
-      {unknown > 0 && <p class="note">The times of {number(unknown)} tasks are not in the status of a run of this size.</p>}
+      <svg viewBox={`0 0 ${W} ${H}`} role="img" aria-label="Number of waiting, preparing, working and ended tasks over time">{areas}<Axis span={span} top={number(total)} /></svg>
+      {unknown > 0 && <p class="note">The status of this large run omits the times of {number(unknown)} tasks.</p>}
     </figure>
   );
 }
@@ -114,7 +114,7 @@ export function TokensOverTime({ rows, span }: { rows: Row[]; span: Span }) {
   return sums[BUCKETS] ? <Sum title="Tokens" sums={sums} span={span} text={(value) => tokens(value) || "0"} /> : null;
 }
 
-/** When a task waited, prepared and worked, as a bar on the time of its run. */
+/** The waiting, preparing and working times of a task as a bar on the time axis of its run. */
 export function Timeline({ row, span, now }: { row: Row; span: Span; now: number }) {
   const share = (time: number) => Math.min(Math.max((time - span.from) / (span.to - span.from), 0), 1) * 100;
   const [phase, end] = [row[Cell.phase], ms(row[Cell.end])];

@@ -1,4 +1,4 @@
-// Asks before anything is changed: what will happen in words, and the command that does the same.
+// The confirmation of a change: its effects, and the equivalent command.
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { type Place, type Plan, Problem, request, type Run } from "./api";
 import { number } from "./format";

@@ -1,4 +1,4 @@
-// The frame of the page: signs in, shows the view that the address names, and says when a connection is lost.
+// The frame of the page: authenticates, shows the view of the URL, and shows lost connections.
 import { render } from "preact";
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import type { RefObject } from "preact";
@@ -56,7 +56,7 @@ function Page({ about }: { about: About }) {
     <>
       <header class="topbar">
         <a class="home" href="#/"><img src="/icon.svg" alt="" width={22} height={22} /> KubeTask</a>
-        {place && <nav aria-label="Where you are"><a href="#/">All runs</a> <span aria-hidden="true">›</span> <span>{place.namespace}</span> <span aria-hidden="true">›</span> <a href={`#/${place.kind === "Task" ? "task" : "run"}/${encodeURIComponent(place.namespace)}/${encodeURIComponent(place.name)}`}>{place.name}</a></nav>}
+        {place && <nav aria-label="Breadcrumb"><a href="#/">All runs</a> <span aria-hidden="true">›</span> <span>{place.namespace}</span> <span aria-hidden="true">›</span> <a href={`#/${place.kind === "Task" ? "task" : "run"}/${encodeURIComponent(place.namespace)}/${encodeURIComponent(place.name)}`}>{place.name}</a></nav>}
         <span class="space" />
         {about.readOnly && <span class="tag">read-only</span>}
         <span class="cluster" title="The API server">{about.cluster}</span>

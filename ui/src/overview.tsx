@@ -1,4 +1,4 @@
-// All runs and Tasks that the user may see.
+// All runs and Tasks that the user can list.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { follow, type Summary } from "./api";
 import { ago, dollars, ms, number, tokens, took } from "./format";
@@ -71,7 +71,7 @@ export function Overview({ link, search }: ViewProps) {
         {namespaces.length > 1 && <select aria-label="Namespace" value={namespace} onChange={(e) => setNamespace(e.currentTarget.value)}>
           <option value="">All namespaces</option>{namespaces.map((x) => <option key={x}>{x}</option>)}</select>}
         <Chips label="States" chosen={phases} toggle={(x) => setPhases(toggled(phases, x))}
-          values={[["Needs", "Needs somebody", attention], ...PHASES.map((x): [string, preact.ComponentChildren, number] => [x, <State phase={x} />, count(x)])]} />
+          values={[["Needs", "Needs action", attention], ...PHASES.map((x): [string, preact.ComponentChildren, number] => [x, <State phase={x} />, count(x)])]} />
         {narrow && <SortBy columns={columns.wide} sort={sort} setSort={setSort} />}
         <span class="sum">{number(items.length)} shown{spent > 0 && `, ${dollars(spent)}`}</span>
       </div>

@@ -6,7 +6,7 @@ import { number } from "./format";
 
 const SIGNS: Record<string, string> = { Pending: "○", Running: "◐", Started: "◐", Succeeded: "✓", Failed: "✕" };
 
-/** A state, by its word, a sign and a colour: a colour alone says nothing to some readers. */
+/** A state as text, symbol and colour, because not all readers can distinguish colours. */
 export function State({ phase, children }: { phase: string; children?: ComponentChildren }) {
   return <span class={`state ${phase || "None"}`}><span class="sign" aria-hidden="true">{SIGNS[phase] ?? "?"}</span>{children ?? (phase || "New")}</span>;
 }

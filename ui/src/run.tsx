@@ -1,4 +1,4 @@
-// One run: why it is not finished, how it went over time, and all of its tasks.
+// One run: findings, charts, and all of its tasks.
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { type About, Cell, type EventLine, follow, type Finding, type Place, query, type Row, type Run } from "./api";
 import { CostOverTime, spanOf, TasksOverTime, Timeline, TokensOverTime } from "./charts";

@@ -24,13 +24,13 @@ export function sorted<T>(items: T[], columns: Column<T>[], sort: Sort): T[] {
   return [...items].sort((a, b) => {
     const [left, right] = [keys.get(a) ?? null, keys.get(b) ?? null];
     if (left === right) return 0;
-    if (left === null || left === "") return 1; // what is not known stands last, in either order
+    if (left === null || left === "") return 1; // unknown values are last in both orders
     if (right === null || right === "") return -1;
     return left < right ? -sign : sign;
   });
 }
 
-/** What a narrow window has in place of the heads of columns. */
+/** Replaces the column headers in a narrow window. */
 export function SortBy<T>({ columns, sort, setSort }: { columns: Column<T>[]; sort: Sort; setSort: (sort: Sort) => void }) {
   return (
     <span class="sort-by">

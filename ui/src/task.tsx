@@ -1,4 +1,4 @@
-// One task: what it did, its log while it is written, its Events, and the commands that show the same.
+// One task: its result, its live log, its Events, and equivalent commands.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Cell, type EventLine, follow, type Place, Problem, query, request, type Row, type Run, type TaskDetail } from "./api";
 import { dollars, exact, number, tokens, took } from "./format";

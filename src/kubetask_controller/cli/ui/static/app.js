@@ -469,7 +469,7 @@ async function request(path, body) {
   try {
     answer = await fetch(path, options);
   } catch {
-    throw new Problem("kubectl kubetask ui does not answer: is it still running?", 0);
+    throw new Problem("kubectl kubetask ui does not respond. Check that it is still running.", 0);
   }
   if (!answer.ok) throw await problem(answer);
   return await answer.json();
@@ -503,7 +503,7 @@ function follow(path, listener) {
       } catch (error) {
         if (stopped.signal.aborted) return;
         const known = error instanceof Problem;
-        listener.link(known ? error.message : "kubectl kubetask ui does not answer: is it still running?");
+        listener.link(known ? error.message : "kubectl kubetask ui does not respond. Check that it is still running.");
         if (known && (error.status === 401 || error.status === 403)) return;
       } finally {
         clearTimeout(timer);
@@ -916,7 +916,7 @@ function Overview({ link, search }) {
           label: "States",
           chosen: phases,
           toggle: (x3) => setPhases(toggled(phases, x3)),
-          values: [["Needs", "Needs somebody", attention], ...PHASES.map((x3) => [x3, /* @__PURE__ */ a3(State, { phase: x3 }), count(x3)])]
+          values: [["Needs", "Needs action", attention], ...PHASES.map((x3) => [x3, /* @__PURE__ */ a3(State, { phase: x3 }), count(x3)])]
         }
       ),
       narrow && /* @__PURE__ */ a3(SortBy, { columns: columns.wide, sort, setSort }),
@@ -1020,14 +1020,14 @@ function TasksOverTime({ rows, span }) {
       "Tasks over time ",
       /* @__PURE__ */ a3("span", { class: "legend", children: BANDS.map((x3) => /* @__PURE__ */ a3("span", { class: `key ${x3}`, children: x3.toLowerCase() }, x3)) })
     ] }),
-    /* @__PURE__ */ a3("svg", { viewBox: `0 0 ${W} ${H2}`, role: "img", "aria-label": "How many tasks were waiting, preparing, working and ended, over time", children: [
+    /* @__PURE__ */ a3("svg", { viewBox: `0 0 ${W} ${H2}`, role: "img", "aria-label": "Number of waiting, preparing, working and ended tasks over time", children: [
       areas,
       /* @__PURE__ */ a3(Axis, { span, top: number(total) })
     ] }),
     unknown > 0 && /* @__PURE__ */ a3("p", { class: "note", children: [
-      "The times of ",
+      "The status of this large run omits the times of ",
       number(unknown),
-      " tasks are not in the status of a run of this size."
+      " tasks."
     ] })
   ] });
 }
@@ -1741,7 +1741,7 @@ function Page({ about }) {
         /* @__PURE__ */ a3("img", { src: "/icon.svg", alt: "", width: 22, height: 22 }),
         " KubeTask"
       ] }),
-      place && /* @__PURE__ */ a3("nav", { "aria-label": "Where you are", children: [
+      place && /* @__PURE__ */ a3("nav", { "aria-label": "Breadcrumb", children: [
         /* @__PURE__ */ a3("a", { href: "#/", children: "All runs" }),
         " ",
         /* @__PURE__ */ a3("span", { "aria-hidden": "true", children: "›" }),
