@@ -5,7 +5,6 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Any
 
 from kubetask_controller.hosts.http import HostError, HostSession, path_segment
@@ -17,6 +16,7 @@ from kubetask_controller.hosts.model import (
     PullRequestState,
     RepositoryInfo,
     Review,
+    optional_time,
 )
 from kubetask_controller.jsontypes import JSON
 
@@ -226,8 +226,8 @@ class AzureDevOps:
             base=raw["targetRefName"].removeprefix("refs/heads/"),
             head=(raw.get("lastMergeSourceCommit") or {}).get("commitId", ""),
             author=(raw.get("createdBy") or {}).get("displayName", ""),
-            created=_time(raw.get("creationDate")),
-            closed=_time(raw.get("closedDate")),
+            created=optional_time(raw.get("creationDate")),
+            closed=optional_time(raw.get("closedDate")),
             **more,
         )
 
@@ -242,8 +242,3 @@ def _project(org: str) -> str:
 
 def _path(org: str, repo: str) -> str:
     return f"{_project(org)}/_apis/git/repositories/{path_segment(repo)}"
-
-
-def _time(value: str | None) -> datetime | None:
-    """Fractions of seconds have seven digits, which Python truncates."""
-    return datetime.fromisoformat(value) if value else None

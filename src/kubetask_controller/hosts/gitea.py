@@ -1,10 +1,16 @@
 """Gitea and Forgejo, which have the same API: https://docs.gitea.com/api, https://codeberg.org/api/swagger"""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Any
 
-from kubetask_controller.hosts.http import HostError, HostSession, path_segment
+from kubetask_controller.hosts.githubstyle import (
+    GitHubStyleAPI,
+    common_fields,
+    repository_info,
+    repository_path,
+    reviewers_of,
+)
+from kubetask_controller.hosts.http import HostError, path_segment
 from kubetask_controller.hosts.model import (
     Checks,
     MergeMethod,
@@ -13,6 +19,7 @@ from kubetask_controller.hosts.model import (
     PullRequestState,
     RepositoryInfo,
     Review,
+    optional_time,
 )
 from kubetask_controller.jsontypes import JSON
 
@@ -27,17 +34,14 @@ _STATUS = {
 }
 
 
-class Gitea:
+class Gitea(GitHubStyleAPI):
     """The API of Gitea and Forgejo."""
-
-    def __init__(self, session: HostSession) -> None:
-        self._session = session
 
     async def open(
         self, org: str, repo: str, wanted: PullRequestSpec
     ) -> tuple[PullRequestInfo, list[str]]:
         """See `HostAPI`."""
-        path = _path(org, repo)
+        path = repository_path(org, repo)
         base = wanted.base or (await self._session.get(path))["default_branch"]
         title = f"{_DRAFT}{wanted.title}" if wanted.draft else wanted.title
         problems: list[str] = []
@@ -59,11 +63,7 @@ class Gitea:
             if labels:
                 await self._session.post(f"{path}/issues/{number}/labels", {"labels": labels})
         if wanted.reviewers:
-            author = (raw.get("user") or {}).get("login", "")
-            body = {
-                "reviewers": [x for x in wanted.reviewers if "/" not in x and x != author],
-                "team_reviewers": [x.rpartition("/")[2] for x in wanted.reviewers if "/" in x],
-            }
+            body = reviewers_of(raw, wanted.reviewers)
             try:
                 await self._session.post(f"{path}/pulls/{raw['number']}/requested_reviewers", body)
             except HostError as error:
@@ -79,7 +79,7 @@ class Gitea:
     async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
         """See `HostAPI`."""
         async for raw in self._session.items(
-            f"{_path(org, repo)}/pulls", state="all", sort="recentupdate", limit=50
+            f"{repository_path(org, repo)}/pulls", state="all", sort="recentupdate", limit=50
         ):
             if raw["head"]["ref"] == branch:
                 return _request(raw)
@@ -87,7 +87,7 @@ class Gitea:
 
     async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
         """See `HostAPI`."""
-        path = _path(org, repo)
+        path = repository_path(org, repo)
         raw = await self._session.get(f"{path}/pulls/{number}")
         status = await self._session.get(
             f"{path}/commits/{path_segment(raw['head']['sha'])}/status"
@@ -123,20 +123,13 @@ class Gitea:
             "head_commit_id": request.head,
             "delete_branch_after_merge": True,
         }
-        await self._session.post(f"{_path(org, repo)}/pulls/{request.number}/merge", body)
-
-    async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `HostAPI`."""
-        await self._session.patch(f"{_path(org, repo)}/pulls/{request.number}", {"state": "closed"})
-
-    async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
-        """See `HostAPI`."""
-        path = f"{_path(org, repo)}/issues/{request.number}/comments"
-        await self._session.post(path, {"body": text})
+        await self._session.post(f"{repository_path(org, repo)}/pulls/{request.number}/merge", body)
 
     async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `HostAPI`."""
-        await self._session.post(f"{_path(org, repo)}/pulls/{request.number}/update", style="merge")
+        await self._session.post(
+            f"{repository_path(org, repo)}/pulls/{request.number}/update", style="merge"
+        )
 
     async def repositories(
         self, owner: str, *, search: str = "", topic: str = ""
@@ -150,14 +143,8 @@ class Gitea:
                     if not owner or info.org.lower() == owner.lower():
                         yield info
             return
-        try:
-            async for raw in self._session.items(f"orgs/{path_segment(owner)}/repos", limit=50):
-                yield _repository(raw)
-        except HostError as error:
-            if error.status != 404:
-                raise
-            async for raw in self._session.items(f"users/{path_segment(owner)}/repos", limit=50):
-                yield _repository(raw)
+        async for raw in self._owned(owner, limit=50):
+            yield _repository(raw)
 
     async def _existing(self, path: str, branch: str) -> JSON | None:
         async for raw in self._session.items(f"{path}/pulls", state="open", limit=50):
@@ -181,10 +168,6 @@ class Gitea:
         return [known[x.lower()] for x in wanted.labels if x.lower() in known]
 
 
-def _path(org: str, repo: str) -> str:
-    return f"repos/{path_segment(org)}/{path_segment(repo)}"
-
-
 def _request(raw: JSON, **more: Any) -> PullRequestInfo:
     state = PullRequestState.OPEN
     title = raw.get("title") or ""
@@ -193,31 +176,13 @@ def _request(raw: JSON, **more: Any) -> PullRequestInfo:
     if raw["state"] == "closed":
         state = PullRequestState.MERGED if raw.get("merged") else PullRequestState.CLOSED
     return PullRequestInfo(
-        number=raw["number"],
-        url=raw["html_url"],
         state=state,
-        title=title,
-        branch=raw["head"]["ref"],
-        base=raw["base"]["ref"],
         head=raw["head"].get("sha") or "",
-        author=(raw.get("user") or {}).get("login", ""),
-        created=_time(raw.get("created_at")),
-        closed=_time(raw.get("merged_at") or raw.get("closed_at")),
+        closed=optional_time(raw.get("merged_at") or raw.get("closed_at")),
+        **common_fields(raw),
         **more,
     )
 
 
 def _repository(raw: JSON) -> RepositoryInfo:
-    return RepositoryInfo(
-        org=raw["owner"]["login"],
-        repo=raw["name"],
-        default_branch=raw.get("default_branch") or "",
-        fork=bool(raw.get("fork")),
-        archived=bool(raw.get("archived")),
-        empty=bool(raw.get("empty")),
-        topics=tuple(raw.get("topics") or ()),
-    )
-
-
-def _time(value: str | None) -> datetime | None:
-    return datetime.fromisoformat(value) if value else None
+    return repository_info(raw, archived=bool(raw.get("archived")), empty=bool(raw.get("empty")))

@@ -1,10 +1,16 @@
 """GitHub.com and GitHub Enterprise: https://docs.github.com/en/rest, and GraphQL for fields that REST does not have."""
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
 from typing import Any
 
-from kubetask_controller.hosts.http import HostError, HostSession, path_segment
+from kubetask_controller.hosts.githubstyle import (
+    GitHubStyleAPI,
+    common_fields,
+    repository_info,
+    repository_path,
+    reviewers_of,
+)
+from kubetask_controller.hosts.http import HostError
 from kubetask_controller.hosts.model import (
     Checks,
     MergeMethod,
@@ -13,6 +19,7 @@ from kubetask_controller.hosts.model import (
     PullRequestState,
     RepositoryInfo,
     Review,
+    optional_time,
 )
 from kubetask_controller.jsontypes import JSON
 
@@ -41,17 +48,14 @@ _ROLLUP = {
 }
 
 
-class GitHub:
+class GitHub(GitHubStyleAPI):
     """GitHub's API."""
-
-    def __init__(self, session: HostSession) -> None:
-        self._session = session
 
     async def open(
         self, org: str, repo: str, wanted: PullRequestSpec
     ) -> tuple[PullRequestInfo, list[str]]:
         """See `HostAPI`."""
-        path = _path(org, repo)
+        path = repository_path(org, repo)
         base = wanted.base or (await self._session.get(path))["default_branch"]
         raw = await self._existing(org, repo, wanted.branch, base)
         if raw:
@@ -71,7 +75,7 @@ class GitHub:
     async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
         """See `HostAPI`."""
         found = await self._session.get(
-            f"{_path(org, repo)}/pulls",
+            f"{repository_path(org, repo)}/pulls",
             head=f"{org}:{branch}",
             state="all",
             sort="created",
@@ -82,7 +86,7 @@ class GitHub:
 
     async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
         """See `HostAPI`."""
-        path = _path(org, repo)
+        path = repository_path(org, repo)
         raw = await self._session.get(f"{path}/pulls/{number}")
         values = {"org": org, "repo": repo, "number": number}
         data = await self._graphql(_LOOK, values)
@@ -109,20 +113,11 @@ class GitHub:
     async def merge(self, org: str, repo: str, request: PullRequestInfo, how: MergeMethod) -> None:
         """See `HostAPI`."""
         body = {"merge_method": how.value.lower(), "sha": request.head}
-        await self._session.put(f"{_path(org, repo)}/pulls/{request.number}/merge", body)
-
-    async def close(self, org: str, repo: str, request: PullRequestInfo) -> None:
-        """See `HostAPI`."""
-        await self._session.patch(f"{_path(org, repo)}/pulls/{request.number}", {"state": "closed"})
-
-    async def comment(self, org: str, repo: str, request: PullRequestInfo, text: str) -> None:
-        """See `HostAPI`."""
-        path = f"{_path(org, repo)}/issues/{request.number}/comments"
-        await self._session.post(path, {"body": text})
+        await self._session.put(f"{repository_path(org, repo)}/pulls/{request.number}/merge", body)
 
     async def update_branch(self, org: str, repo: str, request: PullRequestInfo) -> None:
         """See `HostAPI`."""
-        path = f"{_path(org, repo)}/pulls/{request.number}/update-branch"
+        path = f"{repository_path(org, repo)}/pulls/{request.number}/update-branch"
         await self._session.put(path, {"expected_head_sha": request.head})
 
     async def repositories(
@@ -142,30 +137,19 @@ class GitHub:
                 for raw in page.get("items") or ():
                     yield _repository(raw)
             return
-        try:
-            async for raw in self._session.items(
-                f"orgs/{path_segment(owner)}/repos", per_page=100, type="all"
-            ):
-                if not topic or topic in (raw.get("topics") or ()):
-                    yield _repository(raw)
-        except HostError as error:
-            if error.status != 404:
-                raise
-            async for raw in self._session.items(
-                f"users/{path_segment(owner)}/repos", per_page=100
-            ):
-                if not topic or topic in (raw.get("topics") or ()):
-                    yield _repository(raw)
+        async for raw in self._owned(owner, per_page=100):
+            if not topic or topic in (raw.get("topics") or ()):
+                yield _repository(raw)
 
     async def _existing(self, org: str, repo: str, branch: str, base: str) -> JSON | None:
         found = await self._session.get(
-            f"{_path(org, repo)}/pulls", head=f"{org}:{branch}", state="open", per_page=10
+            f"{repository_path(org, repo)}/pulls", head=f"{org}:{branch}", state="open", per_page=10
         )
         same = [x for x in found if x["base"]["ref"] == base]
         return next(iter([*same, *found]), None)
 
     async def _create(self, org: str, repo: str, wanted: PullRequestSpec, body: JSON) -> JSON:
-        path = f"{_path(org, repo)}/pulls"
+        path = f"{repository_path(org, repo)}/pulls"
         try:
             made: JSON = await self._session.post(path, body)
             return made
@@ -184,17 +168,15 @@ class GitHub:
         """Add labels, assignees, reviewers and auto-merge; returns failures, which do not fail the pull request."""
         problems: list[str] = []
         issue = f"{path}/issues/{raw['number']}"
-        author = (raw.get("user") or {}).get("login", "")
-        teams = [x.rpartition("/")[2] for x in wanted.reviewers if "/" in x]
-        people = [x for x in wanted.reviewers if "/" not in x and x != author]
+        reviewers = reviewers_of(raw, wanted.reviewers)
         steps: list[tuple[str, str, JSON]] = []
         if wanted.labels:
             steps.append(("labels", f"{issue}/labels", {"labels": list(wanted.labels)}))
         if wanted.assignees:
             steps.append(("assignees", f"{issue}/assignees", {"assignees": list(wanted.assignees)}))
-        if people or teams:
-            body = {"reviewers": people, "team_reviewers": teams}
-            steps.append(("reviewers", f"{path}/pulls/{raw['number']}/requested_reviewers", body))
+        if any(reviewers.values()):
+            where = f"{path}/pulls/{raw['number']}/requested_reviewers"
+            steps.append(("reviewers", where, reviewers))
         for what, where, body in steps:
             try:
                 await self._session.post(where, body)
@@ -220,41 +202,20 @@ class GitHub:
         return data
 
 
-def _path(org: str, repo: str) -> str:
-    return f"repos/{path_segment(org)}/{path_segment(repo)}"
-
-
 def _request(raw: JSON, **more: Any) -> PullRequestInfo:
     state = PullRequestState.DRAFT if raw.get("draft") else PullRequestState.OPEN
     if raw["state"] == "closed":
         merged = raw.get("merged") or raw.get("merged_at")
         state = PullRequestState.MERGED if merged else PullRequestState.CLOSED
     return PullRequestInfo(
-        number=raw["number"],
-        url=raw["html_url"],
         state=state,
-        title=raw.get("title") or "",
-        branch=raw["head"]["ref"],
-        base=raw["base"]["ref"],
         head=raw["head"]["sha"],
-        author=(raw.get("user") or {}).get("login", ""),
-        created=_time(raw.get("created_at")),
-        closed=_time(raw.get("closed_at")),
+        closed=optional_time(raw.get("closed_at")),
+        **common_fields(raw),
         **more,
     )
 
 
 def _repository(raw: JSON) -> RepositoryInfo:
-    return RepositoryInfo(
-        org=raw["owner"]["login"],
-        repo=raw["name"],
-        default_branch=raw.get("default_branch") or "",
-        fork=bool(raw.get("fork")),
-        archived=bool(raw.get("archived") or raw.get("disabled")),
-        empty=raw.get("size") == 0,
-        topics=tuple(raw.get("topics") or ()),
-    )
-
-
-def _time(value: str | None) -> datetime | None:
-    return datetime.fromisoformat(value) if value else None
+    archived = bool(raw.get("archived") or raw.get("disabled"))
+    return repository_info(raw, archived=archived, empty=raw.get("size") == 0)

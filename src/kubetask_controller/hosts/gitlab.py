@@ -1,7 +1,6 @@
 """GitLab: https://docs.gitlab.com/api/merge_requests/"""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Any
 
 from kubetask_controller.hosts.http import HostError, HostSession, path_segment
@@ -13,6 +12,7 @@ from kubetask_controller.hosts.model import (
     PullRequestState,
     RepositoryInfo,
     Review,
+    optional_time,
 )
 from kubetask_controller.jsontypes import JSON
 
@@ -187,8 +187,8 @@ def _request(raw: JSON, **more: Any) -> PullRequestInfo:
         base=raw["target_branch"],
         head=raw.get("sha") or "",
         author=(raw.get("author") or {}).get("username", ""),
-        created=_time(raw.get("created_at")),
-        closed=_time(raw.get("merged_at") or raw.get("closed_at")),
+        created=optional_time(raw.get("created_at")),
+        closed=optional_time(raw.get("merged_at") or raw.get("closed_at")),
         **more,
     )
 
@@ -204,7 +204,3 @@ def _repository(raw: JSON) -> RepositoryInfo:
         empty=bool(raw.get("empty_repo")) or not raw.get("default_branch"),
         topics=tuple(raw.get("topics") or ()),
     )
-
-
-def _time(value: str | None) -> datetime | None:
-    return datetime.fromisoformat(value) if value else None

@@ -150,3 +150,8 @@ class HostAPI(Protocol):
         self, owner: str, *, search: str = "", topic: str = ""
     ) -> AsyncIterator[RepositoryInfo]:
         """Repositories of an organisation, user or group, in any order."""
+
+
+def optional_time(value: str | None) -> datetime | None:
+    """A timestamp in ISO 8601; None if it is missing. Python truncates fractions of seconds to six digits."""
+    return datetime.fromisoformat(value) if value else None
