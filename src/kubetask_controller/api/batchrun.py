@@ -8,6 +8,7 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.batch import BatchSpec
 from kubetask_controller.api.common import (
     Count,
+    Dollars,
     KubeModel,
     ObjectMeta,
     ObjectName,
@@ -24,7 +25,6 @@ from kubetask_controller.api.rules import (
 from kubetask_controller.api.status import StatusBase, TaskStatus, Usage
 from kubetask_controller.api.work import WorkSpec, execution_fields
 
-COST_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
 SELECT_PATTERN = r"^(Failed|[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*)$"
 _NEW_RUN = "create a new BatchRun instead"
 _ONE_SOURCE = Rule(
@@ -44,19 +44,6 @@ _IMMUTABLE = (
     "select",
     *execution_fields(),
 )
-
-
-Cost = Annotated[
-    int | str,
-    Field(
-        json_schema_extra={
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "maxLength": 16,
-            "pattern": COST_PATTERN,
-            "x-kubernetes-int-or-string": True,
-        }
-    ),
-]
 IndexRanges = Annotated[
     str, StringConstraints(max_length=65536, pattern=r"^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$")
 ]
@@ -97,7 +84,7 @@ class BatchRunSpec(WorkSpec):
     """Number of tasks that may start: those with an index below this number. The others are Pending
     with reason TaskLimit until the number is raised or removed, so that a few tasks can prove a
     change before all tasks run. Can be changed at any time. Default: no limit."""
-    max_cost_usd: Annotated[Cost | None, Field(alias="maxCostUSD")] = None
+    max_cost_usd: Annotated[Dollars | None, Field(alias="maxCostUSD")] = None
     """Maximum cost of all tasks in US dollars, such as 25 or "7.50", as reported by the agents.
     When the sum reaches it, no further task starts, and the run is Failed with reason
     BudgetExceeded. Can be changed at any time. Default: no limit."""

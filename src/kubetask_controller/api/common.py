@@ -49,6 +49,18 @@ DataKey = Annotated[
 Text = Annotated[str, StringConstraints(max_length=c.MAX_MESSAGE_LENGTH)]
 ShortText = Annotated[str, StringConstraints(max_length=253)]
 LongText = Annotated[str, StringConstraints(max_length=32768)]
+Dollars = Annotated[
+    int | str,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "maxLength": 16,
+            "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?$",
+            "x-kubernetes-int-or-string": True,
+        }
+    ),
+]
+"""An amount of US dollars, such as 25 or "7.50"."""
 Count = Annotated[int, Field(ge=0, le=MAX_INT32)]
 PositiveCount = Annotated[int, Field(ge=1, le=MAX_INT32)]
 

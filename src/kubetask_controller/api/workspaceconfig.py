@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import ConfigDict, Field, StringConstraints
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.affinity import Affinity, Labels
 from kubetask_controller.api.common import (
     DataKey,
+    Dollars,
     KubeModel,
     LongText,
     ObjectMeta,
@@ -161,21 +162,7 @@ class AgentSettings(KubeModel):
     max_turns: PositiveCount | None = None
     """Maximum number of calls of the model; for codex, of tool uses. A task that needs more is Failed
     with reason MaxTurnsExceeded. Default: no limit."""
-    max_cost_usd: Annotated[
-        Annotated[
-            int | str,
-            WithJsonSchema(
-                {
-                    "anyOf": [{"type": "integer"}, {"type": "string"}],
-                    "maxLength": 16,
-                    "pattern": r"^[0-9]{1,7}(\.[0-9]{1,6})?$",
-                    "x-kubernetes-int-or-string": True,
-                }
-            ),
-        ]
-        | None,
-        Field(alias="maxCostUSD"),
-    ] = None
+    max_cost_usd: Annotated[Dollars | None, Field(alias="maxCostUSD")] = None
     """Maximum cost of a task in US dollars, such as 5 or "7.50". A task that costs more is Failed with
     reason BudgetExceeded. Only claude and opencode report their cost while they run; with another
     tool, a task with this limit is Failed with reason InvalidSpec before its agent starts. Default:

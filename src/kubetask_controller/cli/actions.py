@@ -131,14 +131,7 @@ def retry(
     failed = view.indexes(Phase.FAILED)
     if indexes is None and view.ended and not failed:
         raise CliError(f"{target} has no failed task: select tasks with --indexes")
-    select = None if indexes is None else format_indexes(indexes)
-    if indexes is not None:
-        if not select:
-            raise UsageError("no task is selected")
-        if len(select) > MAX_SELECT:
-            raise UsageError("too many separate indexes: select fewer tasks, or use ranges")
-        if view.ended and indexes == failed:
-            select = None
+    select = selection(view, indexes)
     count = len(failed) if indexes is None else len(indexes)
     again = view.indexes(Phase.SUCCEEDED) & (indexes or set())
     effects = [
@@ -164,6 +157,22 @@ def retry(
         f"kubectl kubetask {_where(found)}retry {target.name}{named}",
         body=retry_run(found, select=select),
     )
+
+
+def selection(view: BatchRunView, indexes: set[int] | None) -> str | None:
+    """``spec.select`` for these tasks; None for the failed tasks.
+
+    Raises:
+        UsageError: there is no index, or the list of indexes is too long.
+    """
+    if indexes is None:
+        return None
+    select = format_indexes(indexes)
+    if not select:
+        raise UsageError("no task is selected")
+    if len(select) > MAX_SELECT:
+        raise UsageError("too many separate indexes: select fewer tasks, or use ranges")
+    return None if view.ended and indexes == view.indexes(Phase.FAILED) else select
 
 
 def _change(

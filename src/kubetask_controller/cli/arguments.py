@@ -110,6 +110,17 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add --output."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "json", "csv"),
+        default="table",
+        help="default: table",
+    )
+
+
 def whole_number(text: str) -> int:
     """A whole number from 0."""
     if not text.isdecimal():

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from kubetask_controller.api.indexes import parse_indexes
 from kubetask_controller.api.text import escaped_json
+from kubetask_controller.cli.arguments import add_output
 from kubetask_controller.cli.burndown import burn_down
 from kubetask_controller.cli.commands.results import spreadsheet_safe
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
@@ -122,13 +123,7 @@ the run's WorkspaceConfig, and to those of --host.
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the run, the selection, the output format, the actions."""
         parser.add_argument("run", metavar="RUN", help="a BatchRun, or task/NAME")
-        parser.add_argument(
-            "-o",
-            "--output",
-            choices=("table", "json", "csv"),
-            default="table",
-            help="default: table",
-        )
+        add_output(parser)
         parser.add_argument("--burn-down", metavar="FILE", help="write a burn-down chart as SVG")
         selection = parser.add_argument_group("selection")
         selection.add_argument(

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 
 from kubetask_controller.api.indexes import format_indexes
 from kubetask_controller.api.text import clean_text, escaped_json
+from kubetask_controller.cli.arguments import add_output
 from kubetask_controller.cli.exits import Exit, UsageError
 from kubetask_controller.cli.podresults import results_from_pods
 from kubetask_controller.cli.runview import BatchRunView, TaskRow, run_view
@@ -63,13 +64,7 @@ write their content.
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the run, and the output format."""
         parser.add_argument("run", metavar="RUN", help="the BatchRun")
-        parser.add_argument(
-            "-o",
-            "--output",
-            choices=("table", "json", "csv"),
-            default="table",
-            help="default: table",
-        )
+        add_output(parser)
 
     async def execute(
         self, session: Session, options: argparse.Namespace, terminal: Terminal

@@ -2,11 +2,10 @@
 
 import argparse
 
-from kubetask_controller.api.constants import Phase
-from kubetask_controller.api.indexes import format_indexes, parse_indexes
-from kubetask_controller.cli.actions import MAX_SELECT
+from kubetask_controller.api.indexes import parse_indexes
+from kubetask_controller.cli.actions import selection
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
-from kubetask_controller.cli.runview import BatchRunView, run_view
+from kubetask_controller.cli.runview import run_view
 from kubetask_controller.cli.session import BATCH_RUN_RESOURCE, Session, Target
 from kubetask_controller.cli.settings import add_settings, chosen, retry_run, start
 from kubetask_controller.cli.terminal import Terminal
@@ -46,27 +45,14 @@ run has the settings of the old run, which does not change. The indexes of the n
             raise CliError(f"{target} has no failed task: select tasks with --indexes")
         if not view.ended:
             terminal.note(f"{target} has not ended: the new run waits for its end")
-        body = retry_run(run, select=selection(view, options.indexes), name=options.name)
+        try:
+            indexes = (
+                None
+                if options.indexes is None
+                else parse_indexes(options.indexes, limit=view.counts["total"] or None)
+            )
+        except ValueError as error:
+            raise UsageError(f"--indexes: {error}") from error
+        body = retry_run(run, select=selection(view, indexes), name=options.name)
         body["spec"] |= chosen(options)
         return await start(session, body, options, terminal)
-
-
-def selection(view: BatchRunView, indexes: str | None) -> str | None:
-    """``spec.select`` for --indexes; None for the failed tasks.
-
-    Raises:
-        UsageError: it selects no task or a task that does not exist, or it is too long.
-    """
-    if indexes is None:
-        return None
-    try:
-        found = parse_indexes(indexes, limit=view.counts["total"] or None)
-    except ValueError as error:
-        raise UsageError(f"--indexes: {error}") from error
-    select = format_indexes(found)
-    if not select:
-        raise UsageError("--indexes selects no task")
-    if len(select) > MAX_SELECT:
-        raise UsageError("--indexes is too long: select fewer tasks, or use ranges")
-    failed = view.ended and found == view.indexes(Phase.FAILED)
-    return None if failed else select
