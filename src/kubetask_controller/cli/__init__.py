@@ -1,1 +1,1 @@
-"""The kubectl plugin ``kubectl kubetask``: runs, what became of them, and the way here from CodeSweep."""
+"""The kubectl plugin ``kubectl kubetask``: starts, shows and changes runs, and migrates from CodeSweep."""

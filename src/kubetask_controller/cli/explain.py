@@ -299,12 +299,12 @@ def _of_the_object(
             command=f"kubectl kubetask resume {target.replace('batchrun/', '')}",
         )
     if not view.rows and view.reason not in ("", "Suspended"):
-        said = reason_text(view.reason)
+        text = reason_text(view.reason)
         yield Finding(
-            "wait" if said.waits else "act",
-            f"It cannot start: {said.what}." if not said.waits else f"It waits: {said.what}.",
+            "wait" if text.waits else "act",
+            f"It cannot start: {text.what}." if not text.waits else f"It waits: {text.what}.",
             clean(view.message),
-            said.todo,
+            text.todo,
             view.reason,
             command=f"kubectl {_describe(target)}",
         )
@@ -322,14 +322,14 @@ def _refused(view: BatchRunView) -> Iterator[Finding]:
     for row in view.rows:
         if row.phase == Phase.PENDING and row.reason and not reason_text(row.reason).waits:
             job = str(row.entry.get("jobName") or "")
-            said = row.message.replace(job, "…") if job else row.message
-            groups.setdefault((row.reason, said), []).append(row)
-    for (reason, said), rows in sorted(groups.items(), key=lambda x: (-len(x[1]), x[0])):
+            text = row.message.replace(job, "…") if job else row.message
+            groups.setdefault((row.reason, text), []).append(row)
+    for (reason, text), rows in sorted(groups.items(), key=lambda x: (-len(x[1]), x[0])):
         known = reason_text(reason)
         yield Finding(
             "act",
             f"{_tasks(len(rows))} cannot start: {known.what}.",
-            clean(rows[0].message if len(rows) == 1 else said),
+            clean(rows[0].message if len(rows) == 1 else text),
             known.todo,
             reason,
             _indexes(rows),
@@ -432,14 +432,14 @@ def _waiting(view: BatchRunView) -> Iterator[Finding]:
         rows = [x for x in view.rows if x.phase == Phase.PENDING and x.reason == reason]
         if not rows:
             continue
-        said = next((x.message for x in rows if x.message), "")
+        text = next((x.message for x in rows if x.message), "")
         parallelism = view.spec.get("parallelism")
         if reason == "Queued" and parallelism and view.counts["running"] >= parallelism:
-            said = f"parallelism is {parallelism}, and {view.counts['running']} tasks run"
+            text = f"parallelism is {parallelism}, and {view.counts['running']} tasks run"
         yield Finding(
             "wait",
             f"{_tasks(len(rows))}: {reason_text(reason).what}.",
-            clean(said),
+            clean(text),
             reason=reason,
             indexes=_indexes(rows),
         )
@@ -448,8 +448,8 @@ def _waiting(view: BatchRunView) -> Iterator[Finding]:
 def _failures(view: BatchRunView) -> Iterator[Finding]:
     """Why tasks failed: one finding for each reason, the largest group first."""
     if view.reason in ("MaxFailuresExceeded", "BudgetExceeded", "Cancelled", "InvalidSpec"):
-        said = reason_text(view.reason)
-        yield Finding("act", f"It ended early: {said.what}.", clean(view.message), said.todo)
+        text = reason_text(view.reason)
+        yield Finding("act", f"It ended early: {text.what}.", clean(view.message), text.todo)
     groups: dict[str, list[TaskRow]] = {}
     for row in view.rows:
         if row.phase == Phase.FAILED and row.reason != view.reason:

@@ -114,13 +114,13 @@ class ChangeLines:
                 what = (
                     f"task {row.index}  {clean(row.target)}" if row.target else f"task {row.index}"
                 )
-                says = f": {clean(row.message)}" if row.phase == "Failed" and row.message else ""
-                self._line(view, f"{what}  {row.phase} {clean(row.reason)}".rstrip() + says)
+                message = f": {clean(row.message)}" if row.phase == "Failed" and row.message else ""
+                self._line(view, f"{what}  {row.phase} {clean(row.reason)}".rstrip() + message)
         head = (view.phase, view.reason)
         if head != self._head and not view.ended:
             self._head = head
-            says = clean(view.message) or "not yet processed by a controller"
-            self._line(view, f"{view.phase} {clean(view.reason)}: {says}".strip(" :"))
+            message = clean(view.message) or "not yet processed by a controller"
+            self._line(view, f"{view.phase} {clean(view.reason)}: {message}".strip(" :"))
         if not few:
             self._count(view)
         if view.ended:

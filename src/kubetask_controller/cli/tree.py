@@ -136,8 +136,8 @@ def _cells(rows: Sequence[TaskRow], now: datetime) -> tuple[str, str, Text]:
     else:
         taken = elapsed(row.entry.get("startTime"), row.entry.get("completionTime"), now)
         rest.append(Text(human(taken), style="dim"))
-    says = _status_key(row)[1] if len(rows) > 1 else _pull_request(row) or row.message
-    rest.append(Text(clean(says), style="dim"))
+    message = _status_key(row)[1] if len(rows) > 1 else _pull_request(row) or row.message
+    rest.append(Text(clean(message), style="dim"))
     shown = Text("  ").join(x for x in rest if x)
     return indexes, clean(row.target) if len(rows) == 1 else "", shown
 

@@ -123,7 +123,7 @@ _REMOTE_PROGRESS = re.compile(
     re.IGNORECASE,
 )
 _DECORATION = re.compile(r"^[\W_]*$")
-_TELLING = re.compile(
+_SPECIFIC = re.compile(
     r"\b(error|fatal|denied|rejected|refus\w*|declin\w*|forbidden|not (allowed|permitted|authori[sz]ed|found)"
     r"|cannot|must|violat\w*|protected|blocked|requires?|required|invalid|disabled|enforced|exceed\w*|limit"
     r"|missing|unauthori[sz]ed|expired|archived|secrets?)\b|\bGH\d{3}\b|\bTF\d{4,}\b|GitLab:|Gitea:|Forgejo:",
@@ -198,7 +198,7 @@ def error_line(output: str) -> str:
     """The error message of git, or that of the server if it is more specific."""
     lines = [x.strip() for x in re.split(r"[\r\n]+", output) if x.strip()]
     own = [x for x in lines if x.startswith(("fatal:", "error:"))]
-    words = server_message(lines)
+    message = server_message(lines)
     rejected = [x["why"] for line in lines if (x := _REJECTED.search(line))]
     chosen = next((x for x in reversed(own) if not x.startswith(_GENERAL)), "")
     if not chosen and own and not rejected:
@@ -207,16 +207,16 @@ def error_line(output: str) -> str:
         useful = before and not _PERCENT.search(before) and not before.startswith("remote:")
         chosen = before if useful else own[-1]
     if not chosen and rejected:
-        chosen = "" if words and rejected[-1] in _HOOK_DECLINED else rejected[-1]
-    chosen = re.sub(r"^(fatal|error): ", "", chosen or ("" if words or not lines else lines[-1]))
-    if not words:
+        chosen = "" if message and rejected[-1] in _HOOK_DECLINED else rejected[-1]
+    chosen = re.sub(r"^(fatal|error): ", "", chosen or ("" if message or not lines else lines[-1]))
+    if not message:
         return chosen
-    return f"{words} ({chosen})" if chosen else words
+    return f"{message} ({chosen})" if chosen else message
 
 
 def server_message(lines: list[str]) -> str:
     """The message of the server: its specific lines and its last line; empty if there is none."""
-    said = []
+    texts = []
     for line in lines:
         if not line.startswith("remote:"):
             continue
@@ -224,11 +224,11 @@ def server_message(lines: list[str]) -> str:
             " \t*=-—─#>|"
         )
         if text and not _DECORATION.match(text) and not _REMOTE_PROGRESS.match(text):
-            said.append(text)
-    if not said:
+            texts.append(text)
+    if not texts:
         return ""
-    telling = [x for x in said if _TELLING.search(x)]
-    chosen = list(dict.fromkeys([*telling, said[-1]]))
+    specific = [x for x in texts if _SPECIFIC.search(x)]
+    chosen = list(dict.fromkeys([*specific, texts[-1]]))
     while len(chosen) > 1 and sum(map(len, chosen)) + len(chosen) > MAX_SERVER_MESSAGE:
         chosen.pop(len(chosen) - 2)
     return "; ".join(chosen)[:MAX_SERVER_MESSAGE]
@@ -332,23 +332,7 @@ class Git:
         *,
         strip: bool,
     ) -> str:
-        options = [y for x in memory_options(self._memory) for y in ("-c", x)]
-        process = subprocess.Popen(
-            [
-                *("sh", "-c", f'ulimit -d {self._memory // 1024}; exec git "$@"', "git"),
-                *options,
-                *arguments,
-            ],
-            env={
-                **self._environ,
-                "GIT_TRACE_CURL": str(trace),
-                **(self._fresh() if self._fresh else {}),
-                **environ,
-            },
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        process = self._start(arguments, environ, trace)
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -388,6 +372,27 @@ class Git:
             raise GitError((name,), "\n".join(tail), retry_after=_retry_after(trace))
         text = out.decode(errors="replace")
         return text.strip() if strip else text
+
+    def _start(
+        self, arguments: tuple[str, ...], environ: Mapping[str, str], trace: Path
+    ) -> "subprocess.Popen[bytes]":
+        options = [y for x in memory_options(self._memory) for y in ("-c", x)]
+        return subprocess.Popen(
+            [
+                *("sh", "-c", f'ulimit -d {self._memory // 1024}; exec git "$@"', "git"),
+                *options,
+                *arguments,
+            ],
+            env={
+                **self._environ,
+                "GIT_TRACE_CURL": str(trace),
+                **(self._fresh() if self._fresh else {}),
+                **environ,
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def _follow(self, stream: IO[bytes], tail: deque[str]) -> None:
         shown = 0
@@ -518,7 +523,7 @@ def _command(arguments: tuple[str, ...]) -> str:
 
 
 def _retry_after(trace: Path) -> float | None:
-    """What the last answer said of waiting, in seconds."""
+    """The Retry-After of the last response, in seconds."""
     try:
         with trace.open("rb") as file:
             file.seek(max(0, trace.stat().st_size - 64 * 1024))
@@ -530,7 +535,7 @@ def _retry_after(trace: Path) -> float | None:
 
 
 def parse_retry_after(value: str, now: Callable[[], float] = time.time) -> float | None:
-    """Seconds of a Retry-After header (RFC 9110, 10.2.3); None for what is neither a number nor a date."""
+    """Seconds of a Retry-After header (RFC 9110, 10.2.3); None if it is neither a number nor a date."""
     value = value.strip()
     if value.isdigit():
         return float(value)

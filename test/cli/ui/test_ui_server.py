@@ -198,7 +198,7 @@ async def test_a_log_waits_for_its_container_and_says_when_the_pod_is_gone(
         end = await anext(messages)
         assert (end["type"], end["message"]) == (
             "end",
-            "The Pod of this task is gone, and its log with it.",
+            "The Pod of this task was deleted, and its log with it.",
         )
 
 

@@ -1,1 +1,1 @@
-"""The commands of the plugin, a module each. A command returns its exit code."""
+"""The commands of the plugin. A command returns its exit code."""

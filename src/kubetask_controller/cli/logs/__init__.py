@@ -1,1 +1,1 @@
-"""Logs of all tasks of a run, as one stream of whole lines."""
+"""Logs of all tasks of a run as one stream of whole lines."""

@@ -1,1 +1,1 @@
-"""CodeSweep manifests made into KubeTask's, with their comments and their neighbours."""
+"""Converts CodeSweep manifests into manifests of KubeTask; comments and other documents are kept."""

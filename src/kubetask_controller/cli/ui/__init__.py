@@ -1,1 +1,1 @@
-"""``kubectl kubetask ui``: a web page on loopback over the user's own kubeconfig."""
+"""``kubectl kubetask ui``: a web page on loopback that uses the user's kubeconfig."""

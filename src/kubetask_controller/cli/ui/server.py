@@ -1,14 +1,14 @@
-"""The server behind the page: loopback alone, for the one user who started it.
+"""The server of the page: on loopback only, for the user who started it.
 
-It speaks with the API server under the user's own kubeconfig, so whoever can send it a request has
-the user's rights. What keeps others out:
+It uses the user's kubeconfig, so every client that can send it a request has the user's rights.
+Protection against other clients:
 
-- It listens on 127.0.0.1 and nowhere else.
-- Each request for data needs the token, in an Authorization header. The page has it from the fragment
-  of its URL, which no browser sends, and keeps it in the tab's sessionStorage. There is no cookie: a
-  browser sends cookies of 127.0.0.1 to every port, and on requests that another site makes.
-- The Host header must name this server, so a name that another site points to 127.0.0.1 is refused.
-- An Origin or Sec-Fetch-Site header of another site is refused, also before the token is looked at.
+- It listens only on 127.0.0.1.
+- Each request for data needs the token in an Authorization header. The page reads the token from the
+  fragment of its URL, which browsers do not send, and stores it in the tab's sessionStorage. There is
+  no cookie: a browser sends cookies of 127.0.0.1 to every port, and with requests of other sites.
+- The Host header must be that of this server, which rejects a name that another site resolves to 127.0.0.1.
+- An Origin or Sec-Fetch-Site header of another site is rejected before the token is checked.
 - There are no CORS headers, and the Content-Security-Policy has no host but this one.
 - A request does one of a few things. It is not a proxy of the Kubernetes API.
 """

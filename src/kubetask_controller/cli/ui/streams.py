@@ -15,7 +15,7 @@ from typing import Any
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.cli.follow import LISTED, changes
-from kubetask_controller.cli.logs.pods import newest_pods, selector, task_pod
+from kubetask_controller.cli.logs.pods import TaskPod, newest_pods, selector, task_pod
 from kubetask_controller.cli.logs.stream import LogOptions, log_lines
 from kubetask_controller.cli.runview import BatchRunView, run_view, task_view
 from kubetask_controller.cli.session import BATCH_RUN_RESOURCE, TASK_RESOURCE, Session, Target
@@ -395,7 +395,7 @@ async def _events(session: Session, name: str) -> list[JSON]:
 
 
 async def _pods(session: Session, target: Target, index: int, job: str) -> list[views.PodTimes]:
-    """The Pods of one task, the newest first."""
+    """The Pods of one task, newest first."""
     parameters = dict(selector(target, job or "-"))
     if target.resource is BATCH_RUN_RESOURCE:
         parameters["labelSelector"] += f",{c.LABEL_TASK_INDEX}={index}"
@@ -408,7 +408,7 @@ async def _pods(session: Session, target: Target, index: int, job: str) -> list[
 
 
 async def _config(session: Session, found: JSON, entry: JSON) -> JSON | None:
-    """The WorkspaceConfig that the work names, else the one that is named default."""
+    """The WorkspaceConfig of a run or Task, else the one named default."""
     spec = found.get("spec") or {}
     name = spec.get("workspaceConfigRef") or (spec.get("batchSpec") or {}).get("workspaceConfigRef")
     resource = Resource(c.GROUP, c.VERSION, c.PLURAL_WORKSPACE_CONFIG, c.KIND_WORKSPACE_CONFIG)
@@ -421,45 +421,19 @@ async def _config(session: Session, found: JSON, entry: JSON) -> JSON | None:
 
 
 async def log(session: Session, target: Target, index: int, container: str, send: Send) -> None:
-    """The log of a task's container: ``{"type": "lines", "lines": […]}``, then ``{"type": "end"}``.
+    """Send the log of a task's container: ``{"type": "lines", "lines": […]}``, then ``{"type": "end"}``.
 
-    Before the container has started it is {"type": "wait"}.
+    Before the container has started, it sends ``{"type": "wait"}``.
 
     Raises:
-        CliError: the run is not there.
-        ClientError: the server refuses.
+        CliError: the run does not exist.
+        ClientError: the server rejected a request.
     """
-    waiting = False
-    while True:
-        found = await session.get(target)
-        job = str((found.get("status") or {}).get("jobName") or "-")
-        parameters = dict(selector(target, job))
-        if target.resource is BATCH_RUN_RESOURCE:
-            parameters["labelSelector"] += f",{c.LABEL_TASK_INDEX}={index}"
-        answer = await session.client.list(PODS, session.namespace, params=parameters)
-        every = [task_pod(x, target, container) for x in answer.get("items") or []]
-        pod = newest_pods(x for x in every if x is not None).get(index)
-        if pod is not None and pod.began:
-            break
-        if pod is None:
-            row = next(
-                (
-                    x
-                    for x in view_of({**found, "kind": target.resource.kind}).rows
-                    if x.index == index
-                ),
-                None,
-            )
-            if row is not None and row.ended:
-                await send(
-                    {"type": "end", "message": "The Pod of this task is gone, and its log with it."}
-                )
-                return
-        if not waiting:
-            waiting = True
-            await send({"type": "wait", "message": "The container has not started."})
-        await asyncio.sleep(LOG_WAIT)
-        await send({"type": "ping"})
+    pod = await _started_pod(session, target, index, container, send)
+    if pod is None:
+        message = "The Pod of this task was deleted, and its log with it."
+        await send({"type": "end", "message": message})
+        return
     buffer: list[str] = []
     done = asyncio.Event()
     with _unwrapped():
@@ -473,8 +447,42 @@ async def log(session: Session, target: Target, index: int, container: str, send
     await send({"type": "end", "message": ""})
 
 
+async def _started_pod(
+    session: Session, target: Target, index: int, container: str, send: Send
+) -> TaskPod | None:
+    """Wait for a Pod of the task whose container has started; None if the task ended and has no Pod."""
+    waiting = False
+    while True:
+        found = await session.get(target)
+        job = str((found.get("status") or {}).get("jobName") or "-")
+        parameters = dict(selector(target, job))
+        if target.resource is BATCH_RUN_RESOURCE:
+            parameters["labelSelector"] += f",{c.LABEL_TASK_INDEX}={index}"
+        answer = await session.client.list(PODS, session.namespace, params=parameters)
+        every = [task_pod(x, target, container) for x in answer.get("items") or []]
+        pod = newest_pods(x for x in every if x is not None).get(index)
+        if pod is not None and pod.began:
+            return pod
+        if pod is None:
+            row = next(
+                (
+                    x
+                    for x in view_of({**found, "kind": target.resource.kind}).rows
+                    if x.index == index
+                ),
+                None,
+            )
+            if row is not None and row.ended:
+                return None
+        if not waiting:
+            waiting = True
+            await send({"type": "wait", "message": "The container has not started."})
+        await asyncio.sleep(LOG_WAIT)
+        await send({"type": "ping"})
+
+
 async def _deliver(buffer: list[str], done: asyncio.Event, send: Send) -> None:
-    """Send what is in the buffer, a few times a second, until `done` and all is sent."""
+    """Send the buffer a few times per second, until `done` is set and the buffer is empty."""
     loop = asyncio.get_running_loop()
     beat = loop.time()
     while not done.is_set() or buffer:

@@ -255,8 +255,8 @@ def _judged(ended: ExitStatus, report: AgentReport) -> AgentReport:
     if ended.stop is not None:
         return replace(report, summary=ended.stop.message, reason=ended.stop.reason, failed=True)
     if ended.signalled:
-        words = f"{_ended_by(ended.signalled)}; what it did so far is not pushed"
-        return replace(report, summary=words, reason=None, failed=True)
+        summary = f"{_ended_by(ended.signalled)}; its changes are not pushed"
+        return replace(report, summary=summary, reason=None, failed=True)
     return report
 
 

@@ -85,7 +85,7 @@ def open_requests(
         values = template_values(manifest, repository, description)
         try:
             request, missing = asyncio.run(
-                _open(hosts[repository.host], each, _wish(wanted, values), environ)
+                _open(hosts[repository.host], each, _desired(wanted, values), environ)
             )
         except (HostError, ValueError, KeyError) as error:
             limited = isinstance(error, HostError) and error.rate_limited
@@ -106,7 +106,7 @@ def open_requests(
     return done, problems
 
 
-def _wish(wanted: ManifestPullRequest, values: Mapping[str, str]) -> PullRequestSpec:
+def _desired(wanted: ManifestPullRequest, values: Mapping[str, str]) -> PullRequestSpec:
     title = " ".join(fill_template(wanted.title or DEFAULT_TITLE, values).split())
     return PullRequestSpec(
         branch=values["branch"],
@@ -122,7 +122,7 @@ def _wish(wanted: ManifestPullRequest, values: Mapping[str, str]) -> PullRequest
 
 
 async def _open(
-    host: TaskHost, each: Published, wish: PullRequestSpec, environ: Mapping[str, str]
+    host: TaskHost, each: Published, desired: PullRequestSpec, environ: Mapping[str, str]
 ) -> tuple[PullRequestInfo, list[str]]:
     repository = each.repository
     kind = host.host.provider or provider_of(host.host.api_url or repository.url)
@@ -142,7 +142,7 @@ async def _open(
         waiting=log_line,
     )
     async with session:
-        return await api.open(repository.org, repository.repo, wish)
+        return await api.open(repository.org, repository.repo, desired)
 
 
 def _sign_in(host: TaskHost, kind: str, environ: Mapping[str, str]) -> tuple[str, str]:

@@ -120,9 +120,9 @@ class ClaudeReader(EventReader):
             self._reason = Reason.REFUSED
         elif status in (402, 429, 503, 529):
             self._reason = Reason.RATE_LIMITED
-        told = [text, *map(str, event.get("errors") or ())]
-        words = ": ".join(x for x in told if x)
-        return self.error(words or f"claude ended with {subtype}: {stop or end or 'no reason'}")
+        texts = [text, *map(str, event.get("errors") or ())]
+        message = ": ".join(x for x in texts if x)
+        return self.error(message or f"claude ended with {subtype}: {stop or end or 'no reason'}")
 
     def _count(self, event: JSON) -> None:
         models = [x for x in (event.get("modelUsage") or {}).values() if isinstance(x, dict)]
@@ -140,8 +140,8 @@ class ClaudeReader(EventReader):
 
     def succeeded(self) -> bool:
         """Whether every result is a success and every background task ended."""
-        said = bool(self.summary or self._messages)
-        return bool(self._results) and all(self._results) and said and not self._lost()
+        answered = bool(self.summary or self._messages)
+        return bool(self._results) and all(self._results) and answered and not self._lost()
 
     def report(self) -> Any:
         """The report at the end of the output."""
