@@ -47,7 +47,7 @@ Quantity = Annotated[
 Quantities = Annotated[dict[str, Quantity], Field(max_length=32)]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 UnixId = Annotated[int, Field(ge=0, le=MAX_INT32)]
-"""The number of a user or group."""
+"""The id of a user or group."""
 EnvName = Annotated[
     str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
 ]

@@ -120,7 +120,7 @@ class ConcurrencyLimiter:
             wanted: names of Jobs that could be created; those first whose earlier create had no answer: they have a slot.
             most: take no more slots than this, whatever is free.
             limit: maxConcurrentTasks, None for no limit.
-            since: gives the wall time in seconds of the owner's last service, as far as its objects tell.
+            since: returns the wall time in seconds of the owner's last service, as far as its objects show it.
         """
         creates = self._creates.get(pool, {})
         held = next((i for i, name in enumerate(wanted) if name not in creates), len(wanted))
@@ -168,7 +168,7 @@ class ConcurrencyLimiter:
         return granted
 
     def unverified(self, pool: Pool, contender: Contender, job_name: str) -> None:
-        """A Job has disappeared from the cache before it finished: a live read will tell whether it is gone."""
+        """A Job has disappeared from the cache before it finished: a live read decides whether it is deleted."""
         expiry = self._clock.monotonic() + UNANSWERED_LIFE
         held = _Held(contender, expiry, sent=False)
         self._creates.setdefault(pool, {}).setdefault(job_name, held)
@@ -183,7 +183,7 @@ class ConcurrencyLimiter:
             creates[job_name] = held._replace(until=min(held.until, expiry), sent=True)
 
     def settled(self, pool: Pool, job_name: str) -> None:
-        """The create has an answer, or was not sent: the Jobs that exist tell whether the slot is in use."""
+        """The create has an answer, or was not sent: the Jobs that exist show whether the slot is in use."""
         creates = self._creates.get(pool)
         if creates is not None:
             creates.pop(job_name, None)
@@ -191,7 +191,7 @@ class ConcurrencyLimiter:
                 del self._creates[pool]
 
     def withdraw(self, contender: Contender) -> None:
-        """The owner waits for no slot any more; whoever is next may have it."""
+        """The owner no longer waits for a slot; the next owner may acquire it."""
         for pool, queue in self._queues.items():
             if pool[0] == contender.namespace and queue.drop(contender):
                 self.wake(pool)
@@ -282,7 +282,7 @@ class ConcurrencyLimiter:
         return mine
 
     def _first(self, queue: _Queue, count: int) -> list[tuple[Contender, int]]:
-        """The first owners that wait indeed, with what they want. Those that do not are dropped."""
+        """The first owners that still wait, with the number of slots that they request. Others are dropped."""
         found: list[tuple[Contender, int]] = []
         gone: list[Contender] = []
         for position in queue.order:

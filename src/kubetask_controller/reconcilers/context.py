@@ -38,11 +38,11 @@ class ReconcilerContext:
         consistency: own status writes that the cache does not show yet.
         limiter: maxConcurrentTasks.
         tombstones: the last versions of Jobs and Pods that are gone.
-        trackers: what is remembered of each owner that has not ended.
+        trackers: the state of each owner that has not ended.
         events: Events on the owners.
         recorder: metrics.
         images: images that the flags name.
-        default_ttl: seconds for which finished Jobs are kept where the owner does not say; None for as long as the owner.
+        default_ttl: seconds for which finished Jobs are kept if the owner sets no value; None for as long as the owner.
     """
 
     client: Client

@@ -1,4 +1,4 @@
-"""From watch events to requests: which BatchRuns and Tasks are enqueued, and what is kept of objects that are gone."""
+"""From watch events to requests: which BatchRuns and Tasks are enqueued, and which data of deleted objects is kept."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -98,7 +98,7 @@ class TombstoneStore:
 
 
 class ChildEventHandler:
-    """Handles each change of a Job or Pod: marks the task, keeps what is gone, and wakes owners that wait for a slot."""
+    """Handles changes of Jobs and Pods: marks the task, keeps deleted objects, and enqueues owners that wait for a slot."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The one place where a decision gets facts that are new enough.
+"""The only module that provides facts that are fresh enough for a decision.
 
 The rule: no final state, no snapshot and no destructive request is decided on a cache that is older than the object that
 it is decided for. A watch may lag behind another one by any time, so a cache alone never proves that an object does not
@@ -159,7 +159,7 @@ class FreshReader:
 
         A process that takes the lead may have a cache that lacks the last Jobs of its predecessor. From then on this
         process creates all Jobs itself, and what it creates is in the MutationCache at once. The list has no label
-        selector: a Job whose label somebody has removed runs on, and gets its label back.
+        selector: a Job whose label was removed continues to run, and its label is restored.
         """
         entry = self._counted.setdefault(namespace, _LastRead())
         async with entry.lock:

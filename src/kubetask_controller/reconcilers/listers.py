@@ -1,7 +1,7 @@
 """Reading the cache: every object in its newest known version, and which Jobs and Pods belong to which owner.
 
 A Job counts for a BatchRun or Task only in its owner's namespace, under its derived name, and with a controlling owner
-reference that bears the owner's uid; a Pod counts for a Job by the same rule. Whoever can write objects elsewhere, or
+reference with the owner's uid; a Pod counts for a Job by the same rule. A user who can write objects elsewhere, or
 patch an owner reference onto an object, forges nothing.
 """
 
@@ -133,7 +133,7 @@ class Listers:
 
 
 def is_ours(job: JobView) -> bool:
-    """Whether a BatchRun or Task controls a Job, as far as its owner reference says."""
+    """Whether a BatchRun or Task controls a Job, according to its owner reference."""
     owner = job.owner
     return (
         owner is not None

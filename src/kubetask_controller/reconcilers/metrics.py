@@ -1,4 +1,4 @@
-"""The project's own metrics, ``kubetask_*``: what is there now, what has ended and why, what it took.
+"""The project's own metrics, ``kubetask_*``: current objects, ended tasks by reason, durations, tokens and cost.
 
 Gauges are counted from the cache at each scrape, so they are right after a restart too. Counters count what this process
 has recorded; like every counter they begin at 0 with the process.
@@ -69,13 +69,13 @@ class Metrics:
         )
         self._tokens = Counter(
             c.METRIC_TASK_TOKENS.removesuffix("_total"),
-            "Tokens that agents say they used, by direction: input or output",
+            "Tokens reported by agents, by direction: input or output",
             [*place, "direction"],
             registry=registry,
         )
         self._cost = Counter(
             c.METRIC_TASK_COST.removesuffix("_total"),
-            "US dollars that agents say they cost",
+            "Cost reported by agents in US dollars",
             place,
             registry=registry,
         )
@@ -83,7 +83,7 @@ class Metrics:
         info.labels(version).set(1)
 
     def task_ended(self, owner: AnyView, state: TaskState) -> None:
-        """Count the end of a task, how long it waited and worked, and what its agent says it took."""
+        """Count the end of a task, its waiting and working time, and the usage that its agent reported."""
         place = owner.namespace
         self._tasks.labels(place, state.phase.value, str(state.reason)).inc()
         if state.start_time:

@@ -76,11 +76,11 @@ class JobView:
     failed: Condition | None
     backoff_limit: int
     failed_pods: int
-    """status.failed. It tells whether the Pods in a cache are all there are, and never how a Job ends."""
+    """status.failed. It shows whether a cache contains all Pods, and never how a Job ends."""
 
     @property
     def finished(self) -> bool:
-        """The Job has a final condition. Counters never tell this."""
+        """The Job has a final condition. Counters never show this."""
         return self.complete is not None or self.failed is not None
 
 
@@ -144,7 +144,7 @@ class PodView:
     def agent_started(self) -> bool:
         """Whether the agent's process may have run.
 
-        A container that existed and whose end the kubelet does not know (ContainerStatusUnknown) counts as started; one
+        A container that existed and whose end the kubelet did not observe (ContainerStatusUnknown) counts as started; one
         whose process could not be executed (StartError, with an empty start) does not. The kubelet writes
         ContainerStatusUnknown for containers of an ended Pod that it has never created, too: these have no id. A Pod that
         vanished before its end was observed counts as started.
@@ -194,7 +194,7 @@ AnyView = ResourceView[Any, Any]
 
 
 def controller_of(metadata: Mapping[str, Any]) -> OwnerRef | None:
-    """The owner reference that says ``controller: true``."""
+    """The owner reference with ``controller: true``."""
     for ref in metadata.get("ownerReferences") or ():
         if ref.get("controller"):
             return _owner_ref(ref["apiVersion"], ref["kind"], ref["name"], ref["uid"])
@@ -300,7 +300,7 @@ def project_resource(obj: JSON) -> AnyView:
 
 
 def project_owner(obj: JSON) -> AnyView:
-    """A BatchRun or Task for the cache. One that has ended is cut down to what is still read of it: there may be thousands.
+    """A BatchRun or Task for the cache. An ended one keeps only the fields that are still read: there may be thousands.
 
     Its work goes, and of each entry the contexts. A retry reads the run that it repeats live.
     """
@@ -365,7 +365,7 @@ class _JobStatusPart(TypedDict, total=False):
 
 
 class PartialJob(TypedDict, total=False):
-    """What is decoded of a batch/v1 Job."""
+    """The decoded fields of a batch/v1 Job."""
 
     apiVersion: str
     kind: str
@@ -404,7 +404,7 @@ class _PodStatusPart(TypedDict, total=False):
 
 
 class PartialPod(TypedDict, total=False):
-    """What is decoded of a v1 Pod."""
+    """The decoded fields of a v1 Pod."""
 
     apiVersion: str
     kind: str

@@ -53,7 +53,7 @@ _OURS = f"{c.LABEL_MANAGED_BY}={c.LABEL_MANAGED_BY_VALUE}"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the flags say about the reconcilers."""
+    """The flags of the reconcilers."""
 
     images: Images
     version: str
@@ -170,7 +170,7 @@ class _Housekeeper:
         self._clock = clock
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until asked to stop."""
+        """Run until the stop event."""
         while not stop.is_set():
             self._limiter.wake_all()
             self._listers.expire()

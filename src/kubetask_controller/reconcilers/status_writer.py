@@ -53,7 +53,7 @@ class _Written:
         seconds: how long it took.
         version: resourceVersion of the object as this process last wrote or read it.
         reduction: how much of the status the API server refuses.
-        contested: somebody else has written the object since. Two processes that act at once do not outrun each other.
+        contested: another process has written the object since. Two active processes do not overwrite each other.
     """
 
     uid: str
@@ -103,10 +103,10 @@ class StatusWriter:
         return known
 
     async def write(self, view: AnyView, status: dict[str, Any]) -> None:
-        """Write the status if it differs from what the cache shows. When it is due, ``due_in`` says.
+        """Write the status if it differs from the cache. ``due_in`` returns when it is due.
 
         Raises:
-            StaleCacheError: somebody has written the object since; decide again on what it is now.
+            StaleCacheError: another process has written the object since; decide again on its current state.
             ClientError: the write failed, or had no answer.
         """
         if status == view.status:
@@ -150,7 +150,7 @@ class StatusWriter:
     async def _update(self, view: AnyView, body: JSON) -> JSON:
         """Send the status. One that the API server refuses as invalid or too large is sent with less in it.
 
-        The status is made from what agents and clusters say. Whatever of it is refused, a run must not stand still for it.
+        The status contains data of agents and clusters. If the API server rejects a part of it, the run must still progress.
         """
         known = self._of(view)
         while True:
@@ -224,7 +224,7 @@ def _is_refused(error: APIStatusError) -> bool:
 def _event(
     old: tuple[str | None, str | None], new: tuple[str, str]
 ) -> tuple[EventReason, EventType] | None:
-    """Which Event tells this change: (reason, type), None for a change that is not worth one."""
+    """The Event of this change: (reason, type); None for a change without an Event."""
     phase, reason = new
     if phase == Phase.SUCCEEDED:
         return EventReason.SUCCEEDED, "Normal"

@@ -115,7 +115,7 @@ _STORAGE = (
         "the storage of the volume fails",
     ),
 )
-"""What git says of a volume that it cannot use, and what to do."""
+"""Errors of git about the volume, and what to do."""
 _PERCENT = re.compile(r"\b\d+%")
 _REMOTE_PROGRESS = re.compile(
     r"^(enumerating|counting|compressing|resolving|processing|finding|receiving|writing|total"
@@ -176,8 +176,8 @@ class GitError(Exception):
         )
         self.server_error = bool(_SERVER_ERROR.search(output))
         self.retry_after = retry_after
-        said = error_line(output) or f"git {arguments[0]} failed"
-        super().__init__(f"{self.storage} ({said})" if self.storage else said)
+        text = error_line(output) or f"git {arguments[0]} failed"
+        super().__init__(f"{self.storage} ({text})" if self.storage else text)
 
     @property
     def reason(self) -> Reason:

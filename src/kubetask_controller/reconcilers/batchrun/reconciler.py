@@ -186,7 +186,7 @@ class BatchRunReconciler:
         return Result(earliest(result.requeue_after, seen.wake_after, retry, go_on))
 
     async def _accept(self, request: Request, run: RunView) -> _Run | Missing:
-        """Find or take the snapshot, or say why it cannot be taken."""
+        """Find or take the snapshot, or return why it cannot be taken."""
         context = self._context
         observed_at = context.clock.monotonic()
         snapshot = await self._snapshots.resolve(run, observed_at)
@@ -200,8 +200,8 @@ class BatchRunReconciler:
         return self._runs[request]
 
     async def _look_back(self, run: RunView, known: _Run) -> None:
-        """After a restart: a Job that was created and deleted while nobody watched is in no cache, and the status may not
-        know of it. Only the Event of its Pod tells that it ran."""
+        """After a restart: a Job that was created and deleted while no watch was open is in no cache, and the status may not
+        contain it. Only the Event of its Pod shows that it ran."""
         tracker = known.tracker
         if tracker.looked_back:
             return

@@ -39,7 +39,7 @@ class Snapshot:
     """What a run does.
 
     Attributes:
-        batch: the Batch's spec: contexts of every task, of each task, and what else it says.
+        batch: the Batch's spec: contexts of every task, of each task, and its other fields.
         origin: the index that each task had in the run it is retried from; empty for a run that is no retry.
         name: of the ControllerRevision, empty for a run with an inline batchSpec.
         digest: of its data.
@@ -66,7 +66,7 @@ class Snapshot:
 
     @property
     def workspace_config_ref(self) -> str:
-        """What the Batch says, empty where it says nothing."""
+        """The value in the Batch, empty where it is not set."""
         return self.batch.get("workspaceConfigRef") or ""
 
     @property
@@ -204,7 +204,7 @@ class SnapshotResolver:
 
     async def _save(self, run: RunView, snapshot: Snapshot, source: str) -> Snapshot:
         """Write the snapshot. One that is there already was written by an earlier try whose status was lost: nothing has
-        been started from it, so it is used if it says the same, and replaced if it does not."""
+        been started from it, so it is used if it has the same content, and replaced if it does not."""
         client, owner = (
             self._context.client,
             files.Owner(c.KIND_BATCH_RUN, run.namespace, run.name, run.uid),

@@ -1,7 +1,7 @@
 """The status of a run: recomputed whole from the states of its tasks, and kept within the size of an object.
 
 As a run grows, its status gives up what can be derived, in the order of ``Omitted``: contexts, then the times of tasks
-that succeeded, then the entries that need nobody's attention, then messages of failures. What remains at any size: phase,
+that succeeded, then the entries that need no attention, then messages of failures. What remains at any size: phase,
 reason, counters, usage, and the index ranges of what was created, what succeeded and what failed.
 """
 
@@ -32,7 +32,7 @@ _ENVELOPE = 24 * 1024
 """Bytes kept free for metadata, managedFields and everything in the status but its entries and ranges."""
 
 _HARMLESS = frozenset({Reason.STARTING, Reason.QUEUED, Reason.TASK_LIMIT, Reason.SUSPENDED})
-"""Reasons of pending tasks that need nobody's attention, or that the user has asked for."""
+"""Reasons of pending tasks that need no attention, or that the user has requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def summarize(run: RunView, tracker: Tracker, blocked: PendingReason | None) -> 
     """The state of the run as a whole.
 
     Args:
-        run: its spec says whether it is suspended or cancelled.
+        run: its spec contains suspend and cancel.
         tracker: its tasks.
         blocked: what keeps tasks from starting: a limit, a refused Job.
     """
@@ -233,7 +233,7 @@ def _ranges(tracker: Tracker) -> JSON:
 
 
 def _entries(run: RunView, tracker: Tracker, snapshot: Snapshot, cache: dict[int, Any]) -> JSON:
-    """Entries within what is left of the object: kubectl apply stores the manifest once more in an annotation."""
+    """Entries within the remaining size of the object: kubectl apply stores the manifest once more in an annotation."""
     metadata = len(to_json(run.annotations)) + len(to_json(run.labels))
     budget = c.MAX_OBJECT_BYTES - _ENVELOPE - len(to_json(run.spec)) - metadata
     entries = [_entry(run, tracker, snapshot, index, cache) for index in range(tracker.total)]

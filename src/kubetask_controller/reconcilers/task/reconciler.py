@@ -171,7 +171,7 @@ class TaskReconciler:
 
 
 def _shown(task: TaskView, tracker: Tracker, blocked: PendingReason | None) -> TaskState:
-    """The state as the user's own wishes show in it: a suspended or cancelled Task says so."""
+    """The state with suspend and cancel of the spec applied."""
     state = tracker.states[0]
     known = state or UNSTARTED
     if known.final:

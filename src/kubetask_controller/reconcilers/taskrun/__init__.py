@@ -1,1 +1,1 @@
-"""One task, whoever owns it: what BatchRuns and Tasks share."""
+"""One task of a BatchRun or Task: the code that both share."""

@@ -49,7 +49,7 @@ class InlineFiles:
 
     Attributes:
         config_maps: the ConfigMaps to make, as objects.
-        places: the key of a text → the name of its ConfigMap.
+        places: map of the key of a text to the name of its ConfigMap.
     """
 
     config_maps: Sequence[JSON]
@@ -75,7 +75,7 @@ def inline_text(context: ContextJSON) -> str | None:
 def pack(owner: Owner, contexts: Iterable[ContextJSON]) -> InlineFiles:
     """ConfigMaps for all inline texts of an owner's contexts, each at most ``MAX_CONFIG_MAP_BYTES``.
 
-    A text that is larger than that has no place: the template of a task that uses it raises TooLargeError.
+    A larger text has no ConfigMap: the template of a task that uses it raises TooLargeError.
     """
     bins: list[dict[str, str]] = []
     sizes: list[int] = []
@@ -107,7 +107,7 @@ async def ensure(client: Client, files: InlineFiles) -> None:
     """Create the ConfigMaps that do not exist yet.
 
     One that exists is not read, because the controller has no right to read ConfigMaps: the manifest of each task carries
-    the digest of each inline file, and the init container refuses a file that somebody else has put there.
+    the digest of each inline file, and the init container rejects a file that another user has put there.
     """
     for body in files.config_maps:
         try:

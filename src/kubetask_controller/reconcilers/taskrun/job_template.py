@@ -71,7 +71,7 @@ class Template:
     ) -> JSON:
         """The Job of task ``index`` of a run, or of a Task where the index is None.
 
-        ``backoff_limit`` replaces that of the spec: a Job that is created in place of a disrupted one has only the
+        ``backoff_limit`` replaces that of the spec: a Job that replaces a disrupted one has only the
         tries that are left.
         """
         owner = self.owner
@@ -314,7 +314,7 @@ class Template:
 def _failure_rules(backoff_limit: int) -> list[JSON]:
     """When the Job ends before its tries are used up; the first rule that matches a failed Pod decides.
 
-    A disruption ends it: whether the task goes on in a new Job is for the controller to decide, which knows whether the
+    A disruption ends it: the controller decides whether the task continues in a new Job, because it observes whether the
     agent had started. So does a sidecar that failed where the agent did not: a second agent would repeat the work.
     """
     disrupted: JSON = {"type": "DisruptionTarget", "status": "True"}

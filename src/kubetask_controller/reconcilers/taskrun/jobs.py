@@ -5,7 +5,7 @@ A create can end in eight ways, and each means something else for "at most once,
 - created, or already there and ours: the task has its Job;
 - the name belongs to another object's Job: it is never adopted;
 - the name belongs to a Job that is about to go (of an earlier owner of this name, or one that is being replaced): wait;
-- refused for all tasks (quota, admission, an invalid template): nothing was created, the task waits and says why;
+- refused for all tasks (quota, admission, an invalid template): nothing was created, the task is Pending with the reason;
 - refused for this task alone (too large): the task fails;
 - not sent: the owner changed while the create waited for its turn;
 - no answer: it may have been created, so the caller looks before it sends another create.
@@ -258,8 +258,8 @@ async def ramp_up(
     Args:
         items: in the order in which they begin.
         work: on one item.
-        failed: whether a result says that the others would end like it.
-        go_on: asked before each item; once it says no, what is under way ends.
+        failed: whether a result implies that the others would fail too.
+        go_on: called before each item; after it returns false, no further item starts.
         first: how many at first.
         most: how many at once.
 

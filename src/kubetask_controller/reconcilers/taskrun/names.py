@@ -1,7 +1,7 @@
 """Names of the objects a run or a Task owns: pure functions of the owner.
 
-A name is the same each time it is asked for, so a create that is repeated meets ``AlreadyExists`` instead of making a
-second Job. A Job's name becomes a label value of its Pods, hence at most 63 bytes; what is longer is cut and given a
+A name is deterministic, so a repeated create fails with ``AlreadyExists`` instead of creating a
+second Job. A Job's name becomes a label value of its Pods, hence at most 63 bytes; longer names are shortened and get a
 hash of the full name and the owner's uid.
 """
 
@@ -39,7 +39,7 @@ def label_value(name: str) -> str:
 
 
 def run_task_name(run: str, index: int) -> str:
-    """The full name of a run's task, as ``TASK_NAME`` and the annotation tell it."""
+    """The full name of a run's task, as in ``TASK_NAME`` and the annotation."""
     return f"{run}-task-{index}"
 
 
@@ -54,7 +54,7 @@ def run_job_name(run: str, uid: str, index: int) -> str:
 def is_run_job_name(name: str, run: str, uid: str, index_label: str) -> bool:
     """Whether a Job of that name, with that label ``kubetask.io/task-index``, may belong to a run.
 
-    Names that were not cut end in the index; for the others the label says which one to derive.
+    Names that were not shortened end in the index; for others, the label contains the index.
     """
     suffix = name.removeprefix(f"{run}-task-")
     indexes = (x for x in (suffix, index_label) if x.isascii() and x.isdigit() and len(x) < 6)
@@ -62,7 +62,7 @@ def is_run_job_name(name: str, run: str, uid: str, index_label: str) -> bool:
 
 
 def task_suffix(uid: str) -> str:
-    """What tells two Tasks of one name apart: drawn from the uid, the same for the life of the object."""
+    """A suffix that distinguishes two Tasks of the same name: derived from the uid, and constant for the object."""
     return digest(uid, length=_SUFFIX_LENGTH)
 
 

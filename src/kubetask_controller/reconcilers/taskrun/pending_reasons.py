@@ -1,7 +1,7 @@
-"""Why the agent of a task has not started: what its Job, its Pod and Events say, as reasons of the closed list.
+"""Why the agent of a task has not started: reasons of the closed list, from its Job, its Pod and Events.
 
-Each message names the object, what the cluster says of it, and the field to change where one field helps. A Pod's own
-status does not say why a volume is not mounted, why a Pod was refused, or which user an image runs as: only Events do.
+Each message names the object, the message of the cluster, and the field to change where one field helps. A Pod's
+status does not contain why a volume is not mounted, why a Pod was rejected, or the user of an image: only Events do.
 They are read for what has waited too long (``EventLookup``), and never for everything.
 """
 
@@ -91,7 +91,7 @@ _GATED = re.compile(r"scheduling gates", re.I)
 _UNSPECIFIC = re.compile(
     r"^Unable to (attach or )?mount volumes|timed out waiting for the condition"
 )
-"""What the kubelet says every two minutes of a mount of which it has said before why it fails."""
+"""The Event that the kubelet repeats every two minutes for a failing mount, after the Event with the cause."""
 _MOUNT_FAILURES = re.compile(
     r"FailedMount.*|Failed(Attach|Map|UnMap)Volume|(FileSystem|Volume)ResizeFailed"
 )
@@ -111,7 +111,7 @@ def pending_reason(job: JobView, pod: PodView | None, event: PendingReason | Non
     Args:
         job: the Job.
         pod: its newest Pod, None where it has none.
-        event: what a Warning Event says; used where Job and Pod say nothing.
+        event: message of a Warning Event; used if Job and Pod have no message.
     """
     if job.suspended:
         text = f"Job {job.name} is suspended until a queue admits it"
@@ -141,7 +141,7 @@ def is_silent(job: JobView, pod: PodView | None) -> bool:
 
 
 def silence(job: JobView, pod: PodView | None, clock: Clock) -> float:
-    """Seconds for which a silent Job or Pod has not changed, as far as its times tell."""
+    """Seconds for which a silent Job or Pod has not changed, according to its times."""
     since = job.started or job.created
     if pod is not None:
         since = max(pod.created, *(x.finished_at for x in pod.containers if x.init), "")
@@ -184,7 +184,7 @@ def from_event(reason: str, message: str, *, container: str = "") -> PendingReas
 def _reason(
     reason: str, text: str, prefix: str = "", *, container: str = "", pod: str = ""
 ) -> PendingReason:
-    """A reason: the object, what the cluster says of it, and what to do about it. Long words of the cluster are cut."""
+    """A reason: the object, the message of the cluster, which is truncated if it is long, and what to do."""
     what = remedy(reason, text, container=container, pod=pod)
     if not what:
         return PendingReason(reason, prefix + text)
@@ -241,13 +241,13 @@ class _LookupLimit:
 
 @dataclass(slots=True)
 class _Batch:
-    """What is to be looked up in one namespace.
+    """The pending look-ups of one namespace.
 
     Attributes:
         uids: of Jobs and Pods that have no answer, or an old one.
         at: monotonic time from which the look-up may be sent.
         sent: uids of which a look-up is under way.
-        lock: held while it is. Whoever waits for it finds the answers.
+        lock: held during a look-up. Waiting callers use its answers.
     """
 
     uids: dict[str, None] = field(default_factory=dict)
@@ -260,10 +260,10 @@ class EventLookup:
     """Reads Events of Jobs and Pods, and keeps the answers for a while.
 
     Look-ups have one limit for the whole process. What has to wait for it is batched by namespace: one look-up answers for
-    all owners that have asked until it is sent. Meanwhile the answer before counts, so that no reason comes and goes.
+    all owners that have requested it until then. Meanwhile the previous answer counts, so that reasons do not flicker.
 
     Events are best effort and live for an hour. Only one decision follows from their absence: a Job of which neither the
-    cache, nor a live read, nor the status knows, and of which no Event says that it had a Pod, has not run.
+    cache, nor a live read, nor the status contains, and without an Event about its Pod, has not run.
     """
 
     def __init__(self, client: Client, clock: Clock) -> None:
@@ -274,9 +274,9 @@ class EventLookup:
         self._limit = _LookupLimit(clock)
 
     async def explain(self, namespace: str, uids: Sequence[str]) -> dict[str, PendingReason]:
-        """What Warning Events say of these Jobs and Pods, by uid; what no Event explains is left out.
+        """Messages of Warning Events about these Jobs and Pods, by uid; objects without such Events are omitted.
 
-        Where the limit does not admit a look-up now, the answers are those that are known; ``due_in`` says when to ask again.
+        If the limit does not admit a look-up, the previous answers are returned; ``due_in`` returns when to retry.
 
         Raises:
             ClientError: the Events could not be read.
@@ -291,7 +291,7 @@ class EventLookup:
         return {uid: answer for uid, answer in answers.items() if answer is not None}
 
     def due_in(self, namespace: str) -> float:
-        """Seconds until what a namespace has asked for without an answer may be looked up, 0 where there is nothing."""
+        """Seconds until the pending look-ups of a namespace are admitted; 0 if there are none."""
         batch = self._batches.get(namespace)
         if batch is None or not batch.uids:
             return 0.0
@@ -301,7 +301,7 @@ class EventLookup:
         return bool(batch.uids) and self._clock.monotonic() >= batch.at
 
     def _put(self, batch: _Batch, uids: Sequence[str]) -> None:
-        """Add what has no answer, or an old one. The first of a batch takes its place in the limit."""
+        """Add objects without an answer, or with an old one. The first of a batch takes a token of the limit."""
         now = self._clock.monotonic()
         unknown = [x for x in uids if x not in batch.sent and now - self._answered_at(x) >= REFRESH]
         if unknown and not batch.uids:
@@ -375,7 +375,7 @@ class EventLookup:
 
 
 def _explanation(events: Sequence[dict[str, Any]]) -> PendingReason | None:
-    """What the latest Event says that explains something; one that says no more than that it fails comes last."""
+    """The message of the latest Event with a cause; Events without a cause come last."""
     ordered = sorted(events, key=_last_seen, reverse=True)
     ordered.sort(key=lambda x: bool(_UNSPECIFIC.search(x.get("message", ""))))
     for event in ordered:

@@ -1,8 +1,8 @@
-"""The Pod of a task: what is the same for every task of a run, as a pure function of the WorkspaceConfig.
+"""The Pod of a task: the parts that all tasks of a run share, as a pure function of the WorkspaceConfig.
 
 The init container of this project's image prepares the workspace; the agent's image needs nothing of ours. No
 ServiceAccount token is mounted, the root file system need not be writable, and no uid is assumed. Unless the
-WorkspaceConfig says otherwise, the restricted Pod Security Standard admits the Pod, and a quota finds requests and
+WorkspaceConfig sets other values, the restricted Pod Security Standard admits the Pod, and a quota finds requests and
 limits on the init container.
 """
 
@@ -20,7 +20,7 @@ _HARDENED: JSON = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
 }
-"""What the ``restricted`` Pod Security Standard asks of a container and no agent needs."""
+"""The requirements of the ``restricted`` Pod Security Standard for a container, which no agent needs to override."""
 
 _PREPARATION_RESOURCES: JSON = {
     "requests": {"cpu": "100m", "memory": "128Mi"},
@@ -90,7 +90,7 @@ def pod_spec(config: JSON, images: Images, work: Work) -> JSON:
     Args:
         config: the spec of the WorkspaceConfig, empty where there is none.
         images: images from the controller's flags.
-        work: what is this task's own.
+        work: the parts that are specific to the task.
     """
     spec: JSON = {
         "restartPolicy": "Never",
@@ -119,7 +119,7 @@ def secret_mode(config: JSON) -> int:
     """Permissions of a file from a Secret: 0400 where its reader can be expected to own or share it, else 0444.
 
     The kubelet writes such files as root and adds read permission for the group where the Pod has an fsGroup. Without
-    one, any other uid could not read a file of mode 0400; nobody outside of the Pod sees the volume either way.
+    one, any other uid could not read a file of mode 0400; the volume is not visible outside of the Pod either way.
     """
     context = config.get("securityContext") or {}
     return 0o400 if "fsGroup" in context or context.get("runAsUser") == 0 else 0o444
@@ -212,7 +212,7 @@ def _sidecar(sidecar: JSON) -> JSON:
 
 
 def _container_security(given: JSON) -> JSON:
-    """A container's SecurityContext: what is not given is as the restricted standard wants it."""
+    """A container's SecurityContext; the defaults meet the restricted standard."""
     capabilities = {**_HARDENED["capabilities"], **(given.get("capabilities") or {})}
     return {**_HARDENED, **given, "capabilities": capabilities}
 
@@ -226,7 +226,7 @@ def _needs_var_tmp(config: JSON) -> bool:
 
 
 def _preparation_resources(workspace: JSON) -> JSON:
-    """The defaults and what is given in their place; a default never contradicts what is given."""
+    """The defaults, overridden by the given values; a default never contradicts a given value."""
     given = workspace.get("resources") or {}
     requests = {**_PREPARATION_RESOURCES["requests"], **(given.get("requests") or {})}
     limits = {**_PREPARATION_RESOURCES["limits"], **(given.get("limits") or {})}

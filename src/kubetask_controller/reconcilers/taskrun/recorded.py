@@ -1,7 +1,7 @@
 """What a status records of tasks, read after a restart and written at each status.
 
-A reason that this version does not know is kept as it is: a newer version has written it, and after a downgrade it still
-says why.
+An unknown reason is kept unchanged: a newer version has written it, and after a downgrade it still
+explains the state.
 """
 
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a status says of the tasks.
+    """The recorded state of the tasks in a status.
 
     Attributes:
         created: indexes of the tasks whose present Job was created.
@@ -64,9 +64,9 @@ class Recorded:
 
 
 def read_run(status: BatchRunStatusJSON) -> Recorded:
-    """What the status of a run says of its tasks; entries that were given up are restored from the index ranges.
+    """The tasks in the status of a run; omitted entries are restored from the index ranges.
 
-    A reason that this version does not know is kept as it is: a newer version has written it.
+    An unknown reason is kept unchanged: a newer version has written it.
     """
     created = parse_indexes(status.get("startedIndexes") or "")
     states = dict.fromkeys(
@@ -84,7 +84,7 @@ def read_run(status: BatchRunStatusJSON) -> Recorded:
 
 
 def read_task(status: TaskExecutionStatusJSON) -> Recorded:
-    """What the status of a Task says of its one task. A reason that this version does not know is kept as it is."""
+    """The task in the status of a Task. An unknown reason is kept unchanged."""
     if "phase" not in status:
         return Recorded()
     state = TaskState(

@@ -1,6 +1,6 @@
 """What to change where an agent cannot start: the field of the WorkspaceConfig that a message of the cluster is about.
 
-The cluster's own words name the object that is missing or too small; they never name the field that asked for it. The
+Messages of the cluster name the object that is missing or too small; they never name the field that requires it. The
 patterns are those of Kubernetes 1.31 to 1.36: scheduler, Job controller, admission, kubelet and the common runtimes. A
 message that fits none of them is shown as it is.
 """
@@ -78,11 +78,11 @@ _SENTENCES: Sequence[tuple[Reason, re.Pattern[str], str]] = (
 
 
 def remedy(reason: str, text: str, *, container: str = "", pod: str = "") -> str:
-    """What to do about a reason, as a clause after the words of the cluster; empty where these say it all.
+    """What to do about a reason, as a clause after the message of the cluster; empty if the message is sufficient.
 
     Args:
         reason: of a task that waits.
-        text: what the cluster says.
+        text: the message of the cluster.
         container: the container that it is about, empty where it is about the whole Pod or Job.
         pod: the name of the Pod.
     """

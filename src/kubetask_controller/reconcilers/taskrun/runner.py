@@ -102,7 +102,7 @@ class Observation:
 
     Attributes:
         jobs: the Jobs of the owner by index, in their newest known versions.
-        end: what is to be ended, with the reason for it.
+        end: the tasks to stop, with their reasons.
         end_pods: Jobs whose Pod is kept by a sidecar and that may try again.
         wake_after: seconds until time alone changes a state, 0 for never.
     """
@@ -119,7 +119,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What became of the creates of one reconcile.
+    """The results of the creates of one reconcile.
 
     Attributes:
         blocked: why some tasks did not start.
@@ -143,7 +143,7 @@ class Work:
         everything: all contexts of all tasks, for their inline files.
         batch: the Batch's spec, whose pullRequest overrides that of the WorkspaceConfig.
         single: the owner is a Task: its Job has no index.
-        places: the ConfigMap of each inline text, once they were created.
+        places: the ConfigMap of each inline text, after its creation.
         accepted: the digest of the WorkspaceConfig with which the API server last accepted a Job.
     """
 
@@ -239,7 +239,7 @@ class TaskRunner:
     async def _explain(
         self, owner: OwnerView, tracker: Tracker, seen: Observation
     ) -> dict[str, PendingReason]:
-        """What Events say of Jobs and Pods that have been silent for too long, by uid."""
+        """Messages of Events about Jobs and Pods that have been silent for too long, by uid."""
         uids = []
         for index, job in seen.jobs.items():
             state = tracker.states[index]
@@ -623,7 +623,7 @@ class TaskRunner:
             await self._replace(owner, tracker, index, job)
 
     async def ran(self, owner: OwnerView, tracker: Tracker, indexes: Sequence[int]) -> list[int]:
-        """Those tasks of which an Event says that their Job had a Pod, though neither cache nor status knows the Job."""
+        """Tasks with an Event about a Pod of their Job, although neither cache nor status contains the Job."""
         context, found = self._context, []
         since: dict[str, list[int]] = {}
         for index in indexes:

@@ -4,7 +4,7 @@
 a destructive request, the decision names the live read that is missing (``Needs``), and the caller decides again with it.
 
 Sources of the rules: success and failure come from the Job's conditions and from the agent's own exit (contract, section
-2); a Pod tells why. A task runs once its agent container has started, whatever other containers do.
+2); a Pod shows why. A task runs once its agent container has started, whatever other containers do.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class TaskState:
 
     Attributes:
         phase: Pending, Running, Succeeded or Failed; the last two are final.
-        reason: one of ``Reason``, or a word that a newer version has written.
+        reason: one of ``Reason``, or a reason that a newer version has written.
         message: one line.
         job_name: name of its Job, once one was created.
         start_time, completion_time: RFC 3339, empty before.
@@ -89,7 +89,7 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
-    """What is known of one task.
+    """The observed facts of one task.
 
     Attributes:
         job: its Job in the newest known version, None where none is known.
@@ -97,7 +97,7 @@ class TaskFacts:
         deleted_job: the last version of a Job that is gone.
         deleted_pods: the last versions of Pods that are gone.
         created: a Job of the present replacement was created at some time.
-        event: what a Warning Event of the Job or Pod says.
+        event: message of a Warning Event of the Job or Pod.
         job_verified: a live read found no Job of that name that belongs to the task.
         pods_verified: ``pods`` is a live read, and every deletion before it is in ``deleted_pods``.
         ended_for: seconds since the end of the agent was first observed.
@@ -118,7 +118,7 @@ class TaskFacts:
 
 @dataclass(frozen=True, slots=True)
 class TaskRules:
-    """What the owner asks for; the same for all of its tasks.
+    """The settings of the owner; the same for all of its tasks.
 
     Attributes:
         halt: why no further agent may start, such as Cancelled or MaxFailuresExceeded; None while agents may start.
@@ -166,8 +166,8 @@ def decide(
     Args:
         name: of its Job.
         known: its state at the last decision; None where it had none.
-        facts: what is known now.
-        rules: what the owner asks for.
+        facts: the observed facts.
+        rules: the settings of the owner.
         ending: the reason for which this process has begun to end it, None where it has not.
     """
     if known is not None and known.final:
@@ -185,7 +185,7 @@ def decide(
 
 
 def one_line(text: str, limit: int = MAX_MESSAGE) -> str:
-    """The last line that says something, without control characters, cut to ``limit`` characters."""
+    """The last non-empty line, without control characters, truncated to ``limit`` characters."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     line = clean_line(lines[-1]) if lines else ""
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -4,7 +4,7 @@ Nothing here is the truth: all of it follows from the snapshot, the status, the 
 restart. It saves work (a task whose Job and Pods have not changed is not decided again) and covers the moments in which
 a request has no answer yet.
 
-``Tracker`` owns this state. It changes through methods that say what happened, and hands out no set or list to change.
+``Tracker`` owns this state. Methods named after events change it, and it returns no mutable set or list.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ class Tracker:
     Args:
         uid: of the owner.
         job_names: the name of each task's Job.
-        recorded: what the owner's status says.
+        recorded: the recorded state in the owner's status.
         observed_at: monotonic time in seconds; the owner was in the cache by then.
     """
 
@@ -65,7 +65,7 @@ class Tracker:
         self.looked_back = False
         """Whether Events were read for Jobs of earlier processes."""
 
-    # What is known ---------------------------------------------------------------------------------
+    # Observed facts --------------------------------------------------------------------------------
 
     @property
     def total(self) -> int:
@@ -112,16 +112,16 @@ class Tracker:
         return self._ending.get(index)
 
     def is_recorded_final(self, index: int) -> bool:
-        """The status says that the task has ended."""
+        """The status records the end of the task."""
         return index in self._recorded_final
 
     def is_replacement_recorded(self, index: int) -> bool:
-        """The status says that the present Job of the task is to be replaced."""
+        """The status records that the present Job of the task is replaced."""
         state = self._states[index]
         return state is not None and self._recorded_replacements.get(index, 0) >= state.replacements
 
     def awaits_record(self) -> bool:
-        """Something is done only once the status says it: a Job is replaced, or what a task still runs is ended."""
+        """An action waits until the status records it: the replacement of a Job, or the stop of a running task."""
         return bool(self._unrecorded)
 
     def unstarted(self) -> list[int]:
@@ -244,14 +244,14 @@ class Tracker:
         self._unanswered.pop(index, None)
 
     def replaced(self, index: int, state: TaskState) -> None:
-        """The task gets a new Job in place of its present one."""
+        """The task gets a new Job that replaces its present one."""
         self._states[index] = state
         self._unrecorded.add(index)
         self._created.discard(index)
         self._ending.pop(index, None)
 
     def must_be_recorded(self, index: int) -> None:
-        """The Job of a task that has ended is deleted once the status says that it has."""
+        """The Job of an ended task is deleted after the status records the end."""
         if index not in self._recorded_final:
             self._unrecorded.add(index)
 
@@ -274,7 +274,7 @@ class Tracker:
         self.look_again(index, look_again_at)
 
     def was_run(self, index: int) -> None:
-        """An Event says that an earlier process created the Job."""
+        """An Event shows that an earlier process created the Job."""
         self._answered(index)
         self._created.add(index)
         self.mark(index)
@@ -305,7 +305,7 @@ class Tracker:
         self._in_flight.pop(index, None)
         self._unanswered.pop(index, None)
 
-    # What the status says now ----------------------------------------------------------------------
+    # The status to write -------------------------------------------------------------------------
 
     def recorded(self, states: Sequence[TaskState | None]) -> list[TaskState]:
         """These states are in the status; those of them that ended and were not counted before."""
