@@ -55,7 +55,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] | None = None) ->
     """Options from the command line and the environment.
 
     Raises:
-        SystemExit: a flag or variable is not understood (2), or ``--help`` or ``--version`` was asked for (0).
+        SystemExit: a flag or variable is not valid (2), or ``--help`` or ``--version`` was passed (0).
     """
     parser = _parser(os.environ if environ is None else environ)
     values = vars(parser.parse_args(arguments))

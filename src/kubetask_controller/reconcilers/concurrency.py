@@ -174,7 +174,7 @@ class ConcurrencyLimiter:
         self._creates.setdefault(pool, {}).setdefault(job_name, held)
 
     def unanswered(self, pool: Pool, job_name: str) -> None:
-        """The create had no answer. Until the API server cannot carry it out any more, it may make a Job."""
+        """The create had no answer. Until the API server can no longer process it, it may create a Job."""
         creates = self._creates.get(pool, {})
         if job_name in creates:
             # Nothing is sent for an owner that is gone, so a life that has begun is not extended.

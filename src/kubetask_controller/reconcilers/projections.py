@@ -1,4 +1,4 @@
-"""Slim views of the objects in the cache, and the PartialTypes that limit what is decoded for them.
+"""Slim views of the objects in the cache, and the PartialTypes that limit the decoded fields.
 
 The cache keeps views instead of the objects that the API server sends: a Job is 19 KiB as JSON and under 2 as a view. A
 view is immutable. A field that a projection reads must stand in the PartialType too; ``test_projections`` compares the two.

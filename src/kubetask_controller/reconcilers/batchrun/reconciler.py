@@ -46,7 +46,7 @@ TASKS_A_SECOND = 4000
 """A run is looked at at most so often that 4,000 of its tasks pass a second: ten times for 400 tasks, once for 4,000."""
 
 AGAIN = 0.5
-"""Seconds until a run goes on of which some requests failed and others did not."""
+"""Seconds until the next reconcile of a run if some of its requests failed and others did not."""
 
 
 OVERLAP = 20.0

@@ -4,8 +4,8 @@ A run with an inline batchSpec needs no copy, because its spec cannot change. A 
 ControllerRevision, Kubernetes' own object for the history of a spec; so does a run with retryOf, whose work is that of
 the other run's snapshot, cut down to the tasks that are to be tried again.
 
-Once the status names the snapshot, it is never taken again: where its ControllerRevision is gone or has other data, what
-runs goes on, and what has not started ends as SnapshotLost.
+Once the status names the snapshot, it is never taken again: if its ControllerRevision is deleted or has other data, running
+tasks continue, and pending tasks end as SnapshotLost.
 """
 
 import hashlib

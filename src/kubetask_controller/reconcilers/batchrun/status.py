@@ -2,7 +2,7 @@
 
 As a run grows, its status gives up what can be derived, in the order of ``Omitted``: contexts, then the times of tasks
 that succeeded, then the entries that need no attention, then messages of failures. What remains at any size: phase,
-reason, counters, usage, and the index ranges of what was created, what succeeded and what failed.
+reason, counters, usage, and the index ranges of created, succeeded and failed tasks.
 """
 
 from collections import Counter

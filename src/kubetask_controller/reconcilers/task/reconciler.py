@@ -183,7 +183,9 @@ def _shown(task: TaskView, tracker: Tracker, blocked: PendingReason | None) -> T
         text = "ending the agent" if known.phase is Phase.RUNNING else "ending the Job"
         return replace(known, reason=Reason.CANCELLING, message=text)
     if task.spec.get("suspend"):
-        text = "suspended; what runs goes on" if known.job_name else "suspended, not started"
+        text = (
+            "suspended; the running Job continues" if known.job_name else "suspended, not started"
+        )
         return replace(known, reason=Reason.SUSPENDED, message=text)
     if state is None or (blocked is not None and known.phase is Phase.PENDING):
         if blocked is not None:

@@ -264,7 +264,7 @@ async def ramp_up(
         most: how many at once.
 
     Returns:
-        The results of what was tried, in the order of their ends.
+        The results of the tried items, in the order of their ends.
     """
     rest = iter(items)
     results: list[ResultT] = []
@@ -290,7 +290,7 @@ async def ramp_up(
 
 
 async def in_parallel(items: Sequence[ItemT], work: Callable[[ItemT], Awaitable[None]]) -> None:
-    """Work on items, at most ``IN_FLIGHT`` at once; the others go on where one fails, and its error is raised at the end.
+    """Work on items, at most ``IN_FLIGHT`` at once; after a failure the others continue, and the error is raised at the end.
 
     Raises:
         ExceptionGroup: of everything that failed.

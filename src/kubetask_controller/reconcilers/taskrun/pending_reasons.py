@@ -207,7 +207,7 @@ def _unschedulable(message: str, prefix: str = "") -> PendingReason:
 
 
 def _is_preparing(pod: PodView) -> bool:
-    """An init container runs: the Pod is on its way."""
+    """An init container runs: the Pod is starting."""
     return any(
         x.init and x.state == "running" and x.name == c.CONTAINER_WORKSPACE for x in pod.containers
     )

@@ -93,7 +93,7 @@ def make_plan(spec: Spec, tasks: _Tasks, jobs: Mapping[int, JobView]) -> Plan:
         waiting = allowed
     parallelism = spec.get("parallelism")
     if isinstance(parallelism, int):
-        # A create without an answer may have made a Job: it goes first, and its slot is not given to another task.
+        # A create without an answer may have created a Job: it comes first, and no other task gets its slot.
         unanswered = set(tasks.pending_creates())
         waiting.sort(key=lambda index: (index not in unanswered, index))
         waiting = waiting[: max(0, parallelism - live_jobs)]

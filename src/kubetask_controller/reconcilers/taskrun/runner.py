@@ -70,7 +70,7 @@ CREATE_SECONDS = 2.0
 """Seconds for which one reconcile creates Jobs at most: ends are observed, and the status is written, in between."""
 
 AT_ONCE = 0.001
-"""Seconds until a reconcile goes on that had more to create than one does."""
+"""Seconds until the next reconcile if one reconcile could not create all Jobs."""
 
 RECHECK = 5.0
 """Seconds until something is looked at again of which no event may come."""
@@ -495,7 +495,7 @@ class TaskRunner:
     ) -> Started:
         """End the tasks that have no Job, for the reason for which no further agent may start.
 
-        A create without an answer may still make a Job: its task ends once the API server cannot carry it out any more.
+        A create without an answer may still create a Job: its task ends when the API server can no longer process it.
         """
         retry, problem = 0.0, None
         for index in tracker.unstarted():
@@ -705,7 +705,7 @@ class TaskRunner:
             try:
                 outcome = await context.jobs.create(body, is_current)
             finally:
-                # A create that is cancelled on its way has no answer either.
+                # A create that is cancelled in progress has no answer either.
                 self._note(owner, tracker, index, outcome)
             return index, outcome
 
