@@ -16,7 +16,7 @@ from kubetask_controller.api.rules import Rule, validations
 from kubetask_controller.api.schema import structural_schema
 from kubetask_controller.api.task import Task
 from kubetask_controller.api.workspaceconfig import WorkspaceConfig
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 HEADER = "# Generated from src/kubetask_controller/api by `make generate`. Do not edit.\n"
 API_VERSION_TEXT = "The version of the schema of this object: kubetask.io/v1alpha1"

@@ -23,7 +23,7 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.patterns import BRANCH_PATTERN
 from kubetask_controller.api.status import TaskResult, Usage
 from kubetask_controller.api.text import clean_line, clean_text
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 MAX_COST_USD: Final = 1_000_000
 """Of one task. A larger value is an error, and a counter that includes it stays wrong."""

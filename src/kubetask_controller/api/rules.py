@@ -9,7 +9,7 @@ because a pattern has no cost.
 from dataclasses import dataclass
 
 from kubetask_controller.api.patterns import PORT_PATTERN
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 ATOMIC: JSON = {"x-kubernetes-list-type": "atomic"}
 """An atomic list: managedFields has one owner for the list instead of one for each entry."""

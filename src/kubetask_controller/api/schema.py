@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from kubetask_controller.api.common import MAX_INT32
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 _ORDER = (
     "description",

@@ -15,7 +15,7 @@ from kubetask_controller.cli.exits import CliError, UsageError
 from kubetask_controller.cli.runview import STARTED, BatchRunView
 from kubetask_controller.cli.session import BATCH_RUN_RESOURCE, Target
 from kubetask_controller.cli.settings import retry_run
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 MAX_SELECT = 1024
 """Maximum length of spec.select."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from kubetask_controller.cli.runview import BatchRunView
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 _MOST = Decimal(10) ** 12
 """Larger amounts are errors of the agent."""

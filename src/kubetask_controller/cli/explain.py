@@ -16,7 +16,7 @@ from kubetask_controller.cli.costs import costs
 from kubetask_controller.cli.runview import STARTED, BatchRunView, TaskRow
 from kubetask_controller.cli.terminal import clean
 from kubetask_controller.cli.times import elapsed, human
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 UNSEEN_SECONDS = 30.0
 """Age from which an unprocessed run indicates a problem of the controller."""

@@ -14,7 +14,7 @@ from kubetask_controller.cli.exits import CliError, Exit
 from kubetask_controller.cli.session import Session, Target
 from kubetask_controller.client import APIStatusError, ClientError, Resource, TransportError
 from kubetask_controller.client.errors import is_expired, is_too_many_requests
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 MAX_OUTAGE_SECONDS = 120.0
 """Maximum duration of an outage of the server, in seconds."""

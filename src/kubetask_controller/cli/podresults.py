@@ -15,7 +15,7 @@ from kubetask_controller.cli.runview import BatchRunView, TaskRow
 from kubetask_controller.cli.session import Session, Target
 from kubetask_controller.client import ClientError
 from kubetask_controller.client.resources import PODS
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 
 async def results_from_pods(

@@ -26,7 +26,7 @@ from kubetask_controller.hosts import (
     connect,
     provider_of,
 )
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 WORKSPACE_CONFIG_RESOURCE = Resource(
     c.GROUP, c.VERSION, c.PLURAL_WORKSPACE_CONFIG, c.KIND_WORKSPACE_CONFIG

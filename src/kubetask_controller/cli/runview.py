@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from kubetask_controller.api.constants import Phase
 from kubetask_controller.api.indexes import parse_indexes
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 STARTED = "Started"
 """The state of a task with a Job that has not ended, if the status omits its entry."""

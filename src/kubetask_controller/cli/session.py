@@ -26,7 +26,7 @@ from kubetask_controller.client import (
 from kubetask_controller.client.errors import is_not_found
 from kubetask_controller.client.metrics import NoRestMetrics
 from kubetask_controller.client.transport import Transport
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 from kubetask_controller.version import __version__
 
 USER_AGENT = f"kubectl-kubetask/{__version__}"

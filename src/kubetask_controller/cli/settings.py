@@ -11,7 +11,7 @@ from kubetask_controller.cli.exits import Exit
 from kubetask_controller.cli.progress import follow
 from kubetask_controller.cli.session import BATCH_RUN_RESOURCE, Session, Target
 from kubetask_controller.cli.terminal import Terminal
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 _RETRIED = re.compile(r"-retry-[a-z0-9]{5}$")
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")

@@ -11,7 +11,7 @@ from kubetask_controller.cli.runview import target_of
 from kubetask_controller.cli.session import Session
 from kubetask_controller.client import ClientError
 from kubetask_controller.client.resources import CONTROLLERREVISIONS
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 
 class Targets:

@@ -18,7 +18,7 @@ from kubetask_controller.hosts.model import (
     Review,
     optional_time,
 )
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 _VERSION = "7.1"
 _MAX_TITLE = 400

@@ -18,7 +18,7 @@ from kubetask_controller.hosts.model import (
     RepositoryInfo,
     Review,
 )
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 _CLOUD_STATES = {
     "OPEN": PullRequestState.OPEN,

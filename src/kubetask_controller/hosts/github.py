@@ -21,7 +21,7 @@ from kubetask_controller.hosts.model import (
     Review,
     optional_time,
 )
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 _LOOK = """
 query($org: String!, $repo: String!, $number: Int!) {

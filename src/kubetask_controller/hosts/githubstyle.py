@@ -5,7 +5,7 @@ from typing import Any
 
 from kubetask_controller.hosts.http import HostError, HostSession, path_segment
 from kubetask_controller.hosts.model import PullRequestInfo, RepositoryInfo, optional_time
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 
 class GitHubStyleAPI:

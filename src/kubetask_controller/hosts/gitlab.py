@@ -14,7 +14,7 @@ from kubetask_controller.hosts.model import (
     Review,
     optional_time,
 )
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 _STATES = {
     "opened": PullRequestState.OPEN,

@@ -20,7 +20,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import aiohttp
 
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 """Maximum size of a response in bytes."""

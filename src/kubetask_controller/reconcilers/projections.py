@@ -20,8 +20,8 @@ from kubetask_controller.api.typed import (
     TaskSpecJSON,
     WorkspaceConfigSpecJSON,
 )
+from kubetask_controller.types import JSON
 
-JSON = dict[str, Any]
 FINAL_PHASES = (c.Phase.SUCCEEDED, c.Phase.FAILED)
 
 SpecT = TypeVar("SpecT", covariant=True)

@@ -18,6 +18,7 @@ from kubetask_controller.reconcilers.listers import RESOURCES
 from kubetask_controller.reconcilers.projections import AnyView
 from kubetask_controller.runtime.consistency import StaleCacheError
 from kubetask_controller.runtime.events import EventType, ObjectReference
+from kubetask_controller.types import JSON
 
 MIN_INTERVAL, MAX_INTERVAL = 1.0, 60.0
 """Seconds between two writes of one object's status, at least and at most; a change of phase does not wait."""
@@ -37,8 +38,6 @@ LARGE = 1000
 
 MAX_REDUCTION = 3
 """Steps in which a status that is refused gives up results, then messages, then the entries of tasks."""
-
-JSON = dict[str, Any]
 
 logger = structlog.get_logger("status")
 

@@ -16,7 +16,7 @@ from kubetask_controller.cli.exits import CliError, Exit, UsageError
 from kubetask_controller.cli.pullrequests import HostConnections, host_of, parse_apis, provider_for
 from kubetask_controller.cli.terminal import Terminal, clean
 from kubetask_controller.hosts import HostError, RepositoryInfo
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 DEFAULT_URL = "https://github.com"
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")

@@ -20,7 +20,7 @@ from kubetask_controller.cli.targets import Targets
 from kubetask_controller.cli.terminal import Terminal, clean
 from kubetask_controller.client import ClientError
 from kubetask_controller.client.resources import PODS
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 _RAN = (
     Reason.AGENT_ERROR,

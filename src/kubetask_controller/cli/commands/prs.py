@@ -45,7 +45,7 @@ from kubetask_controller.hosts import (
     RequestLimits,
     Review,
 )
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 COLUMNS = (
     "index",

@@ -19,7 +19,7 @@ from kubetask_controller.cli.session import BATCH_RUN_RESOURCE, Session, Target
 from kubetask_controller.cli.targets import Targets
 from kubetask_controller.cli.terminal import Terminal, clean
 from kubetask_controller.cli.times import elapsed
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 CSV_COLUMNS = (
     "index",

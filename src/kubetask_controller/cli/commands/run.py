@@ -10,7 +10,7 @@ from kubetask_controller.cli.exits import Exit, UsageError
 from kubetask_controller.cli.session import BATCH_RESOURCE, Session, Target
 from kubetask_controller.cli.settings import add_settings, chosen, new_run, start
 from kubetask_controller.cli.terminal import Terminal
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 
 class Run:

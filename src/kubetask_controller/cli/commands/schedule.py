@@ -12,7 +12,7 @@ from kubetask_controller.cli.session import BATCH_RESOURCE, Session, Target
 from kubetask_controller.cli.settings import add_execution, chosen
 from kubetask_controller.cli.terminal import Terminal
 from kubetask_controller.cli.times import parse_duration
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 KUBECTL_IMAGE = "registry.k8s.io/kubectl:v1.36.2"
 MAX_NAME = 52

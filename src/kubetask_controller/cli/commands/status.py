@@ -17,7 +17,7 @@ from kubetask_controller.cli.targets import Targets
 from kubetask_controller.cli.terminal import PHASE_STYLES, Terminal, clean
 from kubetask_controller.cli.times import elapsed, human
 from kubetask_controller.cli.tree import DRAWN, PLAIN, render_tree
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 
 class Status:

@@ -17,7 +17,7 @@ from kubetask_controller.cli.logs.stream import LogOptions, log_lines
 from kubetask_controller.cli.session import Session, Target
 from kubetask_controller.client import ClientError
 from kubetask_controller.client.resources import PODS
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 MAX_STREAMS = 64
 FLUSH_SECONDS = 0.1

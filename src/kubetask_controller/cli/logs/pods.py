@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.cli.session import TASK_RESOURCE, Target
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 MAX_LABEL = 63
 _JOB_NAME = "batch.kubernetes.io/job-name"

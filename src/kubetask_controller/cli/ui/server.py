@@ -33,7 +33,7 @@ from kubetask_controller.cli.runview import BatchRunView
 from kubetask_controller.cli.session import BATCH_RUN_RESOURCE, TASK_RESOURCE, Session, Target
 from kubetask_controller.cli.ui import streams, views
 from kubetask_controller.client import ClientError
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -25,7 +25,7 @@ from kubetask_controller.cli.ui import views
 from kubetask_controller.client import APIStatusError, ClientError, Resource
 from kubetask_controller.client.errors import is_forbidden, is_not_found
 from kubetask_controller.client.resources import CORE_EVENTS, NAMESPACES, PODS
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 Send = Callable[[JSON], Awaitable[None]]
 

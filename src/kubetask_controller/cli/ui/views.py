@@ -17,7 +17,7 @@ from kubetask_controller.cli.explain import Finding, findings, reason_text, summ
 from kubetask_controller.cli.runview import BatchRunView, TaskRow
 from kubetask_controller.cli.session import TASK_RESOURCE, Target
 from kubetask_controller.cli.terminal import clean
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 
 MAX_TEXT = 2000
 """Maximum length of a text in a row."""

@@ -21,12 +21,13 @@ from kubetask_controller.api.typed import BatchSpecJSON, ContextJSON
 from kubetask_controller.client.errors import APIStatusError, is_already_exists, is_not_found
 from kubetask_controller.client.resources import CONTROLLERREVISIONS
 from kubetask_controller.reconcilers.context import ReconcilerContext
-from kubetask_controller.reconcilers.projections import JSON, RunView, controller_of
+from kubetask_controller.reconcilers.projections import RunView, controller_of
 from kubetask_controller.reconcilers.taskrun import files, names
 from kubetask_controller.reconcilers.taskrun.contexts import merged
 from kubetask_controller.reconcilers.taskrun.jobs import is_refusal, refusal
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.recorded import read_run
+from kubetask_controller.types import JSON
 
 SELECT_FAILED = "Failed"
 

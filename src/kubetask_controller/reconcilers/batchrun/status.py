@@ -17,13 +17,14 @@ from kubetask_controller.api.constants import Omitted, Phase, Reason
 from kubetask_controller.api.indexes import format_indexes
 from kubetask_controller.reconcilers.batchrun.snapshot import Missing, Snapshot
 from kubetask_controller.reconcilers.conditions import build_conditions
-from kubetask_controller.reconcilers.projections import JSON, RunView
+from kubetask_controller.reconcilers.projections import RunView
 from kubetask_controller.reconcilers.taskrun.contexts import distinguishing
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.plan import failures
 from kubetask_controller.reconcilers.taskrun.recorded import task_fields, usage_json
 from kubetask_controller.reconcilers.taskrun.state import UNSTARTED, TaskState
 from kubetask_controller.reconcilers.taskrun.tracker import Tracker
+from kubetask_controller.types import JSON
 
 MAX_FAILED_ENTRIES = 1000
 """Entries of failed tasks that stay even in the largest run; more are in the index range alone."""

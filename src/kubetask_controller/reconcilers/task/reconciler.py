@@ -12,7 +12,7 @@ from kubetask_controller.reconcilers.conditions import build_conditions
 from kubetask_controller.reconcilers.context import ReconcilerContext, owner_key
 from kubetask_controller.reconcilers.events import contender
 from kubetask_controller.reconcilers.listers import is_final
-from kubetask_controller.reconcilers.projections import JSON, TaskView
+from kubetask_controller.reconcilers.projections import TaskView
 from kubetask_controller.reconcilers.status_writer import StatusWriter
 from kubetask_controller.reconcilers.taskrun import contexts, names
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
@@ -30,6 +30,7 @@ from kubetask_controller.reconcilers.taskrun.state import UNSTARTED, TaskRules, 
 from kubetask_controller.reconcilers.taskrun.tracker import Tracker
 from kubetask_controller.reconcilers.ttl import TTLAfterFinished
 from kubetask_controller.runtime.reconcile import Request, Result
+from kubetask_controller.types import JSON
 
 
 class TaskReconciler:

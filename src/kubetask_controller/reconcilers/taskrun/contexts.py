@@ -1,11 +1,9 @@
 """What a task works on: the common part and its own part, merged."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from kubetask_controller.api.typed import ContextJSON, RepositoryJSON
-
-JSON = dict[str, Any]
+from kubetask_controller.types import JSON
 
 MAX_TARGET = 253
 

@@ -7,7 +7,6 @@ gives the same ConfigMaps: making them again after a crash finds them there.
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.typed import ContextJSON
@@ -15,8 +14,7 @@ from kubetask_controller.client.errors import APIStatusError, is_already_exists
 from kubetask_controller.client.resources import CONFIGMAPS
 from kubetask_controller.client.rest import Client
 from kubetask_controller.reconcilers.taskrun import names
-
-JSON = dict[str, Any]
+from kubetask_controller.types import JSON
 
 _KEY_OVERHEAD = 80
 """Bytes that a key and its punctuation add."""

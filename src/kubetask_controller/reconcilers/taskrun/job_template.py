@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.manifest import (
@@ -34,8 +33,7 @@ from kubetask_controller.reconcilers.taskrun.pod_template import (
     pod_spec,
     secret_mode,
 )
-
-JSON = dict[str, Any]
+from kubetask_controller.types import JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,9 @@ import json
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from kubetask_controller.api import constants as c
-
-JSON = dict[str, Any]
+from kubetask_controller.types import JSON
 
 _HARDENED: JSON = {
     "allowPrivilegeEscalation": False,

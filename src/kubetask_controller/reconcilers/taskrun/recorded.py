@@ -12,8 +12,8 @@ from typing import Any
 from kubetask_controller.api.constants import Phase, Reason
 from kubetask_controller.api.indexes import parse_indexes
 from kubetask_controller.api.typed import BatchRunStatusJSON, TaskExecutionStatusJSON
-from kubetask_controller.reconcilers.projections import JSON
 from kubetask_controller.reconcilers.taskrun.state import TaskState
+from kubetask_controller.types import JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ from kubetask_controller.reconcilers.taskrun.state import (
 from kubetask_controller.reconcilers.taskrun.tracker import Tracker
 from kubetask_controller.runtime.events import ObjectReference
 from kubetask_controller.runtime.reconcile import Request
+from kubetask_controller.types import JSON
 
 logger = structlog.get_logger("tasks")
 
@@ -667,12 +668,12 @@ class TaskRunner:
         template = Template(
             owner=ref,
             labels=owner.labels,
-            spec=cast(files.JSON, owner.spec),
-            config=cast(files.JSON, environment.spec),
+            spec=cast(JSON, owner.spec),
+            config=cast(JSON, environment.spec),
             config_name=environment.name,
             images=context.images,
             inline=work.places,
-            batch=cast(files.JSON, work.batch),
+            batch=cast(JSON, work.batch),
         )
 
         def is_current() -> bool:
@@ -811,7 +812,7 @@ def tries_left(limit: int | None, state: TaskState | None) -> int | None:
     return max(0, (limit or c.DEFAULT_BACKOFF_LIMIT) - used)
 
 
-def _annotate(body: files.JSON, state: TaskState | None, environment: Environment) -> None:
+def _annotate(body: JSON, state: TaskState | None, environment: Environment) -> None:
     annotations = body["metadata"]["annotations"]
     annotations[c.ANNOTATION_CONFIG_DIGEST] = environment.digest
     if state is not None and state.replacements:

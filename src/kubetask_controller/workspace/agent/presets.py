@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kubetask_controller.api.manifest import ManifestAgent
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 from kubetask_controller.workspace.agent.readers import (
     ClaudeReader,
     CodexReader,

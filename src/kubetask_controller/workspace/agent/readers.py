@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from kubetask_controller.api.constants import Reason
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 from kubetask_controller.workspace.agent.report import (
     EventReader,
     Wait,

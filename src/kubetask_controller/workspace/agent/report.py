@@ -15,7 +15,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from kubetask_controller.api.constants import Reason
-from kubetask_controller.jsontypes import JSON
+from kubetask_controller.types import JSON
 from kubetask_controller.workspace.redaction import Redactor
 
 KEPT_LINES = 200
