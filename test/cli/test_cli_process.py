@@ -44,7 +44,7 @@ async def test_ctrl_c_ends_it_without_a_word_and_leaves_the_run_alone(api):
     async with process("status", "nightly", "-w") as program:
         await api.watched()
         program.send_signal(signal.SIGINT)
-        out, err = await asyncio.wait_for(program.communicate(), 10)
+        out, err = await asyncio.wait_for(program.communicate(), 50)
     assert program.returncode == 130
     assert (b"Running" in out, err) == (True, b"")
     assert all(method == "GET" for method, _ in api.requests)
@@ -60,7 +60,7 @@ async def test_a_reader_that_goes_away_is_no_error(api):
         os.close(write)
         await asyncio.to_thread(os.read, read, 10)
         os.close(read)
-        _, err = await asyncio.wait_for(program.communicate(), 10)
+        _, err = await asyncio.wait_for(program.communicate(), 50)
     assert (program.returncode, err) == (141, b"")
 
 
@@ -70,7 +70,7 @@ async def test_a_reader_of_a_tree_that_goes_away_is_no_error_either(api):
     async with process("status", "nightly", stdout=write) as program:
         os.close(write)
         os.close(read)
-        _, err = await asyncio.wait_for(program.communicate(), 10)
+        _, err = await asyncio.wait_for(program.communicate(), 50)
     assert (program.returncode, err) == (141, b"")
 
 
@@ -95,7 +95,7 @@ async def test_a_terminal_gets_a_moving_picture_that_is_left_in_order(api):
         os.close(slave)
         await api.watched()
         await api.status("batchruns", "nightly", run_status(succeeded(0), failed(1)))
-        await asyncio.wait_for(program.wait(), 10)
+        await asyncio.wait_for(program.wait(), 50)
     await finished.wait()
     os.close(master)
     assert program.returncode == 1

@@ -253,6 +253,9 @@ async def test_all_pages_of_repositories_are_read(lab: Lab) -> None:
         assert [x.repo for x in found.values() if x.empty] == ["void"]
 
 
+@pytest.mark.parametrize(
+    "lab", ["GitHub", "GitLab"], indirect=True
+)  # the waiting is the same for all
 async def test_a_rate_limit_is_waited_for(lab: Lab) -> None:
     lab.forge.failures = [
         Refusal(429, '{"message": "slow down"}', {"Retry-After": "1"}),

@@ -127,13 +127,13 @@ def test_jobs_go_once_their_end_is_recorded(kubectl: Kubectl) -> None:
 
 def test_a_job_that_a_queue_holds_is_queued_and_no_deadline_runs(kubectl: Kubectl) -> None:
     stuck = {"unschedulable": "0/1 nodes are available: 1 Insufficient cpu."}
-    kubectl.apply(scripted(outcome=stuck), run("r", pendingDeadlineSeconds=6))
+    kubectl.apply(scripted(outcome=stuck), run("r", pendingDeadlineSeconds=3))
     kubectl.wait_reason("batchrun/r", "Unschedulable")
     kubectl("patch", "job", "r-task-0", "-p", json.dumps({"spec": {"suspend": True}}))
     status = kubectl.wait_reason("batchrun/r", "Queued")["status"]
     assert (status["phase"], status["tasks"][0]["reason"]) == ("Pending", "Queued")
     with pytest.raises(KubectlError, match="timed out"):
-        kubectl.wait("batchrun/r", "condition=Failed", timeout=8)
+        kubectl.wait("batchrun/r", "condition=Failed", timeout=5)
     kubectl("patch", "job", "r-task-0", "-p", json.dumps({"spec": {"suspend": False}}))
     status = kubectl.wait_phase("batchrun/r", "Failed")["status"]
     assert status["tasks"][0]["reason"] == "PendingTimeout"

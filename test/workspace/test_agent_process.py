@@ -82,7 +82,7 @@ def test_a_second_signal_ends_a_tool_that_ignores_the_first(pod: TaskPod) -> Non
         assert next(x for x in iter(process.stdout.readline, "") if "ready" in x)
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)
     assert process.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 

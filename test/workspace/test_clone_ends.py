@@ -123,7 +123,7 @@ def test_a_signal_ends_it_at_once(task: Make, server: GitServer) -> None:
             if "retrying in" in line:
                 process.send_signal(signal.SIGTERM)
                 break
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
 
 
