@@ -591,6 +591,24 @@ async def test_why_a_mount_fails_goes_before_that_it_has_timed_out(cluster: Clus
     assert found[asked[0]].reason == Reason.CONTEXT_NOT_FOUND
 
 
+async def test_an_event_of_a_container_names_it(cluster: Cluster) -> None:
+    (uid,) = uids(cluster, 1)
+    involved = {"kind": "Pod", "uid": uid, "fieldPath": "spec.initContainers{db}"}
+    event = {
+        "metadata": {"name": "probe"},
+        "involvedObject": involved,
+        "type": "Warning",
+        "reason": "Unhealthy",
+        "message": "Startup probe failed: connection refused",
+        "lastTimestamp": at(0),
+    }
+    cluster.store(CORE_EVENTS, event)
+    found = await cluster.context.lookup.explain("team", [uid])
+    assert found[uid].message == (
+        "sidecar db has not started: Startup probe failed: connection refused"
+    )
+
+
 async def test_events_that_cannot_be_read_are_an_error(cluster: Cluster) -> None:
     cluster.refuse("list", CORE_EVENTS, server_error())
     with pytest.raises(APIStatusError):
