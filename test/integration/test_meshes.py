@@ -82,8 +82,8 @@ def test_an_injected_pod_is_admitted_to_a_restricted_namespace_with_a_quota(
         restricted.wait_phase("batchrun/r", "Succeeded", timeout=45)
     (pod,) = restricted.items("pods")
     assert names(pod, "initContainers") == ["mesh-proxy", "workspace"]
-    (seen,) = mesh.seen
-    # What an injector can go by.
+    # What an injector can go by. The API server may ask it more than once.
+    seen = mesh.seen[0]
     assert seen["operation"] == "CREATE"
     assert seen["object"]["metadata"]["labels"]["kubetask.io/batch-run"] == "r"
     assert names(seen["object"], "containers") == ["agent"]
@@ -167,7 +167,8 @@ def test_pods_without_the_label_of_the_mesh_are_left_alone(
         )
         for name in ("inside", "outside"):
             kubectl.wait_phase(f"task/{name}", "Succeeded", timeout=45)
-        assert len(mesh.seen) == 1
+        tasks = {x["object"]["metadata"]["labels"]["kubetask.io/task"] for x in mesh.seen}
+        assert tasks == {"inside"}
     for pod in kubectl.items("pods"):
         inside = pod["metadata"]["labels"]["kubetask.io/task"] == "inside"
         assert ("mesh-proxy" in names(pod, "initContainers")) == inside
@@ -213,7 +214,7 @@ def test_a_task_ends_as_its_agent_did_though_an_injected_proxy_runs_on(
         kubectl.apply(config("bad", **bad), task("fails", workspaceConfigRef="bad"))
         found = kubectl.wait_phase("batchrun/r", "Succeeded", timeout=45)
         failed = kubectl.wait_phase("task/fails", "Failed", timeout=45)["status"]
-        assert len(mesh.seen) == 2
+        assert len({x["object"]["metadata"]["generateName"] for x in mesh.seen}) == 2
     (entry,) = found["status"]["tasks"]
     assert entry["result"] == {"summary": "Done beside a proxy"}
     assert entry.get("attempts", 1) == 1
