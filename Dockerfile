@@ -18,6 +18,10 @@ WORKDIR /src
 RUN python -m venv --without-pip /opt/kubetask && python -m venv --without-pip /opt/build
 COPY hack/requirements/runtime.txt hack/requirements/build.txt ./
 RUN python -m pip --python /opt/kubetask/bin/python install --no-compile --require-hashes -r runtime.txt
+# Of the kubernetes package the controller uses kubernetes.config. The generated API classes, which are never imported, are two
+# thirds of the whole image.
+RUN cd /opt/kubetask/lib/python3*/site-packages/kubernetes \
+    && rm -r aio && find client/api client/apis client/models -name '*.py' ! -name __init__.py -delete
 RUN python -m pip --python /opt/build/bin/python install --no-compile --require-hashes -r build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src

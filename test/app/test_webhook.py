@@ -289,8 +289,8 @@ async def test_a_secret_that_changes_counts_from_the_next_end(site: Site, folder
     [
         ({"secret": SECRET}, "url cannot be read"),
         ({"url": "https://a.example"}, "secret cannot be read"),
-        ({"url": "ftp://a.example", "secret": SECRET}, "url holds no http or https URL"),
-        ({"url": "hooks/x", "secret": SECRET}, "url holds no http or https URL"),
+        ({"url": "ftp://a.example", "secret": SECRET}, "url contains no http or https URL"),
+        ({"url": "hooks/x", "secret": SECRET}, "url contains no http or https URL"),
         ({"url": "https://a.example", "secret": "short"}, "fewer than 16 characters"),
     ],
 )

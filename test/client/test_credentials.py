@@ -319,10 +319,10 @@ async def test_a_plugin_is_told_what_it_needs_to_know(connect, api, plugin, auth
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        ({"text": "no json"}, "cannot be read"),
-        ({"text": "[]"}, "cannot be read"),
-        ({"token": ""}, "no token and no client certificate"),
-        ({"token": "t", "version": "client.authentication.k8s.io/v1beta1"}, "it speaks"),
+        ({"text": "no json"}, "no ExecCredential"),
+        ({"text": "[]"}, "no ExecCredential"),
+        ({"token": ""}, "neither a token nor a client certificate"),
+        ({"token": "t", "version": "client.authentication.k8s.io/v1beta1"}, "has apiVersion"),
         (
             {
                 "text": json.dumps(
@@ -347,7 +347,7 @@ async def test_a_plugins_answer_that_makes_no_sense_is_told(connect, plugin, ans
 async def test_a_plugin_that_fails_is_quoted_and_tried_again_next_time(connect, api, plugin):
     plugin.complains("your session has ended")
     async with connect(plugin.user(code=3)) as client:
-        with pytest.raises(ConfigError, match="ended with 3: your session has ended"):
+        with pytest.raises(ConfigError, match="exit code 3: your session has ended"):
             await get(client)
         with pytest.raises(ConfigError):
             await get(client)
@@ -380,8 +380,8 @@ async def test_a_plugin_that_hangs_is_ended_with_the_client(connect, plugin):
     ("section", "says"),
     [
         ({"command": "/nowhere/plugin", "installHint": "Install it."}, "Install it"),
-        ({"command": ""}, "names no command"),
-        ({"interactiveMode": "Always"}, "needs a terminal"),
+        ({"command": ""}, "exec.command is missing"),
+        ({"interactiveMode": "Always"}, "requires a terminal"),
     ],
 )
 async def test_a_plugin_that_cannot_run_is_told(connect, plugin, section, says):

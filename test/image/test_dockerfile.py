@@ -117,6 +117,67 @@ class TestBuilt:
         assert said.returncode == 0, said.stdout
         assert "No module named pip" in _say(built, "python", "-m", "pip", "list").stderr
 
+    def test_no_generated_class_of_the_kubernetes_package_is_installed(self, built: Path) -> None:
+        (package,) = (built / "opt" / "kubetask" / "lib").glob("python3*/site-packages/kubernetes")
+        size = sum(x.stat().st_size for x in package.rglob("*") if x.is_file())
+        assert size < 8 * 2**20
+
+    @pytest.mark.parametrize("kind", ["merged", "exec", "in-cluster"])
+    def test_every_kind_of_credentials_is_loaded(
+        self, built: Path, tmp_path: Path, kind: str
+    ) -> None:
+        said = _say(built, "python", "-c", LOAD, kind, str(tmp_path))
+        assert (said.stdout, said.stderr) == ("https://10.0.0.1:6443 Bearer secret team\n", "")
+
+    def test_the_kubernetes_package_is_not_imported_in_a_pod(
+        self, built: Path, tmp_path: Path
+    ) -> None:
+        loaded = "\nprint([x for x in sys.modules if x.startswith('kubernetes')])"
+        said = _say(built, "python", "-c", LOAD + loaded, "in-cluster", str(tmp_path))
+        assert said.stdout.splitlines()[-1:] == ["[]"], said.stderr
+
+
+LOAD = """
+import asyncio, json, sys
+from pathlib import Path
+import kubetask_controller.app.wiring
+from kubetask_controller.client.config import load_in_cluster, load_kubeconfig
+
+kind, folder = sys.argv[1], Path(sys.argv[2])
+
+def write(name, **sections):
+    (folder / name).write_text(json.dumps(sections))
+    return str(folder / name)
+
+def kubeconfig(user):
+    cluster = {"server": "https://10.0.0.1:6443"}
+    context = {"cluster": "c", "user": "u", "namespace": "team"}
+    first = write("first", clusters=[{"name": "c", "cluster": cluster}], **{"current-context": "x"})
+    second = write(
+        "second", users=[{"name": "u", "user": user}], contexts=[{"name": "x", "context": context}]
+    )
+    return load_kubeconfig(f"{first}:{second}")
+
+async def main():
+    if kind == "merged":
+        config = kubeconfig({"token": "secret"})
+    elif kind == "exec":
+        version = "client.authentication.k8s.io/v1"
+        said = {"apiVersion": version, "kind": "ExecCredential", "status": {"token": "secret"}}
+        config = kubeconfig(
+            {"exec": {"apiVersion": version, "command": "echo", "args": [json.dumps(said)]}}
+        )
+    else:
+        for name, content in (("token", "secret"), ("ca.crt", "PEM"), ("namespace", "team")):
+            (folder / name).write_text(content)
+        service = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
+        config = load_in_cluster(folder, service)
+    print(config.host, await config.credentials.authorization(), config.namespace)
+    await config.credentials.close()
+
+asyncio.run(main())
+"""
+
 
 def test_folders_that_agents_write_to_are_everybodys(tmp_path: Path) -> None:
     """A Pod may run as any user."""

@@ -173,14 +173,6 @@ def test_nothing_is_hidden_that_the_cache_does_not_show(cache):
     assert cache.pending == 0
 
 
-def test_a_version_is_confirmed_once_the_watch_shows_it_or_a_newer_one(below, cache):
-    assert not cache.is_confirmed(view(5))
-    below.event("ADDED", view(5))
-    assert cache.is_confirmed(view(5))
-    assert not cache.is_confirmed(view(6))
-    assert not cache.is_confirmed(view(5, uid="u-b"))
-
-
 def test_what_nobody_asks_for_any_more_is_dropped_with_later_events(below, cache):
     for number in range(20):
         cache.mutated(view(10 + number, f"a{number}", uid=f"u{number}"))

@@ -1,7 +1,7 @@
-"""The console script ``kubetask-controller``: one process, from its flags to its exit code.
+"""The console script ``kubetask-controller``: from flags to exit code.
 
-Exit codes: 0 after a signal and an orderly end; 1 where it could not start, lost its Lease or a part of it failed; 2 for
-flags that are not understood. A second signal ends it at once, with 130 or 143.
+Exit codes: 0 after a signal and an orderly stop; 1 when it could not start, lost its Lease, or a part failed; 2 for invalid
+flags. A second signal ends it at once, with 130 or 143.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from kubetask_controller.client.errors import ClientError
 from kubetask_controller.runtime.log import configure_logging
 
 GC_THRESHOLD = (20_000, 20, 50)
-"""Objects as JSON are many containers without cycles: with CPython's own thresholds half of the time of reading a watch event
-goes into looking for garbage. Until the caches are full the collector rests, see ``runtime.garbage``."""
+"""A JSON object consists of many containers without cycles: with CPython's defaults the garbage collector takes half of the
+time of parsing a watch event. Until the caches are full the collector is off, see ``GarbageFreeze``."""
 
 logger = structlog.get_logger("setup")
 
@@ -39,6 +39,6 @@ async def _run(options: Options) -> int:
         logger.error("Cannot reach the API server", error=str(error))
         return 1
     except Exception as error:
-        logger.error("The controller has failed", exc_info=error)
+        logger.error("Controller failed", exc_info=error)
         return 1
     return 0

@@ -1,7 +1,7 @@
 """The flags of the controller, under controller-runtime's names where it has them.
 
-Every flag can be given as an environment variable too (``--leader-elect`` as ``KUBETASK_LEADER_ELECT``), which a kustomize
-overlay can set without repeating the argument list. A flag wins over its variable.
+Every flag can also be set as an environment variable (``--leader-elect`` as ``KUBETASK_LEADER_ELECT``), which a kustomize
+overlay can do without repeating the argument list. A flag overrides its variable.
 """
 
 import argparse
@@ -18,12 +18,12 @@ _PREFIX = "KUBETASK_"
 
 
 DEFAULT_TTL = 7 * 24 * 3600
-"""Seconds: long enough to look at a failure after a weekend, short enough that finished Jobs do not pile up."""
+"""Seconds: long enough to examine a failure after a weekend, short enough that finished Jobs do not accumulate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the flags say. Times are in seconds; an address of "0" switches a server off."""
+    """The values of the flags. Times are in seconds; the address "0" disables a server."""
 
     kubeconfig: str = ""
     context: str = ""
@@ -87,17 +87,21 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         action="append",
         default=[x for x in names.split(",") if x],
         metavar="NAME",
-        help="watch this namespace alone; may be repeated. Default: all namespaces",
+        help="namespace to watch; may be repeated. Default: all namespaces",
     )
-    add("--metrics-bind-address", help="address of the metrics endpoint, 0 for none")
-    add.switch("--metrics-secure", help="serve metrics over HTTPS to who may GET /metrics")
+    add("--metrics-bind-address", help="address of the metrics endpoint; 0 disables it")
+    add.switch(
+        "--metrics-secure",
+        help="serve metrics over HTTPS; clients need RBAC permission to get /metrics",
+    )
     add(
         "--metrics-cert-path",
         help="folder with tls.crt and tls.key; default: a self-signed certificate",
     )
-    add("--health-probe-bind-address", help="address of /healthz and /readyz, 0 for none")
+    add("--health-probe-bind-address", help="address of /healthz and /readyz; 0 disables them")
     add.switch(
-        "--leader-elect", help="act only while holding the Lease; needed for more than one replica"
+        "--leader-elect",
+        help="elect a leader among the replicas; required with more than one replica",
     )
     add("--leader-election-id", help="name of the Lease")
     add("--leader-election-namespace", help="namespace of the Lease; default: the Pod's own")
@@ -107,39 +111,50 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add(
         "--graceful-shutdown-timeout",
         type=_seconds,
-        help="how long work under way may take at the end",
+        help="time limit for running reconciles after SIGTERM; default 25s",
     )
     add(
         "--kube-api-qps",
         type=float,
-        help="limit of requests a second, 0 for none (the server has its own)",
+        help="limit of requests a second to the API server; 0: no limit, the server has its own",
     )
     add("--kube-api-burst", type=int, help="requests that may exceed --kube-api-qps at once")
-    add("--max-concurrent-reconciles", type=_positive, help="workers of each kind")
+    add(
+        "--max-concurrent-reconciles",
+        type=_positive,
+        help="number of concurrent reconciles of each kind; default 4",
+    )
     add(
         "--default-ttl-seconds-after-finished",
         type=int,
-        help="seconds for which the Jobs of an ended BatchRun or Task that sets no"
-        " ttlSecondsAfterFinished are kept; the object itself stays; -1: as long as the object",
+        help="seconds after which the Jobs of a finished BatchRun or Task without"
+        " ttlSecondsAfterFinished are deleted; the object itself stays; -1: never",
     )
     add("--workspace-image", help="image of the init container that prepares a task's workspace")
-    add("--workspace-image-pull-policy", help="its imagePullPolicy; default: Kubernetes' own")
-    add("--agent-image", help="image of the agent where no WorkspaceConfig names one")
+    add(
+        "--workspace-image-pull-policy",
+        help="imagePullPolicy of that image; default: that of Kubernetes",
+    )
+    add("--agent-image", help="image of the agent where no WorkspaceConfig sets one")
     add(
         "--webhook-config-path",
-        help="folder with url and secret: a signed POST is sent there when a BatchRun ends; default: none",
+        help="folder with the files url and secret; a signed POST is sent to the URL when a BatchRun ends",
     )
     add(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
-        help="least level that is logged",
+        help="lowest level to log",
     )
-    add("--log-format", choices=("json", "console"), help="for machines or for people")
+    add(
+        "--log-format",
+        choices=("json", "console"),
+        help="format of log lines: json for machines, console for people",
+    )
     return parser
 
 
 class _Adder:
-    """Adds flags whose defaults come from the environment, else from Options."""
+    """Adds flags with their defaults from the environment, else from Options."""
 
     def __init__(self, parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
         self._parser = parser
@@ -159,7 +174,7 @@ class _Adder:
 
 
 def version_text(environ: Mapping[str, str]) -> str:
-    """Version and, in an image, the revision it was built from."""
+    """The version and, in an image, the revision of the source."""
     revision = environ.get("KUBETASK_REVISION", "")
     return f"kubetask {__version__}" + (f" (revision {revision})" if revision else "")
 

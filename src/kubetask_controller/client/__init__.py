@@ -1,4 +1,4 @@
-"""A client of the Kubernetes API that takes and gives raw JSON; it knows nothing of KubeTask."""
+"""A client of the Kubernetes API that sends and returns JSON; it is independent of KubeTask."""
 
 from kubetask_controller.client.config import RestConfig, load_config
 from kubetask_controller.client.errors import (

@@ -1,7 +1,7 @@
 """The API server's address and the client's credentials: from a kubeconfig, or from the Pod's ServiceAccount.
 
-kubernetes.aio merges kubeconfigs and finds the ServiceAccount. TLS and credentials are our own, because the library loads
-them once, and Kubernetes rotates those of a Pod.
+TLS and credentials are our own: the kubernetes package loads them once, and Kubernetes rotates those of a Pod. It merges
+kubeconfigs, and is not imported in a Pod (see docs/runtime.md).
 """
 
 import asyncio
@@ -12,16 +12,13 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from kubernetes.aio.client import Configuration
-from kubernetes.aio.config import ConfigException
-from kubernetes.aio.config.incluster_config import InClusterConfigLoader
-
 from kubetask_controller.client import kubeconfig as files
 from kubetask_controller.client.credentials import Credentials, StaticCredentials, TokenFile
 from kubetask_controller.client.errors import ConfigError
 from kubetask_controller.client.tls import TLSConfig
 
 SERVICE_ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+SERVICE_ACCOUNT_FILES = ("token", "ca.crt", "namespace")
 DEFAULT_NAMESPACE = "default"
 
 
@@ -105,28 +102,26 @@ def load_in_cluster(
     Raises:
         ConfigError: the process runs in no Pod, or the Pod has no ServiceAccount token.
     """
+    host, port = (environ.get(f"KUBERNETES_SERVICE_{name}", "") for name in ("HOST", "PORT"))
+    if not host or not port:
+        raise ConfigError(
+            "in-cluster credentials: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"
+        )
     token, ca = directory / "token", directory / "ca.crt"
-    configuration = Configuration()
     try:
-        InClusterConfigLoader(
-            token_filename=str(token),
-            cert_filename=str(ca),
-            # TokenFile reads the rotated token, at once after a 401.
-            try_refresh_token=False,
-            environ=environ,
-        ).load_and_set(configuration)
-        namespace = (directory / "namespace").read_text().strip()
-    except (ConfigException, OSError) as error:
-        missing = next((x for x in (token, ca) if not x.exists()), None)
-        where = f" ({missing})" if missing else ""
-        raise ConfigError(f"in-cluster credentials: {error}{where}") from error
-    url = str(configuration.host)
+        contents = [(directory / name).read_text().strip() for name in SERVICE_ACCOUNT_FILES]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"in-cluster credentials: {error}") from error
+    for name, content in zip(SERVICE_ACCOUNT_FILES, contents, strict=True):
+        if not content:
+            raise ConfigError(f"in-cluster credentials: {directory / name} is empty")
+    url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     return RestConfig(
         host=url,
         credentials=TokenFile(token),
         tls=TLSConfig(ca=ca),
         proxy=proxy_for(url, environ),
-        namespace=namespace or DEFAULT_NAMESPACE,
+        namespace=contents[-1],
     )
 
 

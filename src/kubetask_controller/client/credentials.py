@@ -1,7 +1,7 @@
-"""Who the client is: a source of the Authorization header that keeps itself fresh.
+"""Credentials: sources of the Authorization header that renew themselves.
 
-A projected ServiceAccount token changes before it expires, and a plugin's token ends at a time that
-the plugin tells; both are renewed ahead of time here, and at once after the server answered 401.
+A projected ServiceAccount token is rotated before it expires, and a plugin's token expires at a time that
+the plugin returns; both are renewed ahead of time, and at once after an answer of 401.
 """
 
 import asyncio
@@ -17,30 +17,30 @@ from kubetask_controller.client.errors import ConfigError
 TOKEN_FILE_PERIOD = 60.0
 """Seconds after which a token file is read again: client-go's number."""
 EXPIRY_MARGIN = timedelta(seconds=30)
-"""How long before its end a plugin's credential is not used any more."""
+"""How long before its expiry a plugin's credential is renewed."""
 
 
 Install = Callable[[str, str], Awaitable[None]]
 
 
 class Credentials(Protocol):
-    """What proves who the client is."""
+    """Authenticates the client."""
 
     async def authorization(self) -> str | None:
-        """The Authorization header's value, or None when there is none to send.
+        """The value of the Authorization header, or None to send no such header.
 
         Raises:
-            ConfigError: the credential cannot be had.
+            ConfigError: the credential is not available.
         """
 
     def invalidate(self, refused: str | None) -> bool:
-        """The server did not accept `refused`: whether asking again may give another header."""
+        """The server refused this header; returns whether the next one may differ."""
 
     def on_certificate(self, install: "Install") -> None:
-        """Have `install` called with every new client certificate and its key, both as PEM."""
+        """Call `install` with every new client certificate and its key, both as PEM."""
 
     async def close(self) -> None:
-        """End what is under way."""
+        """End a running renewal."""
 
 
 class StaticCredentials:
@@ -56,22 +56,22 @@ class StaticCredentials:
         return cls(f"Basic {encoded}")
 
     async def authorization(self) -> str | None:
-        """The header given."""
+        """The header."""
         return self._authorization
 
     def invalidate(self, refused: str | None) -> bool:
-        """There is no other."""
+        """There is no other header."""
         return False
 
     def on_certificate(self, install: Install) -> None:
-        """Certificates come from elsewhere."""
+        """Nothing: this credential has no certificate."""
 
     async def close(self) -> None:
-        """Nothing is under way."""
+        """Nothing: no renewal runs."""
 
 
 class TokenFile:
-    """A bearer token in a file that something else rewrites, as the kubelet does."""
+    """A bearer token in a file that another process rotates, such as the kubelet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -79,9 +79,9 @@ class TokenFile:
         self._read_at: float | None = None
 
     async def authorization(self) -> str | None:
-        """The file's content as of at most a minute ago.
+        """The file's content, at most a minute old.
 
-        A file that cannot be read does not matter while there is an older token to try.
+        While the file cannot be read, the previous token is used.
         """
         now = asyncio.get_running_loop().time()
         if self._read_at is None or now - self._read_at >= TOKEN_FILE_PERIOD:
@@ -90,16 +90,16 @@ class TokenFile:
         return f"Bearer {self._token}"
 
     def invalidate(self, refused: str | None) -> bool:
-        """Read the file again next time."""
+        """Read the file again at the next request."""
         if refused == f"Bearer {self._token}":
             self._read_at = None
         return True
 
     def on_certificate(self, install: Install) -> None:
-        """Certificates come from elsewhere."""
+        """Nothing: this credential has no certificate."""
 
     async def close(self) -> None:
-        """Nothing is under way."""
+        """Nothing: no renewal runs."""
 
     async def _read(self) -> None:
         try:
@@ -115,13 +115,13 @@ class TokenFile:
 
 @dataclass(frozen=True, slots=True)
 class PluginCredential:
-    """What a credential plugin gave.
+    """The credential that a plugin returned.
 
     Attributes:
-        token: bearer token, or "" when the plugin gave only a client certificate.
+        token: bearer token, or "" when the plugin returned only a client certificate.
         certificate: PEM, or "".
         key: PEM, or "".
-        expires: when it ends, or None for as long as the server takes it.
+        expires: when it expires, or None when it is valid until the server refuses it.
     """
 
     token: str
@@ -140,30 +140,30 @@ class PluginCredentials:
         self._running: asyncio.Task[PluginCredential] | None = None
 
     def on_certificate(self, install: Install) -> None:
-        """Have `install` called with every new client certificate and its key, both as PEM."""
+        """Call `install` with every new client certificate and its key, both as PEM."""
         self._install = install
 
     async def authorization(self) -> str | None:
-        """The plugin's token, from a new run of it when the old one has ended."""
+        """The plugin's token; the plugin runs again when the present one has expired."""
         current = self._current
-        if current is None or _ended(current):
-            # One run for all who wait: it may open a browser, or count against a quota. And it goes
-            # on when they give up, or a plugin slower than their patience would never get done.
+        if current is None or _expired(current):
+            # One run for all requests that wait: it may open a browser, or count against a quota.
+            # It continues when they time out, else a plugin that is slower would never finish.
             if self._running is None or self._running.done():
                 self._running = asyncio.create_task(self._renew(), name="client/credential-plugin")
-                self._running.add_done_callback(_look_at_failure)
+                self._running.add_done_callback(_retrieve_exception)
             current = await asyncio.shield(self._running)
         return _header(current)
 
     def invalidate(self, refused: str | None) -> bool:
-        """Run the plugin next time."""
-        # Of many requests that were refused with the same token, only the first asks for a run.
+        """Run the plugin at the next request."""
+        # Of several requests that were refused with the same token, only the first causes a run.
         if self._current is not None and _header(self._current) == refused:
             self._current = None
         return True
 
     async def close(self) -> None:
-        """Stop the plugin if it runs."""
+        """Stop a running plugin."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -177,8 +177,8 @@ class PluginCredentials:
         return credential
 
 
-def _look_at_failure(task: asyncio.Task[PluginCredential]) -> None:
-    """Those who waited may all have given up, and asyncio complains of what nobody looks at."""
+def _retrieve_exception(task: asyncio.Task[PluginCredential]) -> None:
+    """All waiting requests may have timed out, and asyncio logs exceptions that nothing retrieves."""
     if not task.cancelled():
         task.exception()
 
@@ -187,5 +187,5 @@ def _header(credential: PluginCredential) -> str | None:
     return f"Bearer {credential.token}" if credential.token else None
 
 
-def _ended(credential: PluginCredential) -> bool:
+def _expired(credential: PluginCredential) -> bool:
     return credential.expires is not None and datetime.now(UTC) > credential.expires - EXPIRY_MARGIN

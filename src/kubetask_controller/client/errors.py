@@ -1,14 +1,14 @@
-"""What a call to the API server can end with, other than its result.
+"""Errors of requests to the API server.
 
-Two things are told apart, because a caller must treat them differently: the server answered and
-said no (APIStatusError), or there was no answer (TransportError), in which case a write may or may
-not have been carried out.
+There are two kinds, because a caller must treat them differently: the server answered with a failure
+(APIStatusError), or there was no answer (TransportError), in which case a write may or may not have
+been carried out.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-# What client-go reads from the code when an answer carries no Status object (a proxy's page).
+# client-go's reason of each code, for an answer without a Status object (a proxy's page).
 _REASON_BY_CODE = {
     400: "BadRequest",
     401: "Unauthorized",
@@ -32,11 +32,11 @@ _TOO_LARGE_MESSAGE = "Too large resource version"
 
 
 class ClientError(Exception):
-    """A call to the API server did not give its result."""
+    """A request to the API server failed."""
 
 
 class ConfigError(ClientError):
-    """The kubeconfig, the in-cluster credentials or a credential plugin cannot be used."""
+    """The kubeconfig, the in-cluster credentials or a credential plugin is not valid."""
 
 
 class TransportError(ClientError):
@@ -45,8 +45,8 @@ class TransportError(ClientError):
     The request may or may not have been carried out.
 
     Attributes:
-        refused: nothing listens there, so the request was certainly not carried out.
-        timed_out: the time allowed for the call, or for silence on a stream, has passed.
+        refused: the connection was refused, so the request was certainly not carried out.
+        timed_out: the time limit of the call, or of silence on a stream, has passed.
     """
 
     def __init__(self, message: str, *, refused: bool = False, timed_out: bool = False) -> None:
@@ -60,11 +60,11 @@ class APIStatusError(ClientError):
 
     Attributes:
         code: HTTP status code.
-        reason: machine-readable and CamelCase, as in ``metav1.Status``; made from the code when the
-            server gave none.
+        reason: machine-readable and CamelCase, as in ``metav1.Status``; derived from the code when the
+            server sent none.
         message: human-readable, as the server wrote it.
         details: ``metav1.StatusDetails`` as a dict, or None.
-        retry_after: seconds after which the server wants to be asked again, or None.
+        retry_after: seconds after which the server accepts a retry, or None.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class APIStatusError(ClientError):
 
         Args:
             status: the Status as JSON.
-            code: used when the Status carries none.
-            retry_after: the Retry-After header, which goes before ``details.retryAfterSeconds``.
+            code: used when the Status has none.
+            retry_after: the Retry-After header, which takes precedence over ``details.retryAfterSeconds``.
         """
         details = status.get("details")
         details = details if isinstance(details, dict) else None
@@ -118,7 +118,7 @@ def is_already_exists(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """The resourceVersion or UID given is not the current one (409, on update and delete)."""
+    """The resourceVersion or UID of the request is not the current one (409, on update and delete)."""
     return isinstance(error, APIStatusError) and error.reason == "Conflict"
 
 
@@ -130,9 +130,9 @@ def is_expired(error: BaseException) -> bool:
 
 
 def is_too_large_resource_version(error: BaseException) -> bool:
-    """The server's cache has not reached the resourceVersion asked for (504).
+    """The server's cache has not reached the requested resourceVersion (504).
 
-    Known by its cause since Kubernetes 1.18.6, by the cause's message from 1.17.0, and by the
+    Identified by its cause since Kubernetes 1.18.6, by the cause's message from 1.17.0, and by the
     whole message before.
     """
     if not isinstance(error, APIStatusError):
@@ -145,23 +145,18 @@ def is_too_large_resource_version(error: BaseException) -> bool:
 
 
 def is_too_many_requests(error: BaseException) -> bool:
-    """The server sheds load, and did not carry the request out (429)."""
+    """The server is overloaded and did not carry out the request (429)."""
     return isinstance(error, APIStatusError) and error.code == 429
 
 
 def is_unauthorized(error: BaseException) -> bool:
-    """The credentials were not accepted, and the request was not carried out (401)."""
+    """The credentials were refused, and the request was not carried out (401)."""
     return isinstance(error, APIStatusError) and error.code == 401
 
 
 def is_forbidden(error: BaseException) -> bool:
-    """RBAC, a quota or an admission plugin refuses (403)."""
+    """RBAC, a quota or an admission plugin refused the request (403)."""
     return isinstance(error, APIStatusError) and error.code == 403
-
-
-def is_invalid(error: BaseException) -> bool:
-    """The object breaks its schema or a validation rule (422)."""
-    return isinstance(error, APIStatusError) and error.code == 422
 
 
 def is_internal_error(error: BaseException) -> bool:
@@ -170,5 +165,5 @@ def is_internal_error(error: BaseException) -> bool:
 
 
 def is_connection_refused(error: BaseException) -> bool:
-    """Nothing listens at the server's address, so the request was not carried out."""
+    """The connection was refused, so the request was not carried out."""
     return isinstance(error, TransportError) and error.refused

@@ -1,7 +1,7 @@
 """Credential plugins of a kubeconfig: programs that print a token or a client certificate.
 
-Follows client.authentication.k8s.io/v1 (and v1beta1). A plugin never gets the terminal: the
-controller is no interactive program, so one that insists on it (interactiveMode Always) is refused.
+Implements client.authentication.k8s.io/v1 and v1beta1. A plugin has no terminal, because the
+controller is no interactive program; one that requires it (interactiveMode Always) is refused.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class ExecPlugin:
     Attributes:
         section: the section, as in the file.
         directory: of the kubeconfig, to which a command with a slash is relative.
-        cluster: what a plugin that sets provideClusterInfo is told of the cluster.
+        cluster: passed to a plugin that sets provideClusterInfo.
     """
 
     section: Mapping[str, Any]
@@ -61,23 +61,27 @@ class ExecPlugin:
             async with asyncio.timeout(TIMEOUT):
                 output, errors = await process.communicate()
         except TimeoutError as error:
-            raise ConfigError(f"credential plugin {name}: no answer in {TIMEOUT:g} s") from error
+            raise ConfigError(
+                f"credential plugin {name} did not end within {TIMEOUT:g} s"
+            ) from error
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
         if process.returncode:
             text = errors.decode(errors="replace").strip()[-_ERROR_LIMIT:]
-            raise ConfigError(f"credential plugin {name} ended with {process.returncode}: {text}")
+            raise ConfigError(
+                f"credential plugin {name} failed with exit code {process.returncode}: {text}"
+            )
         return output
 
     def _command(self) -> list[str]:
         command = str(self.section.get("command") or "")
         if not command:
-            raise ConfigError("credential plugin: the kubeconfig names no command")
+            raise ConfigError("credential plugin: exec.command is missing in the kubeconfig")
         if self.section.get("interactiveMode") == "Always":
             raise ConfigError(
-                f"credential plugin {command} needs a terminal (interactiveMode Always)"
+                f"credential plugin {command} requires a terminal (interactiveMode: Always), which is not supported"
             )
         if os.sep in command:
             command = str(self.directory / command)
@@ -104,10 +108,10 @@ def _moment(text: str) -> datetime:
 
 
 def parse_credential(output: bytes, *, api_version: str) -> PluginCredential:
-    """The credential in what a plugin printed.
+    """The credential in the output of a plugin.
 
     Raises:
-        ConfigError: it is no ExecCredential of that version, or holds no credential.
+        ConfigError: the output is no ExecCredential of that version, or contains no credential.
     """
     try:
         answer = json.loads(output)
@@ -120,11 +124,15 @@ def parse_credential(output: bytes, *, api_version: str) -> PluginCredential:
             expires=_moment(expires) if expires else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"credential plugin: its output cannot be read: {error!r}") from None
+        raise ConfigError(
+            f"credential plugin: its output is no ExecCredential: {error!r}"
+        ) from None
     if answer.get("apiVersion") != api_version:
         raise ConfigError(
-            f"credential plugin: it speaks {answer.get('apiVersion')}, not {api_version}"
+            f"credential plugin: its output has apiVersion {answer.get('apiVersion')} instead of {api_version}"
         )
     if not credential.token and not (credential.certificate and credential.key):
-        raise ConfigError("credential plugin: its output holds no token and no client certificate")
+        raise ConfigError(
+            "credential plugin: its output contains neither a token nor a client certificate"
+        )
     return credential

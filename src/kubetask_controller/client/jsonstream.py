@@ -1,8 +1,8 @@
-"""Cutting JSON out of a stream of bytes, piece by piece.
+"""Splits a stream of bytes into JSON values.
 
-A list of 10,000 Jobs is 60 MB in one document; parsed at once it would hold the event loop for a
-second and take several times its size in memory. ItemSplitter hands out the items one at a time,
-LineSplitter the lines of a watch. Both are fed by the caller and do no I/O.
+A list of 10,000 Jobs is one document of 60 MB; parsed at once it would block the event loop for a
+second and take several times its size in memory. ItemSplitter returns the items one at a time,
+LineSplitter the lines of a watch. The caller feeds both; they do no I/O.
 """
 
 import codecs
@@ -18,11 +18,11 @@ _decode_value = json.JSONDecoder().raw_decode
 
 
 class MalformedStreamError(ValueError):
-    """The bytes are not the JSON they should be, or a piece is larger than allowed."""
+    """The bytes are not the expected JSON, or a value is too large."""
 
 
 class LineSplitter:
-    """Cuts a stream into lines; a line may come in any number of pieces."""
+    """Splits a stream into lines; a line may arrive in any number of pieces."""
 
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
@@ -61,10 +61,10 @@ class _State(Enum):
 
 
 class ItemSplitter:
-    """Reads a Kubernetes list object: gives its items one by one, and keeps everything else.
+    """Parses a Kubernetes list: returns its items one by one, and collects all other members in `envelope`.
 
     Kubernetes writes ``metadata`` before ``items`` for built-in kinds and after them for custom
-    resources, so the envelope is whole only at the end.
+    resources, so the envelope is complete only at the end.
     """
 
     def __init__(self) -> None:
@@ -74,8 +74,8 @@ class ItemSplitter:
         self._text = ""
         self._position = 0
         self._eof = False
-        # A value that is cut off is not tried again before its part of the buffer has doubled:
-        # else one large object in small chunks would cost quadratic time.
+        # A partial value is not parsed again before its part of the buffer has doubled: else one
+        # large object in small chunks would cost quadratic time.
         self._worthwhile = 0
 
     def feed(self, data: bytes, *, eof: bool = False) -> None:
@@ -87,10 +87,10 @@ class ItemSplitter:
         self._eof = eof
 
     def items(self) -> Iterator[dict[str, Any]]:
-        """The items that what was fed so far completes; to be called again after each feed.
+        """The items that are complete so far; call it again after each feed.
 
         Raises:
-            MalformedStreamError: this is no list object, or it was cut short.
+            MalformedStreamError: the document is no list, or it ended early.
         """
         if len(self._text) < self._worthwhile and not self._eof:
             return
@@ -121,7 +121,7 @@ class ItemSplitter:
         return None
 
     def _member(self) -> bool:
-        """Read one member of the envelope; False when more input is needed."""
+        """Parse one member of the envelope; False when more input is needed."""
         first = self._peek(_SPACE_OR_COMMA)
         if self._state is _State.START:
             if first not in ("{", ""):
@@ -158,13 +158,13 @@ class ItemSplitter:
         return known
 
     def _peek(self, skip: re.Pattern[str]) -> str:
-        """The next character after what is skipped, or nothing when there is none yet."""
+        """The next character after those that `skip` matches; "" when it has not arrived."""
         match = skip.match(self._text, self._position)
         self._position = match.end() if match else self._position
         return self._text[self._position : self._position + 1]
 
     def _value(self) -> tuple[bool, Any]:
-        """Whether a whole value stands here, and the value."""
+        """Whether the value at the present position is complete, and the value."""
         size = len(self._text)
         try:
             value, end = _decode_value(self._text, self._position)

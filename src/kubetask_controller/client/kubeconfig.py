@@ -1,9 +1,9 @@
-"""Reading kubeconfigs as kubectl does.
+"""Reads kubeconfigs as kubectl does.
 
-Guarantees: of several files the first one to say something wins; paths are relative to the file that
-names them; data goes before files; a user whom the file tells to act as somebody else does so.
-Reads the file once: what changes are tokens and certificates in files of their own, and what a
-plugin gives. Does not know auth-provider, which Kubernetes itself has given up for plugins.
+Guarantees: of several files the first one that sets a value wins; paths are relative to the file that
+contains them; data takes precedence over files; impersonation (as, as-groups, ...) is supported. The
+kubeconfig is read once; tokens and certificates in files of their own, and those of plugins, may
+change. auth-provider is not supported: Kubernetes has replaced it by plugins.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from kubernetes.aio.config.kube_config import KubeConfigMerger
 
 from kubetask_controller.client.credentials import (
     Credentials,
@@ -30,7 +29,7 @@ _KINDS = (("clusters", "cluster"), ("users", "user"), ("contexts", "context"))
 
 
 class Section(NamedTuple):
-    """A cluster, user or context, and the folder to which its paths are relative."""
+    """A cluster, user or context, and the directory to which its paths are relative."""
 
     body: JSON
     directory: Path
@@ -46,10 +45,10 @@ class Kubeconfig:
     contexts: dict[str, Section] = field(default_factory=dict)
 
     def find(self, kind: str, name: str) -> Section:
-        """A section by its name; nobody's name is an empty one.
+        """A section by its name; an empty one for "".
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: it does not exist.
         """
         if not name:
             return Section({}, Path())
@@ -59,40 +58,17 @@ class Kubeconfig:
         return known[name]
 
 
-class _Merger(KubeConfigMerger):  # type: ignore[misc]
-    """kubernetes.aio's merging, with an error that names the file, and kubectl's rule for current-context: the first one."""
-
-    current_context = ""
-
-    def load_config(self, path: str) -> None:
-        """Take a file in, behind those that are there; what is not in it is empty."""
-        try:
-            content = yaml.safe_load(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"kubeconfig {path}: {error}") from error
-        if content is None:
-            return
-        if not isinstance(content, dict):
-            raise ConfigError(f"kubeconfig {path}: it is not a mapping")
-        for plural, kind in _KINDS:
-            for entry in content.get(plural) or ():
-                if not isinstance(entry, dict) or "name" not in entry:
-                    raise ConfigError(f"kubeconfig {path}: a {kind} has no name")
-        self.current_context = self.current_context or str(content.get("current-context") or "")
-        super().load_config(path)
-
-
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a context amounts to.
+    """Server and credentials of a context.
 
     Attributes:
         server: URL.
-        tls: how to speak to it.
-        proxy: URL of the proxy that the kubeconfig names, or None.
-        credentials: who we are.
-        headers: more headers to prove it: whom we act as.
-        namespace: the context's, or "".
+        tls: CA and client certificate.
+        proxy: proxy-url of the cluster, or None.
+        credentials: source of the Authorization header.
+        headers: of impersonation.
+        namespace: of the context, or "".
     """
 
     server: str
@@ -107,43 +83,72 @@ def read(paths: str) -> Kubeconfig:
     """One file, or several joined by colons, of which some may be missing.
 
     Raises:
-        ConfigError: none is there, or one cannot be used.
+        ConfigError: none exists, or one is not valid.
     """
     files = [Path(path).expanduser() for path in paths.split(SEPARATOR) if path]
-    there = [path for path in files if path.exists()]
-    if not there:
-        raise ConfigError(f"no kubeconfig at {paths}")
-    merger = _Merger(SEPARATOR.join(map(str, there)))
-    merged = Kubeconfig(merger.current_context)
+    existing = [path for path in files if path.exists()]
+    if not existing:
+        raise ConfigError(f"kubeconfig {paths} does not exist")
+    documents = {path: document for path in existing if (document := _document(path))}
+    contexts = (str(x.get("current-context") or "") for x in documents.values())
+    result = Kubeconfig(next(filter(None, contexts), ""))
     for plural, kind in _KINDS:
-        known: dict[str, Section] = getattr(merged, plural)
-        for node in merger.config.value[plural] if merger.config else ():
-            body = node.value.get(kind)
-            directory = Path(node.path).absolute().parent
-            known[str(node.value["name"])] = Section(
-                body if isinstance(body, dict) else {}, directory
-            )
-    return merged
+        sections: dict[str, Section] = getattr(result, plural)
+        for entry, path in _entries(documents, plural):
+            body = entry.get(kind)
+            section = Section(body if isinstance(body, dict) else {}, path.absolute().parent)
+            sections.setdefault(str(entry["name"]), section)
+    return result
+
+
+def _document(path: Path) -> JSON:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"kubeconfig {path}: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"kubeconfig {path}: its content is no mapping")
+    for plural, kind in _KINDS:
+        for entry in content.get(plural) or ():
+            if not isinstance(entry, dict) or "name" not in entry:
+                raise ConfigError(f"kubeconfig {path}: a {kind} has no name")
+    return content
+
+
+def _entries(documents: Mapping[Path, JSON], plural: str) -> Iterator[tuple[JSON, Path]]:
+    """The clusters, users or contexts, each with the file that it comes from."""
+    if len(documents) <= 1:
+        # The kubernetes package takes a quarter of a second to import, and one file needs no merge.
+        for path, document in documents.items():
+            yield from ((entry, path) for entry in document.get(plural) or ())
+        return
+    from kubernetes.config.kube_config import KubeConfigMerger
+
+    merger = KubeConfigMerger(SEPARATOR.join(map(str, documents)))
+    for node in merger.config.value[plural]:
+        yield node.value, Path(node.path)
 
 
 def select(config: Kubeconfig, context: str | None = None) -> Selection:
-    """What the named context amounts to, or the current one.
+    """Server and credentials of the named context, or of the current one.
 
     Raises:
-        ConfigError: the context, or what it names, does not exist or cannot be used.
+        ConfigError: the context, its cluster or its user does not exist or is not valid.
     """
     name = context or config.current_context
     if not name:
-        raise ConfigError("the kubeconfig has no current-context: name one")
-    chosen = config.find("context", name).body
-    cluster, home = config.find("cluster", str(chosen.get("cluster") or ""))
-    user, users_home = config.find("user", str(chosen.get("user") or ""))
+        raise ConfigError("the kubeconfig has no current-context: set it, or name a context")
+    selected = config.find("context", name).body
+    cluster, cluster_dir = config.find("cluster", str(selected.get("cluster") or ""))
+    user, user_dir = config.find("user", str(selected.get("user") or ""))
     if not cluster.get("server"):
-        raise ConfigError(f"context {name!r} of the kubeconfig names no server")
+        raise ConfigError(f"the cluster of context {name!r} in the kubeconfig has no server")
     tls = TLSConfig(
-        ca=source(cluster, "certificate-authority", home),
-        certificate=source(user, "client-certificate", users_home),
-        key=source(user, "client-key", users_home),
+        ca=source(cluster, "certificate-authority", cluster_dir),
+        certificate=source(user, "client-certificate", user_dir),
+        key=source(user, "client-key", user_dir),
         server_name=cluster.get("tls-server-name") or None,
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
     )
@@ -151,9 +156,9 @@ def select(config: Kubeconfig, context: str | None = None) -> Selection:
         server=_url(str(cluster["server"])),
         tls=tls,
         proxy=_proxy(cluster),
-        credentials=_credentials(user, users_home, cluster),
+        credentials=_credentials(user, user_dir, cluster),
         headers=tuple(_impersonation(user)),
-        namespace=str(chosen.get("namespace") or ""),
+        namespace=str(selected.get("namespace") or ""),
     )
 
 
@@ -174,10 +179,12 @@ def _credentials(user: JSON, directory: Path, cluster: JSON) -> Credentials:
 
 
 def _impersonation(user: JSON) -> Iterator[tuple[str, str]]:
-    """As client-go's impersonating round tripper; extra keys are percent-encoded by whoever wrote them."""
+    """As client-go's impersonating round tripper; keys of as-user-extra must be percent-encoded already."""
     if not user.get("as"):
         if user.get("as-groups") or user.get("as-uid") or user.get("as-user-extra"):
-            raise ConfigError("the kubeconfig says in which groups to act, and not as whom (as)")
+            raise ConfigError(
+                "the kubeconfig sets as-groups, as-uid or as-user-extra without as: set the user to impersonate"
+            )
         return
     yield "Impersonate-User", str(user["as"])
     if user.get("as-uid"):

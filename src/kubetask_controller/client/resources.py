@@ -1,8 +1,8 @@
-"""Which resource of the Kubernetes API a call is about, and where it stands in the URL space.
+"""Resources of the Kubernetes API, and their URL paths.
 
-Guarantees: paths are escaped, and an empty name is refused, because a GET or DELETE without its
-name would address the whole collection. Does not discover anything from the server: group, version,
-plural and kind are written down here.
+Guarantees: paths are escaped, and an empty name is refused, because a GET or DELETE without a name
+would address the whole collection. There is no discovery: group, version, plural and kind are fixed in
+the code.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Resource:
 
     @property
     def api_version(self) -> str:
-        """As objects carry it: ``batch/v1``, or ``v1`` for the core group."""
+        """As in objects: ``batch/v1``, or ``v1`` for the core group."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ class Resource:
         namespace is left out for cluster-scoped resources.
 
         Raises:
-            ValueError: the name is empty, or a namespaced object is asked for without a namespace.
+            ValueError: the name is empty, or the namespace of a namespaced object is missing.
         """
         root = f"/apis/{self.group}" if self.group else "/api"
         parts = [root, self.version]
@@ -46,9 +46,9 @@ class Resource:
         parts.append(self.plural)
         if name is not None:
             if not name:
-                raise ValueError(f"a name is needed to address one of {self}")
+                raise ValueError(f"the name of an object of {self} must not be empty")
             if self.namespaced and not namespace:
-                raise ValueError(f"a namespace is needed to address {name!r} of {self}")
+                raise ValueError(f"the namespace of {name!r} of {self} is missing")
             parts.append(quote(name, safe=""))
         if subresource:
             parts.append(subresource)
@@ -59,7 +59,6 @@ PODS = Resource("", "v1", "pods", "Pod")
 CONFIGMAPS = Resource("", "v1", "configmaps", "ConfigMap")
 CORE_EVENTS = Resource("", "v1", "events", "Event")
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
-SERVICEACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 CONTROLLERREVISIONS = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
 JOBS = Resource("batch", "v1", "jobs", "Job")
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")

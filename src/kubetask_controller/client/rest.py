@@ -1,8 +1,8 @@
-"""A client of the Kubernetes API: raw JSON objects in and out.
+"""A client of the Kubernetes API that sends and returns JSON objects.
 
-Guarantees: no call hangs (each has a time limit that includes its retries); what is safe to retry
-is retried as client-go does (see retry.py); a write without an answer is never sent twice;
-connections are reused. Every failure is a ClientError. Does not cache, and does not know types.
+Guarantees: each call has a time limit that includes its retries; requests that are safe to retry are
+retried as in client-go (see retry.py); a write without an answer is never sent twice; connections are
+reused. Every failure is a ClientError. There is no cache, and there are no typed objects.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from kubetask_controller.types import JSON
 TIMEOUT = 30.0
 """Seconds for a call about one object, retries included."""
 LIST_TIMEOUT = 60.0
-"""Seconds for a list; also how long a large one may stay silent while it is streamed."""
+"""Seconds for a list; for a streamed list the greatest time without data."""
 WATCH_MARGIN = 30.0
-"""Seconds that a watch may outlive the time limit which the server was given."""
+"""Seconds beyond the watch's timeoutSeconds after which the client ends it."""
 INACTIVITY_LIMIT = 68.0
-"""Seconds of silence after which a watch counts as dead: bookmarks come about every 60 s, and the
+"""Seconds without data after which a watch counts as broken: bookmarks arrive about every 60 s, and the
 server keeps at least 75 s of history to resume from."""
 DEFAULT_BURST = 30
 
@@ -40,7 +40,7 @@ Params = Mapping[str, str]
 
 
 class PatchType(StrEnum):
-    """What a patch's body is; the value is its content type."""
+    """The format of a patch; the value is its content type."""
 
     MERGE = "application/merge-patch+json"
     JSON = "application/json-patch+json"
@@ -51,11 +51,11 @@ class PatchType(StrEnum):
 class Client:
     """One server, one identity. An async context manager; share one instance.
 
-    All methods raise APIStatusError when the server refuses and TransportError when there is no
-    answer; both are ClientErrors. `timeout` is in seconds and covers the retries.
+    All methods raise APIStatusError when the server answers with a failure and TransportError when there is no
+    answer; both are ClientErrors. `timeout` is in seconds and includes the retries.
 
-    A write with `metadata_only` is answered with a PartialObjectMetadata, which has apiVersion, kind
-    and metadata of the object: neither side makes or reads JSON that nobody looks at.
+    A write with `metadata_only` returns a PartialObjectMetadata, which has apiVersion, kind and metadata of
+    the object: neither side serializes or parses a spec and a status that the caller does not read.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Client:
         burst: int = DEFAULT_BURST,
         metrics: RestMetrics | None = None,
     ) -> None:
-        """`qps` and `burst` limit requests on this side; None and 0 mean no limit."""
+        """`qps` and `burst` limit the requests of this client; None and 0 mean no limit."""
         self._metrics = metrics or NoRestMetrics()
         self._transport = Transport(
             config,
@@ -81,19 +81,19 @@ class Client:
         self._owns_transport = True
 
     def guarded(self, guard: Callable[[], None]) -> "Client":
-        """A view of this client that calls `guard` right before each attempt of what may write.
+        """A view of this client that calls `guard` immediately before each attempt of a write.
 
-        For leader election: what `guard` raises goes to the caller, and nothing is sent. Requests
-        other than GET count as writes. Closing the view does nothing.
+        For leader election: an exception of `guard` is raised to the caller, and nothing is sent.
+        Requests other than GET count as writes. Closing the view does nothing.
         """
         view = self._view()
         view._guard = guard
         return view
 
     def component(self, name: str) -> "Client":
-        """A view of this client that appends ``/name`` to the user agent, and has no limit of requests.
+        """A view of this client that appends ``/name`` to the user agent, without the limit of requests.
 
-        For leader election: a renewal must not stand in line behind everything else.
+        For leader election: a renewal must not wait behind other requests.
         """
         view = self._view()
         view._component = name
@@ -108,7 +108,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections; what is under way ends with TransportError."""
+        """Close all connections; running requests end with TransportError."""
         if self._owns_transport:
             await self._transport.close()
 
@@ -121,7 +121,7 @@ class Client:
         subresource: str | None = None,
         timeout: float = TIMEOUT,
     ) -> JSON:
-        """An object."""
+        """Read an object."""
         return await self._call(
             Call("GET", resource.path(namespace, name, subresource)), timeout=timeout
         )
@@ -134,7 +134,7 @@ class Client:
         params: Params | None = None,
         timeout: float = LIST_TIMEOUT,
     ) -> JSON:
-        """A list object, as one piece; for what may be large there is list_stream."""
+        """Read a list at once; use list_stream for one that may be large."""
         return await self._call(
             Call("GET", resource.path(namespace), params or {}), timeout=timeout
         )
@@ -151,7 +151,7 @@ class Client:
         metadata_only: bool = False,
         timeout: float = TIMEOUT,
     ) -> JSON:
-        """The object as created, or its metadata; see ``Client``.
+        """Create an object; returns it as created, or its metadata (see ``Client``).
 
         `name` is needed only to create a subresource, such as a token.
         """
@@ -171,9 +171,9 @@ class Client:
         metadata_only: bool = False,
         timeout: float = TIMEOUT,
     ) -> JSON:
-        """The object as replaced, or its metadata; see ``Client``.
+        """Replace an object; returns it as replaced, or its metadata (see ``Client``).
 
-        A resourceVersion in the body guards against lost updates.
+        A resourceVersion in the body prevents lost updates.
         """
         path = resource.path(namespace, name, subresource)
         call = Call("PUT", path, params or {}, to_json(body), metadata_only=metadata_only)
@@ -192,7 +192,7 @@ class Client:
         metadata_only: bool = False,
         timeout: float = TIMEOUT,
     ) -> JSON:
-        """The object as patched, or its metadata; see ``Client``. APPLY needs ``fieldManager`` among the params."""
+        """Patch an object; returns it as patched, or its metadata (see ``Client``). APPLY needs the param ``fieldManager``."""
         path = resource.path(namespace, name, subresource)
         call = Call(
             "PATCH",
@@ -215,9 +215,9 @@ class Client:
         grace_period_seconds: int | None = None,
         timeout: float = TIMEOUT,
     ) -> JSON:
-        """A Status, or the object while finalizers hold it.
+        """Delete an object; returns a Status, or the object while it has finalizers.
 
-        With `uid` another object of the same name is left alone (the server answers 409).
+        With `uid` another object of the same name is not deleted (the server answers 409).
         """
         options: JSON = {
             "apiVersion": "v1",
@@ -240,7 +240,7 @@ class Client:
         params: Params | None = None,
         inactivity_timeout: float = LIST_TIMEOUT,
     ) -> AsyncIterator[ListStream]:
-        """A list that is read while it arrives. Not retried: the caller would see items twice."""
+        """Read a list while it arrives. Not retried: the caller would get items twice."""
         call = Call("GET", resource.path(namespace), params or {})
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_TIMEOUT, sock_read=inactivity_timeout
@@ -259,18 +259,18 @@ class Client:
         inactivity_timeout: float = INACTIVITY_LIMIT,
         decode: Decode = from_json,
     ) -> AsyncIterator[WatchStream]:
-        """A stream of watch events, ERROR events included. Not retried.
+        """Watch: a stream of events, ERROR events included. Not retried.
 
         Args:
             resource: what to watch.
             namespace: None for all.
             params: resourceVersion, labelSelector, allowWatchBookmarks, sendInitialEvents, …
-            timeout_seconds: after which the server is asked to end the stream.
-            inactivity_timeout: seconds of silence that end the stream with a TransportError.
-            decode: reads an event; see ``streams.event_decoder``.
+            timeout_seconds: the watch's timeoutSeconds, after which the server ends the stream.
+            inactivity_timeout: seconds without data that end the stream with a TransportError.
+            decode: parses an event; see ``streams.event_decoder``.
         """
-        asked = {**params, "watch": "1", "timeoutSeconds": str(int(timeout_seconds))}
-        call = Call("GET", resource.path(namespace), asked)
+        query = {**params, "watch": "1", "timeoutSeconds": str(int(timeout_seconds))}
+        call = Call("GET", resource.path(namespace), query)
         timeout = aiohttp.ClientTimeout(
             total=timeout_seconds + WATCH_MARGIN,
             sock_connect=CONNECT_TIMEOUT,
@@ -278,13 +278,6 @@ class Client:
         )
         async with self._transport.open(self._as_viewed(call), timeout=timeout) as response:
             yield WatchStream(call, response, decode=decode)
-
-    async def get_text(
-        self, path: str, *, params: Params | None = None, timeout: float = TIMEOUT
-    ) -> str:
-        """The answer at a path as text, such as a container's log."""
-        body = await self.request("GET", path, params=params, timeout=timeout)
-        return body.decode(errors="replace")
 
     async def request(
         self,
@@ -295,7 +288,7 @@ class Client:
         body: JSON | None = None,
         timeout: float = TIMEOUT,
     ) -> bytes:
-        """The body of the answer to any request, such as ``GET /version``."""
+        """Send any request, such as ``GET /version``; returns the body of the answer."""
         data = None if body is None else to_json(body)
         return await self._exchange(Call(method, path, params or {}, data), timeout=timeout)
 
@@ -317,9 +310,9 @@ class Client:
         try:
             answer = from_json(body)
         except ValueError as error:
-            raise TransportError(f"{call}: the answer cannot be read: {error}") from error
+            raise TransportError(f"{call}: the answer cannot be parsed: {error}") from error
         if not isinstance(answer, dict):
-            raise TransportError(f"{call}: the answer is not an object")
+            raise TransportError(f"{call}: the answer is no JSON object")
         return answer
 
     async def _exchange(self, call: Call, *, timeout: float) -> bytes:
@@ -338,7 +331,7 @@ class Client:
                 return await self._transport.fetch(call)
             except ClientError as error:
                 delay = retry_delay(error, method=call.method, attempt=attempt)
-                # What the server said is worth more to the caller than a timeout.
+                # The server's error explains more than a timeout.
                 if delay is None or asyncio.get_running_loop().time() + delay >= deadline:
                     raise
                 code = str(error.code) if isinstance(error, APIStatusError) else ERROR_CODE

@@ -1,10 +1,9 @@
-"""When a request is sent again, and after how long: client-go's rules, as pure functions.
+"""When a request is retried, and after which delay: client-go's rules, as a pure function.
 
-- An answer of 429 or 5xx that carries Retry-After is obeyed, whatever the method: the server says
-  that it wants to be asked again. The exception is "too large resource version", where the caller
-  has something better to do than to wait.
-- A GET without an answer is sent again, unless nothing listens there (the caller backs off then).
-- A write without an answer is never sent again here, for it may have been carried out.
+- After an answer of 429 or 5xx with Retry-After every request is retried: the server has not carried it
+  out. The exception is "too large resource version", which the caller handles without a wait.
+- A GET without an answer is retried, unless the connection was refused (then the caller backs off).
+- A write without an answer is never retried, because it may have been carried out.
 """
 
 from kubetask_controller.client.errors import (
@@ -19,10 +18,10 @@ TRANSPORT_DELAYS = (0.1, 0.5, 1.0)
 
 
 def retry_delay(error: ClientError, *, method: str, attempt: int) -> float | None:
-    """Seconds to wait before the next attempt, or None to give up.
+    """Seconds to wait before the next attempt, or None for no further attempt.
 
     Args:
-        error: what the attempt ended with.
+        error: of the attempt.
         method: of the request, in capitals.
         attempt: 0 after the first attempt.
     """
@@ -31,5 +30,5 @@ def retry_delay(error: ClientError, *, method: str, attempt: int) -> float | Non
         return TRANSPORT_DELAYS[attempt] if repeatable and attempt < len(TRANSPORT_DELAYS) else None
     if attempt >= MAX_RETRIES or not isinstance(error, APIStatusError):
         return None
-    sheds_load = error.code == 429 or error.code >= 500
-    return error.retry_after if sheds_load and not is_too_large_resource_version(error) else None
+    overloaded = error.code == 429 or error.code >= 500
+    return error.retry_after if overloaded and not is_too_large_resource_version(error) else None

@@ -1,12 +1,12 @@
-"""Which Events are one: series, combination of similar ones, and a spam filter. Nothing here awaits or sends.
+"""Merges repeated Events into series, combines similar ones, and filters spam. Nothing here awaits or sends.
 
-- An Event that repeats is a series: its second time is to be written at once, later ones every half hour, and the last
-  count when it has gone quiet.
+- An Event that repeats is a series: its second occurrence is written at once, later ones every half hour, and the final
+  count when it stops.
 - The eleventh note of one reason about one object within ten minutes, and all further ones, become one series.
-- New series of one object are held back by a bucket of 25, refilled by one in five minutes. Repeats cost nothing.
+- A token bucket of 25, refilled by one in five minutes, limits the new series of one object. Repeats need no token.
 
-Unlike client-go, the key of a series has the note in it and no resourceVersion: a message that changes is seen, and an
-object whose status moves still has one series.
+Unlike client-go, the key of a series contains the note and no resourceVersion: a changed message is a new Event, and an
+object whose status changes still has one series.
 """
 
 from collections import OrderedDict
@@ -19,16 +19,16 @@ from kubetask_controller.runtime.clock import Clock
 from kubetask_controller.runtime.meta import ObjectReference
 
 SERIES_IDLE = 6 * 60.0
-"""Seconds without a repeat after which the next due() closes a series."""
+"""Seconds without a repeat after which due() closes a series."""
 SERIES_HEARTBEAT = 30 * 60.0
-"""Seconds between two writes of a series that goes on."""
+"""Seconds between two writes of an open series."""
 COMBINE_AFTER = 10
-"""Notes that differ before further ones are combined."""
+"""Number of different notes from which further ones are combined."""
 COMBINE_SECONDS = 600.0
 COMBINED = "(combined from similar events): "
 SPAM_BURST = 25.0
 SPAM_REFILL = 1 / 300
-"""New series a second that an object may have once its burst is used up."""
+"""New series a second of one object after its burst."""
 MAX_KEYS = 4096
 
 EventType = Literal["Normal", "Warning"]
@@ -38,7 +38,7 @@ K = TypeVar("K")
 
 @dataclass(frozen=True, slots=True)
 class EventKey:
-    """What makes two Events the same."""
+    """Two Events with equal keys belong to one series."""
 
     regarding: ObjectReference
     type: EventType
@@ -50,23 +50,25 @@ class EventKey:
 
 @dataclass(slots=True, eq=False)
 class Series:
-    """An Event, and how often it happened.
+    """An Event, and its occurrences.
 
     Attributes:
-        key: what it says.
-        note: its text, as it is to be sent.
-        first: wall time of the first one.
-        last: wall time of the newest one.
-        count: how often it happened.
-        written: the count that the API server has; 0 before the Event was created.
-        name: of the Event; up to whoever sends it.
+        key: of the Event.
+        note: its text.
+        first: wall time of the first occurrence.
+        last: wall time of the newest occurrence.
+        observed_at: monotonic time of the newest occurrence.
+        written_at: monotonic time of the last write.
+        count: number of occurrences.
+        written: the count that the API server has; 0 before the Event is created.
+        name: of the Event; the sender sets it.
     """
 
     key: EventKey
     note: str
     first: datetime
     last: datetime
-    heard_at: float
+    observed_at: float
     written_at: float
     count: int = 1
     written: int = 0
@@ -86,30 +88,30 @@ class _Notes:
 
 
 class EventCorrelator:
-    """See the module. Remembers a bounded number of series and objects, the latest ones."""
+    """See the module. It keeps a bounded number of series and objects, the latest ones."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._series: OrderedDict[EventKey, Series] = OrderedDict()
         self._notes: OrderedDict[EventKey, _Notes] = OrderedDict()
         self._buckets: OrderedDict[tuple[ObjectReference, EventType, str], _Bucket] = OrderedDict()
-        self.held_back = 0
+        self.filtered = 0
 
     def observe(self, key: EventKey) -> Series | None:
-        """It happened: the series that is to be written now, None where there is nothing to write."""
+        """Count an occurrence; returns the series that must be written now, or None."""
         now = self._clock.monotonic()
         note = key.note
         series = self._open(key)
-        if series is None and self._is_one_too_many(key, now):
+        if series is None and self._must_combine(key, now):
             note = COMBINED + note
             key = replace(key, note=COMBINED)
             series = self._open(key)
         if series is not None:
             series.count += 1
-            series.heard_at, series.last = now, self._clock.now()
+            series.observed_at, series.last = now, self._clock.now()
             return series if series.count == 2 else None
         if not self._has_token(key, now):
-            self.held_back += 1
+            self.filtered += 1
             return None
         moment = self._clock.now()
         series = Series(key, note, moment, moment, now, now)
@@ -118,26 +120,26 @@ class EventCorrelator:
         return series
 
     def forget(self, series: Series) -> None:
-        """It could not be sent: the next time it happens is the first again."""
+        """Drop a series that could not be sent: its next occurrence starts a new one."""
         if self._series.get(series.key) is series:
             del self._series[series.key]
 
     def due(self) -> list[Series]:
-        """The series whose count is to be written; those that have gone quiet are closed."""
+        """The series whose count must be written; idle ones are closed."""
         now = self._clock.monotonic()
         due = []
         for key, series in list(self._series.items()):
-            quiet = now - series.heard_at >= SERIES_IDLE
+            idle = now - series.observed_at >= SERIES_IDLE
             if series.count > series.written > 0 and (
-                quiet or now - series.written_at >= SERIES_HEARTBEAT
+                idle or now - series.written_at >= SERIES_HEARTBEAT
             ):
                 due.append(series)
-            if quiet:
+            if idle:
                 del self._series[key]
         return due
 
     def unwritten(self) -> list[Series]:
-        """The series of which the API server does not know the count."""
+        """The series whose count the API server lacks."""
         return [x for x in self._series.values() if x.count > x.written > 0]
 
     def _open(self, key: EventKey) -> Series | None:
@@ -146,8 +148,8 @@ class EventCorrelator:
             self._series.move_to_end(key)
         return series
 
-    def _is_one_too_many(self, key: EventKey, now: float) -> bool:
-        notes = _remembered(self._notes, replace(key, note=""), lambda: _Notes(now))
+    def _must_combine(self, key: EventKey, now: float) -> bool:
+        notes = _get_or_create(self._notes, replace(key, note=""), lambda: _Notes(now))
         if now - notes.last > COMBINE_SECONDS:
             notes.seen.clear()
         notes.last = now
@@ -158,7 +160,7 @@ class EventCorrelator:
 
     def _has_token(self, key: EventKey, now: float) -> bool:
         spender = (key.regarding, key.type, key.controller)
-        bucket = _remembered(self._buckets, spender, lambda: _Bucket(SPAM_BURST, now))
+        bucket = _get_or_create(self._buckets, spender, lambda: _Bucket(SPAM_BURST, now))
         bucket.tokens = min(SPAM_BURST, bucket.tokens + (now - bucket.filled) * SPAM_REFILL)
         bucket.filled = now
         if bucket.tokens < 1:
@@ -167,7 +169,7 @@ class EventCorrelator:
         return True
 
 
-def _remembered(table: OrderedDict[K, V], key: K, make: Callable[[], V]) -> V:
+def _get_or_create(table: OrderedDict[K, V], key: K, make: Callable[[], V]) -> V:
     value = table.get(key)
     if value is None:
         value = table[key] = make()

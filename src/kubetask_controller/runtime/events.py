@@ -1,15 +1,14 @@
-"""Events through events.k8s.io/v1: recorded at once, sent in the background.
+"""Events of events.k8s.io/v1: recorded at once, sent in the background.
 
-Guarantees: `event` never blocks and never raises; what cannot be sent (a full queue, an API server that is gone) is dropped
-and counted, never waited for. What repeats or floods is one Event with a count: see eventcorrelator.py.
+Guarantees: `event` never blocks and never raises; an Event that cannot be sent (a full queue, an unreachable API server) is
+dropped and counted. Repeated Events become one Event with a count: see eventcorrelator.py.
 """
 
 import asyncio
 import random
 import socket
 import time
-from datetime import datetime
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import structlog
 
@@ -30,7 +29,8 @@ from kubetask_controller.runtime.eventcorrelator import (
     EventType,
     Series,
 )
-from kubetask_controller.runtime.meta import ObjectReference
+from kubetask_controller.runtime.meta import ObjectReference, micro_time
+from kubetask_controller.types import JSON
 
 __all__ = ["EventBroadcaster", "EventRecorder", "EventType", "ObjectReference"]
 
@@ -43,13 +43,12 @@ MAX_NOTE = 1024
 """Bytes, as the API server counts them."""
 _MAX_FIELD = 128
 _MAX_PREFIX = 230
-_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 logger = structlog.get_logger("events")
 
 
 class EventRecorder:
-    """Records what one component has to say."""
+    """Records the Events of one component."""
 
     def __init__(self, broadcaster: "EventBroadcaster", controller: str) -> None:
         self._broadcaster = broadcaster
@@ -58,12 +57,12 @@ class EventRecorder:
     def event(
         self, regarding: ObjectReference, *, type: EventType, reason: str, action: str, note: str
     ) -> None:
-        """Tell users of `regarding` something; `note` is cut to 1,024 bytes."""
-        self._broadcaster.take(EventKey(regarding, type, reason, action, note, self._controller))
+        """Record an Event about an object; `note` is cut to 1,024 bytes."""
+        self._broadcaster.record(EventKey(regarding, type, reason, action, note, self._controller))
 
 
 class EventBroadcaster:
-    """Sends Events; a runnable that is to be stopped last."""
+    """Sends Events; a runnable that stops last."""
 
     name = "events"
 
@@ -75,34 +74,34 @@ class EventBroadcaster:
         self._last_stamp = 0
         self._instance = socket.gethostname()
         self._stopping = asyncio.Event()
-        self._lost = 0
+        self._dropped = 0
 
     @property
     def dropped(self) -> int:
-        """Events that were held back or could not be sent."""
-        return self._lost + self._correlator.held_back
+        """The number of Events that the spam filter dropped or that could not be sent."""
+        return self._dropped + self._correlator.filtered
 
     def recorder(self, controller: str) -> EventRecorder:
         """A recorder for the component of that name."""
         return EventRecorder(self, controller)
 
-    def take(self, key: EventKey) -> None:
-        """Note that it happened, and queue what is to be sent of it."""
+    def record(self, key: EventKey) -> None:
+        """Count the Event, and queue its series where it must be written."""
         series = self._correlator.observe(key)
         if series is None:
             return
         if not series.name:
-            # Unlike client-go's, unique even where the clock stands still or is set back.
+            # Unlike client-go's, unique even where the clock stops or steps back.
             self._last_stamp = max(self._last_stamp + 1, time.time_ns())
             prefix = key.regarding.name[:_MAX_PREFIX].rstrip(".-")
             series.name = f"{prefix}.{self._last_stamp:x}"
             self._enqueue(series)
         elif series.written:
             self._enqueue(series)
-        # Else it is being created, and its count is written right after.
+        # Else it is being created, and its count is written after that.
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Send until `stop` is set and what was recorded before has been tried once."""
+        """Send until `stop` is set and every Event recorded before has been tried once."""
         tasks = [
             asyncio.create_task(self._send_all(), name=f"events/sender-{index}")
             for index in range(SENDERS)
@@ -128,7 +127,7 @@ class EventBroadcaster:
             self._drop(series)
 
     def _drop(self, series: Series) -> None:
-        self._lost += 1
+        self._dropped += 1
         if not series.written:
             self._correlator.forget(series)
 
@@ -147,7 +146,7 @@ class EventBroadcaster:
                 self._drop(series)
                 logger.debug("Event could not be sent", error=str(error))
             except Exception:
-                # A sender that died would be missed by nobody, until the queue is full.
+                # Without this a sender would end, and Events would be lost once the queue is full.
                 self._drop(series)
                 logger.exception("Event could not be sent")
             finally:
@@ -162,16 +161,16 @@ class EventBroadcaster:
         if series.count > series.written:
             await self._write_count(series)
 
-    async def _create(self, body: dict[str, Any]) -> None:
+    async def _create(self, body: JSON) -> None:
         await self._client.create(EVENTS, body["metadata"]["namespace"], body)
 
-    async def _create_with_retries(self, body: dict[str, Any]) -> None:
+    async def _create_with_retries(self, body: JSON) -> None:
         for _ in range(MAX_TRIES - 1):
             try:
                 return await self._create(body)
             except APIStatusError as error:
                 if is_already_exists(error):
-                    return None  # an earlier try was carried out, and its answer lost
+                    return None  # an earlier try succeeded, and its answer was lost
                 if error.code < 500 and error.code != 429:
                     raise
             except TransportError:
@@ -198,17 +197,17 @@ class EventBroadcaster:
         except APIStatusError as error:
             if not is_not_found(error):
                 raise
-            # The API server keeps Events for an hour: what goes on longer is made anew.
+            # The API server keeps Events for an hour: a longer series is recreated.
             await self._create(body)
         series.written, series.written_at = count, self._clock.monotonic()
 
-    def _body(self, series: Series) -> dict[str, Any]:
+    def _body(self, series: Series) -> JSON:
         key = series.key
-        body: dict[str, Any] = {
+        body: JSON = {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
             "metadata": {"name": series.name, "namespace": key.regarding.namespace or "default"},
-            "eventTime": _micro_time(series.first),
+            "eventTime": micro_time(series.first),
             "type": key.type,
             "reason": _cut(key.reason, _MAX_FIELD),
             "action": _cut(key.action, _MAX_FIELD),
@@ -218,15 +217,11 @@ class EventBroadcaster:
             "reportingInstance": _cut(f"{key.controller}-{self._instance}", _MAX_FIELD),
         }
         if series.count > 1:
-            observed = _micro_time(series.last)
+            observed = micro_time(series.last)
             body["series"] = {"count": series.count, "lastObservedTime": observed}
         return body
 
 
-def _micro_time(moment: datetime) -> str:
-    return moment.strftime(_TIME)
-
-
 def _cut(text: str, limit: int) -> str:
-    """At most so many bytes of UTF-8, without half a character at the end."""
+    """At most `limit` bytes of UTF-8, without a partial character at the end."""
     return text.encode(errors="replace")[:limit].decode(errors="ignore")

@@ -1,7 +1,7 @@
-"""``/healthz`` and ``/readyz``, with named checks, as controller-runtime answers them.
+"""``/healthz`` and ``/readyz`` with named checks, as in controller-runtime.
 
-Each check has a path of its own below (``/readyz/caches``); ``?exclude=`` leaves one out, ``?verbose`` lists them. A failure
-is a 500 that lists the checks and withholds the reasons, which go to the log.
+Each check has a path of its own (``/readyz/caches``); ``?exclude=`` skips one, ``?verbose`` lists them. A failure is a 500
+that lists the checks without their reasons, which are logged.
 """
 
 import inspect
@@ -11,13 +11,13 @@ import structlog
 from aiohttp import web
 
 Check = Callable[[], Awaitable[None] | None]
-"""Returns where all is well, and raises where it is not."""
+"""Raises where the process is unhealthy."""
 
 logger = structlog.get_logger("healthz")
 
 
 def ping() -> None:
-    """The process answers, so its event loop turns."""
+    """Succeeds: the process answers, so its event loop runs."""
 
 
 class HealthChecks:
@@ -32,23 +32,23 @@ class HealthChecks:
         """Add a check.
 
         Raises:
-            ValueError: there is one of that name.
+            ValueError: a check of that name exists.
         """
         if name in self._checks:
-            raise ValueError(f"{self.path} has a check {name} already")
+            raise ValueError(f"{self.path} already has a check named {name}")
         self._checks[name] = check
 
     def routes(self) -> list[web.RouteDef]:
-        """What to serve; without checks a ping alone."""
+        """The routes; without checks they serve a ping."""
         if not self._checks:
             self._checks["ping"] = ping
         return [web.get(self.path, self._all), web.get(f"{self.path}/{{name}}", self._one)]
 
     async def _all(self, request: web.Request) -> web.Response:
         excluded = set(request.query.getall("exclude", []))
-        chosen = {name: x for name, x in self._checks.items() if name not in excluded}
+        selected = {name: x for name, x in self._checks.items() if name not in excluded}
         lines, failed = [], False
-        for name, check in chosen.items():
+        for name, check in selected.items():
             good = await self._passes(name, check)
             failed = failed or not good
             lines.append(f"[+]{name} ok" if good else f"[-]{name} failed: reason withheld")
@@ -65,7 +65,7 @@ class HealthChecks:
         name = request.match_info["name"]
         check = self._checks.get(name)
         if check is None:
-            return web.Response(status=404, text=f"there is no check {name}\n")
+            return web.Response(status=404, text=f"check {name} does not exist\n")
         if await self._passes(name, check):
             return web.Response(text="ok")
         return web.Response(status=500, text=f"{name} failed: reason withheld\n")

@@ -1,53 +1,34 @@
-"""Structured logs: JSON for machines, columns for people, client-go's keys in both.
+"""Structured logs: JSON for machines, columns for people, both with client-go's keys.
 
-One line a record, on stderr. What is bound around a reconcile (see controller.py) stands in every line written inside of
-it, whoever writes it. Standard-library loggers (aiohttp, asyncio) come out the same way. Does not write files or rotate.
+Each record is one line on stderr. The keys of a reconcile (see controller.py) are in every line that is logged during it.
+Loggers of the standard library (aiohttp, asyncio) use the same format. There are no log files.
 """
 
 import logging
 import sys
-from typing import Literal
 
 import structlog
 from structlog.typing import Processor
-
-Format = Literal["json", "console"]
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def configure_logging(*, level: str = "info", format: str = "json") -> None:
-    """Set up logging for the whole process.
+    """Configure logging for the whole process.
 
     Raises:
         ValueError: an unknown level or format.
     """
     if level not in LEVELS:
-        raise ValueError(f"unknown log level {level!r}; one of {', '.join(LEVELS)}")
+        raise ValueError(f"unknown log level {level!r}: use one of {', '.join(LEVELS)}")
     if format not in ("json", "console"):
-        raise ValueError(f"unknown log format {format!r}; json or console")
+        raise ValueError(f"unknown log format {format!r}: use json or console")
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]
-    # Tracebacks are plain: local variables, which other formatters show, hold tokens and Secrets' content.
-    last: list[Processor]
-    if format == "json":
-        last = [
-            structlog.processors.format_exc_info,
-            structlog.processors.EventRenamer("msg"),
-            structlog.processors.JSONRenderer(),
-        ]
-    else:
-        last = [
-            structlog.dev.ConsoleRenderer(
-                timestamp_key="ts",
-                colors=sys.stderr.isatty(),
-                exception_formatter=structlog.dev.plain_traceback,
-            )
-        ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -62,7 +43,10 @@ def configure_logging(*, level: str = "info", format: str = "json") -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(format),
+            ],
         )
     )
     root = logging.getLogger()
@@ -70,6 +54,23 @@ def configure_logging(*, level: str = "info", format: str = "json") -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(LEVELS[level])
-    # Its "Using selector" at debug and access lines say nothing about the controller.
+    # asyncio's "Using selector" and aiohttp's access lines do not concern the controller.
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+
+
+def _renderers(format: str) -> list[Processor]:
+    # Tracebacks are plain: other formatters show local variables, which may contain tokens and Secrets.
+    if format == "json":
+        return [
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("msg"),
+            structlog.processors.JSONRenderer(),
+        ]
+    return [
+        structlog.dev.ConsoleRenderer(
+            timestamp_key="ts",
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+    ]

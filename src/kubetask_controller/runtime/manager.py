@@ -141,10 +141,6 @@ class Manager:
         """Add a check of /healthz. Raises ValueError when one of that name exists."""
         self._healthz.add(name, check)
 
-    def add_readyz_check(self, name: str, check: Check) -> None:
-        """Add a check of /readyz. Raises ValueError when one of that name exists."""
-        self._readyz.add(name, check)
-
     async def start(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set.
 

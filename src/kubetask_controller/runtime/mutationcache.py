@@ -63,15 +63,6 @@ class MutationCache(Generic[T]):
         if cached is not None and cached.uid == obj.uid:
             self._absent[obj.uid] = None
 
-    def is_confirmed(self, obj: T) -> bool:
-        """Whether the cache below shows the object itself, in this or a newer version."""
-        cached = self._informer.get(obj.namespace, obj.name)
-        return (
-            cached is not None
-            and cached.uid == obj.uid
-            and not _older(cached.resource_version, obj.resource_version)
-        )
-
     def get(self, namespace: str, name: str) -> T | None:
         """The newest known version of the object of that name."""
         cached = self._informer.get(namespace, name)

@@ -15,10 +15,6 @@ from typing import NoReturn
 
 import structlog
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry
 
 from kubetask_controller.runtime.eventloop import run_until
@@ -50,6 +46,12 @@ def new_context() -> ssl.SSLContext:
 
 def load_self_signed(context: ssl.SSLContext) -> None:
     """Load a self-signed certificate for this host into the context."""
+    # Imported here: the package takes a tenth of the start, and most installations do without.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
     key = ec.generate_private_key(ec.SECP256R1())
     host = socket.gethostname()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
