@@ -130,7 +130,7 @@ attack: $(INSTALLED) ## Run the attacks of test/security, and count the attempts
 lint: $(INSTALLED) lint-types lint-github ## Check style, types, layers, wording and workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/lint-imports
+	@PYTHONPATH=. $(BIN)/lint-imports
 	@$(BIN)/python -m hack.prose
 
 .PHONY: lint-types

@@ -192,7 +192,10 @@ class Client:
         metadata_only: bool = False,
         timeout: float = TIMEOUT,
     ) -> JSON:
-        """Patch an object; returns it as patched, or its metadata (see ``Client``). APPLY needs the param ``fieldManager``."""
+        """Patch an object; returns it as patched, or its metadata (see ``Client``).
+
+        APPLY needs ``fieldManager`` among the params.
+        """
         path = resource.path(namespace, name, subresource)
         call = Call(
             "PATCH",

@@ -72,6 +72,57 @@ class OwnerReference:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Unstructured:
+    """A view that keeps the whole object: for kinds with few objects. Do not modify `raw`."""
+
+    raw: JSON
+
+    @property
+    def namespace(self) -> str:
+        """metadata.namespace."""
+        return str(self.raw["metadata"].get("namespace", ""))
+
+    @property
+    def name(self) -> str:
+        """metadata.name."""
+        return str(self.raw["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        """metadata.uid."""
+        return str(self.raw["metadata"].get("uid", ""))
+
+    @property
+    def resource_version(self) -> str:
+        """metadata.resourceVersion."""
+        return str(self.raw["metadata"].get("resourceVersion", ""))
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """metadata.labels."""
+        return self.raw["metadata"].get("labels") or {}
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """metadata.annotations."""
+        return self.raw["metadata"].get("annotations") or {}
+
+    @property
+    def deleting(self) -> bool:
+        """Whether metadata.deletionTimestamp is set."""
+        return bool(self.raw["metadata"].get("deletionTimestamp"))
+
+    @property
+    def owner(self) -> OwnerReference | None:
+        """The controlling owner."""
+        return controller_of(self.raw)
+
+    def as_owner(self) -> OwnerReference:
+        """A reference to this object, as the owner of another one."""
+        return OwnerReference(self.raw["apiVersion"], self.raw["kind"], self.name, self.uid)
+
+
 class AlreadyOwnedError(Exception):
     """The object has another controller, which would revert our changes."""
 
