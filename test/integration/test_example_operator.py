@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from devcluster.base import Cluster
-from kubectl import Kubectl
+
+from support.integration.kubectl import Kubectl
 
 ROOT = Path(__file__).resolve().parents[2]
 RBAC = ROOT / "examples" / "namespace_info" / "rbac.yaml"

@@ -1,11 +1,12 @@
-"""The example of docs/runtime.md does what it says."""
+"""The example operator, in virtual time; test/integration runs it on a cluster. And the tests that docs/runtime.md names."""
 
 import asyncio
-import importlib.util
 import re
 from pathlib import Path
 
-from kubetask_controller.client.resources import CONFIGMAPS, JOBS
+from examples.namespace_info.__main__ import ANNOTATION, set_up
+
+from kubetask_controller.client.resources import CONFIGMAPS, NAMESPACES
 from kubetask_controller.runtime.manager import Manager, ManagerOptions
 from kubetask_controller.runtime.metrics import Metrics
 from support.runtime.memoryapi import MemoryAPI
@@ -13,38 +14,24 @@ from support.runtime.memoryapi import MemoryAPI
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "runtime.md"
 
 
-def example(directory):
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    path = directory / "reporter.py"
-    path.write_text(code)
-    spec = importlib.util.spec_from_file_location("reporter", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def namespace(name, published, **labels):
+    metadata = {"name": name, "uid": f"uid-{name}", "labels": labels}
+    metadata["annotations"] = {ANNOTATION: published}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
-def job(name, failed):
-    metadata = {"name": name, "namespace": "ns", "uid": f"uid-{name}"}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": metadata,
-        "status": {"failed": failed},
-    }
-
-
-async def test_the_example_reports_jobs_that_have_failed(clock, tmp_path):
-    reporter, api, stop = example(tmp_path), MemoryAPI(), asyncio.Event()
-    api.put(JOBS, job("early", 1))
-    api.put(JOBS, job("fine", 0))
+async def test_the_example_publishes_the_labels_of_annotated_namespaces(clock):
+    api, stop = MemoryAPI(), asyncio.Event()
+    api.put(NAMESPACES, namespace("early", "true", team="a"))
+    api.put(NAMESPACES, namespace("private", "false", team="b"))
     manager = Manager(api.client(), ManagerOptions(), metrics=Metrics(), clock=clock)
-    reporter.set_up(manager)
+    set_up(manager)
     running = asyncio.create_task(manager.start(stop))
     await clock.advance(1)
-    api.put(JOBS, job("late", 2))
+    api.put(NAMESPACES, namespace("late", "true", team="c"))
     await clock.advance(1)
-    reports = {x["metadata"]["name"]: x["data"]["failed"] for x in api.all(CONFIGMAPS)}
-    assert reports == {"early-report": "1", "late-report": "2"}
+    published = {x["metadata"]["namespace"]: x["data"] for x in api.all(CONFIGMAPS)}
+    assert published == {"early": {"team": "a"}, "late": {"team": "c"}}
     stop.set()
     await clock.run(running)
 

@@ -89,6 +89,24 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         metavar="NAME",
         help="namespace to watch; may be repeated. Default: all namespaces",
     )
+    _add_servers(add)
+    _add_leader_election(add)
+    _add_reconcilers(add)
+    add(
+        "--graceful-shutdown-timeout",
+        type=_seconds,
+        help="time limit for running reconciles after SIGTERM; default 25s",
+    )
+    add("--log-level", choices=("debug", "info", "warning", "error"), help="lowest level to log")
+    add(
+        "--log-format",
+        choices=("json", "console"),
+        help="format of log lines: json for machines, console for people",
+    )
+    return parser
+
+
+def _add_servers(add: "_Adder") -> None:
     add("--metrics-bind-address", help="address of the metrics endpoint; 0 disables it")
     add.switch(
         "--metrics-secure",
@@ -99,6 +117,9 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         help="folder with tls.crt and tls.key; default: a self-signed certificate",
     )
     add("--health-probe-bind-address", help="address of /healthz and /readyz; 0 disables them")
+
+
+def _add_leader_election(add: "_Adder") -> None:
     add.switch(
         "--leader-elect",
         help="elect a leader among the replicas; required with more than one replica",
@@ -108,11 +129,9 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--leader-elect-lease-duration", dest="lease_duration", type=_seconds, help="default 15s")
     add("--leader-elect-renew-deadline", dest="renew_deadline", type=_seconds, help="default 10s")
     add("--leader-elect-retry-period", dest="retry_period", type=_seconds, help="default 2s")
-    add(
-        "--graceful-shutdown-timeout",
-        type=_seconds,
-        help="time limit for running reconciles after SIGTERM; default 25s",
-    )
+
+
+def _add_reconcilers(add: "_Adder") -> None:
     add(
         "--kube-api-qps",
         type=float,
@@ -140,17 +159,6 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "--webhook-config-path",
         help="folder with the files url and secret; a signed POST is sent to the URL when a BatchRun ends",
     )
-    add(
-        "--log-level",
-        choices=("debug", "info", "warning", "error"),
-        help="lowest level to log",
-    )
-    add(
-        "--log-format",
-        choices=("json", "console"),
-        help="format of log lines: json for machines, console for people",
-    )
-    return parser
 
 
 class _Adder:

@@ -1,1 +1,1 @@
-"""A controller runtime for Kubernetes in asyncio; it knows nothing of KubeTask."""
+"""A controller runtime for Kubernetes in asyncio; it is independent of KubeTask."""

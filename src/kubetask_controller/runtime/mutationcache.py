@@ -80,7 +80,7 @@ class MutationCache(Generic[T]):
         return self._merged(self._informer.list(), lambda _: True)
 
     def by_index(self, index: str, value: str) -> ListOf[T]:
-        """The objects for whose newest known version the index function gives that value."""
+        """The objects for whose newest known version the index function returns that value."""
         function = self._indexers[index]
         return self._merged(
             self._informer.by_index(index, value), lambda obj: value in function(obj)

@@ -43,7 +43,7 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 SHORTEST_WATCH = 1.0
 """Seconds; a watch that ends sooner without an event indicates a fault of the server or a proxy."""
 MIN_WATCH_TIMEOUT = 300.0
-"""Seconds; the server is told to end each watch after one to two times this, at random."""
+"""Seconds; the server ends each watch after one to two times this, at random."""
 SILENCE_WARNING = 10.0
 """Seconds between the warnings while a streamed list sends nothing."""
 _INITIAL_DELAY, _MAX_DELAY, _RESET_AFTER = 0.8, 30.0, 120.0

@@ -47,6 +47,54 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         """Raises ValueError when the registry has these families already."""
         self.registry = registry = registry if registry is not None else new_registry()
+        self.leader = Gauge(
+            "leader_election_master_status",
+            "Gauge of if the reporting system is master of the relevant lease, "
+            "0 indicates backup, 1 indicates master. 'name' is the string used to identify "
+            "the lease.",
+            ["name"],
+            registry=registry,
+        )
+        self.leader_slowpath = Counter(
+            "leader_election_slowpath",
+            "Total number of slow path exercised in renewing leader leases",
+            ["name"],
+            registry=registry,
+        )
+        self.certificate_reads = Counter(
+            "certwatcher_read_certificate",
+            "Total number of certificate reads",
+            registry=registry,
+        )
+        self.certificate_read_errors = Counter(
+            "certwatcher_read_certificate_errors",
+            "Total number of certificate read errors",
+            registry=registry,
+        )
+        self._controller = _ControllerFamilies(registry)
+        self._queue = _QueueFamilies(registry)
+        self._controllers: set[str] = set()
+
+    def controller(self, name: str) -> "ControllerMetrics":
+        """The series of one controller, each starting at 0.
+
+        Raises:
+            ValueError: another controller has that name, and so the same series.
+        """
+        if name in self._controllers:
+            raise ValueError(
+                f"controller {name} exists already: give each controller a name of its own"
+            )
+        self._controllers.add(name)
+        return ControllerMetrics(self._controller, name)
+
+    def queue(self, name: str) -> "QueueMetrics":
+        """The series of one controller's queue, each starting at 0."""
+        return QueueMetrics(self._queue, name)
+
+
+class _ControllerFamilies:
+    def __init__(self, registry: CollectorRegistry) -> None:
         by_controller = ["controller"]
         self.reconcile_total = instruments.counter(
             "controller_runtime_reconcile",
@@ -97,63 +145,20 @@ class Metrics:
             by_controller,
             registry,
         )
-        self.leader = Gauge(
-            "leader_election_master_status",
-            "Gauge of if the reporting system is master of the relevant lease, "
-            "0 indicates backup, 1 indicates master. 'name' is the string used to identify "
-            "the lease.",
-            ["name"],
-            registry=registry,
-        )
-        self.leader_slowpath = Counter(
-            "leader_election_slowpath",
-            "Total number of slow path exercised in renewing leader leases",
-            ["name"],
-            registry=registry,
-        )
-        self.certificate_reads = Counter(
-            "certwatcher_read_certificate",
-            "Total number of certificate reads",
-            registry=registry,
-        )
-        self.certificate_read_errors = Counter(
-            "certwatcher_read_certificate_errors",
-            "Total number of certificate read errors",
-            registry=registry,
-        )
-        self._queue = _QueueFamilies(registry)
-        self._controllers: set[str] = set()
-
-    def controller(self, name: str) -> "ControllerMetrics":
-        """The series of one controller, each starting at 0.
-
-        Raises:
-            ValueError: another controller has that name, and so the same series.
-        """
-        if name in self._controllers:
-            raise ValueError(
-                f"controller {name} exists already: give each controller a name of its own"
-            )
-        self._controllers.add(name)
-        return ControllerMetrics(self, name)
-
-    def queue(self, name: str) -> "QueueMetrics":
-        """The series of one controller's queue, each starting at 0."""
-        return QueueMetrics(self._queue, name)
 
 
 class ControllerMetrics:
     """One controller's series."""
 
-    def __init__(self, metrics: Metrics, name: str) -> None:
-        self.results = {r: metrics.reconcile_total.labels(name, r) for r in RESULTS}
-        self.errors = metrics.reconcile_errors.labels(name)
-        self.terminal_errors = metrics.terminal_errors.labels(name)
-        self.panics = metrics.reconcile_panics.labels(name)
-        self.timeouts = metrics.reconcile_timeouts.labels(name)
-        self.time = metrics.reconcile_time.labels(name)
-        self.max_concurrent = metrics.max_concurrent_reconciles.labels(name)
-        self.active_workers = metrics.active_workers.labels(name)
+    def __init__(self, families: _ControllerFamilies, name: str) -> None:
+        self.results = {r: families.reconcile_total.labels(name, r) for r in RESULTS}
+        self.errors = families.reconcile_errors.labels(name)
+        self.terminal_errors = families.terminal_errors.labels(name)
+        self.panics = families.reconcile_panics.labels(name)
+        self.timeouts = families.reconcile_timeouts.labels(name)
+        self.time = families.reconcile_time.labels(name)
+        self.max_concurrent = families.max_concurrent_reconciles.labels(name)
+        self.active_workers = families.active_workers.labels(name)
 
 
 class _QueueFamilies:
