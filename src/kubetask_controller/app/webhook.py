@@ -93,9 +93,9 @@ class Receiver:
         try:
             url = URL(texts["url"])
         except ValueError as error:
-            raise WebhookConfigError(f"{folder / 'url'} holds no URL") from error
+            raise WebhookConfigError(f"{folder / 'url'} contains no URL") from error
         if url.scheme not in ("http", "https") or not url.host:
-            raise WebhookConfigError(f"{folder / 'url'} holds no http or https URL")
+            raise WebhookConfigError(f"{folder / 'url'} contains no http or https URL")
         if len(texts["secret"]) < 16:
             raise WebhookConfigError(f"{folder / 'secret'} has fewer than 16 characters")
         return cls(url, signing_key(texts["secret"]))
