@@ -334,9 +334,9 @@ class TestWhatServersSay:
     @pytest.mark.parametrize(
         ("secret", "words"),
         [
-            ({"GITHUB_TOKEN": "x"}, "has the keys GITHUB_TOKEN; HTTPS needs password or token"),
-            ({"ssh-privatekey": "x"}, "has the keys ssh-privatekey; HTTPS needs password"),
-            ({}, "has the keys none; HTTPS needs"),
+            ({"GITHUB_TOKEN": "x"}, "has the keys GITHUB_TOKEN: HTTPS needs password or token"),
+            ({"ssh-privatekey": "x"}, "has the keys ssh-privatekey: HTTPS needs password"),
+            ({}, "has the keys none: HTTPS needs"),
         ],
     )
     def test_a_secret_without_the_keys_says_which_it_has(

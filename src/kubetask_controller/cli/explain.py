@@ -263,21 +263,39 @@ def _of_the_object(
         )
         return
     if not view.phase:
-        age = elapsed(metadata.get("creationTimestamp"), None, now) or 0.0
-        if age < UNSEEN_SECONDS:
-            yield Finding("wait", "Not yet processed by a controller.")
-            return
-        yield Finding(
-            "act",
-            f"No controller has processed it for {human(age)}.",
-            todo="Check that the controller runs and that it watches this namespace.",
-            command="kubectl -n kubetask-system get pods,leases",
-        )
+        yield _unprocessed(elapsed(metadata.get("creationTimestamp"), None, now) or 0.0)
         return
     generation, observed = metadata.get("generation"), status.get("observedGeneration")
     if isinstance(generation, int) and isinstance(observed, int) and observed < generation:
         yield Finding("wait", "The controller has not processed the latest change yet.")
-    if spec.get("cancel"):
+    yield from _requested_by_user(view, target)
+    if not view.rows and view.reason not in ("", "Suspended"):
+        text = reason_text(view.reason)
+        yield Finding(
+            "wait" if text.waits else "act",
+            f"It cannot start: {text.what}." if not text.waits else f"It waits: {text.what}.",
+            clean(view.message),
+            text.todo,
+            view.reason,
+            command=f"kubectl {_describe(target)}",
+        )
+
+
+def _unprocessed(age: float) -> Finding:
+    """A run or Task without a status, by its age in seconds."""
+    if age < UNSEEN_SECONDS:
+        return Finding("wait", "Not yet processed by a controller.")
+    return Finding(
+        "act",
+        f"No controller has processed it for {human(age)}.",
+        todo="Check that the controller runs and that it watches this namespace.",
+        command="kubectl -n kubetask-system get pods,leases",
+    )
+
+
+def _requested_by_user(view: BatchRunView, target: str) -> Iterator[Finding]:
+    """The effect of spec.cancel or spec.suspend."""
+    if view.spec.get("cancel"):
         going = [x for x in view.rows if x.phase in (Phase.RUNNING, STARTED)]
         yield Finding(
             "wait",
@@ -288,7 +306,7 @@ def _of_the_object(
             reason="Cancelling",
             indexes=_indexes(going),
         )
-    elif spec.get("suspend"):
+    elif view.spec.get("suspend"):
         waiting = view.counts["pending"]
         yield Finding(
             "act",
@@ -297,16 +315,6 @@ def _of_the_object(
             else "Suspended by a user.",
             todo="Resume it.",
             command=f"kubectl kubetask resume {target.replace('batchrun/', '')}",
-        )
-    if not view.rows and view.reason not in ("", "Suspended"):
-        text = reason_text(view.reason)
-        yield Finding(
-            "wait" if text.waits else "act",
-            f"It cannot start: {text.what}." if not text.waits else f"It waits: {text.what}.",
-            clean(view.message),
-            text.todo,
-            view.reason,
-            command=f"kubectl {_describe(target)}",
         )
 
 

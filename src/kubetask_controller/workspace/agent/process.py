@@ -141,19 +141,7 @@ class Runner:
         """
         follow_logs = _LogFiles(*logs) if logs else None
         self._last = time.monotonic()
-        process = self._process = subprocess.Popen(
-            list(command),
-            cwd=cwd,
-            env={**self._here.environ, "PWD": str(cwd), **(environ or {})},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-        )
-        if self.signalled:
-            self._signal(signal.SIGTERM)
+        process = self._start(command, cwd, environ or {})
         assert process.stdin is not None
         assert process.stdout is not None
         with contextlib.suppress(OSError):
@@ -177,6 +165,24 @@ class Runner:
         if self.signalled:
             code = 128 + self.signalled
         return ExitStatus(code or int(stop is not None), self.signalled, stop)
+
+    def _start(
+        self, command: Sequence[str], cwd: Path, environ: Mapping[str, str]
+    ) -> "subprocess.Popen[str]":
+        process = self._process = subprocess.Popen(
+            list(command),
+            cwd=cwd,
+            env={**self._here.environ, "PWD": str(cwd), **environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+        if self.signalled:
+            self._signal(signal.SIGTERM)
+        return process
 
     def _watch(
         self, process: "subprocess.Popen[str]", reader: OutputReader, logs: "_LogFiles | None"
