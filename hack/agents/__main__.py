@@ -34,7 +34,7 @@ def versions() -> dict[str, str]:
 
 
 def install() -> None:
-    """Install what is not there yet."""
+    """Install the missing tools."""
     for tool in (*TOOLS, *(() if _node_is_new() else ("node",))):
         lock = LOCKS / tool / "package-lock.json"
         target = INSTALLED / tool
@@ -62,7 +62,7 @@ def _node_is_new() -> bool:
 
 
 def table() -> str:
-    """What the user is told, case by case: Markdown."""
+    """The messages that a user sees, case by case, as Markdown."""
     rows: dict[str, dict[str, str]] = {}
     order: dict[str, int] = {}
     for path in OUTCOMES.glob("*.json"):

@@ -33,8 +33,8 @@ async def update_dependencies(env: Environment) -> None:
 
 
 async def a_task_that_fails(env: Environment) -> None:
-    """Scene two: what the user is told when something goes wrong."""
-    console.scene("A run that fails, and what its user is told")
+    """Scene two: the messages that a user sees when a run fails."""
+    console.scene("A run that fails, and the messages that its user sees")
     await apply(env, "failing.yaml")
     run = await follow(env.kubectl.watch("batchrun", "update-requests-002"))
     if run.get("status", {}).get("phase") not in FINAL[1:]:
@@ -111,7 +111,7 @@ async def pull_requests(env: Environment) -> None:
 
 
 def look_around(env: Environment) -> None:
-    """How to go on by hand."""
+    """The commands to continue by hand."""
     console.scene("Look around")
     kubeconfig = (
         env.kubeconfig.relative_to(Path.cwd()) if _inside(env.kubeconfig) else env.kubeconfig
