@@ -485,6 +485,16 @@ async def test_a_disrupted_task_gets_another_job_where_the_user_allows_it(cluste
     assert "Retrying" in cluster.events()
 
 
+async def test_a_disrupted_job_that_is_gone_already_is_replaced_too(cluster: Cluster) -> None:
+    await running(cluster, 1, maxDisruptions=1, backoffLimit=1)
+    disrupt(cluster, "r-task-0")
+    cluster.vanish(JOBS, "r-task-0")
+    await cluster.settle()
+    [entry] = cluster.status()["tasks"]
+    assert (entry["disruptions"], entry["replacements"]) == (1, 1)
+    assert cluster.jobs() == ["r-task-0"]
+
+
 async def test_a_disruption_that_is_not_allowed_ends_the_task(cluster: Cluster) -> None:
     await running(cluster, 1)
     disrupt(cluster, "r-task-0")

@@ -451,6 +451,13 @@ def test_a_job_deleted_with_a_pod_that_vanished_is_lost() -> None:
     assert shown(decision) == (Phase.FAILED, Reason.JOB_LOST)
 
 
+def test_a_disruption_of_a_task_that_is_being_ended_changes_nothing() -> None:
+    gone = pod(waiting(), phase="Failed", **DISRUPTED)
+    ending = PendingReason(Reason.PENDING_TIMEOUT, "the agent did not start within 30 s")
+    decision = look(disrupted_job(), deleted_pods=(gone,), ending=ending)
+    assert shown(decision) == (Phase.FAILED, Reason.PENDING_TIMEOUT)
+
+
 def test_a_disrupted_pod_of_which_nothing_is_left_counts_as_started() -> None:
     decision = verified(disrupted_job(), known=STARTING)
     assert shown(decision) == (Phase.FAILED, Reason.DISRUPTED)

@@ -320,7 +320,7 @@ class TaskRunner:
     ) -> None:
         known, job = tracker.states[index], seen.jobs.get(index)
         if decision.action is Action.REPLACE:
-            if decision.state is not known and decision.state is not None and job is not None:
+            if decision.state is not known and decision.state is not None:
                 tracker.replaced(index, decision.state)
                 self._tell_replacement(owner, decision.state)
             return

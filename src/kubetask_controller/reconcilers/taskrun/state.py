@@ -342,6 +342,8 @@ def _ended(
         return Decision(_success(job, state, last, agent))
     if rules.cancel:
         return Decision(_failure(state, Reason.CANCELLED, "ended at the user's request", last, end))
+    if ending is not None and pods and not is_started(pods) and not _ran(state, job):
+        return Decision(_failure(state, ending.reason, ending.message, last, end))
     if _is_disruption(job, last):
         what = _disruption_text(job, last)
         return _disrupted(job, state, facts, rules, what, action=Action.REPLACE)
