@@ -111,6 +111,5 @@ async def test_without_what_it_draws_with_it_says_what_to_install():
     _, err = await program.communicate()
     assert program.returncode == 1
     assert err.decode() == (
-        "kubectl-kubetask needs more than the controller does:"
-        " pip install 'kubetask-controller[cli]'\n"
+        "kubectl-kubetask needs additional packages: pip install 'kubetask-controller[cli]'\n"
     )

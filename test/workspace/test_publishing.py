@@ -532,4 +532,4 @@ class TestGitHubApp:
             settings = {"urlTemplate": f"{server.url}/{{org}}/{{repo}}.git", **SHARED}
             reason, message = task(repository(), git=settings, secret=secret).fails()
         assert reason == "CloneFailed"
-        assert "githubAppPrivateKey is no key in PEM" in message
+        assert "githubAppPrivateKey is not a key in PEM" in message
