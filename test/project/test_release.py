@@ -17,6 +17,9 @@ import yaml
 from dockerfile_parse import DockerfileParser
 from hack.release import TARGETS
 
+# The first test of a process builds the release that the others read.
+pytestmark = pytest.mark.timeout(240)
+
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "9.8.7"
 COPIED = (
@@ -119,7 +122,6 @@ def copy(prepared: Path, tmp_path: Path) -> Copy:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_two_builds_of_a_commit_have_the_same_bytes_and_the_version_everywhere(
     built: Path, copy: Copy, tmp_path: Path
 ) -> None:
