@@ -159,11 +159,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.timeout(180)
 def test_pods_that_the_cluster_refuses_name_the_field_and_are_mended_by_it(
     kubectl: Kubectl,
 ) -> None:
     configs = [scripted(name, outcome={}, **spec) for name, (spec, _, _) in REFUSED.items()]
-    kubectl.apply(*BOUNDS, *configs, *(task(x, workspaceConfigRef=x) for x in REFUSED))
+    kubectl.apply(*BOUNDS)
+    # The API server enforces a quota once it has observed it.
+    observed = "jsonpath={.status.hard.requests\\.ephemeral-storage}=10Gi"
+    kubectl.wait("resourcequota/bounds", observed)
+    kubectl.apply(*configs, *(task(x, workspaceConfigRef=x) for x in REFUSED))
     for name, (_, reason, words) in REFUSED.items():
         status = kubectl.wait_reason(f"task/{name}", reason, timeout=45)["status"]
         assert status["phase"] == "Pending"
@@ -171,7 +176,8 @@ def test_pods_that_the_cluster_refuses_name_the_field_and_are_mended_by_it(
             assert each in status["message"]
     # The bounds go, the WorkspaceConfigs are corrected: the same tasks go on, and each agent starts once.
     kubectl("delete", "limitrange,resourcequota", "--all")
-    kubectl.apply(*(scripted(name, outcome={}) for name in REFUSED))
+    small = {"requests": {"cpu": "10m"}}
+    kubectl.apply(*(scripted(name, outcome={}, resources=small) for name in REFUSED))
     for name in REFUSED:
         status = kubectl.wait_phase(f"task/{name}", "Succeeded", timeout=45)["status"]
         assert status["attempts"] == 1
