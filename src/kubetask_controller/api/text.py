@@ -23,6 +23,8 @@ _UNSAFE = re.compile(
 
 def clean_text(text: str) -> str:
     """The text without control characters; line feeds and tabs remain."""
+    if text.isascii() and text.isprintable():
+        return text
     return _UNSAFE.sub("", _LINE_END.sub("\n", _SEQUENCE.sub("", text)))
 
 

@@ -1,8 +1,12 @@
 """Masks secrets in the output of a task: log, transcript, messages, results, commits.
 
-Agents stream an answer as events of a few characters each, so a secret may be spread over several lines.
-``StreamRedactor`` tracks each text over the lines that contain its parts. At most the first ``MIN_PIECE - 1``
-characters of a secret in parts remain visible.
+A secret is masked whole and in pieces. Agents stream an answer as events of a few characters each, so no single line may
+hold the secret: ``StreamRedactor`` follows a text over the lines that carry it. Of a secret that is cut into pieces at most
+``MIN_PIECE - 1`` characters at its start remain. Where something else stands between its pieces, fragments of
+``MIN_FRAGMENT`` characters and more are masked, each by itself.
+
+Characters that nobody sees (colours, controls, zero-width spaces) are removed before anything is compared: what shows the
+text later removes them too, and the secret would appear again.
 """
 
 import base64
@@ -10,9 +14,12 @@ import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
+
+from kubetask_controller.api.text import clean_text
 
 MASK = "***"
 MIN_LENGTH = 6
@@ -24,19 +31,30 @@ MAX_ENCODED = 4096
 MAX_FILE_BYTES = 1 << 20
 """Maximum size of a Secret."""
 STRONG_LENGTH = 16
-"""Minimum length of a value that cannot occur in a text by chance."""
+"""Characters of a value that stands in a text for no other reason than that it was copied there."""
+MIN_FRAGMENT = 8
+"""Characters of a piece of a secret that are masked wherever they stand, of secrets of STRONG_LENGTH and more."""
+_PROBE = 5
+_STEP = MIN_FRAGMENT - _PROBE + 1
+"""So many characters are compared at each such place, so that no fragment is missed."""
 _MAX_PATHS = 4096
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|(^|_)PAT$", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _ASSIGNED = re.compile(r"^\s*(?:export\s+)?[\w./:@-]+\s*(?:=|:\s)\s*(\S.*?)\s*$")
-_SPACE = re.compile(r"\s+")
+_HEX = re.compile(r"%[0-9A-F]{2}")
+_LINES = re.compile(r"(?=\n)")
+_JOINED = re.compile(r"[\u0590-\u200b\u2190-\U0010ffff]")
+_JOINER = re.compile(r"[\u200c\u200d]")
+_WORDS = re.compile(r"[A-Z]?[a-z\W_]+|[A-Z\W_]+")
+_SPACE = re.compile(r"[\s\u200c\u200d]+")
+"""White space, and the joiners, which nobody sees but some scripts need."""
 
 
 class Redactor:
     """Masks known values, and user information in URLs."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        whole = {x.strip() for x in secrets}
+        whole = {clean_text(x).strip() for x in secrets}
         lines = {y.strip() for x in whole for y in x.splitlines()}
         found = {x for x in whole | lines if len(x) >= MIN_LENGTH}
         # Programs print encoded secrets: in JSON, in URLs, as the base64 of "user:password".
@@ -44,12 +62,12 @@ class Redactor:
         encoded |= {y for x in found if "\n" not in x and len(x) <= MAX_ENCODED for y in _base64(x)}
         self._values = sorted(found | encoded, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self._values))) if self._values else None
-        squeezed = {_SPACE.sub("", x) for x in found}
+        squeezed = {_SPACE.sub("", x) for x in found | encoded}
         wanted = sorted((x for x in squeezed if len(x) >= 2 * MIN_LENGTH), key=len, reverse=True)
         self._squeezed = re.compile("|".join(map(re.escape, wanted))) if wanted else None
-
         strong = sorted((x for x in found if _is_strong(x)), key=len, reverse=True)
         self._strong = re.compile("|".join(map(re.escape, strong))) if strong else None
+        self._fragments = _Fragments(strong) if strong else None
 
     def leaks(self, text: str) -> bool:
         """Whether a text that cannot be changed contains a secret that cannot occur by chance."""
@@ -58,15 +76,24 @@ class Redactor:
     def __call__(self, text: str) -> str:
         """The text without secrets."""
         if self._pattern is not None:
-            text = self._pattern.sub(MASK, text)
+            text = self._pattern.sub(MASK, clean_text(text))
+        return self.rest(text)
+
+    def rest(self, text: str) -> str:
+        """The text without fragments of secrets and user information; whole secrets are masked already."""
+        if self._fragments is not None:
+            text = self._fragments(text)
         return _USERINFO.sub("", text) if "://" in text else text
 
     def prose(self, text: str) -> str:
-        """The text without secrets, including secrets with white space between their characters."""
-        text = self(text)
-        if self._squeezed is None:
+        """The text without secrets, also where white space was put between their characters."""
+        return self(self.spaced(clean_text(text)))
+
+    def spaced(self, text: str) -> str:
+        """The text without secrets that have white space between their characters."""
+        if self._squeezed is None or not self._squeezed.search(_SPACE.sub("", text)):
             return text
-        places = [i for i, x in enumerate(text) if not x.isspace()]
+        places = [i for i, x in enumerate(text) if not _SPACE.match(x)]
         together = "".join(text[i] for i in places)
         for match in reversed(list(self._squeezed.finditer(together))):
             text = text[: places[match.start()]] + MASK + text[places[match.end() - 1] + 1 :]
@@ -99,6 +126,7 @@ class StreamRedactor:
     ) -> None:
         self._redact = redact
         self._pattern = pattern
+        self._all = values
         self._longest = max(map(len, values), default=0)
         self._short = {x[:n] for x in values for n in range(1, MIN_PIECE)}
         self._by_head: dict[str, list[str]] = {}
@@ -113,17 +141,18 @@ class StreamRedactor:
         if self._pattern is None:
             return self._redact(line)
         body, end = (line[:-1], "\n") if line.endswith("\n") else (line, "")
+        body = _visible(body)
         value = _object(body)
         if value is None:
-            return self._redact(self._mask((), body)) + end
+            return self._redact.rest(self._mask((), self._redact.spaced(body))) + end
         masked = self._walk((), value)
         if masked != value:
             body = json.dumps(masked, ensure_ascii=False, separators=(",", ":"))
-        return self._redact(body) + end
+        return self._redact.rest(self._pattern.sub(MASK, body)) + end
 
     def _walk(self, path: tuple[str, ...], value: Any) -> Any:
         if isinstance(value, str):
-            return self._mask((*path, ""), value)
+            return self._mask((*path, ""), self._redact.spaced(_visible(value)))
         if isinstance(value, dict):
             return {self._redact(k): self._walk((*path, k), v) for k, v in value.items()}
         if isinstance(value, list):
@@ -132,7 +161,16 @@ class StreamRedactor:
 
     def _mask(self, path: tuple[str, ...], text: str) -> str:
         assert self._pattern is not None
-        before = self._tails.pop(path, "")
+        if "\n" in text[1:] and len(text) <= MAX_ENCODED:
+            # A piece of an answer: a secret may go on in the next line.
+            return "".join(self._mask(path, x) for x in _LINES.split(text) if x)
+        before, lead = self._tails.pop(path, ""), ""
+        if before and (space := _SPACE.match(text)):
+            if space.end() == len(text):
+                self._tails[path] = before
+                return text
+            if self._goes_on(before + text[space.end() :]):
+                lead, text = space[0], text[space.end() :]
         whole = before + text
         spans = [x.span() for x in self._pattern.finditer(whole)]
         start = self._open_end(whole, spans[-1][1] if spans else 0)
@@ -147,7 +185,12 @@ class StreamRedactor:
             if last > at:
                 shown += [whole[at : max(first, at)], MASK]
                 at = last
-        return "".join([*shown, whole[at:]])
+        return "".join([lead, *shown, whole[at:]])
+
+    def _goes_on(self, text: str) -> bool:
+        """Whether a text begins with a secret, or is the beginning of one."""
+        values = self._by_head.get(text[:MIN_PIECE], ()) if len(text) >= MIN_PIECE else self._all
+        return any(x.startswith(text) or text.startswith(x) for x in values)
 
     def _open_end(self, text: str, after: int) -> int:
         """Position of the longest suffix of the text that is a prefix of a secret; the text's length if there is none."""
@@ -160,6 +203,57 @@ class StreamRedactor:
             if text[-length:] in self._short:
                 return len(text) - length
         return len(text)
+
+
+class _Fragments:
+    """Masks pieces of secrets, each by itself."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._secrets = secrets
+        self._probes: dict[str, list[tuple[str, int]]] = {}
+        for secret in secrets:
+            for at in range(len(secret) - _PROBE + 1):
+                self._probes.setdefault(secret[at : at + _PROBE], []).append((secret, at))
+
+    def __call__(self, text: str) -> str:
+        """The text with each piece of MIN_FRAGMENT characters and more masked."""
+        places = range(0, len(text) - _PROBE + 1, _STEP)
+        ends = range(_PROBE, len(text) + 1, _STEP)
+        if self._probes.keys().isdisjoint(map(text.__getitem__, map(slice, places, ends))):
+            return text
+        shown, done = [], 0
+        for at in places:
+            if at < done or (found := self._probes.get(text[at : at + _PROBE])) is None:
+                continue
+            first, last = max(
+                (_common(text, at, *x, after=done) for x in found), key=lambda x: x[1] - x[0]
+            )
+            if last - first >= MIN_FRAGMENT and not _is_words(text[first:last]):
+                shown += [text[done:first], MASK]
+                done = last
+        return "".join([*shown, text[done:]]) if shown else text
+
+
+def _visible(text: str) -> str:
+    """The text without what nobody sees; joiners stay where there is a script or an emoji that they have a use in."""
+    text = clean_text(text)
+    return text if text.isascii() or _JOINED.search(text) else _JOINER.sub("", text)
+
+
+def _is_words(fragment: str) -> bool:
+    """Whether a short fragment may stand in a text for another reason."""
+    return len(fragment) < 2 * MIN_LENGTH and _WORDS.fullmatch(fragment) is not None
+
+
+def _common(text: str, at: int, secret: str, place: int, *, after: int) -> tuple[int, int]:
+    """The span of the text around `at` that is the secret's around `place`."""
+    first, last = at, at + _PROBE
+    before, behind = place, place + _PROBE
+    while first > after and before > 0 and text[first - 1] == secret[before - 1]:
+        first, before = first - 1, before - 1
+    while last < len(text) and behind < len(secret) and text[last] == secret[behind]:
+        last, behind = last + 1, behind + 1
+    return first, last
 
 
 def secrets_in(places: Sequence[Path]) -> list[str]:
@@ -233,15 +327,24 @@ def _object(text: str) -> Any:
 
 
 def _escaped(value: str) -> set[str]:
-    plain = json.dumps(value, ensure_ascii=False)[1:-1]
+    plain, ascii = json.dumps(value, ensure_ascii=False)[1:-1], json.dumps(value)[1:-1]
     go = plain.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-    twice = json.dumps(plain, ensure_ascii=False)[1:-1]
-    return {plain, json.dumps(value)[1:-1], go, plain.replace("/", "\\/"), twice, quote(value, "")}
+    slashed = plain.replace("/", "\\/")
+    once = {plain, ascii, go, slashed}
+    twice = {json.dumps(x, ensure_ascii=False)[1:-1] for x in once}
+    links = {quote(value, x) for x in ("", "/", "!'()*", "/:@!$&'()*+,;=")} | {quote_plus(value)}
+    links |= {_HEX.sub(lambda m: m[0].lower(), x) for x in links}
+    pages = {escape(value), escape(value, quote=False), escape(value).replace("&#x27;", "&#39;")}
+    found = once | twice | links | pages
+    if len(value) <= MAX_ENCODED:
+        digits = value.encode(errors="surrogatepass").hex()
+        found |= {digits, digits.upper()}
+    return found
 
 
 def _base64(value: str) -> set[str]:
-    """The part of the value's base64 that does not depend on neighbouring bytes, for each of the three alignments."""
-    data, found = value.encode(), set()
+    """What of the value's base64 is the same whatever stands around the value, for each of the three alignments."""
+    data, found = value.encode(errors="surrogatepass"), set()
     for offset in range(3):
         text = base64.b64encode(b"\0" * offset + data).decode().rstrip("=")
         # A character encodes six bits: skip those that share bits with a neighbour.

@@ -99,7 +99,7 @@ def _main(arguments: Sequence[str] | None) -> None:
             ended, report = _run(options, task)
         except (FileNotFoundError, PermissionError) as error:
             sys.exit(_failed(task.redact(f"cannot run the agent: {error}")))
-        report = _judged(ended, report.masked(task.redact))
+        report = judged(ended, report, options.agent).masked(task.redact)
         code = ended.code or int(report.failed)
         if code == 0:
             published, problem, reason = _get_out(options, task, report)
@@ -250,22 +250,34 @@ def _run_script(
     return ended, report
 
 
-def _judged(ended: ExitStatus, report: AgentReport) -> AgentReport:
-    """The report, combined with the exit status."""
-    if ended.stop is not None:
-        return replace(report, summary=ended.stop.message, reason=ended.stop.reason, failed=True)
-    if ended.signalled:
-        summary = f"{_ended_by(ended.signalled)}; its changes are not pushed"
-        return replace(report, summary=summary, reason=None, failed=True)
+def judged(status: ExitStatus, report: AgentReport, agent: str = "the agent") -> AgentReport:
+    """The report, with what is known of the end from outside: an exit code, a signal, a limit."""
+    if status.stop is not None:
+        return replace(report, summary=status.stop.message, reason=status.stop.reason, failed=True)
+    if status.signalled:
+        words = f"{_ended_by(status.signalled)}; its changes are not pushed"
+        return replace(report, summary=words, reason=None, failed=True)
+    if status.code and agent in PRESETS and not report.failed:
+        end = _ended_by(status.code - 128, agent) if _is_signal(agent, status.code) else ""
+        end = end or f"{agent} exited with {status.code}"
+        words = f"{end} after it reported success: {' '.join(report.summary.split())}"
+        return replace(report, summary=words, failed=True)
+    if status.code > 128 and not report.summary:
+        return replace(report, summary=_ended_by(status.code - 128, agent), failed=True)
     return report
 
 
-def _ended_by(number: int) -> str:
+def _is_signal(agent: str, code: int) -> bool:
+    """Gemini exits with the HTTP status of its error, modulo 256."""
+    return 128 < code < 128 + signal.NSIG and agent != "gemini"
+
+
+def _ended_by(number: int, agent: str = "the agent") -> str:
     try:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
-    return f"the agent was ended by {name}"
+    return f"{agent} was ended by {name}"
 
 
 def _get_out(

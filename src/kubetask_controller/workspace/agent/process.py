@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -98,6 +98,45 @@ class ExitStatus:
     stop: StopCause | None = None
 
 
+class Output:
+    """Where an agent's output goes: what a person wants of it on stdout, all of it in the transcript; both masked."""
+
+    def __init__(self, transcript: Path, redact: Redactor) -> None:
+        self._path = transcript
+        self._shown = redact.pieces()
+        self._transcribed = redact.pieces()
+        self._lock = threading.Lock()
+
+    def follow(self, stream: Iterable[str], reader: OutputReader, seen: Callable[[], None]) -> None:
+        """Take lines to their end; `seen` is called for each."""
+        with self._path.open("a") as file:
+            for line in stream:
+                seen()
+                file.write(self._transcribed(line))
+                file.flush()
+                with self._lock:
+                    self._write(reader.feed(line.rstrip("\r\n")), reader.max_shown)
+
+    def follow_log(self, lines: Iterable[str], reader: OutputReader) -> None:
+        """Take lines of the tool's own log file."""
+        with self._lock:
+            for line in lines:
+                self._write(reader.log(line), reader.max_shown)
+
+    def show(self, lines: Sequence[str], limit: int = MAX_SHOWN) -> None:
+        """Show lines of our own, of at most `limit` characters each."""
+        with self._lock:
+            self._write(lines, limit)
+
+    def _write(self, lines: Sequence[str], limit: int) -> None:
+        for line in lines:
+            for text in self._shown(clean_text(line)).splitlines() or [""]:
+                cut = text.rstrip()
+                shown = cut if len(cut) <= limit else f"{cut[: limit - 1]}…"
+                sys.stdout.write(f"{shown}\n")
+        sys.stdout.flush()
+
+
 class Runner:
     """Runs agents, one after another, and forwards the signals that this process receives.
 
@@ -107,9 +146,7 @@ class Runner:
     def __init__(self, surroundings: ProcessContext) -> None:
         self._here = surroundings
         self._process: subprocess.Popen[str] | None = None
-        self._shown = surroundings.redact.pieces()
-        self._transcribed = surroundings.redact.pieces()
-        self._output = threading.Lock()
+        self._output = Output(surroundings.transcript, surroundings.redact)
         self._last = time.monotonic()
         self.signalled = 0
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -160,7 +197,7 @@ class Runner:
         kill_other_processes()
         workers[0].join(DRAIN_SECONDS)
         self._process = None
-        self._show(reader.flush(), reader.max_shown)
+        self._output.show(reader.flush(), reader.max_shown)
         code = code if code >= 0 else 128 - code
         if self.signalled:
             code = 128 + self.signalled
@@ -199,16 +236,16 @@ class Runner:
                 return stop
             now = time.monotonic()
             if logs is not None:
-                with self._output:
-                    for line in logs.lines():
-                        self._write(reader.log(line), reader.max_shown)
+                self._output.follow_log(logs.lines(), reader)
             if self._last != last:
                 last, notices = self._last, _quiet_times()
                 notice = next(notices)
             quiet = now - last
             if quiet >= notice:
                 what = reader.wait.text if reader.wait else reader.activity or "the command"
-                self._show([f"no output for {notice:.0f} s; waiting for {what}"], reader.max_shown)
+                self._output.show(
+                    [f"no output for {notice:.0f} s; waiting for {what}"], reader.max_shown
+                )
                 notice = next(notices)
             if reader.wait is None or waiting[1] is None:
                 waiting = (now, reader.wait)
@@ -216,7 +253,7 @@ class Runner:
                 waited = now - waiting[0] if reader.wait else 0.0
                 stop = self._limit(reader, quiet=quiet, waited=waited)
                 if stop is not None:
-                    self._show([f"{stop.reason.value}: {stop.message}"])
+                    self._output.show([f"{stop.reason.value}: {stop.message}"])
                     self._signal(signal.SIGTERM)
             if stop is not None or self.signalled:
                 deadline = deadline or now + GRACE_SECONDS
@@ -265,25 +302,11 @@ class Runner:
                 os.killpg(self._process.pid, number)
 
     def _follow(self, stream: IO[str], reader: OutputReader) -> None:
-        with stream, self._here.transcript.open("a") as file:
-            while line := stream.readline(MAX_OUTPUT_LINE):
-                self._last = time.monotonic()
-                file.write(self._transcribed(line))
-                file.flush()
-                with self._output:
-                    self._write(reader.feed(line.rstrip("\r\n")), reader.max_shown)
+        def seen() -> None:
+            self._last = time.monotonic()
 
-    def _show(self, lines: Sequence[str], limit: int = MAX_SHOWN) -> None:
-        with self._output:
-            self._write(lines, limit)
-
-    def _write(self, lines: Sequence[str], limit: int) -> None:
-        for line in lines:
-            for text in self._shown(clean_text(line)).splitlines() or [""]:
-                cut = text.rstrip()
-                shown = cut if len(cut) <= limit else f"{cut[: limit - 1]}…"
-                sys.stdout.write(f"{shown}\n")
-        sys.stdout.flush()
+        with stream:
+            self._output.follow(iter(lambda: stream.readline(MAX_OUTPUT_LINE), ""), reader, seen)
 
 
 class _LogFiles:

@@ -14,8 +14,13 @@ from kubetask_controller.workspace.agent.report import (
     Wait,
     cost_amount,
     error_message,
+    fields,
+    items,
     known_reason,
+    said_failure,
+    says_failure,
     token_count,
+    words,
 )
 
 _SECONDS = re.compile(r"\b(?:in|for|after) (\d+(?:\.\d+)?) ?(ms|s)\b")
@@ -25,10 +30,18 @@ class ClaudeReader(EventReader):
     """``claude -p --output-format stream-json --verbose``. Background tasks add results; all must succeed."""
 
     tool = "claude"
+    _WRONG = re.compile(
+        r"^(API Error\b|Claude Code is unable|Credit balance is too low|Prompt is too long"
+        r"|Invalid API key|Not logged in|(Claude )?(AI )?usage limit reached|Failed to authenticate)",
+        re.IGNORECASE,
+    )
+    """A result that begins so is none, whatever a version calls it."""
 
     def __init__(self) -> None:
         super().__init__()
         self._results: list[bool] = []
+        self._open = False
+        """Work came after the last result."""
         self._reason: Reason | None = None
         self._running: dict[str, str] = {}
         self._unfinished: dict[str, str] = {}
@@ -39,7 +52,7 @@ class ClaudeReader(EventReader):
         kind = event.get("type")
         if kind == "system":
             return self._system(str(event.get("subtype")), event)
-        if kind == "result" or "result" in event:
+        if kind == "result" or (kind is None and "result" in event):
             return self._result(event)
         self.wait = None
         if kind == "assistant":
@@ -48,31 +61,47 @@ class ClaudeReader(EventReader):
             self.activity = "the model"
             return []
         if kind == "error":
-            return self.error(error_message(event.get("error") or event))
-        return []
+            return self.error(
+                error_message(event.get("error") or event) or "claude ended with error"
+            )
+        return self.unknown(event)
+
+    def unread(self, text: str) -> None:
+        """A result that cannot be read may be a bad one."""
+        super().unread(text)
+        if re.search(r'"type"\s*:\s*"result"', text):
+            self._results.append(False)
+            self.error("claude printed a result that cannot be read")
 
     def _assistant(self, event: JSON) -> list[str]:
-        message = event["message"]
-        name = str(message.get("id"))
-        if name not in self._messages and not event.get("parent_tool_use_id"):
+        message = fields(event.get("message"))
+        name, own = str(message.get("id")), not event.get("parent_tool_use_id")
+        self._open = self._open or own
+        if name not in self._messages and own:
             self.turns += 1
-        self._messages[name] = message.get("usage") or {}
-        own = not event.get("parent_tool_use_id")
+        self._messages[name] = fields(message.get("usage"))
         shown: list[str] = []
-        for part in message.get("content") or ():
+        content = message.get("content")
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else items(content)
+        for part in parts:
             if part.get("type") == "text":
-                text, before = str(part.get("text") or ""), self.summary
+                text, before, answered = words(part.get("text")), self.summary, self.answered
                 shown += self.answer(text)
                 if not own:
-                    self.summary = before
+                    self.summary, self.answered = before, answered
             elif part.get("type") == "tool_use":
+                answered = self.answered
                 shown += self.call(part.get("name"), part.get("input"))
+                self.answered = self.answered if own else answered
         return shown
 
     def _system(self, subtype: str, event: JSON) -> list[str]:
         if subtype == "init":
-            servers = event.get("mcp_servers") or ()
-            bad = [x for x in servers if x.get("status") not in ("connected", "pending")]
+            bad = [
+                x
+                for x in items(event.get("mcp_servers"))
+                if x.get("status") not in ("connected", "pending")
+            ]
             return [f"MCP server {x.get('name')} is not available: {x.get('status')}" for x in bad]
         if subtype == "api_retry":
             status, error = event.get("error_status"), event.get("error")
@@ -86,9 +115,9 @@ class ClaudeReader(EventReader):
         if subtype == "task_started" and event.get("is_backgrounded"):
             self._running[task] = name
         if subtype == "background_tasks_changed":
-            tasks = event.get("tasks") or ()
+            tasks = items(event.get("tasks"))
             self._running |= {str(x.get("task_id")): str(x.get("description")) for x in tasks}
-        status = event.get("status") or (event.get("patch") or {}).get("status")
+        status = event.get("status") or fields(event.get("patch")).get("status")
         if subtype in ("task_updated", "task_notification") and status not in (None, "running"):
             name = self._running.pop(task, name)
             if status != "completed":
@@ -98,20 +127,27 @@ class ClaudeReader(EventReader):
     def _result(self, event: JSON) -> list[str]:
         self.wait, self.activity = None, "work in the background"
         self._count(event)
-        text, subtype = str(event.get("result") or ""), str(event.get("subtype"))
+        text, subtype = words(event.get("result")), str(event.get("subtype"))
         stop, end = event.get("stop_reason"), event.get("terminal_reason")
+        status = event.get("api_error_status")
         good = (
             subtype == "success"
             and event.get("is_error") is False
-            and stop not in ("refusal", "max_tokens", "model_context_window_exceeded")
+            and not says_failure(event)
+            and stop in (None, "end_turn", "stop_sequence", "tool_use")
             and end in (None, "completed")
+            and not status
+            and not self._WRONG.match(text)
         )
         self._results.append(good)
+        self._open = False
         if good:
             shown = self.answer(text) if text and text != self.summary else []
-            self.summary = text or self.summary
+            self.ended_well()
+            if not text.strip() and not self.answered:
+                self._results[-1] = False
+                return [*shown, *self.error("claude ended without an answer")]
             return shown
-        status = event.get("api_error_status")
         if subtype == "error_max_turns" or end == "max_turns":
             self._reason = Reason.MAX_TURNS_EXCEEDED
         elif subtype == "error_max_budget_usd" or end == "budget_exhausted":
@@ -120,35 +156,38 @@ class ClaudeReader(EventReader):
             self._reason = Reason.REFUSED
         elif status in (402, 429, 503, 529):
             self._reason = Reason.RATE_LIMITED
-        texts = [text, *map(str, event.get("errors") or ())]
-        message = ": ".join(x for x in texts if x)
-        return self.error(message or f"claude ended with {subtype}: {stop or end or 'no reason'}")
+        errors = event.get("errors")
+        told = [text, *map(error_message, errors if isinstance(errors, list) else [errors])]
+        told = [x for x in (*told, error_message(event.get("error"))) if x]
+        return self.error(
+            ": ".join(dict.fromkeys(told))
+            or f"claude ended with {subtype}: {stop or end or 'no reason'}"
+        )
 
     def _count(self, event: JSON) -> None:
-        models = [x for x in (event.get("modelUsage") or {}).values() if isinstance(x, dict)]
-        usage = event.get("usage") or {}
-        # Only modelUsage contains the tokens of subagents, as a sum over all turns.
-        read = ("inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
+        models = [x for x in fields(event.get("model_usage")).values() if isinstance(x, dict)]
+        usage = fields(event.get("usage"))
+        # Those of other agents that this one starts are in modelUsage alone, for all turns together.
+        read = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
         if models:
             self.read = sum(token_count(x.get(k)) for x in models for k in read)
-            self.written = sum(token_count(x.get("outputTokens")) for x in models)
+            self.written = sum(token_count(x.get("output_tokens")) for x in models)
         else:
             self.read += _claude_read(usage)
             self.written += token_count(usage.get("output_tokens"))
         cost = cost_amount(event.get("total_cost_usd"))
+        cost = cost_amount(event.get("cost_usd")) if cost is None else cost
         self.cost = cost if cost is not None else self.cost
 
     def succeeded(self) -> bool:
-        """Whether every result is a success and every background task ended."""
-        answered = bool(self.summary or self._messages)
-        return bool(self._results) and all(self._results) and answered and not self._lost()
+        """Every result is a success and the last of the work, and no work in the background was cut off."""
+        good = bool(self._results) and all(self._results) and not self._open
+        return good and not self._lost_work()
 
     def report(self) -> Any:
-        """The report at the end of the output."""
-        if lost := self._lost():
+        """What is known at the end."""
+        if lost := self._lost_work():
             self.error(f"claude ended before its work in the background: {', '.join(lost)}")
-        if self._results and all(self._results) and not (self.summary or self._messages):
-            self.error("claude ended without an answer")
         if not self._results and self._messages:
             self.read = sum(map(_claude_read, self._messages.values()))
             self.written = sum(token_count(x.get("output_tokens")) for x in self._messages.values())
@@ -158,7 +197,7 @@ class ClaudeReader(EventReader):
         """The reason in the last failed result."""
         return self._reason
 
-    def _lost(self) -> list[str]:
+    def _lost_work(self) -> list[str]:
         return [*self._running.values(), *self._unfinished.values()]
 
 
@@ -199,56 +238,63 @@ class GeminiReader(EventReader):
         if kind == "message":
             if event.get("role") != "assistant":
                 return []
-            self.wait, self._stopped = None, ""
-            text = str(event.get("content") or "")
+            self.wait, self._stopped, self._good = None, "", False
+            text = words(event.get("content"))
             return self.stream(text, "answer") if event.get("delta") else self.answer(text)
         if kind == "tool_use":
-            self.wait, self._stopped = None, ""
+            self.wait, self._stopped, self._good = None, "", False
             self.turns += 1
             return self.call(event.get("tool_name"), event.get("parameters"))
         if kind == "tool_result":
-            self.activity = "the model"
+            self.activity, self.answered = "the model", False
             return self.flush()
         if kind == "error":
-            text = error_message(event)
+            text = error_message(event) or "gemini ended with an error"
             if event.get("severity") != "warning" or re.search(
                 r"loop|stopp|exceed|limit", text, re.IGNORECASE
             ):
                 self._stopped = text
                 return self.error(text)
             return [*self.flush(), f"warning: {text}"]
-        if kind == "result" or "stats" in event or "response" in event:
+        if kind == "result" or (kind is None and ("stats" in event or "response" in event)):
             return self._result(event)
-        return []
+        return [] if kind == "init" else self.unknown(event)
 
     def _result(self, event: JSON) -> list[str]:
-        stats = event.get("stats") or {}
+        stats = fields(event.get("stats"))
         self.read, self.written = (
             token_count(stats.get("input_tokens")),
             token_count(stats.get("output_tokens")),
         )
-        for model in (stats.get("models") or {}).values() if not self.read else ():
-            tokens = model.get("tokens") or {}
+        for model in items(list(fields(stats.get("models")).values())) if not self.read else ():
+            tokens = fields(model.get("tokens"))
             self.read += token_count(tokens.get("prompt"))
             self.written += token_count(tokens.get("candidates")) + token_count(
                 tokens.get("thoughts")
             )
         self.wait = None
         shown = self.flush()
-        self.summary = str(event.get("response") or self.summary)
+        if response := words(event.get("response")):
+            self.summary, self.answered = response, True
         error = event.get("error")
         status = event.get("status") or ("success" if "response" in event else "")
-        self._good = status == "success" and not error and not self._stopped
-        if error:
-            text = error_message(error) or "gemini ended with an error"
+        self._good = status == "success" and not says_failure(event) and not self._stopped
+        if error or says_failure(event):
+            before = self.errors[-1] if self.errors else f"gemini ended with status {status}"
+            text = said_failure(event, before)
             text = re.sub(r"^\[API Error: (.*?)\](?=\s|$)", r"\1", text, flags=re.DOTALL)
             return [*shown, *self.error(text)]
-        if not self._good and not self.errors:
+        if self._good and not self.answered:
+            self._good = False
+            return [*shown, *self.error("gemini ended without an answer")]
+        if self._good:
+            self.ended_well()
+        elif not self.errors:
             return [*shown, *self.error(f"gemini ended with status {status or 'unknown'}")]
         return shown
 
     def succeeded(self) -> bool:
-        """Whether the result reports success and nothing stopped the agent before."""
+        """The result says so, the model's words are the last of the work, and nothing stopped the agent before."""
         return self._good
 
 
@@ -261,7 +307,6 @@ class CodexReader(EventReader):
     def __init__(self) -> None:
         super().__init__()
         self._completed = False
-        self._answered = False
 
     def plain(self, line: str) -> list[str]:
         """The log contains the time of the next try; see RUST_LOG in the preset."""
@@ -273,68 +318,72 @@ class CodexReader(EventReader):
 
     def event(self, event: JSON) -> list[str]:
         """item.started, item.updated and item.completed, turn.completed (usage), turn.failed, error."""
-        kind, item = str(event.get("type")), event.get("item") or {}
+        kind, item = str(event.get("type")), fields(event.get("item"))
         if kind == "error":
-            text = error_message(event)
+            text = error_message(event) or "codex ended with an error"
             if self._RETRY.match(text):
                 seconds = self.wait.seconds if self.wait else None
                 return self.waits(Wait(text, _limited(text), seconds))
             return self.error(text)
         if kind.startswith("item.") and item.get("type") != "error":
-            self.wait = None
+            self.wait, self._completed = None, False
         if kind == "item.started":
-            self._answered = False
+            self.answered = False
             return self._started(item)
         if kind == "item.completed":
             return self._item(item)
         if kind == "turn.completed":
-            usage = event.get("usage") or {}
-            self.read += token_count(usage.get("input_tokens"))
-            self.written += token_count(usage.get("output_tokens"))
-            self._completed = True
+            return self._turn(event)
         if kind == "turn.started":
-            self._completed, self._answered = False, False
+            self._completed, self.answered = False, False
+            return []
         if kind == "turn.failed":
             self._completed = False
-            return self.error(error_message(event.get("error")) or "codex ended with turn.failed")
-        return []
+            return self.error(said_failure(event, "codex ended with turn.failed"))
+        return self.unknown(event)
+
+    def _turn(self, event: JSON) -> list[str]:
+        usage = fields(event.get("usage"))
+        self.read += token_count(usage.get("input_tokens"))
+        self.written += token_count(usage.get("output_tokens"))
+        turn = fields(event.get("turn"))
+        self._completed = not says_failure(event) and not says_failure(turn)
+        if self._completed and self.answered:
+            self.ended_well()
+            return []
+        if self._completed:
+            return self.error("codex ended its turn without an answer; the model may have refused")
+        said = said_failure(turn, "codex ended its turn without success")
+        return self.error(said_failure(event, said))
 
     def _started(self, item: JSON) -> list[str]:
         kind = item.get("type")
         if kind == "command_execution":
-            return self.call("shell", {"command": str(item.get("command"))})
+            return self.call("shell", {"command": words(item.get("command"))})
         if kind == "mcp_tool_call":
             return self.call(f"{item.get('server')}.{item.get('tool')}", item.get("arguments"))
         if kind == "web_search":
-            return self.call("web_search", {"url": str(item.get("query"))})
+            return self.call("web_search", {"url": words(item.get("query"))})
         return []
 
     def _item(self, item: JSON) -> list[str]:
         kind = item.get("type")
         if kind == "agent_message":
-            text = str(item.get("text") or "")
-            self._answered = bool(text.strip())
-            return self.answer(text)
+            return self.answer(words(item.get("text")))
         if kind == "error":
             # This includes warnings; turn.failed reports a failure of the turn.
             return [f"warning: {error_message(item)}"]
         if kind in ("reasoning", "todo_list"):
             return []
-        self._answered, self.activity = False, "the model"
+        self.answered, self.activity = False, "the model"
         self.turns += 1
         if kind == "file_change":
-            return [f"{x.get('kind')} {x.get('path')}" for x in item.get("changes") or ()]
+            return [f"{x.get('kind')} {x.get('path')}" for x in items(item.get("changes"))]
         return []
 
     def succeeded(self) -> bool:
-        """Whether the turn is completed and its last item is the agent's message."""
-        return self._completed and self._answered
-
-    def report(self) -> Any:
-        """The report at the end of the output."""
-        if self._completed and not self._answered and not self.errors:
-            self.error("codex ended its turn without an answer; the model may have refused")
-        return super().report()
+        """The turn is completed, and the agent's message is the last of its work."""
+        return self._completed and self.answered
 
 
 class OpenCodeReader(EventReader):
@@ -347,7 +396,6 @@ class OpenCodeReader(EventReader):
         # opencode prints the use of a tool after it has ended.
         self.activity = "the model, or a command of its"
         self._end = ""
-        self._answered = False
         self._failed = False
 
     def plain(self, line: str) -> list[str]:
@@ -363,21 +411,21 @@ class OpenCodeReader(EventReader):
 
     def event(self, event: JSON) -> list[str]:
         """step_start, text, tool_use, step_finish (reason, tokens, cost), error."""
-        kind, part = event.get("type"), event.get("part") or {}
+        kind, part = event.get("type"), fields(event.get("part"))
         if kind == "error":
             self._failed = True
-            error = event.get("error") or {}
-            return self.error(error_message(error) or "opencode ended with an error")
+            return self.error(said_failure(event, "opencode ended with an error"))
         self.wait = None
         if kind == "step_start":
             self.turns += 1
-            self._end, self._answered = "", False
+            self._end, self.answered = "", False
+            return self.flush()
         if kind == "text":
-            text = str(part.get("text") or "")
-            self._answered = bool(text.strip())
-            return self.answer(text)
+            self._end = ""
+            return self.answer(words(part.get("text")))
         if kind == "tool_use":
-            state = part.get("state") or {}
+            self._end = ""
+            state = fields(part.get("state"))
             activity = self.activity
             shown = self.call(part.get("tool"), state.get("input"))
             self.activity = activity
@@ -386,11 +434,16 @@ class OpenCodeReader(EventReader):
             return shown
         if kind == "step_finish":
             return self._finish(part)
-        return []
+        return self.unknown(event)
+
+    def unread(self, text: str) -> None:
+        """A step whose end cannot be read has not ended."""
+        super().unread(text)
+        self._end = ""
 
     def _finish(self, part: JSON) -> list[str]:
-        tokens = part.get("tokens") or {}
-        cache = tokens.get("cache") or {}
+        tokens = fields(part.get("tokens"))
+        cache = fields(tokens.get("cache"))
         self.read += sum(
             map(token_count, (tokens.get("input"), cache.get("read"), cache.get("write")))
         )
@@ -398,23 +451,34 @@ class OpenCodeReader(EventReader):
         cost = cost_amount(part.get("cost"))
         if cost is not None:
             self.cost = (self.cost or Decimal(0)) + cost
-        self._end = str(part.get("reason") or "")
+        self._end = words(part.get("reason"))
+        if says_failure(part):
+            self._failed = True
+            return self.error(said_failure(part, "opencode ended with an error"))
+        if self._end == "stop":
+            self.ended_well()
         return self.flush()
 
     def succeeded(self) -> bool:
-        """Whether the last step ended the work with an answer and without an error."""
-        return self._end == "stop" and self._answered and not self._failed
+        """The last step is the end of the work, with an answer, and no error came."""
+        return self._end == "stop" and self.answered and not self._failed
 
     def report(self) -> Any:
-        """The report at the end of the output."""
-        if not self.succeeded() and not self.errors:
-            if self._end == "stop":
-                self.error("opencode ended without an answer; the model may have refused")
-            elif self._end == "length":
-                self.error("opencode ended in the middle of an answer: the model's output limit")
-            elif self._end == "tool-calls":
-                self.error("opencode ended in the middle of its work, after a tool was not allowed")
+        """What is known at the end."""
+        if not self.succeeded() and not self.errors and self._end:
+            self.error(
+                {
+                    "stop": "opencode ended without an answer; the model may have refused",
+                    "length": "opencode ended in the middle of an answer: the model's output limit",
+                    "tool-calls": "opencode ended in the middle of its work, after a tool was not"
+                    " allowed",
+                }.get(self._end, f"opencode ended its work with {self._end}")
+            )
         return super().report()
+
+    def reason(self) -> Reason | None:
+        """A step that a filter ended."""
+        return Reason.REFUSED if re.search(r"content.?filter|safety", self._end) else None
 
 
 class GooseReader(EventReader):
@@ -438,8 +502,7 @@ class GooseReader(EventReader):
         self._complete = False
         self._inferred = False
         self._own = ""
-        """The last message, if goose created it."""
-        self._answered = False
+        """The last message, where it is goose's own."""
         self._silent = False
 
     def plain(self, line: str) -> list[str]:
@@ -465,62 +528,75 @@ class GooseReader(EventReader):
         """message (text in pieces, toolRequest, error, systemNotification), error, complete (tokens, cost)."""
         kind = event.get("type")
         if kind == "message":
-            message = event.get("message") or {}
-            self.wait = None
+            message = fields(event.get("message"))
+            self.wait, self._complete = None, False
             if message.get("role") != "assistant":
-                self.activity = "the model"
+                self.activity, self.answered = "the model", False
                 return self.flush()
-            return [y for x in message.get("content") or () for y in self._part(x, message)]
+            content = message.get("content")
+            text = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            return [y for x in items(text) for y in self._part(x, message)]
         if kind == "error":
-            self._own = error_message(event.get("error") or event)
+            self._own = error_message(event.get("error") or event) or "goose ended with an error"
             return self.error(self._own)
         if kind == "complete":
-            self._complete = True
-            self.read = token_count(event.get("input_tokens"))
-            self.written = token_count(event.get("output_tokens"))
-            total = event.get("total_tokens")
-            self.read = self.read or max(0, token_count(total) - self.written)
-            self._silent = total == 0
-            self.cost = cost_amount(event.get("cost_usd"))
-            return self.flush()
-        return []
+            return self._end(event)
+        return self.unknown(event)
+
+    def _end(self, event: JSON) -> list[str]:
+        self.read = token_count(event.get("input_tokens"))
+        self.written = token_count(event.get("output_tokens"))
+        total = event.get("total_tokens")
+        self.read = self.read or max(0, token_count(total) - self.written)
+        self._silent = total == 0
+        self.cost = cost_amount(event.get("cost_usd"))
+        self._complete = not says_failure(event)
+        if not self._complete:
+            self._own = said_failure(event, "goose ended with an error")
+            return self.error(self._own)
+        if self.answered and not self._own:
+            self.ended_well()
+        return self.flush()
 
     def _part(self, part: JSON, message: JSON) -> list[str]:
         kind, name = part.get("type"), str(message.get("id") or "")
-        inferred = bool((message.get("metadata") or {}).get("inference"))
+        inferred = bool(fields(message.get("metadata")).get("inference"))
         self._inferred = self._inferred or inferred
         if kind == "text":
-            text = str(part.get("text") or "")
+            text = words(part.get("text"))
             own = not inferred and (
                 bool(self._OWN.match(text))
                 or (self._inferred and bool(self._GENERATED.match(name)))
                 or (self._inferred and not name)
             )
             if own:
-                self._own, self._answered = text, False
+                self._own, self.answered = text, False
                 return self.error(_goose_message(text))
-            self._own, self._answered = "", self._answered or bool(text.strip())
+            self._own = ""
             return self.stream(text, name or message.get("created"))
-        if kind == "toolRequest":
-            call = part.get("toolCall") or {}
-            value = call.get("value") or {}
-            self._own, self._answered = "", False
+        if kind in ("toolRequest", "tool_request"):
+            call = fields(part.get("tool_call"))
+            value = fields(call.get("value"))
+            self._own = ""
             self.turns += 1
             return self.call(value.get("name"), value.get("arguments"))
         if kind == "error":
-            self._own = error_message(part)
+            self._own = error_message(part) or "goose ended with an error"
             return self.error(_goose_message(self._own))
-        if kind == "systemNotification":
-            text, sort = error_message(part), str(part.get("notificationType"))
+        if kind in ("systemNotification", "system_notification"):
+            text, sort = error_message(part), str(part.get("notification_type"))
             if sort in ("inlineMessage", "progressMessage", "thinkingMessage"):
                 return [*self.flush(), text]
             self._own = text or sort
             return self.error(f"{text or sort} ({sort})")
-        return []
+        found = self.unknown(part)
+        if found:
+            self._own = error_message(part) or str(kind)
+        return found
 
     def succeeded(self) -> bool:
-        """Whether the output is complete and ends with a message of the model."""
-        return self._complete and self._answered and not self._own and not self._silent
+        """It is complete, and the model's words are the last of its work."""
+        return self._complete and self.answered and not self._own and not self._silent
 
 
 def _goose_message(text: str) -> str:

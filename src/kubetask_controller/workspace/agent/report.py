@@ -1,10 +1,11 @@
 """The report of an agent, and the base classes of readers of its output.
 
-An agent has succeeded only if its tool reports success in its final event: an exit code of 0, a truncated stream or an
-unknown event is not a success. Readers process unmasked output; the caller masks their results, after joining the parts of
-a text.
+An agent has succeeded where its tool says so in the event that the tool ends with, and nowhere else: an exit code of 0, a
+stream that breaks off, an event that is not understood are no success; nor is an error or further work after that event.
+Readers see the output as it is; everything that they hand on is masked by the caller, after pieces were joined.
 """
 
+import json
 import re
 from collections import deque
 from collections.abc import Mapping
@@ -15,11 +16,17 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from kubetask_controller.api.constants import Reason
+from kubetask_controller.api.text import clean_text
 from kubetask_controller.types import JSON
 from kubetask_controller.workspace.redaction import Redactor
 
 KEPT_LINES = 200
-"""Number of plain lines at each end of the output that are searched for an error."""
+"""Plain lines at each end of the output that the last words are looked for in."""
+KEPT_ERRORS = 50
+KEPT_ANSWER = 1024 * 1024
+"""Characters of an answer; a result holds far less."""
+MAX_COUNT = 2**53
+"""Tokens beyond which a number is none: JSON's readers differ there."""
 MAX_COST_DIGITS = 6
 MAX_SHOWN = 500
 """Maximum length of a log line for an event; the transcript contains the whole event."""
@@ -52,6 +59,19 @@ _ERROR_LINE = re.compile(
 )
 _HELP_LINE = re.compile(r"^(usage|options|commands|positionals|arguments):?", re.IGNORECASE)
 _OPTION_LINE = re.compile(r"^-{1,2}\w")
+_FAILURE = re.compile(
+    r"error|fail|abort|interrupt|cancel|refus|reject|denied|exceed|exhaust|fatal|time.?out|crash"
+    r"|panic|killed",
+    re.IGNORECASE,
+)
+"""In the name of an event, or in its status: it is about a failure, whatever the version."""
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_EVENT = re.compile(r'\{\s*"')
+_NO_EVENT_AFTER = "=:\"'`([,\\"
+"""What stands before an object that is quoted, and not an event of its own."""
+_WORDS = re.compile(r'"(?:message|error|msg|detail|reason|text)"\s*:\s*"((?:[^"\\]|\\.)+)')
+_MAX_BROKEN = 16
+"""Objects without an end that are looked at in one line."""
 _TRY_HELP = re.compile(r"^(for more information|see|try)\b.*help", re.IGNORECASE)
 
 
@@ -113,8 +133,8 @@ class OutputReader:
         self._tail: deque[str] = deque(maxlen=KEPT_LINES)
 
     def feed(self, line: str) -> list[str]:
-        """Process a line; returns the lines for the log."""
-        if text := line.strip():
+        """Take a line; what of it the log shows, line by line."""
+        if text := clean_text(line).strip():
             if len(self._head) < KEPT_LINES:
                 self._head.append(text)
             self._tail.append(text)
@@ -160,59 +180,104 @@ class EventReader(OutputReader):
     def __init__(self) -> None:
         super().__init__()
         self.activity = "the model"
-        self.summary = ""
-        self.errors: list[str] = []
+        self.errors: deque[str] = deque(maxlen=KEPT_ERRORS)
         self.read = 0
         self.written = 0
+        self.answered = False
+        """What the tool printed last of its work are words of the model."""
+        self._spoiled = False
+        """An error came after the event of a success."""
         self._text = ""
         """An incomplete line."""
         self._stream: object = None
-        self._answer = ""
+        self._answer: list[str] = []
+        self._length = 0
+
+    @property
+    def summary(self) -> str:
+        """The model's last answer."""
+        return "".join(self._answer)
+
+    @summary.setter
+    def summary(self, text: str) -> None:
+        self._answer, self._length = [text[:KEPT_ANSWER]], len(text)
 
     def feed(self, line: str) -> list[str]:
-        """Process a line; returns the lines for the log."""
-        value: Any = None
-        if line.lstrip().startswith("{"):
+        """Take a line; what of it the log shows."""
+        shown: list[str] = []
+        for part in parts_of(line):
+            if isinstance(part, str):
+                # It may come in the middle of an answer, whose pieces stay together.
+                shown += self.plain(clean_text(part))
+                if _EVENT.match(part.lstrip()):
+                    self._lost(part)
+                continue
             try:
-                value = from_json(line)
-            except ValueError:
-                value = None
-        if not isinstance(value, dict):
-            # It may occur in the middle of an answer, whose parts stay together.
-            return self.plain(line)
-        try:
-            shown = self.event(value)
-        except (AttributeError, TypeError, ValueError, KeyError, RecursionError):
-            shown = []  # another version of the tool uses another format
-        return [x for x in shown if x.strip()]
+                found = self.event(_in_snake_case(part))
+            except (AttributeError, TypeError, ValueError, KeyError, RecursionError):
+                found = self._lost(json.dumps(part, default=str))
+            shown += [x for x in found if x.strip()]
+        return shown
 
     def plain(self, line: str) -> list[str]:
         """Process a line that is not an event; returns the lines for the log."""
         return super().feed(line)
 
     def event(self, event: JSON) -> list[str]:
-        """Process an event; returns the lines for the log."""
+        """Take an event, its names in snake case; what of it the log shows."""
         raise NotImplementedError
+
+    def unknown(self, event: JSON) -> list[str]:
+        """Take an event of a kind that is not known; what of it the log shows."""
+        kind = f"{event.get('type')} {event.get('subtype') or ''}".strip()
+        if not _FAILURE.search(kind):
+            return []
+        self.answered = False
+        return self.error(error_message(event) or f"{self.tool} ended with {kind}")
+
+    def unread(self, text: str) -> None:
+        """An event could not be read: what came before it is not the last of the agent's work."""
+        self.answered = False
+
+    def _lost(self, text: str) -> list[str]:
+        self.unread(text)
+        if not _FAILURE.search(text[:KEPT_ANSWER]):
+            return []
+        said = _WORDS.search(text[:KEPT_ANSWER])
+        return self.error(error_message(said[1]) if said else "")
+
+    def ended_well(self) -> None:
+        """The event of a success came: errors before it were overcome."""
+        self._spoiled = False
 
     def succeeded(self) -> bool:
         """Whether the tool ended with an event that reports success."""
         raise NotImplementedError
 
     def stream(self, text: str, source: object) -> list[str]:
-        """Process a part of the answer `source`; returns the complete lines."""
-        before = []
+        """Take a piece of text of the answer `source`; the lines that are whole now."""
+        before: list[str] = []
+        if not text:
+            return before
         if source != self._stream:
             before = self.flush()
-            self._stream, self._answer = source, ""
-        self._answer += text
-        self.summary = self._answer
-        *whole, self._text = (self._text + text).split("\n")
+            self._stream, self.summary = source, ""
+        self.answered = self.answered or bool(clean_text(text).strip())
+        if self._length < KEPT_ANSWER:
+            self._answer.append(text)
+            self._length += len(text)
+        *whole, rest = text.split("\n")
+        if whole:
+            whole[0], self._text = self._text + whole[0], ""
+        if len(self._text) < MAX_PLAIN:
+            self._text += rest
         return [*before, *whole]
 
     def answer(self, text: str) -> list[str]:
         """Process a complete answer; returns its lines."""
         before = self.flush()
         self.summary = text
+        self.answered = bool(clean_text(text).strip())
         return [*before, *text.splitlines()]
 
     def flush(self) -> list[str]:
@@ -224,15 +289,18 @@ class EventReader(OutputReader):
         """Record a use of a tool; returns the lines for the log."""
         shown = tool_line(name, parameters)
         self.activity = shown
+        self.answered = False
         return [*self.flush(), shown]
 
     def error(self, text: str) -> list[str]:
         """Record an error; returns the lines for the log."""
         before = self.flush()
+        self._spoiled = True
         if not text:
             return before
-        if not self.errors or self.errors[-1] != text:
-            self.errors.append(text)
+        if self.errors and self.errors[-1] == text:
+            return before
+        self.errors.append(text)
         return [*before, *f"error: {text}".splitlines()]
 
     def waits(self, wait: Wait) -> list[str]:
@@ -241,10 +309,9 @@ class EventReader(OutputReader):
         return [*self.flush(), f"waiting: {wait.text}"]
 
     def report(self) -> AgentReport:
-        """The report at the end of the output."""
-        if self.succeeded():
-            summary = self.summary or self.error_line()
-            return AgentReport(summary.strip(), self._usage())
+        """What is known at the end."""
+        if self.succeeded() and not self._spoiled and self.summary.strip():
+            return AgentReport(self.summary.strip(), self._usage())
         if self.errors:
             summary = self.errors[-1]
         elif self.wait is not None:
@@ -254,8 +321,10 @@ class EventReader(OutputReader):
             summary = f"{self.tool} ended without the event of a success after: {last}"
         else:
             summary = self.error_line() or f"{self.tool} ended without an answer"
-        found = self.reason() or known_reason(*(self.errors[-3:] or [summary]))
-        # The status contains one line.
+        found = self.reason() or known_reason(*(list(self.errors)[-3:] or [summary]))
+        if found is None and self.wait is not None and self.wait.limited:
+            found = Reason.RATE_LIMITED
+        # A status shows one line of it.
         return AgentReport(" ".join(summary.split()), self._usage(), found, failed=True)
 
     def reason(self) -> Reason | None:
@@ -271,6 +340,97 @@ class EventReader(OutputReader):
         if self.cost is not None:
             usage["costUSD"] = decimal_text(self.cost)
         return usage
+
+
+def parts_of(line: str) -> list[str | JSON]:
+    """The events in a line, and what else stands in it.
+
+    A line is one event as a rule. Where a program that prints to the same place did not end its line, an event follows in
+    it; and where a tool lost a line feed, another event. An object in a line of a log is not an event.
+    """
+    text = line.strip("\ufeff \t\r")
+    if not text.startswith("{"):
+        text = clean_text(text)
+    if text.startswith("{"):
+        try:
+            value = from_json(text)
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            return [value]
+    if '"type"' not in text:
+        return [line]
+    found: list[str | JSON] = []
+    text, done, broken, decoder = clean_text(text), 0, 0, json.JSONDecoder(strict=False)
+    for match in _EVENT.finditer(text):
+        start = match.start()
+        if start < done or text[:start].rstrip()[-1:] in tuple(_NO_EVENT_AFTER):
+            continue
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            broken += 1
+            if broken == _MAX_BROKEN:
+                break
+            continue
+        if not isinstance(value.get("type"), str):
+            continue
+        if before := text[done:start].strip():
+            found.append(before)
+        found.append(value)
+        done = end
+    if not found:
+        return [line]
+    rest = text[done:].strip()
+    return [*found, rest] if rest else found
+
+
+def _in_snake_case(value: JSON, depth: int = 3) -> JSON:
+    """An event with its names as most versions have them; a name that is there in both ways stays."""
+    found: JSON = {}
+    for key, inner in value.items():
+        name = _CAMEL.sub("_", key).lower() if _CAMEL.search(key) else key
+        if isinstance(inner, dict) and depth > 1:
+            inner = _in_snake_case(inner, depth - 1)
+        elif isinstance(inner, list) and depth > 1 and len(inner) < KEPT_LINES:
+            inner = [_in_snake_case(x, depth - 1) if isinstance(x, dict) else x for x in inner]
+        found[key if name in value else name] = inner
+    return found
+
+
+def says_failure(event: JSON) -> bool:
+    """Whether an event that ends the work tells a failure, in whatever field."""
+    if event.get("error") or event.get("errors") or event.get("is_error"):
+        return True
+    if event.get("success") is False or event.get("ok") is False:
+        return True
+    states = (event.get(x) for x in ("status", "state", "outcome", "subtype"))
+    return any(isinstance(x, str) and _FAILURE.search(x) is not None for x in states)
+
+
+def said_failure(event: JSON, otherwise: str) -> str:
+    """What an event that tells a failure says."""
+    keys = ("error", "errors", "message")
+    return next((x for k in keys if (x := error_message(event.get(k)))), otherwise)
+
+
+def words(value: Any) -> str:
+    """A text, or the texts in a list of parts; empty for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return words(value.get("text"))
+    return "".join(map(words, value)) if isinstance(value, list) else ""
+
+
+def fields(value: Any) -> JSON:
+    """An object, empty for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: Any) -> list[JSON]:
+    """The objects of a list, none for anything else."""
+    return [x for x in value if isinstance(x, dict)] if isinstance(value, list) else []
 
 
 def known_reason(*texts: str) -> Reason | None:
@@ -297,8 +457,8 @@ def tool_line(name: object, parameters: object) -> str:
     return f"[{name}] {' '.join(shown.split())}"
 
 
-def error_message(value: Any, depth: int = 6) -> str:
-    """The message of an error: a text, an object with a message, or such an object as text."""
+def error_message(value: Any, depth: int = 12) -> str:
+    """What an error says, whatever its shape: a text, an object with a message, or such an object as text."""
     if depth == 0 or value is None:
         return ""
     if isinstance(value, str):
@@ -320,8 +480,14 @@ def error_message(value: Any, depth: int = 6) -> str:
 
 
 def token_count(value: Any) -> int:
-    """A number of tokens; 0 for invalid values."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    """A number of tokens, 0 for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 17:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return value if 0 < value <= MAX_COUNT else 0
 
 
 def cost_amount(value: Any) -> Decimal | None:
@@ -333,7 +499,7 @@ def cost_amount(value: Any) -> Decimal | None:
         if not number.is_finite() or not 0 <= number < 10**9:
             return None
         return number.quantize(Decimal(1).scaleb(-MAX_COST_DIGITS))
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):
         return None
 
 
