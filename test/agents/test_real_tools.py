@@ -1,12 +1,13 @@
 """The real agent tools, in a namespace like a Pod's, against model servers on loopback.
 
-`make test-agents` installs them and runs this. Each case leaves what the user is told in .agents/outcomes, of which the
-table in docs/agents.md is made.
+`make test-agents` installs them and runs this; its FEW=1 runs what is marked `few`, and `make test` what is marked `smoke`
+where that one tool is installed. Each case leaves what the user is told in .agents/outcomes, of which the table in
+docs/agents.md is made.
 """
 
 import json
-import os
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,10 @@ from typing import Any
 
 import pytest
 import yaml
-from hack.agents.__main__ import OUTCOMES, TOOLS
+from hack.agents.__main__ import OUTCOMES, SMOKE_TOOL, TOOLS
 
 from support.agents.models import EDIT, Fail, Say, Script, Step, Use, always, edits
-from support.agents.realpod import KEY, Ended, Launch
+from support.agents.realpod import KEY, Ended, Launch, RealPod
 from support.workspace.taskpod import git
 
 pytestmark = [pytest.mark.agents, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -40,7 +41,8 @@ class Case:
         until: what the log says when the container gets SIGTERM.
         key: whether the tool has one.
         extra: arguments of the tool.
-        small: it is one of the few.
+        few: it is one of the few.
+        smoke: it is run with one tool in `make test`.
         without: tools that it is not tried with.
     """
 
@@ -51,7 +53,8 @@ class Case:
     until: Callable[[str], bool] | None = None
     key: bool = True
     extra: Sequence[str] = ()
-    small: bool = False
+    few: bool = False
+    smoke: bool = False
     without: frozenset[str] = frozenset()
 
     def wanted(self, tool: str) -> set[str]:
@@ -69,13 +72,13 @@ def half_done(name: str) -> Script:
 
 OK, ERROR, LIMITED = "Succeeded", "AgentError", "RateLimited"
 CASES = [
-    Case("a change", edits(), reasons(OK), small=True),
+    Case("a change", edits(), reasons(OK), few=True, smoke=True),
     Case("no change", always(Say("There was nothing to change.")), reasons(OK)),
-    Case("401, a wrong key", always(Fail("401")), reasons(ERROR), small=True),
+    Case("401, a wrong key", always(Fail("401")), reasons(ERROR), few=True, smoke=True),
     Case("402, no credit", always(Fail("402")), reasons(ERROR, LIMITED)),
     Case("403", always(Fail("403")), reasons(ERROR)),
     Case("404, no such model", always(Fail("404")), reasons(ERROR)),
-    Case("429, retry after 2 s", always(Fail("429")), reasons(LIMITED), small=True),
+    Case("429, retry after 2 s", always(Fail("429")), reasons(LIMITED), few=True),
     Case("429, retry after an hour", always(Fail("429-long")), reasons(LIMITED)),
     Case("429 after a change", half_done("429-long"), reasons(LIMITED)),
     Case("500", always(Fail("500")), reasons(ERROR, LIMITED)),
@@ -90,9 +93,14 @@ CASES = [
         "a refusal after a change",
         lambda call, used: Say("", "refusal") if used else Use(EDIT, WORK),
         reasons("Refused", codex=ERROR, goose=ERROR, opencode=ERROR),
-        small=True,
+        few=True,
     ),
     Case("an empty answer", always(Say("")), reasons(ERROR)),
+    Case(
+        "an empty answer after a change",
+        lambda call, used: Say("") if used else Use(EDIT, WORK),
+        reasons(ERROR),
+    ),
     Case(
         "a full context",
         always(Fail("context")),
@@ -123,7 +131,8 @@ CASES = [
         edits(command=f"{EDIT} && tail -f /dev/null"),
         reasons(ERROR),
         until=lambda log: WORK in log and ("tail -f" in log or "no output for 10 s" in log),
-        small=True,
+        few=True,
+        smoke=True,
     ),
     Case(
         "SIGTERM in a retry",
@@ -153,14 +162,17 @@ def note(case: str, tool: str, ended: Ended, order: int) -> None:
 
 
 def cases() -> list[Any]:
-    few = bool(os.environ.get("KUBETASK_AGENTS_FEW"))
-    wanted = [x for x in enumerate(CASES) if x[1].small or not few]
     return [
-        pytest.param(tool, order, id=f"{tool}-{case.name}")
+        pytest.param(tool, order, id=f"{tool}-{case.name}", marks=marks(tool, case))
         for tool in TOOLS
-        for order, case in wanted
+        for order, case in enumerate(CASES)
         if tool not in case.without
     ]
+
+
+def marks(tool: str, case: Case) -> list[pytest.MarkDecorator]:
+    smoke = case.smoke and tool == SMOKE_TOOL
+    return [*([pytest.mark.few] if case.few else ()), *([pytest.mark.smoke] if smoke else ())]
 
 
 @pytest.mark.parametrize(("tool", "order"), cases())
@@ -178,6 +190,8 @@ def test_the_user_is_told_how_it_ended(
     assert result["summary"]
     if case.until is not None:
         assert ended.code == 143
+    if "an hour" in case.name:
+        assert ended.seconds < 60
     pushed = [x for x in branches(origins) if x.startswith(BRANCH)]
     assert bool(pushed) is (case.name == "a change")
     if pushed:
@@ -325,35 +339,88 @@ def test_tokens_of_a_second_agent_of_claude_are_counted(launch: Launch) -> None:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_the_model_is_the_one_of_the_workspace_config(launch: Launch, tool: str) -> None:
+def test_what_is_waited_for_is_in_the_log_within_ten_seconds(launch: Launch, tool: str) -> None:
+    asked: list[float] = []
+
+    def script(call: int, used: int) -> Step:
+        asked.append(time.monotonic())
+        if len(asked) == 1:
+            seen.wait(40)
+        return Say("Done.")
+
+    seen = threading.Event()
+    real = launch(tool, script)
+    noticed: list[float] = []
+
+    def until(log: str) -> bool:
+        if asked and "no output for 10 s; waiting for the model" in log and not noticed:
+            noticed.append(time.monotonic())
+            seen.set()
+        return False
+
+    ended = real.run(until=until)
+    assert noticed, ended.log
+    # The tool may have printed something of its own since it asked.
+    assert noticed[0] - asked[0] < 20
+    assert ended.code == 0
+
+
+def _is_asked_for(real: RealPod, model: str) -> bool:
+    name = model.rpartition("/")[2]
+    return f'"model": "{name}"' in real.models.prompts() or any(
+        f"/models/{name}:" in x for x in real.models.paths
+    )
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_model_is_the_one_of_the_workspace_config_or_of_an_argument(
+    launch: Launch, tool: str
+) -> None:
     names = {"opencode": "openai/gpt-5-mini", "gemini": "gemini-2.5-pro"}
     model = names.get(tool, "test-model-9")
     real = launch(tool, edits(), agent={"model": model})
     assert real.run().code == 0
-    if tool != "gemini":  # which names it in the URL
-        assert f'"model": "{model.rpartition("/")[2]}"' in real.models.prompts()
-
-
-PAGE = (Path(__file__).parents[2] / "docs" / "agents.md").read_text()
-EXAMPLES = {
-    x["metadata"]["name"]: x["spec"]
-    for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    for x in yaml.safe_load_all(block)
-    if x["kind"] == "WorkspaceConfig"
-}
+    assert _is_asked_for(real, model)
+    real = launch(tool, edits())
+    assert real.run("--model", model).code == 0
+    assert _is_asked_for(real, model)
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_the_example_of_the_page_works(launch: Launch, origins: Path, tool: str) -> None:
+def test_turns_and_cost_are_limited_by_arguments_too(launch: Launch, tool: str) -> None:
+    def script(call: int, used: int) -> Step:
+        return Use(f"echo {call} >> README.md", WORK)
+
+    ended = launch(tool, script).run("--max-turns", "2")
+    assert ended.result["reason"] == "MaxTurnsExceeded", ended.log
+    ended = launch(tool, script).run("--max-cost-usd", "0.001")
+    able = tool in ("claude", "opencode")
+    assert ended.result["reason"] == ("BudgetExceeded" if able else "InvalidSpec"), ended.log
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "agents.md").read_text()
+DOCUMENTS = [
+    x
+    for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    for x in yaml.safe_load_all(block)
+]
+EXAMPLES = {x["metadata"]["name"]: x["spec"] for x in DOCUMENTS if x["kind"] == "WorkspaceConfig"}
+(SECRET,) = (x for x in DOCUMENTS if x["kind"] == "Secret")
+
+
+@pytest.mark.few
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_example_of_the_page_works_with_its_one_secret(
+    launch: Launch, origins: Path, tool: str
+) -> None:
     spec = dict(EXAMPLES[tool])
-    (credential,) = spec.pop("credentials")
-    arguments, given = spec.pop("args"), spec.pop("env", ())
+    arguments = spec.pop("args")
     assert spec.pop("agentImage").startswith(f"quay.io/kubetask/kubetask-agent-{tool}:")
-    del spec["git"]  # that of the test's own host
-    real = launch(tool, edits(), **spec)
-    own = {x["name"]: x.get("value") for x in real.pod.config["env"]}
-    assert all(own[x["name"]] == x["value"] for x in given)
-    assert real.pod.config["credentials"][0]["env"] == credential["env"]
+    assert spec.pop("git")["credentials"]["shareWithAgent"]  # here, that of the test's own host
+    name, data = SECRET["metadata"]["name"], SECRET["stringData"]
+    real = launch(tool, edits(), secrets={(name, k): KEY for k in data}, **spec)
+    assert real.pod.config["credentials"] == spec["credentials"]
     ended = real.run(*arguments)
     assert ended.code == 0, ended.log
     assert [x for x in branches(origins) if x.startswith(BRANCH)]
+    assert KEY in real.models.keys

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -201,23 +202,64 @@ def test_an_agents_image_has_its_tool_from_a_lock_file_and_starts_it(tool: str) 
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", x) for x in wanted["dependencies"].values())
 
 
+@pytest.fixture(scope="module")
+def node_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the steps need of the image of Node.js: node, npm and npx of this machine, where that image has them."""
+    root = tmp_path_factory.mktemp("node")
+    (root / "usr/local/bin").mkdir(parents=True)
+    (root / "usr/local/lib").mkdir(parents=True)
+    own = ROOT / ".agents/node/node_modules/.bin/node"
+    node = own if own.exists() else shutil.which("node")
+    npm = shutil.which("npm")
+    assert node
+    assert npm, "npm is not installed"
+    shutil.copy(node, root / "usr/local/bin/node")
+    modules = Path(npm).resolve().parents[2]
+    shutil.copytree(modules / "npm", root / "usr/local/lib/node_modules/npm", symlinks=False)
+    return root
+
+
 @pytest.mark.agents
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("tool", TOOLS)
-def test_the_steps_of_an_agents_image_give_a_tool_that_starts(tmp_path: Path, tool: str) -> None:
+def test_every_step_of_an_agents_image_runs_and_gives_a_tool_that_starts(
+    built: Path, node_image: Path, tmp_path: Path, tool: str
+) -> None:
     if not os.environ.get("KUBETASK_AGENTS"):
         pytest.skip("runs with make test-agents")
-    builder = Builder(tmp_path)
-    builder.build(STAGES["node"])
-    builder.build(STAGES[tool])
-    path = f"{tmp_path}/opt/agent/node_modules/.bin:{os.environ['PATH']}"
-    said = subprocess.run(
-        [tool, "--version"],
-        env={"PATH": path, "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    wanted = json.loads((ROOT / "hack/agents" / tool / "package.json").read_text())
-    (version,) = wanted["dependencies"].values()
-    assert version in said.stdout, said.stdout + said.stderr
+    if shutil.which("apt-get") is None:
+        pytest.skip("needs apt-get, as the image has it")
+    family = lineage(STAGES, f"agent-{tool}")
+    install = Builder(tmp_path / "install")
+    install.build(STAGES["node"])
+    install.build(STAGES[tool])
+    others = {"build": built, "node": node_image, tool: install.root}
+    image = Builder(tmp_path / "image", others).with_apt()
+    for stage in family:
+        image.build(stage)
+    copied = {x.split()[0].removeprefix("--from=") for s in family for x in s.values("COPY")}
+    assert copied == set(others)
+    stages_of_it = [*family, STAGES["node"], STAGES[tool]]
+    assert [*image.ran, *install.ran] == [x for s in stages_of_it for x in s.values("RUN")]
+
+    def says(*command: str) -> str:
+        bin = f"{image.root}/opt/agent/node_modules/.bin:{image.root}/usr/local/bin"
+        path = f"{bin}:{image.root}/opt/kubetask/bin:/usr/bin:/bin"
+        said = subprocess.run(
+            ["env", *command],
+            env={"PATH": path, "HOME": str(tmp_path), "NPM_CONFIG_UPDATE_NOTIFIER": "false"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return said.stdout + said.stderr
+
+    wanted = json.loads((ROOT / "hack/agents" / tool / "package-lock.json").read_text())
+    ((name, version),) = wanted["packages"][""]["dependencies"].items()
+    assert wanted["packages"][f"node_modules/{name}"]["version"] == version
+    assert version in says(tool, "--version")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", says("npm", "--version").strip())
+    assert re.fullmatch(r"\d+\.\d+\.\d+", says("npx", "--version").strip())
+    assert __version__ in says(program(STAGES["agent"]), "--version")

@@ -63,7 +63,7 @@ def always(step: Step) -> Script:
 
 
 class Models(ThreadingHTTPServer):
-    """The server. `requests` are the bodies that it got; `url` is where it is."""
+    """The server. `requests`, `paths` and `keys` are what it got; `url` is where it is."""
 
     daemon_threads = True
 
@@ -71,6 +71,8 @@ class Models(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script = script
         self.requests: list[JSON] = []
+        self.paths: list[str] = []
+        self.keys: set[str] = set()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self._calls = itertools.count(1)
         self._thread = threading.Thread(target=self.serve_forever)
@@ -120,7 +122,11 @@ class _Handler(BaseHTTPRequestHandler):
         if ":countTokens" in path:
             return self.answer(200, {"totalTokens": 100})
         self.server.requests.append(body)
-        if not any(self.headers.get(x) for x in ("authorization", "x-api-key", "x-goog-api-key")):
+        self.server.paths.append(path)
+        names = ("authorization", "x-api-key", "x-goog-api-key")
+        keys = {x.removeprefix("Bearer ") for name in names if (x := self.headers.get(name))}
+        self.server.keys |= keys
+        if not keys:
             body["no_key"] = True
         for end, dialect in dialects:
             if path.endswith(end):

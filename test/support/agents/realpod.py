@@ -64,12 +64,13 @@ def installed(tool: str) -> bool:
 
 @dataclass
 class Ended:
-    """What a container left."""
+    """What a container left, and after how many seconds."""
 
     code: int
     log: str
     message: str
     transcript: str
+    seconds: float
 
     @property
     def result(self) -> JSON:
@@ -121,7 +122,8 @@ class RealPod:
         reader = threading.Thread(target=self._read, args=(process, lines))
         reader.start()
         signalled = until is None
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
+        deadline = began + timeout
         try:
             while process.poll() is None:
                 if time.monotonic() > deadline:
@@ -139,7 +141,8 @@ class RealPod:
             reader.join()
         transcript = self.directory / ".kubetask/agent.log"
         text = transcript.read_text(errors="replace") if transcript.exists() else ""
-        return Ended(process.returncode, "".join(lines), self.pod.log.read_text(), text)
+        seconds = time.monotonic() - began
+        return Ended(process.returncode, "".join(lines), self.pod.log.read_text(), text, seconds)
 
     @property
     def directory(self) -> Path:
@@ -191,8 +194,10 @@ class RealPod:
 def config(tool: str, models: Models, git_url: str, *, key: bool = True, **more: Any) -> JSON:
     """A WorkspaceConfig that leads the tool to the test's server, and git to the test's host."""
     environ = {k: v.format(url=models.url) for k, v in ENVIRON[tool].items()}
+    given = more.pop("env", ())
+    names = {x["name"] for x in given}
     made: JSON = {
-        "env": [{"name": k, "value": v} for k, v in environ.items()],
+        "env": [*given, *({"name": k, "value": v} for k, v in environ.items() if k not in names)],
         "git": {
             "urlTemplate": f"{git_url}/{{org}}/{{repo}}.git",
             "credentials": {"secretRef": {"name": "git"}, "shareWithAgent": True},
@@ -200,7 +205,7 @@ def config(tool: str, models: Models, git_url: str, *, key: bool = True, **more:
         "agent": {"maxRetryWaitSeconds": 6, "idleTimeoutSeconds": 60, **more.pop("agent", {})},
         **more,
     }
-    if key:
+    if key and "credentials" not in made:
         reference = {"name": "models", "key": "api-key"}
         made["credentials"] = [{"name": "models", "env": KEYS[tool], "secretRef": reference}]
     return made

@@ -12,7 +12,10 @@ from pathlib import Path
 from dockerfile_parse import DockerfileParser
 
 ROOT = Path(__file__).resolve().parents[3]
-FOLDERS = ("/opt/agent", "/opt/kubetask", "/opt/build", "/home/agent", "/workspace", "/src")
+FOLDERS = (
+    *("/opt/agent", "/opt/kubetask", "/opt/build", "/home/agent", "/workspace", "/src"),
+    *("/usr/local/bin", "/usr/local/lib/node_modules", "/var/lib/apt/lists"),
+)
 """Absolute paths of the image that a build here puts below its own folder."""
 
 
@@ -57,38 +60,67 @@ def variables(values: list[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for value in values for pair in value.split())
 
 
-class Builder:
-    """Runs a stage's steps in a folder: its commands as they stand, but for where the image's paths lie."""
+_APT = """#!/bin/sh
+for word; do test "$word" != install || simulate=--simulate; done
+exec /usr/bin/apt-get -o Dir::State::lists="{root}/var/lib/apt/lists" -o Dir::Cache="{root}/apt" \\
+    -o APT::Sandbox::User= $simulate "$@"
+"""
+"""Of apt-get, all but the installation itself: the lists are fetched, every package is looked for in them."""
 
-    def __init__(self, root: Path) -> None:
+
+class Builder:
+    """Runs a stage's steps in a folder: its commands as they stand, but for where the image's paths lie.
+
+    Attributes:
+        root: the folder that stands for the image's root.
+        others: roots of the stages that it copies from, by name.
+        ran: the commands of RUN steps, as the Dockerfile has them.
+        environ: of its containers.
+    """
+
+    def __init__(self, root: Path, others: "dict[str, Path] | None" = None) -> None:
         self.root = root
+        self.others = others or {}
         bin = root / "bin"
         bin.mkdir(parents=True)
         python = bin / "python"
         python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         python.chmod(0o755)
         self._workdir = root
-        self._environ = {"PATH": f"{bin}:/usr/local/bin:/usr/bin:/bin", "HOME": str(root)}
+        self.environ = {"PATH": f"{bin}:/usr/local/bin:/usr/bin:/bin", "HOME": str(root)}
         inherited = ("PIP_", "SSL_", "REQUESTS_", "HTTP", "http", "NO_PROXY", "no_proxy")
-        self._environ |= {k: v for k, v in os.environ.items() if k.startswith(inherited)}
+        self.environ |= {k: v for k, v in os.environ.items() if k.startswith(inherited)}
         self.ran: list[str] = []
 
+    def with_apt(self) -> "Builder":
+        """Carry out steps of the system's package manager too, as far as they change nothing here."""
+        for folder in ("var/lib/apt/lists/partial", "apt/archives/partial"):
+            (self.root / folder).mkdir(parents=True)
+        shim = self.root / "bin" / "apt-get"
+        shim.write_text(_APT.format(root=self.root))
+        shim.chmod(0o755)
+        return self
+
     def build(self, stage: Stage) -> None:
-        """Carry out every step that needs no package manager of the image's system."""
+        """Carry out its steps; those of the system's package manager only `with_apt`."""
         for name, value in stage.steps:
             if name == "ENV":
-                self._environ |= {
-                    k: self.local(v).replace("$PATH", self._environ["PATH"])
+                self.environ |= {
+                    k: self.local(v).replace("$PATH", self.environ["PATH"])
                     for k, v in variables([value]).items()
                     if not k.startswith("KUBETASK_")
                 }
             elif name == "WORKDIR":
                 self._workdir = Path(self.local(value))
                 self._workdir.mkdir(parents=True, exist_ok=True)
-            elif name == "COPY" and not value.startswith("--from"):
+            elif name == "COPY" and value.startswith("--from="):
+                origin, source, target = value.split()
+                self._copy_from(origin.removeprefix("--from="), source, target)
+            elif name == "COPY":
                 self._copy(*value.split())
-            elif name == "RUN" and "apt-get" not in value:
+            elif name == "RUN" and ("apt-get" not in value or (self.root / "bin/apt-get").exists()):
                 self._run(self.local(value))
+                self.ran.append(value)
 
     def local(self, text: str) -> str:
         """The text with the image's absolute paths below the folder of this build."""
@@ -105,18 +137,27 @@ class Builder:
             else:
                 shutil.copy(ROOT / source, into)
 
+    def _copy_from(self, stage: str, source: str, target: str) -> None:
+        if stage not in self.others:
+            return
+        path, into = self.others[stage] / source.lstrip("/"), self.root / target.lstrip("/")
+        into.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            shutil.copytree(path, into, symlinks=True, dirs_exist_ok=True)
+        else:
+            shutil.copy(path, into)
+
     def _run(self, command: str) -> None:
         self._workdir.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             ["/bin/sh", "-c", command],
             cwd=self._workdir,
-            env=self._environ,
+            env=self.environ,
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        self.ran.append(command)
 
 
 def program(stage: Stage) -> str:

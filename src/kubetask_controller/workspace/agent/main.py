@@ -110,7 +110,9 @@ def _main(arguments: Sequence[str] | None) -> None:
         code = end.code if isinstance(end.code, int) else 1
         if code <= 128:
             raise
-        report = replace(report, summary=f"{_ended_by(code - 128)}; nothing was pushed")
+        report = replace(
+            report, summary=f"{_ended_by(code - 128)}; not all of its work may be pushed"
+        )
     unchanged = not any(x.commits for x in published)
     outcome = Outcome(
         report,
