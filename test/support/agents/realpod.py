@@ -64,13 +64,12 @@ def installed(tool: str) -> bool:
 
 @dataclass
 class Ended:
-    """What a container left, and after how many seconds."""
+    """What a container left."""
 
     code: int
     log: str
     message: str
     transcript: str
-    seconds: float
 
     @property
     def result(self) -> JSON:
@@ -110,7 +109,7 @@ class RealPod:
         *arguments: str,
         extra: Sequence[str] = (),
         until: Callable[[str], bool] | None = None,
-        timeout: float = 120,
+        timeout: float = 180,
     ) -> Ended:
         """Run the agent's container to its end; SIGTERM once the log satisfies `until`."""
         extra = (*(x.format(url=self.models.url) for x in ARGUMENTS.get(self.tool, ())), *extra)
@@ -122,8 +121,7 @@ class RealPod:
         reader = threading.Thread(target=self._read, args=(process, lines))
         reader.start()
         signalled = until is None
-        began = time.monotonic()
-        deadline = began + timeout
+        deadline = time.monotonic() + timeout
         try:
             while process.poll() is None:
                 if time.monotonic() > deadline:
@@ -141,8 +139,7 @@ class RealPod:
             reader.join()
         transcript = self.directory / ".kubetask/agent.log"
         text = transcript.read_text(errors="replace") if transcript.exists() else ""
-        seconds = time.monotonic() - began
-        return Ended(process.returncode, "".join(lines), self.pod.log.read_text(), text, seconds)
+        return Ended(process.returncode, "".join(lines), self.pod.log.read_text(), text)
 
     @property
     def directory(self) -> Path:
