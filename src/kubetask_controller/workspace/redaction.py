@@ -162,7 +162,7 @@ class StreamRedactor:
     def _mask(self, path: tuple[str, ...], text: str) -> str:
         assert self._pattern is not None
         if "\n" in text[1:] and len(text) <= MAX_ENCODED:
-            # A piece of an answer: a secret may go on in the next line.
+            # A piece of an answer: a secret may continue in the next line.
             return "".join(self._mask(path, x) for x in _LINES.split(text) if x)
         before, lead = self._tails.pop(path, ""), ""
         if before and (space := _SPACE.match(text)):

@@ -253,7 +253,7 @@ def _run_script(
 
 
 def judged(status: ExitStatus, report: AgentReport, agent: str = "the agent") -> AgentReport:
-    """The report, with what is known of the end from outside: an exit code, a signal, a limit."""
+    """The report, combined with the exit status: an exit code, a signal, a limit."""
     if status.stop is not None:
         return replace(report, summary=status.stop.message, reason=status.stop.reason, failed=True)
     if status.signalled:

@@ -185,7 +185,7 @@ class ClaudeReader(EventReader):
         return good and not self._lost_work()
 
     def report(self) -> Any:
-        """What is known at the end."""
+        """The report at the end."""
         if lost := self._lost_work():
             self.error(f"claude ended before its work in the background: {', '.join(lost)}")
         if not self._results and self._messages:
@@ -464,7 +464,7 @@ class OpenCodeReader(EventReader):
         return self._end == "stop" and self.answered and not self._failed
 
     def report(self) -> Any:
-        """What is known at the end."""
+        """The report at the end."""
         if not self.succeeded() and not self.errors and self._end:
             self.error(
                 {

@@ -309,7 +309,7 @@ class EventReader(OutputReader):
         return [*self.flush(), f"waiting: {wait.text}"]
 
     def report(self) -> AgentReport:
-        """What is known at the end."""
+        """The report at the end."""
         if self.succeeded() and not self._spoiled and self.summary.strip():
             return AgentReport(self.summary.strip(), self._usage())
         if self.errors:
@@ -399,7 +399,7 @@ def _in_snake_case(value: JSON, depth: int = 3) -> JSON:
 
 
 def says_failure(event: JSON) -> bool:
-    """Whether an event that ends the work tells a failure, in whatever field."""
+    """Whether the last event of the work reports a failure, in any field."""
     if event.get("error") or event.get("errors") or event.get("is_error"):
         return True
     if event.get("success") is False or event.get("ok") is False:
@@ -409,7 +409,7 @@ def says_failure(event: JSON) -> bool:
 
 
 def said_failure(event: JSON, otherwise: str) -> str:
-    """What an event that tells a failure says."""
+    """The message of an event that reports a failure."""
     keys = ("error", "errors", "message")
     return next((x for k in keys if (x := error_message(event.get(k)))), otherwise)
 
