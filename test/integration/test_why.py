@@ -121,12 +121,6 @@ BOUNDS: list[dict[str, Any]] = [
             ]
         },
     },
-    {
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": {"name": "bounds"},
-        "spec": {"hard": {"requests.ephemeral-storage": "10Gi"}},
-    },
 ]
 # The WorkspaceConfig, the reason, and words of the message: the object, and the field to change.
 REFUSED: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
@@ -140,7 +134,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
         "QuotaExceeded",
         ("maximum cpu usage per Pod is 8", "LimitRange"),
     ),
-    "no-word-of-storage": ({}, "QuotaExceeded", ("bounds", "agent", "set resources (agent)")),
     "no-priority": (
         {"priorityClassName": "urgent"},
         "AdmissionDenied",
@@ -165,9 +158,6 @@ def test_pods_that_the_cluster_refuses_name_the_field_and_are_mended_by_it(
 ) -> None:
     configs = [scripted(name, outcome={}, **spec) for name, (spec, _, _) in REFUSED.items()]
     kubectl.apply(*BOUNDS)
-    # The API server enforces a quota once it has observed it.
-    observed = "jsonpath={.status.hard.requests\\.ephemeral-storage}=10Gi"
-    kubectl.wait("resourcequota/bounds", observed)
     kubectl.apply(*configs, *(task(x, workspaceConfigRef=x) for x in REFUSED))
     for name, (_, reason, words) in REFUSED.items():
         status = kubectl.wait_reason(f"task/{name}", reason, timeout=45)["status"]
@@ -175,7 +165,7 @@ def test_pods_that_the_cluster_refuses_name_the_field_and_are_mended_by_it(
         for each in words:
             assert each in status["message"]
     # The bounds go, the WorkspaceConfigs are corrected: the same tasks go on, and each agent starts once.
-    kubectl("delete", "limitrange,resourcequota", "--all")
+    kubectl("delete", "limitrange", "--all")
     small = {"requests": {"cpu": "10m"}}
     kubectl.apply(*(scripted(name, outcome={}, resources=small) for name in REFUSED))
     for name in REFUSED:
