@@ -150,7 +150,7 @@ class Controller:
                 workers.create_task(self._work(), name=f"{self.name}/worker-{index}")
             await stop.wait()
             # The next leader lists all objects anyway, and sooner than this process could reconcile
-            # what is queued.
+            # the queued items.
             self._queue.discard()
             await self._queue.shut_down_with_drain()
             self._log.info("All workers finished", worker_count=count)

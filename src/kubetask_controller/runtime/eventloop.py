@@ -24,7 +24,7 @@ logger = structlog.get_logger("eventloop")
 
 
 class Yielder:
-    """Tells long work on the event loop when to yield: ``if yielder.due(): await yielder.pause()``.
+    """Decides when long work on the event loop yields: ``if yielder.due(): await yielder.pause()``.
 
     Measures real time instead of the runtime's clock: what counts is use of the processor.
     """
@@ -99,7 +99,7 @@ class GarbageFreeze:
 
     Cached objects live as long as the process. A full collection visits all of them: with 50,000 Jobs for a third of a
     second, in which no Lease is renewed, and several times while the caches fill. So the process starts with
-    ``gc.disable()``, and from here on the collector runs but never visits what was allocated before.
+    ``gc.disable()``, and from here on the collector runs but never visits objects allocated before.
     """
 
     name = "garbage"

@@ -81,7 +81,7 @@ class SharedProcessor(Generic[T]):
         return registration
 
     def remove(self, registration: Registration[T]) -> None:
-        """Remove a handler; it gets nothing more, not even what is being distributed."""
+        """Remove a handler; it receives no further event, not even one in distribution."""
         registration.active = False
         self._registrations = tuple(r for r in self._registrations if r is not registration)
 

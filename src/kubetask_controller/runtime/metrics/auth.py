@@ -162,7 +162,7 @@ class MetricsAuthorizer:
         decisions[key] = _Decision(value, now + seconds)
 
     def _spend(self, address: str, *, known: bool) -> None:
-        """Count a review of what is unknown. Raises _TooManyReviewsError."""
+        """Count a review of an unknown token. Raises _TooManyReviewsError."""
         if known:
             return
         now = self._clock.monotonic()
