@@ -255,6 +255,28 @@ async def test_a_task_that_cannot_start_comes_before_the_queue_in_the_reason(
     assert "violates PodSecurity" in cluster.status()["message"]
 
 
+async def test_a_task_whose_pod_a_node_refused_gets_another_job_after_a_while(
+    cluster: Cluster,
+) -> None:
+    cluster.run()
+    await cluster.settle()
+    refused = cluster.job()["metadata"]["uid"]
+    text = "Pod was rejected: Node didn't have enough resource: cpu"
+    cluster.pod("r-task-0", phase="Failed", reason="OutOfcpu", message=text)
+    cluster.finish("r-task-0", "Failed", failed=1)
+    await cluster.reconcile(seconds=2, times=2)
+    assert cluster.entries() == ["Pending/Unschedulable"]
+    assert cluster.job()["metadata"]["uid"] == refused
+    await cluster.reconcile(seconds=20, times=3)
+    await cluster.settle()
+    assert cluster.job()["metadata"]["uid"] != refused
+    cluster.start()
+    cluster.end("r-task-0")
+    await cluster.settle()
+    assert cluster.shown() == "Succeeded/TasksSucceeded"
+    assert "Retrying" in cluster.events()
+
+
 async def test_a_run_goes_on_after_its_workspaceconfig_was_corrected(cluster: Cluster) -> None:
     cluster.config(agentImage="registry/broken:1")
     cluster.run(tasks=2)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kubetask_controller.api.constants import Phase, Reason
-from kubetask_controller.reconcilers.projections import ContainerView, JobView
+from kubetask_controller.reconcilers.projections import Condition, ContainerView, JobView
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.state import (
     Action,
@@ -508,6 +508,58 @@ def test_a_suspended_job_whose_agent_ran_is_disrupted_though_its_pod_is_gone() -
 def test_a_cancelled_task_that_is_disrupted_ends_as_cancelled() -> None:
     decision = look(job(suspended=True), RUNS, known=RUNNING, rules=CANCEL)
     assert shown(decision) == (Phase.FAILED, Reason.CANCELLED)
+
+
+# A node that refuses the Pod ---------------------------------------------------------------------------
+
+
+def turned_away(reason: str = "OutOfcpu", *containers: ContainerView) -> Any:
+    text = "Pod was rejected: Node didn't have enough resource: cpu"
+    return pod(*containers, phase="Failed", reason=reason, message=text)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "OutOfcpu",
+        "OutOfpods",
+        "UnexpectedAdmissionError",
+        "NodeAffinity",
+        "TopologyAffinityError",
+        "NodeShutdown",
+        "NodePorts",
+    ],
+)
+@pytest.mark.parametrize("containers", [(), (waiting(name="workspace"), waiting())])
+def test_a_pod_that_its_node_refused_is_no_failure_of_the_agent(
+    reason: str, containers: Any
+) -> None:
+    decision = look(job(failed=failed()), turned_away(reason, *containers))
+    assert shown(decision) == (Phase.PENDING, Reason.UNSCHEDULABLE)
+    assert decision.state is not None
+    assert f"({reason}): Pod was rejected" in decision.state.message
+    assert decision.wake_after == 9.0
+
+
+def test_its_job_is_replaced_after_a_back_off_that_grows() -> None:
+    ended = job(failed=Condition("BackoffLimitExceeded", "", at(-11)))
+    assert look(ended, turned_away()).action is Action.REPLACE
+    for count, left in ((1, 9.0), (20, 289.0)):
+        known = replace(STARTING, replacements=count)
+        again = look(replace(ended, replacement=count), turned_away(), known=known)
+        assert again.wake_after == left
+
+
+def test_the_pending_deadline_and_a_halt_end_the_wait_for_another_node() -> None:
+    late = look(job(failed=failed()), turned_away(), rules=TaskRules(pending_deadline=30))
+    assert shown(late) == (Phase.FAILED, Reason.PENDING_TIMEOUT)
+    halted = look(job(failed=failed()), turned_away(), rules=CANCEL)
+    assert shown(halted) == (Phase.FAILED, Reason.CANCELLED)
+
+
+def test_a_pod_that_ran_something_was_not_refused_by_its_node() -> None:
+    ran = turned_away("OutOfcpu", exited(1, name="workspace"), waiting())
+    assert shown(look(job(failed=failed()), ran))[1] == Reason.WORKSPACE_ERROR
 
 
 # Sidecars -------------------------------------------------------------------------------------------

@@ -29,6 +29,10 @@ MAX_MESSAGE = 512
 SIDECAR_GRACE = 10.0
 """Seconds for which a Pod may run on after its agent has ended. Native sidecars stop in that time by themselves."""
 
+REFUSED_BY_NODE_DELAY = 10.0
+REFUSED_BY_NODE_MAX_DELAY = 300.0
+"""Seconds from a Pod that its node refused to the next one; doubled each time."""
+
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
@@ -342,8 +346,11 @@ def _ended(
         return Decision(_success(job, state, last, agent))
     if rules.cancel:
         return Decision(_failure(state, Reason.CANCELLED, "ended at the user's request", last, end))
-    if ending is not None and pods and not is_started(pods) and not _ran(state, job):
+    never = not is_started(pods) and not _ran(state, job)
+    if ending is not None and pods and never:
         return Decision(_failure(state, ending.reason, ending.message, last, end))
+    if last is not None and never and _is_refused_by_node(last):
+        return _refused_by_node(job, state, facts, rules, last)
     if _is_disruption(job, last):
         what = _disruption_text(job, last)
         return _disrupted(job, state, facts, rules, what, action=Action.REPLACE)
@@ -376,6 +383,38 @@ def _is_disruption(job: JobView, pod: PodView | None) -> bool:
     if pod is not None and pod.disruption:
         return True
     return job.failed.reason == "PodFailurePolicy" and "DisruptionTarget" in job.failed.message
+
+
+def _is_refused_by_node(pod: PodView) -> bool:
+    """The kubelet refused the Pod (OutOfcpu, UnexpectedAdmissionError, NodeAffinity …): no container of it has existed."""
+    return (
+        pod.phase == "Failed"
+        and pod.reason not in ("", "DeadlineExceeded", "Evicted")
+        and not pod.disruption
+        and not any(x.started_at or x.created for x in pod.containers)
+    )
+
+
+def _refused_by_node(
+    job: JobView, state: TaskState, facts: TaskFacts, rules: TaskRules, pod: PodView
+) -> Decision:
+    """Another Job after a back-off, or the end: the scheduler may choose the same node again at once."""
+    if rules.halt is not None:
+        return Decision(_failure(state, rules.halt.reason, rules.halt.message, pod, ""))
+    why = one_line(f"the node refused Pod {pod.name} ({pod.reason}): {pod.message}")
+    if rules.pending_deadline is not None:
+        left = rules.pending_deadline - seconds_since(job.started or job.created, facts.now)
+        if left <= 0:
+            text = f"the agent did not start within {rules.pending_deadline} s: {why}"
+            return Decision(_failure(state, Reason.PENDING_TIMEOUT, one_line(text), pod, ""))
+    delay = min(REFUSED_BY_NODE_DELAY * 2 ** min(state.replacements, 5), REFUSED_BY_NODE_MAX_DELAY)
+    assert job.failed is not None
+    left = delay - seconds_since(job.failed.time, facts.now)
+    if left > 0:
+        waits = replace(state, phase=Phase.PENDING, reason=Reason.UNSCHEDULABLE, message=why)
+        return Decision(waits, wake_after=left)
+    again = _replaced(state, facts, f"{why}; Job {job.name} is replaced")
+    return Decision(again, action=Action.REPLACE)
 
 
 def _disruption_text(job: JobView, pod: PodView | None) -> str:
