@@ -18,7 +18,7 @@ from dockerfile_parse import DockerfileParser
 from hack.release import TARGETS
 
 # The first test of a process builds the release that the others read.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "9.8.7"
