@@ -56,7 +56,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.integration)
     if folder in PROCESSES:
         item.add_marker(pytest.mark.processes)
-    if item.get_closest_marker("agents") and not os.environ.get("KUBETASK_AGENTS"):
+    tools = item.get_closest_marker("agents") and not item.get_closest_marker("smoke")
+    if tools and not os.environ.get("KUBETASK_AGENTS"):
         item.add_marker(pytest.mark.skip("runs with make test-agents"))
     needs = ("integration", "processes", "browser", "agents")
     if folder != "devcluster" and not any(map(item.get_closest_marker, needs)):

@@ -308,7 +308,7 @@ def test_instructions_that_a_tool_does_not_read_itself_are_part_of_the_prompt(
     make(origins / "acme/catalog.git", {"AGENTS.md": "Use tabs.\n"})
     pod = task(text("task.md"), repository("catalog"))
     pod.prepare()
-    assert prompt_of(pod, agent).endswith("in AGENTS.md; follow it:\n\nUse tabs.")
+    assert prompt_of(pod, agent).endswith("for agents (AGENTS.md):\n\nUse tabs.")
 
 
 def test_a_long_prompt_is_whole(task: Make) -> None:
