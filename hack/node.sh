@@ -30,7 +30,7 @@ the development cluster   test_documents, test_readme: each starts one of its ow
 a control plane alone     the rest of test/integration
 no cluster                everything outside of test/integration and test/security
 
-The summary at the end of a run names what was skipped for want of what.
+The summary at the end of a run counts the skipped tests for each missing capability.
 EOF
 }
 

@@ -75,7 +75,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What was measured one after the other: this checkout, perhaps an older one, and the bare client."""
+    """One round of measurements in sequence: this checkout, optionally an older one, and the bare client."""
 
     ours: Measured
     before: Measured | None

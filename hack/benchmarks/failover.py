@@ -46,7 +46,7 @@ HEADER = (
 
 @dataclass(slots=True)
 class Lease:
-    """What became of the first leader's Lease, by this machine's wall clock in seconds.
+    """The history of the first leader's Lease, in seconds of this machine's wall clock.
 
     Attributes:
         leader: who holds it at first.

@@ -1,4 +1,4 @@
-"""An API server that knows only Jobs, and sends them as fast as it can: the other end of the runtime's benchmark.
+"""An API server that serves only Jobs, as fast as possible: the server side of the runtime's benchmark.
 
     python -m hack.benchmarks.firehose --jobs 10000 --events 100000
 

@@ -25,7 +25,7 @@ class Chart:
     """Lines over one axis; every axis begins at 0.
 
     Attributes:
-        title: what is shown.
+        title: the heading.
         unit: of the values.
         across: what the horizontal axis counts.
         lines: the points of each line, in the order of the axis.
@@ -38,7 +38,7 @@ class Chart:
 
 
 def write(picture: Path = PICTURE) -> None:
-    """Draw the picture from what was kept."""
+    """Draw the picture from the stored rows."""
     picture.write_text(draw(charts(report.kept("run"), report.kept("history"))))
 
 

@@ -32,8 +32,8 @@ class Plane:
     """A running control plane.
 
     Attributes:
-        cluster: how it is reached.
-        directory: where its logs are, and those of what is run against it.
+        cluster: the connection to it.
+        directory: its logs, and the logs of the programs that run against it.
     """
 
     cluster: ControlPlane

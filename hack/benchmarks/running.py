@@ -39,7 +39,7 @@ def install(cluster: Cluster, checkout: Path | None = None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A controller's process and where it is asked."""
+    """A controller's process, and the ports of its metrics and health endpoints."""
 
     process: subprocess.Popen[bytes]
     metrics: int

@@ -2,9 +2,9 @@
 
     python -m hack.benchmarks.runtime [--jobs 10000] [--events 50000]
 
-The server is a process of its own (firehose.py); what is measured is this process alone. Figures are of processor time,
-which says the same on a busy machine; wall time stands beside it. The baseline of each is what reading the same JSON costs
-without a runtime, in the same process right before.
+The server is a process of its own (firehose.py); only this process is measured. Figures are processor time, which does not
+depend on other load of the machine; wall time is shown beside it. The baseline of each figure is the cost of reading the same
+JSON without a runtime, measured in the same process immediately before.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python -m hack.benchmarks.stalls FILE [flags of the controller]
 
 The file has one JSON object, written at the end: the longest turn, the longest garbage collection, both in seconds, and what
-ran in long turns, as far as samples tell. Processor time and not time: how busy the machine is does not count.
+ran in long turns, according to samples. Times are processor time, so that other load of the machine does not count.
 """
 
 import asyncio

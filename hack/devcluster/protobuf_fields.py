@@ -2,8 +2,8 @@
 
     python hack/devcluster/protobuf_fields.py <checkout of kubernetes>/staging/src/k8s.io
 
-Read are the tags of the Go types, as they alone tell a field that is left out from one that is zero. The format is told in
-devcluster/apiserver/protobuf.py.
+It reads the tags of the Go types, because only they distinguish an omitted field from a zero value.
+devcluster/apiserver/protobuf.py describes the format.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 DATA = Path(__file__).parent / "devcluster/apiserver/data"
 META = "apimachinery/pkg/apis/meta/v1"
 REGISTRATION = "kube-aggregator/pkg/apis/apiregistration/v1"
-# Groups whose folder is not their first word.
+# Groups whose folder is not the first part of their name.
 FOLDERS = {
     "": "api/core/v1",
     "rbac.authorization.k8s.io": "api/rbac/v1",
     "flowcontrol.apiserver.k8s.io": "api/flowcontrol/v1",
     "apiregistration.k8s.io": REGISTRATION,
 }
-NEVER_SENT = ("apiextensions.k8s.io",)  # what nobody's typed client makes in protobuf
+NEVER_SENT = ("apiextensions.k8s.io",)  # no typed client sends protobuf for these
 BY_HAND = {
     f"{META}.Time": "t",
     f"{META}.MicroTime": "u",

@@ -35,9 +35,9 @@ class Capability(StrEnum):
     FAULTS = "faults"
     """Latency, lost answers, errors, restarts … on demand (`cluster.faults`)."""
     JOB_CONTROLLER = "job-controller"
-    """Jobs make Pods; garbage is collected, namespaces empty themselves."""
+    """Controllers create Pods for Jobs, collect garbage and delete the content of terminating namespaces."""
     NODES = "nodes"
-    """There is a node, so Pods get scheduled."""
+    """There is a node, so Pods are scheduled."""
     LOOPBACK = "loopback"
     """Containers reach servers that a test runs on `cluster.test_address`."""
     IMAGES = "images"
@@ -181,7 +181,7 @@ class Cluster(ABC):
         try:
             self.connection.delete(f"/api/v1/namespaces/{namespace}")
         except ApiError as error:
-            if error.code != 409:  # it is going already
+            if error.code != 409:  # it is being deleted already
                 raise
 
     def summary(self) -> str:

@@ -1,8 +1,8 @@
 """The node's images: which program runs for an image name.
 
 There is no registry and nothing is unpacked: every image has the file system of the machine, and an
-`ImageSpec` says what is particular about it. An image that nobody registered cannot be pulled, as on a real
-node (`ErrImagePull`, then `ImagePullBackOff`).
+`ImageSpec` describes the differences. An image that is not registered cannot be pulled, as on a real node
+(`ErrImagePull`, then `ImagePullBackOff`).
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Images:
             self._exact.pop(normalize(name), None)
 
     def find(self, name: str) -> ImageSpec | None:
-        """The image for a container's `image` field, or None. Raises ValueError for what is no image name."""
+        """The image for a container's `image` field, or None. Raises ValueError if the field is not an image name."""
         full = normalize(name)
         if full in self._exact:
             return self._exact[full]

@@ -1,9 +1,9 @@
 """A cluster for tests: the fixture `cluster`, one for the session, on which every integration test runs unchanged.
 
-Which one it is, the environment says (see `choice`): `KUBECONFIG` any cluster, `KUBEBUILDER_ASSETS` a folder of real
-binaries, else the development cluster. A test says what it needs with `cluster.require("processes")` and is skipped where
-that is missing; the summary at the end names the cluster and counts what was skipped for want of what. The ini option
-`devcluster_images` names a file of images for the development cluster's node.
+The environment selects the cluster (see `choice`): `KUBECONFIG` any cluster, `KUBEBUILDER_ASSETS` a folder of real binaries,
+else the development cluster. A test declares a capability that it needs with `cluster.require("processes")`, and is skipped
+on clusters without it. The summary at the end names the cluster and counts the skipped tests for each missing capability.
+The ini option `devcluster_images` names a file of images for the development cluster's node.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Name the cluster and count what was skipped for which capability."""
+    """Name the cluster, and count the skipped tests for each missing capability."""
     missing = skipped_for(terminalreporter.stats.get("skipped", []))
     known: list[str] = config.stash[SUMMARIES]
     summaries = dict.fromkeys(known)
@@ -83,9 +83,9 @@ def pytest_terminal_summary(
         terminalreporter.write_line(line)
     for capability, count in sorted(missing.items()):
         tests = "1 test" if count == 1 else f"{count} tests"
-        terminalreporter.write_line(f"skipped for want of {capability}: {tests}")
+        terminalreporter.write_line(f"skipped because the cluster lacks {capability}: {tests}")
     if not missing:
-        terminalreporter.write_line("nothing was skipped for want of a capability")
+        terminalreporter.write_line("no test was skipped because of a missing capability")
 
 
 def skipped_for(reports: Iterable[Any]) -> Counter[str]:

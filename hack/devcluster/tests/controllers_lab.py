@@ -75,7 +75,7 @@ class ControllersLab:
                 return
 
     async def pass_time(self, seconds: float) -> None:
-        """Let time pass; every timer on the way goes off at its time."""
+        """Advance the clock; every timer that becomes due fires at its time."""
         end = self._now + seconds
         await self.settle()
         while (due := self._next_timer()) is not None and due <= end:

@@ -71,7 +71,7 @@ class Kubectl:
 
     @contextmanager
     def watching(self, *arguments: str) -> Iterator[Iterator[str]]:
-        """The lines of one that goes on: `get -w`, `logs -f`. It is ended after the block."""
+        """The lines of a command that follows: `get -w`, `logs -f`. It is terminated after the block."""
         process = subprocess.Popen(
             self._command(*arguments),
             stdout=subprocess.PIPE,

@@ -85,7 +85,7 @@ class NodeLab:
     def run(
         self, name: str, script: str = "", *, pod: Object | None = None, **container: Any
     ) -> Object:
-        """Make a Pod of one container; `pod` holds fields of its spec, or its `metadata`."""
+        """Create a Pod with one container; `pod` holds fields of its spec, or its `metadata`."""
         spec: Object = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 5, **(pod or {})}
         metadata = spec.pop("metadata", {})
         one = {"name": "agent", "image": IMAGE, "imagePullPolicy": "IfNotPresent", **container}

@@ -149,7 +149,7 @@ async def test_a_compacted_history_is_expired(lab: FaultsLab) -> None:
             assert event is not None
             assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
             assert await stream.next() is None
-        # What keeps up goes on, as with etcd.
+        # A watch that keeps up continues, as with etcd.
         await lab.admin.make("b")
         assert await current.names(1) == ["b"]
     token = page.body["metadata"]["continue"]

@@ -176,7 +176,7 @@ def in_order_of_counting(states: list[Object]) -> list[Object]:
 
 
 def people(lab: ControllersLab, case: Object) -> None:
-    """What was done by hand while a recording ran."""
+    """Repeat the manual requests of a recording."""
 
     def suspend(value: bool) -> Callable[[], Any]:
         return lambda: lab.client.patch(JOBS, NAMESPACE, "run-task-0", {"spec": {"suspend": value}})
@@ -222,7 +222,7 @@ def people(lab: ControllersLab, case: Object) -> None:
 
 
 def prepare(lab: ControllersLab, case: Object) -> None:
-    """What was there before."""
+    """Create the objects that existed before the recording."""
     labels = None
     if "restricted Pod Security Standard" in case["note"]:
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -236,7 +236,7 @@ def prepare(lab: ControllersLab, case: Object) -> None:
             "spec": {"hard": hard},
         }
         lab.client.create(RESOURCEQUOTAS, NAMESPACE, body)
-    if case["note"] == "LimitRange with a maximum below what is asked for":
+    if case["note"].startswith("LimitRange with a maximum below"):
         limit = {"type": "Container", "max": {"memory": "256Mi"}}
         body = {
             "apiVersion": "v1",

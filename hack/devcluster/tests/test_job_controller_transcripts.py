@@ -57,7 +57,7 @@ def body_of(name: str) -> Object:
 
 
 def script(lab: ControllersLab, name: str) -> None:
-    """What was done by hand."""
+    """Repeat the manual requests of a recording."""
 
     def to_pod(act: Callable[..., None], *arguments: Any) -> Callable[[], None]:
         return lambda: act(lab.pod(NAMESPACE, name), *arguments)
@@ -104,7 +104,7 @@ def look(kind: str, obj: Object) -> Object:
 
 
 def without_suffix(message: str) -> str:
-    """A sentence without what was generated of a Pod's name."""
+    """A sentence without the generated suffix of a Pod's name."""
     head, found, tail = message.partition(" pod default/pfp-")
     return head + found + tail[5:] if found else message
 

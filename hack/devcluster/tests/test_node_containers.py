@@ -58,9 +58,9 @@ async def test_without_a_command_the_images_entrypoint_is_run(lab: NodeLab, tmp_
     assert await lab.output(
         "b", "", image=image, args=["$(X)", "$$(X)"], env=[{"name": "X", "value": "1"}]
     ) == (f"{program} 1 $(X) in /usr with hello\n")
-    lab.run("c", image=image, command=["agent", "own"], workingDir="/made/anew")
+    lab.run("c", image=image, command=["agent", "own"], workingDir="/new/folder")
     pod = await lab.ended("c")
-    assert lab.log(pod) == f"{program} own in /made/anew with hello\n"
+    assert lab.log(pod) == f"{program} own in /new/folder with hello\n"
 
 
 async def test_a_volume_above_an_images_programs_does_not_hide_them(

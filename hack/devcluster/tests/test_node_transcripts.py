@@ -117,7 +117,7 @@ class Again:
                 await self._until(self._complete)
                 await self._await_end()
         except TimeoutError:
-            pass  # the comparison shows what is missing
+            pass  # the comparison shows the missing entries
         self.log = await self.lab.get_log(self.name, self.namespace)
 
     def _prepare(self) -> None:
@@ -200,7 +200,7 @@ class Again:
             )
         return value
 
-    # --- what was done by hand, or by controllers, while a recording ran
+    # --- requests of a person, or of controllers, while a recording ran
 
     async def _people(self) -> None:
         note, client = self.case["note"], self.lab.client

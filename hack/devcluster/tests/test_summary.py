@@ -52,8 +52,8 @@ def test_the_summary_names_the_cluster_and_counts_what_it_lacked(
     _, _, said = run_pytest(tmp_path, TESTS, *options).partition(" cluster ")
     assert "development cluster, Kubernetes v1.36.2 (" in said
     assert "job-controller" in said
-    assert "skipped for want of faults: 3 tests\n" in said
-    assert "skipped for want of processes: 1 test\n" in said
+    assert "skipped because the cluster lacks faults: 3 tests\n" in said
+    assert "skipped because the cluster lacks processes: 1 test\n" in said
     assert "another reason" not in said
 
 

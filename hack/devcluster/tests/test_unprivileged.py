@@ -75,7 +75,7 @@ def somebody() -> list[str]:
 
 
 def _closed(path: Path) -> Path | None:
-    """The outermost folder on the way that others may not enter."""
+    """The outermost folder of the path that other users may not enter."""
     return next((x for x in reversed([path, *path.parents]) if not x.stat().st_mode & 0o001), None)
 
 

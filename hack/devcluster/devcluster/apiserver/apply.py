@@ -1,6 +1,6 @@
 """Server-side apply: merge an applied configuration, keep track of who applied what, refuse to take what others own.
 
-Follows structured-merge-diff: fields that this manager applied before, names no longer and nobody else owns are removed.
+Follows structured-merge-diff: removes fields that this manager applied before, omits now and no other manager owns.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _merged(
             managers.append({**entry, "fieldsV1": fields})
     if applied:
         entry = writer.entry("Apply", applied)
-        # What was given up counts as a change even where a default fills it in again.
+        # A field that is given up counts as a change even if a default sets it again.
         given_up = result is not merged and result != merged
         if not (changed or managed.strip(removed, writer.reset) or given_up):
             _keep_time(entry, own)
@@ -221,7 +221,7 @@ def _merge_items(node: SchemaNode, live: list[Any], config: list[Any]) -> list[A
 
 
 def _in_config_order(node: SchemaNode, items: list[Any], order: list[str]) -> list[Any]:
-    """Items that the configuration names come in its order, in the places where named items stand."""
+    """Put the items that the configuration names in its order, at the positions of named items."""
     by_key = {item_key(node, item): item for item in items}
     following = iter(order)
     return [by_key[next(following)] if item_key(node, item) in order else item for item in items]
@@ -263,7 +263,7 @@ MAX_BYTES = 256 * 1024
 
 
 def own_conflicts(node: SchemaNode, live: Object, api_version: str) -> FieldSet:
-    """The fields that the last client-side apply set and nobody changed since."""
+    """The fields that the last client-side apply set and no other writer changed since."""
     text = (live["metadata"].get("annotations") or {}).get(ANNOTATION)
     if not text:
         return {}

@@ -1,8 +1,7 @@
 """x-kubernetes-validations: the rules of a schema, and their evaluation on objects.
 
-Rules are compiled once. `self` is the value at the rule's place, `oldSelf` the value that stood there before: rules that name
-it are evaluated only when there is one. Rules of unchanged values are not complained about (ratcheting), unless they name
-`oldSelf`.
+Rules are compiled once. `self` is the value at the rule's path, `oldSelf` the previous value: rules that use it are evaluated
+only if there is one. Violations at unchanged values are not reported (ratcheting), unless the rule uses `oldSelf`.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class RuleTree:
     element: RuleTree | None = None
     convert: bool = False
     transitions: bool = False
-    """Some rule here or below compares with what was there before."""
+    """A rule at this node or below compares with the previous value."""
 
 
 def collect(node: SchemaNode, seen: tuple[SchemaNode, ...] = ()) -> RuleTree | None:

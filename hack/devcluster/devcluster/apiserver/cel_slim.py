@@ -1,10 +1,10 @@
 """The part of `self` that a rule uses, so that only that part is passed to the CEL engine.
 
-A rule such as `self.batchSpec == oldSelf.batchSpec` would have a megabyte converted twice; one such as `has(self.a)` needs to
-know of a name only. Both follow from the rule's text, without its meaning:
+A rule such as `self.batchSpec == oldSelf.batchSpec` would convert a megabyte twice; a rule such as `has(self.a)` needs only
+the presence of a name. The text of the rule is enough to find what it uses:
 
-- only fields that the text names by a plain path (`self.a.b`) can be seen, unless `self` stands alone somewhere in it;
-- a field that is named in no other way than `has(self.a)` and `self.a == oldSelf.a` is as good as a number.
+- it reads only fields that it names by a plain path (`self.a.b`), unless it uses `self` on its own;
+- a number can replace a field that appears only in `has(self.a)` and `self.a == oldSelf.a`.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _at(value: Any, path: Path) -> Any:
 
 
 def _put(slim: dict[str, Any], path: Path, leaf: Any, original: Any) -> None:
-    """Put a leaf at its place; the objects on the way are there as far as they are in the original."""
+    """Set the leaf at `path`, and create the objects above it that exist in the original."""
     for name in path[:-1]:
         if not isinstance(original, dict) or name not in original:
             return

@@ -1,6 +1,6 @@
 """Decoding a built-in object as Go does: unknown fields dropped and reported, types checked, nulls and empty lists left out.
 
-Returns fresh containers, so what was given is never shared with what is stored.
+Returns new containers, so that the input and the stored object share nothing.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _decode_struct(node: SchemaNode, value: Any, unknown: Unknown, path: Path, o
 
 
 def emit(node: SchemaNode, empty: Any) -> Any:
-    """A value that Go writes although nobody set it, with what it contains."""
+    """A value that Go writes even if it is not set, with its content."""
     if isinstance(empty, dict):
         return {key: emit(node.fields[key], value) for key, value in node.emitted.items()}
     return empty

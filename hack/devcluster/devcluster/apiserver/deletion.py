@@ -1,8 +1,8 @@
 """Deletion: preconditions, grace, finalizers, propagation.
 
-As the generic registry does it: an object without finalizers and grace goes at once; else it gets a deletionTimestamp and
-goes when its last finalizer does. Dependents are the garbage collector's business, selected by the finalizers orphan and
-foregroundDeletion.
+As in the generic registry: an object without finalizers and grace period is removed at once; any other object gets a
+deletionTimestamp and is removed together with its last finalizer. The garbage collector handles dependents, selected by the
+finalizers orphan and foregroundDeletion.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _plan(
     options: DeleteOptions,
     context: WriteContext,
 ) -> tuple[Object | None, bool]:
-    """The marked object to store (None: nothing to change), and whether the object goes at once."""
+    """The marked object to store (None: nothing to change), and whether the object is removed at once."""
     strategy, metadata = codec.strategy, dict(old["metadata"])
     finalizers = _finalizers(metadata, options, strategy.default_propagation(context))
     changed = finalizers != (metadata.get("finalizers") or [])
@@ -139,7 +139,7 @@ def _mark(registry: Registry, metadata: Object, seconds: int) -> None:
 
 
 def _shorten(registry: Registry, metadata: Object, options: DeleteOptions) -> tuple[bool, bool]:
-    """For an object that is going already: (whether its grace changed, whether grace is still pending)."""
+    """For an object that is being deleted: (whether its grace period changed, whether it is still pending)."""
     current = metadata.get("deletionGracePeriodSeconds") or 0
     if not current:
         return False, False
@@ -149,7 +149,7 @@ def _shorten(registry: Registry, metadata: Object, options: DeleteOptions) -> tu
     requested = max(requested, 0)
     now = registry.storage.clock()
     if requested == 0:
-        # Stored even though the object goes at once: a finalizer may keep it, and must find that no grace is left.
+        # Stored even if the object is removed at once: a finalizer may keep it, and the grace period must then be 0.
         metadata["deletionTimestamp"] = format_time(now)
         metadata["deletionGracePeriodSeconds"] = 0
         return True, False

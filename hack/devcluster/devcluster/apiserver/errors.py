@@ -207,7 +207,7 @@ def too_many(field: str, count: int, limit: int) -> FieldError:
 
 
 def invalid(group: str, kind: str, name: str, errors: Iterable[FieldError]) -> StatusError:
-    """422 with every problem as a cause; equal sentences are said once in the message."""
+    """422 with every problem as a cause; equal sentences appear once in the message."""
     causes = list(errors)
     sentences = list(dict.fromkeys(str(each) for each in causes))
     said = sentences[0] if len(sentences) == 1 else "[" + ", ".join(sentences) + "]"

@@ -1,4 +1,4 @@
-"""The API without HTTP, for controllers and the node that live in the server's process.
+"""The API without HTTP, for controllers and the node that run in the server's process.
 
 Same semantics as over HTTP: validation, defaults, generation, finalizers, field ownership, admission; failures raise
 StatusError. Reads and writes are synchronous: between a read and a write without an `await` nothing else happens. Objects
@@ -203,7 +203,7 @@ class LocalClient:
     ) -> AsyncIterator[Object]:
         """Events {"type", "object"}, beginning with a synthetic ADDED for each present object (unless `since` is a revision).
 
-        Ends when the store closes its watches (restart of the server) or the resource goes; then watch again.
+        Ends when the store closes its watches (restart of the server) or the resource is removed; then watch again.
         """
         info = self.info(resource)
         selection = self._selection(info, label_selector, field_selector)

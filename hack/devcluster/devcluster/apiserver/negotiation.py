@@ -59,7 +59,7 @@ def negotiate(accept: str) -> Accepted:
 
 
 def decode_body(data: bytes, content_type: str, kind: str) -> Any:
-    """A request's object. `kind` is what was expected, for messages. Raises StatusError 400 or 415."""
+    """A request's object. `kind` is the expected kind, for messages. Raises StatusError 400 or 415."""
     media = content_type.split(";", 1)[0].strip()
     if media in _YAML_TYPES:
         return load_yaml(data)

@@ -1,6 +1,6 @@
 """Custom resource objects against their structural schema: pruning, defaulting, validation.
 
-Wording and order follow the real server's kube-openapi validator (properties in name order, then what is required).
+Wording and order follow the real server's kube-openapi validator (properties in name order, then required fields).
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class QueueController:
 
 @contextmanager
 def ignore_missing() -> Iterator[None]:
-    """Take a 404 or 409 (somebody else was faster) for success."""
+    """Treat a 404 or 409 (another client was faster) as success."""
     try:
         yield
     except StatusError as error:

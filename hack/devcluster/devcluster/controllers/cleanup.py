@@ -1,8 +1,8 @@
 """Objects that are deleted when their time is up: Jobs by ttlSecondsAfterFinished, and Pods whose end no kubelet writes.
 
 The Pods are failed and deleted after a while, as pkg/controller/podgc does. They are the Pods of a node that is gone, and
-those that are deleted before they have a node, which only a finalizer keeps. A Pod bound to a node that never was is left
-alone: in tests without nodes a stand-in for kubelets moves such Pods.
+those that are deleted before they have a node, which only a finalizer keeps. A Pod bound to a node that never existed is
+ignored: in tests without nodes the kubelet stand-in updates such Pods.
 """
 
 from __future__ import annotations

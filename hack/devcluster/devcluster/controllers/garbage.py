@@ -30,7 +30,7 @@ class Ref(NamedTuple):
 
 
 class GarbageCollector(QueueController):
-    """Keys are Refs of objects to look at: because an owner went, or they themselves are going."""
+    """Keys are Refs of objects to process: their owner was removed, or they are being deleted themselves."""
 
     name = "garbage-collector"
 
@@ -203,7 +203,7 @@ def _owner_uids(obj: Object | None) -> set[str]:
 
 
 def _ends_with_dependents(obj: Object) -> bool:
-    """Whether the object is going and its end depends on its dependents."""
+    """Whether the object is being deleted and waits for its dependents."""
     finalizers = obj["metadata"].get("finalizers") or ()
     return is_deleting(obj) and (FOREGROUND in finalizers or ORPHAN in finalizers)
 

@@ -1,7 +1,7 @@
-"""Namespaces that are deleted: everything in them goes, Pods first, then the namespace itself.
+"""Deletes the content of terminating namespaces, Pods first, and then the namespaces themselves.
 
-As pkg/controller/namespace: the namespace's conditions list what remains. Instead of waiting for a guessed time it looks
-again when an object of the namespace has gone.
+As in pkg/controller/namespace: the namespace's conditions list the remaining content. Instead of retrying after an estimated
+time, the controller syncs a namespace again when one of its objects is removed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class NamespaceController(QueueController):
             self.queue.add((namespace,))
 
     def sync(self, key: Key) -> None:
-        """Delete the content of a namespace that is going; let it go when nothing is left."""
+        """Delete the content of a terminating namespace; finalize the namespace when it is empty."""
         (name,) = key
         namespace = self.client.find(NAMESPACES, None, name)
         if namespace is None or not is_deleting(namespace):
@@ -63,7 +63,7 @@ class NamespaceController(QueueController):
         infos = self._infos()
         pods = [info for info in infos if info.storage_key == "pods"]
         if self._delete_all(name, pods).instances:
-            # While Pods are left the real controller looks at nothing else, and reports no problem.
+            # While Pods remain, the real controller deletes nothing else and reports no problem.
             self._report(namespace, Remaining(Counter(), Counter()))
             return
         remaining = self._delete_all(name, [info for info in infos if info.storage_key != "pods"])
@@ -108,7 +108,7 @@ class NamespaceController(QueueController):
                 self.client.update_status(NAMESPACES, None, name, {**namespace, "status": status})
 
     def _finalize(self, name: str) -> None:
-        """Take the namespace's own finalizer, as the `finalize` subresource does; with the last one it goes."""
+        """Remove the namespace's own finalizer, as the `finalize` subresource does, and the namespace with the last one."""
         namespace = self.client.find(NAMESPACES, None, name)
         if namespace is None:
             return

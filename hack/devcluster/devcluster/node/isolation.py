@@ -17,7 +17,7 @@ HINTS = (
 
 
 class IsolationError(Exception):
-    """Containers cannot be isolated on this machine; the message names what is missing."""
+    """Containers cannot be isolated on this machine; the message names the missing requirement."""
 
 
 async def find_runtime(launcher: Launcher) -> Runtime:

@@ -1,4 +1,4 @@
-"""Reads container logs, as written by the shim (see `shim.logs`), in the ways that the log endpoint offers."""
+"""Reads container logs, as written by the shim (see `shim.logs`), with the options of the log endpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BLOCK_BYTES = 65536
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """v1 PodLogOptions. `since` is a Unix time; None stands for no limit."""
+    """v1 PodLogOptions. `since` is a Unix time; None means no limit."""
 
     container: str = ""
     follow: bool = False
@@ -26,7 +26,7 @@ class LogOptions:
 
 
 class LogReader:
-    """Reads one file from its beginning (or its last `tail` lines) on; call `read` again for what was added."""
+    """Reads one file from its beginning (or its last `tail` lines) on; call `read` again for lines added since."""
 
     def __init__(self, path: Path, options: LogOptions) -> None:
         self._path = path
@@ -85,7 +85,7 @@ def _tail_offset(path: Path, lines: int) -> int:
 
 
 def last_bytes(path: Path, *, lines: int, limit: int) -> bytes:
-    """The last lines of a log, at most `limit` bytes of them: what stands in for a termination message."""
+    """The last lines of a log, at most `limit` bytes of them: the fallback for a termination message."""
     text = b"".join(LogReader(path, LogOptions(tail=lines)).read())
     return text[-limit:]
 

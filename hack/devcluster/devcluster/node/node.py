@@ -99,7 +99,7 @@ class Node:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Take up the Pods there are. Raises IsolationError when this machine cannot run them."""
+        """Start the scheduler and the kubelet. Raises IsolationError if this machine cannot isolate containers."""
         if self._launcher is not None:
             return
         self._launcher = Launcher()

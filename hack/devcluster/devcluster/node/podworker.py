@@ -1,4 +1,4 @@
-"""One Pod's life on the node: volumes, init containers, containers, restarts, its end.
+"""The lifecycle of one Pod on the node: volumes, init containers, containers, restarts, termination.
 
 Guarantees: statuses are written in the order of a kubelet's; a final phase is written only when nothing of
 the Pod runs any more; when `run` returns, no process of the Pod is left.
@@ -81,7 +81,7 @@ class PodWorker:
     # --- what happens to it from outside
 
     def update(self, pod: Object) -> None:
-        """Take in a newer object: a deletion, a shorter grace period, another deadline."""
+        """Apply a newer object: a deletion, a shorter grace period, another deadline."""
         self.state.pod = pod
         if "deletionTimestamp" in pod["metadata"]:
             self._end(Ending.DELETED)
@@ -89,12 +89,12 @@ class PodWorker:
         self._arm_deadline()
 
     def gone(self) -> None:
-        """The object was removed, by whomever: nothing of it may go on."""
+        """End the Pod because its object was removed; no process of it may continue."""
         self._end(Ending.GONE)
         self._stopper.changed(self._grace())
 
     def evict(self, message: str) -> None:
-        """End the Pod as a node does that runs out of something."""
+        """End the Pod as a node does under resource pressure."""
         self.state.failure = ("Evicted", message)
         condition = {"type": podstatus.DISRUPTION_TARGET, "status": "True"}
         self.state.disruption = {**condition, "reason": "TerminationByKubelet", "message": message}
@@ -138,7 +138,7 @@ class PodWorker:
     # --- its life
 
     async def run(self) -> None:
-        """From here to the Pod's final phase; then nothing of it is left but its logs."""
+        """Run the Pod up to its final phase. Afterwards only its logs remain."""
         try:
             self.update(self.state.pod)
             living = asyncio.create_task(self._live())
@@ -161,7 +161,7 @@ class PodWorker:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def _live(self) -> None:
-        """As long as nobody ends it. Cancelling leaves processes running."""
+        """Run the containers until the Pod is ended. Cancelling leaves processes running."""
         state = self.state
         self.write()
         await self._mount()
@@ -249,7 +249,7 @@ class PodWorker:
             started.set()
 
     async def _await_startup(self, container: ContainerState, process: Process) -> None:
-        """Until its startupProbe succeeds, or it has ended."""
+        """Wait until the container's startupProbe succeeds, or until the container has ended."""
         probe = asyncio.create_task(await_startup(container.spec, self.state.ip))
         either: set[asyncio.Future[Any]] = {probe, process.exited}
         try:
@@ -267,7 +267,7 @@ class PodWorker:
             await self._all_tried.wait()
 
     async def _start(self, container: ContainerState, tried: asyncio.Event) -> bool:
-        """Start it, however often that has to be tried. False when its program cannot be run."""
+        """Start the container, with as many tries as needed. Returns False if its program cannot run."""
         context = self._context
         while True:
             try:
@@ -297,7 +297,7 @@ class PodWorker:
         return True
 
     async def _wait_for(self, container: ContainerState, error: WaitingError) -> None:
-        """RecordEvent why a container is not made, and wait until it is to be tried again."""
+        """Record an Event with the reason why a container is not created, and wait for the next try."""
         image = error.reason != "CreateContainerConfigError"
         text = f"Error: {error.reason if image else error.message}"
         self._context.record(self.state, "Warning", "Failed", text, container)
@@ -322,8 +322,8 @@ class PodWorker:
     def _shows_later(self, container: ContainerState) -> bool:
         """Whether the status shows a failure only when it is tried again: the first one after init containers.
 
-        A kubelet writes why a container waits when it next looks at the Pod. Without init containers the new sandbox
-        makes it look at once; after them nothing does, and until then only an Event has the reason.
+        A kubelet writes the waiting reason of a container at its next sync of the Pod. Without init containers the new
+        sandbox causes a sync at once. After init containers nothing does, and until then only an Event has the reason.
         """
         first = container.name not in self._failed_once
         self._failed_once.add(container.name)
@@ -345,7 +345,7 @@ class PodWorker:
         return failed and policy != "Never"
 
     async def _wait_to_restart(self, container: ContainerState, ran: float) -> None:
-        """The first restart is at once, later ones after a growing while."""
+        """Wait before a restart: the first one is immediate, later ones follow an increasing delay."""
         key = f"start {container.name}"
         if ran > timing.BACKOFF_RESET_SECONDS:
             self._backoffs.reset(key)
@@ -382,7 +382,7 @@ class PodWorker:
     # --- its end
 
     async def _terminate(self) -> None:
-        """End it with its grace period, from wherever it is."""
+        """End the container with its grace period, in any state."""
         state = self.state
         state.terminating = True
         self._silent = False

@@ -163,7 +163,7 @@ class History:
         return self.events[bisect_right(self.revisions, revision) :]
 
     def compact(self, revision: int) -> None:
-        """Forget events up to and including `revision`."""
+        """Discard events up to and including `revision`."""
         cut = bisect_right(self.revisions, revision)
         del self.events[:cut]
         del self.revisions[:cut]

@@ -1,7 +1,7 @@
 """One stored object: its bytes, and a parsed form kept only while it is in use.
 
-A Job is some 2.5 KB of JSON but some 40 KB of Python dicts, so the bytes are what the store holds; the parsed form lives in a
-bounded cache. Both are immutable by contract: a change builds a new object.
+A Job is some 2.5 KB of JSON but some 40 KB of Python dicts, so the store holds the bytes; a bounded cache holds the parsed
+form. Both are immutable by contract: a change builds a new object.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PARSED = _ParsedCache()
 
 
 def is_stored(record: Stored, obj: dict[str, Any]) -> bool:
-    """Whether `obj` is the very object that a record was made of, so that the record's bytes are its JSON."""
+    """Whether a record was created from this very object, so that the record's bytes are the JSON of `obj`."""
     return _PARSED.is_of(record, obj)
 
 

@@ -259,7 +259,7 @@ class Storage:
         return sum(len(found.history.watches) for found in self._resources.values())
 
     def compact(self, revision: int | None = None) -> int:
-        """Forget history up to `revision` (None: all of it). Returns the new floor. Open watches go on."""
+        """Compact the history up to `revision` (None: all of it). Returns the new floor. Open watches continue."""
         target = self.revision if revision is None else min(revision, self.revision)
         for found in self._resources.values():
             found.history.compact(target)

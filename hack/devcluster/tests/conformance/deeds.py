@@ -190,7 +190,7 @@ async def _delete_run(caller: Caller) -> None:
     await caller.call("DELETE", f"{RUNS}/list-3")
 
 
-# Seconds from the start of the watch, and what was done then.
+# Seconds from the start of the watch, and the request sent at that time.
 DURING: dict[tuple[str, int], list[tuple[float, Deed]]] = {
     ("watches", 1): [
         (0.3, _patch(f"{RUNS}/list-1", {"spec": {"parallelism": 8}})),

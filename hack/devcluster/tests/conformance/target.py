@@ -42,9 +42,9 @@ def play_there(kubeconfig: Path, exchanges: list[Exchange]) -> Results:
 
 
 def target_of(kubeconfig: Path) -> Target:
-    """Where a kubeconfig leads, as its user and as nobody."""
+    """The API server of a kubeconfig, with its user's credentials and without any."""
     admin = Connection.from_kubeconfig(kubeconfig)
-    assert admin.ssl_context is not None, "the API server speaks HTTPS"
+    assert admin.ssl_context is not None, "the API server must serve HTTPS"
     anyone = ssl.create_default_context(cadata=_authority(kubeconfig))
     return Target(admin.url, admin.ssl_context, anyone, admin.headers)
 

@@ -1,7 +1,7 @@
 """Admission of Pods: their ServiceAccount and its token, priority, default tolerations, limits of a namespace's LimitRanges.
 
-Wording and what is filled in are those of plugin/pkg/admission (serviceaccount, priority, defaulttolerationseconds). Only the
-creation of a Pod is touched.
+Messages and defaults follow plugin/pkg/admission (serviceaccount, priority, defaulttolerationseconds). Only requests that
+create a Pod are affected.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SUFFIX_LENGTH = 5
 
 
 def creates_pod(attributes: Attributes) -> bool:
-    """Whether a request makes a Pod."""
+    """Whether a request creates a Pod."""
     return (
         attributes.resource == "pods"
         and not attributes.group
@@ -35,7 +35,7 @@ def creates_pod(attributes: Attributes) -> bool:
 
 
 def early_name(obj: Object) -> str:
-    """The name by which a mutating plugin speaks of a new object: for a generated name only its prefix is known yet."""
+    """The name of a new object in messages of mutating plugins: for a generated name only the prefix, which is set first."""
     metadata = obj["metadata"]
     name, prefix = metadata.get("name", ""), metadata.get("generateName", "")
     if prefix and name.startswith(prefix) and len(name) == len(prefix) + _SUFFIX_LENGTH:

@@ -1,7 +1,7 @@
 """PodSecurity: holds Pods to the Pod Security Standard of their namespace's labels.
 
-`pod-security.kubernetes.io/enforce` refuses Pods, `warn` warns about Pods and about what makes Pods; `audit` has nowhere to
-go and is not looked at. Every version of the standards is the latest one.
+`pod-security.kubernetes.io/enforce` refuses Pods; `warn` returns warnings for Pods and for objects with a Pod template.
+`audit` is ignored, because there is no audit log. Every version of the standards is treated as the latest one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LEVELS: Mapping[str, tuple[Check, ...]] = {
     "restricted": RESTRICTED,
 }
 _MODES = ("enforce", "audit", "warn")
-# Where the template of a Pod is in what makes Pods.
+# The path of the Pod template's spec, for each resource that has one.
 _TEMPLATES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("apps", "daemonsets"): ("spec", "template", "spec"),
     ("apps", "deployments"): ("spec", "template", "spec"),

@@ -1,6 +1,6 @@
 """The checks of the Pod Security Standards, baseline and restricted, on the spec of a Pod.
 
-A check returns (reason, detail) of what it forbids, or None; the words are those of k8s.io/pod-security-admission/policy.
+A check returns (reason, detail) of what it forbids, or None; messages follow k8s.io/pod-security-admission/policy.
 Left out: Windows' HostProcess, AppArmor by annotation, host ports, procMount, and hosts in probes and lifecycle hooks.
 """
 
@@ -217,7 +217,7 @@ def sysctls(spec: Spec) -> Finding | None:
 
 
 def privilege_escalation(spec: Spec) -> Finding | None:
-    """Every container gives up gaining privileges."""
+    """Every container disallows privilege escalation."""
     names = [
         name
         for name, _, context in _containers(spec)
@@ -331,7 +331,7 @@ BASELINE: tuple[Check, ...] = (
     seccomp_baseline,
     sysctls,
 )
-# Stricter checks stand in for three of the baseline.
+# Stricter checks replace three of the baseline.
 RESTRICTED: tuple[Check, ...] = (
     apparmor,
     host_namespaces,

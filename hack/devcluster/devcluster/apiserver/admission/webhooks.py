@@ -42,12 +42,12 @@ T = TypeVar("T")
 _ANSWERS: ContextVar[dict[bytes, Answer] | None] = ContextVar("answers", default=None)
 _TOKEN_VOLUME = re.compile(rb"%s\w{5}" % TOKEN_VOLUME_PREFIX.encode())
 _OWN_METADATA = ("name", "uid", "creationTimestamp", "managedFields")
-"""What each try fills in anew."""
+"""Fields that each try sets again."""
 _SUBRESOURCES = ("", "status")
 
 
 class AnswerNeededError(Exception):
-    """A write cannot go on before a webhook has answered."""
+    """A write cannot continue before a webhook has answered."""
 
     def __init__(self, review: Review) -> None:
         super().__init__(review.name)
@@ -56,7 +56,7 @@ class AnswerNeededError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a webhook said: the object as it leaves it (None: unchanged), warnings, or why the write is refused."""
+    """A webhook's answer: the object as it leaves it (None: unchanged), warnings, or why the write is refused."""
 
     obj: Object | None = None
     warnings: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class Webhooks:
     def __call__(
         self, attributes: Attributes, obj: Object | None, old: Object | None, /
     ) -> Object | None:
-        """Ask each webhook that matches, in order. Raises AnswerNeededError, and StatusError to refuse."""
+        """Call each webhook that matches, in order. Raises AnswerNeededError, and StatusError to refuse."""
         answers = _ANSWERS.get()
         if answers is None or attributes.group == GROUP:
             return obj

@@ -1,7 +1,7 @@
 """Keys and certificates of a cluster: one CA, the server's certificate, client certificates.
 
-All keys are ECDSA P-256, which every Kubernetes client takes and which is made in under a millisecond. Nothing here is for
-production: private keys lie unencrypted in the cluster's directory, readable by their owner only.
+All keys are ECDSA P-256, which every Kubernetes client accepts and which takes less than a millisecond to generate. Do not
+use them in production: private keys are stored unencrypted in the cluster's directory, readable by their owner only.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class CertificateAuthority:
 
     @classmethod
     def load_or_create(cls, directory: Path) -> CertificateAuthority:
-        """The CA kept in `directory` (ca.crt, ca.key), made there when it is not."""
+        """The CA in `directory` (ca.crt, ca.key), generated if it is missing."""
         certificate, key = directory / CA_FILE, directory / CA_KEY_FILE
         if certificate.exists() and key.exists():
             loaded = serialization.load_pem_private_key(key.read_bytes(), password=None)

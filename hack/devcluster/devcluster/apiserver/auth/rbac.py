@@ -88,7 +88,7 @@ class RBACAuthorizer:
         return found
 
     def _refresh(self) -> None:
-        """Forget what was concluded from objects that have changed since."""
+        """Discard cached grants if their objects have changed since."""
         watches = self._watches
         if watches and not any(watch.closed or watch.drain() for watch in watches):
             return

@@ -20,7 +20,7 @@ ISSUER = "https://kubernetes.default.svc.cluster.local"
 DEFAULT_SECONDS = 3600
 MIN_SECONDS = 600
 MAX_SECONDS = 1 << 32
-# The projected token of a Pod requests 3607 s and gets a year, so that old clients that never read the file again go on
+# The projected token of a Pod requests 3607 s and gets a year, so that old clients that read the file only once keep
 # working.
 PROJECTED_SECONDS = 3607
 EXTENDED_SECONDS = 365 * 24 * 3600
@@ -42,7 +42,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class TokenIdentity:
-    """Whose a valid token is and for which audiences it was made."""
+    """The ServiceAccount and the audiences of a valid token."""
 
     user: User
     audiences: tuple[str, ...]

@@ -41,7 +41,7 @@ class Signer:
 
     @classmethod
     def load_or_create(cls, directory: Path) -> Signer:
-        """The key kept in `directory` (sa.key), made there when it is not."""
+        """The key in `directory` (sa.key), generated if it is missing."""
         path = directory / KEY_FILE
         if path.exists():
             key = serialization.load_pem_private_key(path.read_bytes(), password=None)

@@ -1,7 +1,7 @@
 """Fault injection between the API server and its clients, reproducible from a seed.
 
-`Faults` is the server's side; `devcluster.faultcontrol` has the blocking calls for tests, `POST /devcluster/faults` is what
-both speak. The README's section "Faults" has the kinds and their fields.
+`Faults` is the server's side; `devcluster.faultcontrol` has the blocking calls for tests. They communicate through
+`POST /devcluster/faults`. The README's section "Faults" has the kinds and their fields.
 """
 
 from __future__ import annotations

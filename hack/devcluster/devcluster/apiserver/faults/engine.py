@@ -169,7 +169,7 @@ class Faults:
         return rule
 
     def remove(self, id_: int) -> FaultRule | None:
-        """Take a rule back: what it held goes on. Returns it, or None when there is none."""
+        """Remove a rule and release the requests and events that it held. Returns the rule, or None if there is none."""
         rule = self._rules.pop(id_, None)
         if rule is not None:
             rule.removed.set()
@@ -178,14 +178,14 @@ class Faults:
         return rule
 
     def clear(self) -> None:
-        """Take every rule back."""
+        """Remove every rule."""
         for id_ in list(self._rules):
             self.remove(id_)
 
     # --- faults of the server
 
     def compact(self) -> int:
-        """Forget all history; returns the oldest resourceVersion that still works."""
+        """Compact the whole history; returns the oldest resourceVersion that still works."""
         self.injected["compact"] += 1
         for gate in self._gates:
             gate.compact()
@@ -220,7 +220,7 @@ class Faults:
     # --- the endpoint
 
     async def admin(self, request: web.Request, user: User) -> web.StreamResponse:
-        """GET shows, POST does, DELETE takes back. Raises StatusError."""
+        """GET returns the rules and state, POST applies a fault, DELETE removes rules. Raises StatusError."""
         if MASTERS not in user.groups:
             raise forbidden("", "faults", "", f"only {MASTERS} may make faults")
         if request.method == "GET":
@@ -274,7 +274,7 @@ class Faults:
             raise conflict("", "faults", "restart", "a restart is under way")
         seconds = _number(raw, "downSeconds", highest=MAX_DOWN_SECONDS)
         lose = raw.get("loseHistory", True)
-        # The answer goes out first: nothing of this connection outlives what follows.
+        # Send the answer first: the next step cuts this connection.
         response = web.json_response({"downSeconds": seconds}, headers={"Connection": "close"})
         await response.prepare(request)
         await response.write_eof()
@@ -298,7 +298,7 @@ def _subject(request: web.Request, user: User, info: RequestInfo) -> Subject:
 
 
 def _cut(request: web.Request) -> web.Response:
-    """Cut the connection; the answer that aiohttp must be given goes nowhere."""
+    """Cut the connection; aiohttp requires an answer, which is never sent."""
     cut_connection(request)
     return web.Response(status=503)
 

@@ -94,7 +94,7 @@ class WatchGate:
             self._changed.set()
 
     def compact(self) -> None:
-        """History is gone: a watch that lags behind it cannot go on. One that keeps up is not concerned, as in etcd."""
+        """End the watch if it lags behind the compacted history. A watch that keeps up continues, as in etcd."""
         self.expired = self.expired or self.holds
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ class WebhookConfigurations(Strategy):
         self._mutating = mutating
 
     def spec_of(self, obj: Object) -> Any:
-        """What is counted."""
+        """The list of webhooks; a change of it increments the generation."""
         return obj.get("webhooks")
 
     def default(self, obj: Object) -> None:

@@ -1,7 +1,7 @@
-"""Counting Pods that ended exactly once, and saying at last that the Job has ended.
+"""Counts each Pod that ended exactly once, and then writes the Job's terminal condition.
 
-A Pod's uid is written to status.uncountedTerminatedPods, then the Pod loses its finalizer, then the counter grows:
-whatever is interrupted in between is taken up by the next sync. The status is written at most twice.
+A Pod's uid is written to status.uncountedTerminatedPods, then the Pod loses its finalizer, then the counter is incremented.
+The next sync continues after an interruption. The status is written at most twice.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Accounting:
     def settle(self, snapshot: Snapshot, *, changed: bool) -> None:
         """Count, release and conclude; `changed`: the status differs already.
 
-        Raises StatusError when a write fails; the next sync goes on. `snapshot.noted` records whether the Pods that ended
+        Raises StatusError if a write fails; the next sync retries. `snapshot.noted` records whether the Pods that ended
         are noted.
         """
         status = snapshot.status
@@ -91,7 +91,7 @@ class Accounting:
         return first
 
     def _conclude(self, snapshot: Snapshot, *, changed: bool, full: bool) -> None:
-        """Write the terminal condition when every Pod is counted and gone, or just what was counted."""
+        """Write the terminal condition once every Pod is counted and removed; until then write the counters only."""
         status, decision = snapshot.status, snapshot.decision
         left = any(statuslib.uncounted(status, kind) for kind in ("succeeded", "failed"))
         if decision is None or full or left or snapshot.terminating > 0:

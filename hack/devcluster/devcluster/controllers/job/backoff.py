@@ -43,7 +43,7 @@ class Record:
         return Record(self.failures + len(times), times[-1])
 
     def remaining(self, delays: Delays, now: float) -> float:
-        """Seconds until a Pod may be made."""
+        """Seconds until a Pod may be created."""
         if self.failures == 0:
             return 0.0
         return max(0.0, delays.after(self.failures) - (now - self.last))

@@ -1,8 +1,8 @@
 """The Job controller of kube-controller-manager 1.36: from Jobs and Pods to Pods, conditions, counters and Events.
 
-Held to recordings of the real one. A new or changed Job is looked at once; changes of its Pods and of its status a second
-later, so that many make one status write. Not done: adopting Pods that merely match the selector, scheduling gangs,
-metrics.
+Tests compare it with recordings of the real one. A new or changed Job is synced at once; changes of its Pods and of its
+status are synced a second later, so that many of them cause one status write. Not implemented: adoption of Pods that merely
+match the selector, gang scheduling, metrics.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class JobSettings:
 
 
 class JobController(QueueController):
-    """Keys are (namespace, name) of Jobs, and (namespace, name, "pod") of Pods whose finalizer nobody else will take."""
+    """Keys are (namespace, name) of Jobs, and (namespace, name, "pod") of Pods whose finalizer no Job removes."""
 
     name = "job"
 
@@ -203,7 +203,7 @@ class JobController(QueueController):
 
 
 def _write_counts(snapshot: Snapshot) -> bool:
-    """Put the numbers of Pods into the status; whether they differ from what was there."""
+    """Write the numbers of Pods into the status. Returns whether they changed."""
     status = snapshot.status
     before = (status.get("active", 0), status.get("ready"), status.get("terminating"))
     statuslib.set_count(status, "active", snapshot.active)

@@ -27,7 +27,7 @@ class PodControl:
         )
 
     def create(self, job: Object, pod: Object) -> None:
-        """Make a Pod. Raises StatusError, but not for a namespace that is going: nothing can be made there any more."""
+        """Create a Pod. Raises StatusError, except in a terminating namespace, which accepts no new objects."""
         try:
             made = self._client.create(PODS, job["metadata"]["namespace"], pod)
         except StatusError as error:

@@ -30,12 +30,12 @@ def is_deleting(pod: Object) -> bool:
 
 
 def is_active(pod: Object) -> bool:
-    """Whether the Pod counts as active: neither ended nor going."""
+    """Whether the Pod counts as active: it has not ended and is not being deleted."""
     return not has_ended(pod) and not is_deleting(pod)
 
 
 def is_terminating(pod: Object) -> bool:
-    """Whether the Pod counts as terminating: going, but not ended."""
+    """Whether the Pod counts as terminating: it is being deleted, but has not ended."""
     return not has_ended(pod) and is_deleting(pod)
 
 
@@ -45,7 +45,7 @@ def is_tracked(pod: Object) -> bool:
 
 
 def is_failed(pod: Object, *, only_terminal: bool) -> bool:
-    """Whether the Pod counts as failed; unless `only_terminal` one that is going does."""
+    """Whether the Pod counts as failed; unless `only_terminal`, a Pod that is being deleted does."""
     if phase(pod) == "Failed":
         return True
     return not only_terminal and is_terminating(pod)
@@ -75,7 +75,7 @@ def restarts(pod: Object) -> int:
 
 
 def finish_time(pod: Object) -> float:
-    """When the Pod ended: end of its last container, or Ready turned False, or deletion began, or it was made."""
+    """When the Pod ended: end of its last container, or Ready turned False, or deletion began, or creation."""
     status, metadata = pod.get("status") or {}, pod["metadata"]
     ends = [
         ((each.get("state") or {}).get("terminated") or {}).get("finishedAt")

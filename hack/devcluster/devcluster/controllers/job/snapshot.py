@@ -22,8 +22,8 @@ class Snapshot:
     """The state that one sync works on.
 
     `status` is a working copy, `active`, `ready` and `terminating` count Pods; `succeeded` and `failed` count every Pod
-    that ended, whether or not the status has it yet. `noted`: the Pods that ended newly stand in the stored status, and so
-    does `backoff`'s cause.
+    that ended, whether or not the status has it yet. `noted`: the stored status records the Pods that ended since, and
+    the cause of `backoff`.
     """
 
     job: Object

@@ -51,7 +51,7 @@ class LogWriter:
         self._write(b"".join(out))
 
     def finish(self) -> None:
-        """Write what was left without an end of line."""
+        """Write the last line if it has no line ending."""
         for stream, rest in self._rest.items():
             if rest:
                 self._write(f"{_stamp()} {stream} P ".encode() + rest + b"\n")
@@ -76,7 +76,7 @@ SIGNALED = 128
 class Config(TypedDict):
     """One container. Paths are of the machine but for `cwd` and targets; `memory` in bytes, 0 for no limit.
 
-    `errors` gets what goes wrong in the shim itself.
+    `errors` receives failures of the shim itself.
     """
 
     log: str

@@ -1,7 +1,7 @@
 """A container's memory limit, kept by watching: when all have too much, the process that has most is killed.
 
-Counted is what a memory cgroup could not take back: anonymous and shared memory, each process's share of it.
-What is allocated and given back between two looks is not seen.
+It counts memory that a memory cgroup could not reclaim: each process's share of anonymous and shared memory.
+Memory that is allocated and freed between two samples is not counted.
 """
 
 from __future__ import annotations
