@@ -185,10 +185,11 @@ async def _measure(one: Plane, options: argparse.Namespace) -> report.Row:
                 observer.begin()
                 await _submit(client, names, options)
                 print(f"{total} tasks: submitted after {observer.seconds:.1f} s", flush=True)
-                created = await observer.until_created(total)
-                print(f"all Jobs created after {created:.1f} s", flush=True)
                 owners = len(names) * (options.runs + options.singles)
-                final = await _until_all_final(observer, owners)
+                async with running.alive():
+                    created = await observer.until_created(total)
+                    print(f"all Jobs created after {created:.1f} s", flush=True)
+                    final = await _until_all_final(observer, owners)
                 used = running.cpu() - before
                 rejected = await _rejected(observer)
             rss = peak_rss(running.process.pid)
@@ -212,7 +213,10 @@ async def _measure(one: Plane, options: argparse.Namespace) -> report.Row:
 
 
 async def _restrict(client: Client, seats: int) -> int:
-    """A priority level for the controller alone, which borrows from no other and waits in one short queue; its seats."""
+    """A priority level for the controller alone, which borrows from no other and waits in one short queue; its seats.
+
+    The Lease keeps the level that API servers have for leader election: behind creates, its renewals would come too late.
+    """
     shares = max(1, round(seats * DEFAULT_SHARES / (SERVER_SEATS - seats)))
     queuing = {"queues": 1, "handSize": 1, "queueLengthLimit": QUEUE_LENGTH}
     limited = {
@@ -231,35 +235,34 @@ async def _restrict(client: Client, seats: int) -> int:
             "spec": {"type": "Limited", "limited": limited},
         },
     )
-    account = {"name": "kubetask-controller", "namespace": SYSTEM}
-    rule = {
-        "subjects": [{"kind": "ServiceAccount", "serviceAccount": account}],
-        "resourceRules": [
-            {
-                "verbs": ["*"],
-                "apiGroups": ["*"],
-                "resources": ["*"],
-                "namespaces": ["*"],
-                "clusterScope": True,
-            }
-        ],
-    }
-    await client.create(
-        SCHEMAS,
-        None,
-        {
-            "apiVersion": SCHEMAS.api_version,
-            "kind": SCHEMAS.kind,
-            "metadata": {"name": LEVEL},
-            "spec": {
-                "priorityLevelConfiguration": {"name": LEVEL},
-                "matchingPrecedence": 500,
-                "distinguisherMethod": {"type": "ByUser"},
-                "rules": [rule],
-            },
-        },
-    )
+    rule = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
+    await client.create(SCHEMAS, None, _schema(LEVEL, LEVEL, 500, rule))
+    lease = {"verbs": ["*"], "apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
+    name = f"{LEVEL}-lease"
+    await client.create(SCHEMAS, None, _schema(name, "leader-election", 400, lease))
     return -(-SERVER_SEATS * shares // (DEFAULT_SHARES + shares))
+
+
+def _schema(name: str, level: str, precedence: int, rule: dict[str, Any]) -> dict[str, Any]:
+    """Requests of the controller that match the rule belong to the priority level."""
+    account = {"name": "kubetask-controller", "namespace": SYSTEM}
+    scope = {"namespaces": ["*"], "clusterScope": True}
+    return {
+        "apiVersion": SCHEMAS.api_version,
+        "kind": SCHEMAS.kind,
+        "metadata": {"name": name},
+        "spec": {
+            "priorityLevelConfiguration": {"name": level},
+            "matchingPrecedence": precedence,
+            "distinguisherMethod": {"type": "ByUser"},
+            "rules": [
+                {
+                    "subjects": [{"kind": "ServiceAccount", "serviceAccount": account}],
+                    "resourceRules": [rule | scope],
+                }
+            ],
+        },
+    }
 
 
 async def _team(client: Client, name: str, cap: int) -> None:

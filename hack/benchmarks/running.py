@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,23 @@ class Running:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+    @asynccontextmanager
+    async def alive(self) -> AsyncIterator[None]:
+        """Within the block the process runs.
+
+        Raises:
+            RuntimeError: it has ended; its log says why.
+        """
+
+        async def look() -> None:
+            await wait_for(lambda: self.process.poll() is not None, seconds=None)
+            raise RuntimeError("the controller has ended; see its log")
+
+        async with asyncio.TaskGroup() as group:
+            looking = group.create_task(look())
+            yield
+            looking.cancel()
 
     def leads(self) -> bool:
         """It says that it leads."""
@@ -114,7 +131,7 @@ def peak_rss(pid: int) -> float:
     raise ProcessLookupError(pid)
 
 
-async def wait_for(done: Callable[[], bool], *, seconds: float = 60.0) -> None:
+async def wait_for(done: Callable[[], bool], *, seconds: float | None = 60.0) -> None:
     """Return once `done()` is true."""
     async with asyncio.timeout(seconds):
         while not done():  # noqa: ASYNC110
