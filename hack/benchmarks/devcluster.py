@@ -34,7 +34,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server in a process of its own, with what it said when it was ready."""
+    """A server in a process of its own, with its output up to readiness."""
 
     pid: int
     said: str
@@ -61,7 +61,7 @@ class Server:
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[Server]:
-    """`python -m …` until it has said that it is ready."""
+    """Start `python -m …`, and wait until it reports that it is ready."""
     started = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, text=True
@@ -98,7 +98,7 @@ class Best:
 
 
 def job(name: str) -> bytes:
-    """A Job much like those that the controller makes: some 2.5 KB."""
+    """A Job like those that the controller creates: some 2.5 KB."""
     mounts = [{"name": x, "mountPath": f"/{x}"} for x in ("workspace", "files", "tmp", "home")]
     env = [{"name": f"KUBETASK_{i}", "value": f"value-{i}-of-{name}"} for i in range(10)]
     agent = {

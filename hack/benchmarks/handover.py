@@ -57,7 +57,7 @@ def _hand_over(cluster: Cluster, directory: Path, how: signal.Signals) -> tuple[
         asyncio.run(wait_for(lambda: leader.ready() and leader.leads()))
         with controller(cluster, directory) as standby:
             asyncio.run(wait_for(standby.ready))
-            asyncio.run(asyncio.sleep(3))  # it has looked at the Lease
+            asyncio.run(asyncio.sleep(3))  # it has read the Lease
             started = time.monotonic()
             leader.process.send_signal(how)
             asyncio.run(wait_for(lambda: _ended(leader)))

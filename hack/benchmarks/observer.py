@@ -118,7 +118,7 @@ class Observer:
         return [row["cells"][column] for row in table["rows"]]
 
     async def metrics(self) -> str:
-        """What the API server says of itself, as text."""
+        """The metrics of the API server, as text."""
         async with self._session.get("/metrics") as answer:
             return await answer.text()
 

@@ -1,4 +1,4 @@
-"""The controller as a process of its own, for benchmarks: installed, started, asked, measured."""
+"""The controller as a process of its own, for benchmarks: install, start, query, measure."""
 
 import asyncio
 import os
@@ -72,14 +72,14 @@ class Running:
             looking.cancel()
 
     def leads(self) -> bool:
-        """It says that it leads."""
+        """Whether it reports that it is the leader."""
         try:
             return 1.0 in self.samples("leader_election_master_status").values()
         except OSError:
             return False
 
     def samples(self, name: str) -> dict[str, float]:
-        """The series of a metric: what stands in braces, and its value."""
+        """The series of a metric: the labels in braces, and the value."""
         url = f"http://127.0.0.1:{self.metrics}/metrics"
         with urllib.request.urlopen(url, timeout=10) as answer:
             lines = answer.read().decode().splitlines()

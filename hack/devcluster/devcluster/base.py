@@ -41,9 +41,9 @@ class Capability(StrEnum):
     LOOPBACK = "loopback"
     """Containers reach servers that a test runs on `cluster.test_address`."""
     IMAGES = "images"
-    """A test decides what an image has and as whom it runs."""
+    """A test sets the content and the user of an image."""
     SCRIPTED_PODS = "scripted-pods"
-    """A test decides what becomes of a Pod (`cluster.pods`)."""
+    """A test sets the result of a Pod (`cluster.pods`)."""
 
 
 class CapabilityMissingError(Exception):
@@ -73,7 +73,7 @@ class Cluster(ABC):
 
     @abstractmethod
     def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
-        """A kubeconfig by which its holder is `user`, a member of `groups`."""
+        """A kubeconfig with the credentials of `user`, a member of `groups`."""
 
     @property
     def test_image(self) -> str:
@@ -97,7 +97,7 @@ class Cluster(ABC):
 
     @property
     def pods(self) -> StandIn:
-        """The stand-in that moves Pods through their states for a test."""
+        """The kubelet stand-in, which writes the states of Pods for a test."""
         raise CapabilityMissingError(LACKS + Capability.SCRIPTED_PODS)
 
     @property

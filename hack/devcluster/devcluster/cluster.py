@@ -38,10 +38,10 @@ HOST = "127.0.0.1"
 class DevClusterOptions:
     """Settings.
 
-    `directory` keeps keys, kubeconfigs and what Pods leave. `port` 0 takes a free one. `kubeconfig` is where the admin's
-    goes, by default `directory/admin.kubeconfig`. `node` False leaves Pods unscheduled; `controllers` False leaves Jobs
-    alone. `seed` makes uids, generated names and what faults do reproducible. `http_port` serves plain HTTP
-    too, to every client on this machine, with the administrator's rights: for benchmarks.
+    `directory` holds keys, kubeconfigs and the files of Pods. `port` 0 selects a free one. `kubeconfig` is the path of the
+    admin's kubeconfig, by default `directory/admin.kubeconfig`. With `node` False, Pods stay unscheduled; with
+    `controllers` False, Jobs get no Pods. With a `seed`, uids, generated names and faults are reproducible. `http_port`
+    serves plain HTTP too, to every client on this machine, with the administrator's rights: for benchmarks.
     """
 
     directory: Path

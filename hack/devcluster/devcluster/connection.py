@@ -1,7 +1,7 @@
-"""A synchronous connection to any Kubernetes API server, made from a kubeconfig: what fixtures and tools need of a client.
+"""A synchronous connection to any Kubernetes API server, created from a kubeconfig, for fixtures and tools.
 
-Client certificates, bearer tokens, basic CA settings and exec plugins are understood. Calls block; they are for set-up, not
-for the event loop of a test.
+It supports client certificates, bearer tokens, basic CA settings and exec plugins. Calls block: use them for set-up, not in
+the event loop of a test.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Connection:
         return self.call("PATCH", path, body, content_type="application/merge-patch+json")
 
     def delete(self, path: str, body: Any = None) -> Any:
-        """DELETE; a thing that is not there is no error."""
+        """DELETE; a 404 is not an error."""
         try:
             return self.call("DELETE", path, body)
         except ApiError as error:

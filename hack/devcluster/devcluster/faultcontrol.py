@@ -63,7 +63,7 @@ class FaultControl:
         self._connection = connection
 
     def inject(self, kind: str, **settings: Any) -> InjectedFault:
-        """Add a rule; fields as in the README, in snake_case. Raises ApiError 400 for one that makes no sense."""
+        """Add a rule; fields as in the README, in snake_case. Raises ApiError 400 for an invalid one."""
         body = {_camel(name): value for name, value in settings.items()}
         made = self._connection.post(PATH, {"kind": kind, **body})
         return InjectedFault(self, made["id"])
@@ -86,7 +86,7 @@ class FaultControl:
         return shown
 
     def compact(self) -> int:
-        """Forget all history. Returns the oldest resourceVersion from which a watch may start."""
+        """Compact the whole history. Returns the oldest resourceVersion from which a watch may start."""
         return int(self._connection.post(PATH, {"kind": "compact"})["compactedRevision"])
 
     def step_clock(self, seconds: float) -> float:
@@ -107,7 +107,7 @@ class FaultControl:
         )
         if wait:
             with warnings.catch_warnings():
-                # Where the connection is cut between connect and handshake, Python's ssl module forgets to close its socket.
+                # Where the connection is cut between connect and handshake, Python's ssl module does not close its socket.
                 warnings.simplefilter("ignore", ResourceWarning)
                 self._await_restart(before, time.monotonic() + down_seconds + BACK_SECONDS)
 

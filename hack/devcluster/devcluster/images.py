@@ -78,7 +78,7 @@ class Images:
         return images
 
     def load(self, path: Path) -> None:
-        """Register the images of a YAML file; ${BIN} in it stands for the folder of this interpreter's programs."""
+        """Register the images of a YAML file; ${BIN} in it is replaced by the folder of this interpreter's programs."""
         import yaml
 
         text = path.read_text(encoding="utf-8").replace("${BIN}", str(Path(sys.executable).parent))

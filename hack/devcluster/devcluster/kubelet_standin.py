@@ -1,11 +1,11 @@
-"""A stand-in for scheduler and kubelet: moves Pods through the states that a real node writes, without running anything.
+"""A stand-in for scheduler and kubelet: writes the Pod states that a real node writes, without running containers.
 
-For clusters without nodes (a bare control plane), and for tests that want to say what becomes of a Pod. What happens to a Pod
-is, in this order: what `decide` says, its annotation `devcluster.dev/outcome` (JSON of an Outcome), else success after a
-moment. The states are those of `kubelet_states`, which follow recordings of a real kubelet.
+It is for clusters without nodes (a bare control plane), and for tests that set the result of a Pod. The result is, in this
+order: the return value of `decide`, the Pod's annotation `devcluster.dev/outcome` (JSON of an Outcome), else success after a
+short time. The states are those of `kubelet_states`, which follow recordings of a real kubelet.
 
-It runs in a thread with an event loop of its own, so tests of any kind can use it; it guarantees that a Pod is never moved
-twice through the same state, and that a Pod that is being deleted goes.
+It runs in a thread with an event loop of its own, so any test can use it. It guarantees that it writes each state of a Pod
+once only, and that it removes Pods that are being deleted.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class StandIn:
     # --- what tests use
 
     def decide(self, decide: Decide) -> Callable[[], None]:
-        """Ask `decide` about every new Pod (it gets the object, in another thread) until the returned function is called."""
+        """Call `decide` with every new Pod (the object, in another thread) until the returned function is called."""
         with self._lock:
             self._deciders.append(decide)
 
@@ -168,7 +168,7 @@ class _Kubelet:
                             return
                         yield event
             finally:
-                # A polite end would wait for the server, perhaps beyond the end of the event loop.
+                # An orderly close would wait for the server, perhaps beyond the end of the event loop.
                 if response.connection is not None and response.connection.transport is not None:
                     response.connection.transport.abort()
 
@@ -203,7 +203,7 @@ class _Kubelet:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _live(self, pod: Object, outcome: Outcome) -> None:
-        """A Pod's life, from its binding to its end and its deletion."""
+        """Write a Pod's states, from its binding to its end and its deletion."""
         uid = pod["metadata"]["uid"]
         try:
             if not states.ended(pod):

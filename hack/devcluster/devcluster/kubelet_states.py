@@ -1,6 +1,6 @@
 """The states through which a kubelet moves a Pod, as recorded on a real 1.36 node.
 
-Pure functions from a Pod and the `Outcome` wanted for it to the statuses to write, one after the other. Times are of the wall
+Pure functions from a Pod and its scripted `Outcome` to the statuses to write, one after the other. Times are of the wall
 clock, whole seconds, as Kubernetes writes them.
 """
 
@@ -106,7 +106,7 @@ def seconds_to_deadline(pod: Object) -> float | None:
 
 
 def steps(pod: Object, outcome: Outcome) -> Iterator[Step]:
-    """The life of a Pod from its binding on."""
+    """The states of a Pod from its binding on."""
     if outcome.unschedulable:
         yield Step(0, lambda old: _unschedulable(pod, old, outcome.unschedulable))
         yield Step(math.inf, lambda old: old)

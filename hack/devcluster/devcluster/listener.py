@@ -21,8 +21,8 @@ class TLSListener:
         self._site: web.SockSite | None = None
 
     async def start(self, port: int) -> int:
-        """Listen; port 0 takes a free one. Returns the port."""
-        # A socket that is bound and never listens keeps the port ours while nobody listens.
+        """Listen; port 0 selects a free one. Returns the port."""
+        # A socket that is bound and never listens reserves the port while the server does not listen.
         self._reserved = self._bound(port)
         await self.up()
         return self._port
@@ -45,7 +45,7 @@ class TLSListener:
                 connection.transport.abort()
 
     def close(self) -> None:
-        """Give the port back; the runner's cleanup stops what listens."""
+        """Release the port; the runner's cleanup stops the listening socket."""
         if self._reserved is not None:
             self._reserved.close()
 

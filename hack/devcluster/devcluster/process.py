@@ -1,4 +1,4 @@
-"""The development cluster in a process of its own, as tests and benchmarks use it: by blocking calls, out of the way."""
+"""The development cluster in a process of its own, for tests and benchmarks, with blocking calls."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class DevClusterProcess(Cluster):
 
     @property
     def directory(self) -> Path:
-        """Keys, log, kubeconfigs, what Pods leave."""
+        """Keys, log, kubeconfigs, and the files of Pods."""
         return self._directory
 
     @property
@@ -91,7 +91,7 @@ class DevClusterProcess(Cluster):
 
     @property
     def pods(self) -> StandIn:
-        """The stand-in that moves annotated Pods."""
+        """The kubelet stand-in for annotated Pods."""
         assert self._standin is not None, "the cluster is not running"
         return self._standin
 

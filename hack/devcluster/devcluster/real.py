@@ -1,8 +1,8 @@
-"""Clusters that are not ours: a control plane of real binaries (KUBEBUILDER_ASSETS) and whatever a kubeconfig points to.
+"""Real clusters: a control plane of real binaries (KUBEBUILDER_ASSETS), and the cluster of a kubeconfig.
 
-`ControlPlane` starts etcd, kube-apiserver and, where the folder has it, kube-controller-manager on loopback, with everything
-in one directory; Pods are moved by the kubelet stand-in. `ExistingCluster` only connects. Both offer what the development
-cluster offers, less the capabilities they lack.
+`ControlPlane` starts etcd, kube-apiserver and, if the folder has it, kube-controller-manager on loopback, with all files in
+one directory; the kubelet stand-in updates Pods. `ExistingCluster` only connects. Both have the interface of the development
+cluster, without the capabilities that they lack.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MASTERS = "system:masters"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 TEST_IMAGE_VARIABLE = "KUBETASK_TEST_IMAGE"
 TEST_ADDRESS_VARIABLE = "KUBETASK_TEST_ADDRESS"
-# Without nodes these would take Pods and the stand-in's node for lost.
+# Without nodes these would treat the stand-in's node and its Pods as lost.
 DISABLED_CONTROLLERS = (
     "node-lifecycle-controller",
     "pod-garbage-collector-controller",
@@ -45,7 +45,7 @@ NODE_NAME = "standin"
 class ControlPlane(Cluster):
     """etcd, kube-apiserver and perhaps kube-controller-manager from a folder of binaries. Use as a context manager.
 
-    `standin`: whether Pods are moved by the stand-in. `flags`: further flags of a binary, by its name.
+    `standin`: whether the kubelet stand-in updates Pods. `flags`: further flags of a binary, by its name.
     """
 
     name = "control plane of KUBEBUILDER_ASSETS"
@@ -107,7 +107,7 @@ class ControlPlane(Cluster):
 
     @property
     def pods(self) -> StandIn:
-        """The stand-in that moves Pods."""
+        """The kubelet stand-in."""
         assert self._standin is not None, "the control plane is not running"
         return self._standin
 
@@ -282,7 +282,7 @@ class ControlPlane(Cluster):
 
 
 class ExistingCluster(Cluster):
-    """The cluster of a kubeconfig, used as it is, as a context manager. Other users are had by impersonation."""
+    """The cluster of a kubeconfig, as a context manager. Other users are impersonated."""
 
     name = "cluster of KUBECONFIG"
 
@@ -297,7 +297,7 @@ class ExistingCluster(Cluster):
         self._standin: StandIn | None = None
 
     def __enter__(self) -> ExistingCluster:
-        """Connect. A cluster without nodes is a bare control plane: the stand-in moves its Pods."""
+        """Connect. A cluster without nodes is a bare control plane: the kubelet stand-in updates its Pods."""
         if not self.connection.get("/api/v1/nodes?limit=1")["items"]:
             from .kubelet_standin import StandIn
 

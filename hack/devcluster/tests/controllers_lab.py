@@ -1,4 +1,4 @@
-"""A registry with the controllers and nothing else, in time that stands still until a test moves it."""
+"""A registry with only the controllers, and a clock that a test advances."""
 
 from __future__ import annotations
 

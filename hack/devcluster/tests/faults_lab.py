@@ -104,7 +104,7 @@ class Api:
 
 
 class FaultsLab:
-    """A cluster without controllers or node; `admin`, and `other`, who may do all but is somebody else."""
+    """A cluster without controllers or node; `admin`, and `other`, a second user with the same rights."""
 
     def __init__(self, cluster: DevCluster, session: aiohttp.ClientSession) -> None:
         self.cluster = cluster

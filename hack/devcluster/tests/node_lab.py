@@ -94,7 +94,7 @@ class NodeLab:
         return self.create(PODS, name, metadata=metadata, spec={"containers": [one], **spec})
 
     def put(self, pod: Object) -> None:
-        """Store a Pod as it is, whatever the rules say of the change."""
+        """Store a Pod without validation of the change."""
         info = self.client.info(PODS)
         metadata = {**pod["metadata"]}
         old = self.registry.current(info, metadata["namespace"], metadata["name"])

@@ -1,4 +1,4 @@
-"""What goes when a manager applies less than before."""
+"""Server-side apply removes the fields that a manager no longer applies."""
 
 from devcluster.apiserver.fieldset import above_nothing, difference
 

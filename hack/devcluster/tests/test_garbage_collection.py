@@ -1,4 +1,4 @@
-"""What goes when an owner goes: as recorded on a real control plane with chains of ConfigMaps."""
+"""Deletion of dependents with their owner, compared with recordings of a real control plane with chains of ConfigMaps."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def release(lab: ControllersLab, name: str) -> None:
 
 
 def state(lab: ControllersLab, name: str) -> tuple[bool, list[str], list[str]] | None:
-    """(whether it is going, finalizers, owners), or None when it is gone."""
+    """(whether it is being deleted, finalizers, owners), or None when it is gone."""
     obj = lab.get(CONFIGMAPS, NAMESPACE, name)
     if obj is None:
         return None

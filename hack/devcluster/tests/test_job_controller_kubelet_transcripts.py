@@ -55,7 +55,7 @@ def base_of(case: Object) -> float:
 
 
 class Replay:
-    """Plays the kubelet, the scheduler and the people of one recording."""
+    """Replays the kubelet, the scheduler and the manual requests of one recording."""
 
     def __init__(self, lab: ControllersLab, case: Object) -> None:
         self.lab = lab
@@ -65,7 +65,7 @@ class Replay:
         self.made: dict[str, str] = {}
 
     def follow_pods(self, new: Object | None, old: Object | None) -> None:
-        """Begin with a Pod as soon as it is made."""
+        """Begin with a Pod as soon as it is created."""
         if old is not None or new is None:
             return
         self.uids.append(new["metadata"]["uid"])

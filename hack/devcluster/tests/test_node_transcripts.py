@@ -238,7 +238,7 @@ class Again:
 
 
 def recorded_uid(case: Object) -> str:
-    """The uid by which messages of a recording speak of its Pod."""
+    """The uid of the Pod in the messages of a recording."""
     text = str(case)
     at = text.find(f"{first_pod(case)}_{NAMESPACE}(")
     return text[at:].split("(", 1)[1].split(")", 1)[0] if at >= 0 else "the Pod's uid"

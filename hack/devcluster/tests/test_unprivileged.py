@@ -1,4 +1,4 @@
-"""The cluster as somebody who is not root: with user namespaces it runs Pods, without it says so in one line."""
+"""The cluster without root: with user namespaces it runs Pods, without them it reports the problem in one line."""
 
 import json
 import os
@@ -23,7 +23,7 @@ IMAGES = '"*": {path: ["${BIN}"], entrypoint: ["true"]}\n'
 
 @dataclass
 class Started:
-    """A cluster, and what it said until it was ready."""
+    """A cluster, and its output up to readiness."""
 
     said: str
     environ: dict[str, str]
@@ -81,7 +81,7 @@ def _closed(path: Path) -> Path | None:
 
 @contextmanager
 def started(*before: str) -> Iterator[Started]:
-    """`python -m devcluster` as somebody, with an empty HOME, perhaps behind another program."""
+    """`python -m devcluster` as an unprivileged user, with an empty HOME, optionally behind another program."""
     user = somebody()
     with tempfile.TemporaryDirectory(prefix="devcluster-test-") as name:
         home = Path(name)

@@ -1,4 +1,4 @@
-"""Server-side apply: merge an applied configuration, keep track of who applied what, refuse to take what others own.
+"""Server-side apply: merges an applied configuration, tracks the manager of each field, and reports conflicts.
 
 Follows structured-merge-diff: removes fields that this manager applied before, omits now and no other manager owns.
 """
@@ -120,7 +120,7 @@ def _merged(
         kept = applied
         for entry in others:
             kept = fieldset.union(kept, entry["fieldsV1"])
-        # A map that this manager made by an update is a member itself; what others or it still name in it stays.
+        # A map that this manager made by an update is a member itself; entries that a manager still owns stay.
         dropped = fieldset.above_nothing(fieldset.difference(own["fieldsV1"], kept), kept)
         result = remove(node, result, dropped)
     metadata = {key: value for key, value in result["metadata"].items() if key != "managedFields"}

@@ -1,4 +1,4 @@
-"""CustomResourceDefinitions at work: established, served, updated, taken away with their objects.
+"""The lifecycle of CustomResourceDefinitions: established, served, updated, deleted with their objects.
 
 Follows the writes of CRDs through the registry. A CRD becomes Established, and its resource served, a moment after it was
 created, as in a real server; without a running event loop that moment is now.
@@ -163,7 +163,7 @@ class CustomResources:
         self.registry.storage.forget(f"{spec['names']['plural']}.{spec['group']}")
 
     def _clean(self, name: str) -> None:
-        """Delete the objects of a CRD that is going; the CRD goes with the last of them."""
+        """Delete the objects of a terminating CRD; the CRD is removed with the last of them."""
         stored = self.registry.storage.get(CRD_KEY, "", name)
         if stored is None or CLEANUP_FINALIZER not in (
             stored.object["metadata"].get("finalizers") or ()

@@ -115,7 +115,7 @@ def method_not_allowed(
 
 
 def too_large_resource_version(requested: int, current: int) -> StatusError:
-    """504: the caller has seen the future (of another history)."""
+    """504: the requested resourceVersion is newer than the newest one of the store."""
     return StatusError(
         504,
         "Timeout",

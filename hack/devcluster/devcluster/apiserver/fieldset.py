@@ -96,7 +96,7 @@ def intersection(one: FieldSet, other: FieldSet) -> FieldSet:
 
 
 def above_nothing(one: FieldSet, other: FieldSet) -> FieldSet:
-    """Members of `one` below which `other` has no member: what can go without taking anything of `other` along."""
+    """Members of `one` below which `other` has no member: fields whose removal removes no member of `other`."""
     result: FieldSet = {}
     for key, sub in one.items():
         below = _children(other.get(key, _LEAF))
@@ -144,7 +144,7 @@ def item_key(node: SchemaNode, item: Any) -> str:
             child = node.element.fields.get(name)
             value = child.default if child is not None else None
         if value is not None:
-            # json.dumps, without what it costs for a string.
+            # json.dumps, without its overhead for a string.
             shown = encode_basestring_ascii(value) if type(value) is str else json.dumps(value)
             pairs.append(f'"{name}":{shown}')
     return f"k:{{{','.join(pairs)}}}"
@@ -221,7 +221,7 @@ def _is_flat(value: dict[str, Any]) -> bool:
 
 @lru_cache(maxsize=4096)
 def _added_flat(names: tuple[str, ...]) -> FieldSet:
-    """An object of nothing but leaves; most are, and one set does for all that look alike."""
+    """An object with leaves only, as most are; objects with the same fields share one set."""
     return {".": _LEAF, **{"f:" + name: _LEAF for name in names}}
 
 
@@ -266,7 +266,7 @@ def _added_items(node: SchemaNode, items: list[Any]) -> FieldSet:
 
 @lru_cache(maxsize=4096)
 def _added_flat_items(key: str, looks: tuple[tuple[str, ...], ...]) -> FieldSet:
-    """A list of flat objects, such as variables and mounts: equal for all of its looks (the name, then the fields)."""
+    """A list of flat objects, such as variables and mounts: cached by its form (the name, then the fields)."""
     result: FieldSet = {".": _LEAF}
     for name, *fields in looks:
         result[_named(key, name)] = _added_flat(tuple(fields))

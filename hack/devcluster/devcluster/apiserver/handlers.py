@@ -76,7 +76,7 @@ class Call:
 
     @property
     def scope(self) -> str:
-        """The namespace that the object lies in: '' for a cluster-scoped one, a Namespace among them."""
+        """The namespace of the object: '' for a cluster-scoped one, such as a Namespace."""
         return self.info.namespace if self.resource.namespaced else ""
 
     def accepted(self) -> Accepted:
@@ -96,7 +96,7 @@ class Call:
         )
 
     def context(self) -> WriteContext:
-        """The options of a write. Raises StatusError 422 for ones that make no sense."""
+        """The options of a write. Raises StatusError 422 for invalid options."""
         query = self.request.query
         dry = query.getall("dryRun", [])
         if any(each != "All" for each in dry):
@@ -150,7 +150,7 @@ class Call:
         return _response(accepted, obj, context, code)
 
     def _json(self, obj: Object) -> bytes:
-        """The JSON of an object, which is there already where it was just stored."""
+        """The JSON of an object; the stored bytes if it was just stored."""
         codec, metadata = self.codec, obj["metadata"]
         if not codec.converts and "name" in metadata:
             stored = self.server.storage.get(

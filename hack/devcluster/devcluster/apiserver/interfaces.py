@@ -33,7 +33,7 @@ def _silent(text: str) -> None:
 class Attributes:
     """A request as authorization and admission see it.
 
-    For a non-resource request (`is_resource` False) only `verb` (lower-case HTTP method) and `path` say anything. `kind`,
+    For a non-resource request (`is_resource` False) only `verb` (lower-case HTTP method) and `path` are set. `kind`,
     `operation` (CREATE, UPDATE, DELETE), `dry_run` and `user` are filled in for admission. `name` is '' for collections and
     for creates by generateName. `warn` adds a Warning header to the answer.
     """

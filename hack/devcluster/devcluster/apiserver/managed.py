@@ -33,7 +33,7 @@ _SYSTEM_PATHS: FieldSet = {
 
 
 def strip(fields: FieldSet, reset: tuple[str, ...]) -> FieldSet:
-    """`fields` without what nobody owns: identity, server-set metadata, and the top-level fields in `reset`."""
+    """`fields` without those that have no owner: identity, server-set metadata, and the top-level fields in `reset`."""
     kept = fieldset.difference(fields, _SYSTEM_PATHS)
     for name in reset:
         kept.pop(f"f:{name}", None)

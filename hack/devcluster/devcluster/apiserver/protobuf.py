@@ -1,9 +1,9 @@
-"""Kubernetes' protobuf envelope, read: kubectl's typed commands (create job, create namespace, create token …) send it.
+"""Decodes Kubernetes' protobuf envelope, which kubectl's typed commands (create job, create namespace …) send.
 
 data/protobuf.json, which hack/devcluster/protobuf_fields.py writes, has the fields of messages as "number name type". The
-name `=` means that the message's own fields stand in its place. Types are s (string), i (integer), b (boolean), y (bytes), t
-and u (times), q (quantity), o (integer or string), r (raw JSON) or another message; before them stand [ for lists, { for maps
-with text keys, ( for a message that holds a list; `?` after them says that JSON leaves the zero value out.
+name `=` means that the message's own fields replace it. Types are s (string), i (integer), b (boolean), y (bytes), t
+and u (times), q (quantity), o (integer or string), r (raw JSON) or another message. The prefix [ marks lists, { maps with
+text keys, ( a message that holds a list; the suffix `?` marks a zero value that JSON omits.
 Answers are always JSON, which every client accepts beside protobuf.
 """
 
@@ -25,7 +25,7 @@ Object = dict[str, Any]
 
 
 class UnknownKindError(ValueError):
-    """A kind whose fields are not known here."""
+    """A kind whose fields data/protobuf.json does not have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ FORM_MESSAGE = (
 
 
 def parse(text: str) -> Decimal:
-    """The number a quantity stands for. Raises ValueError with Go's message."""
+    """The numeric value of a quantity. Raises ValueError with Go's message."""
     match = _FORM.match(text)
     if match is None:
         raise ValueError(FORM_MESSAGE)

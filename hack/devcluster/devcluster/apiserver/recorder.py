@@ -27,20 +27,20 @@ def reference_to(regarding: Object, field_path: str) -> Object:
 
 
 class Correlator:
-    """Remembers which Event object stands for which kind of event."""
+    """Maps each kind of event to the Event object that counts it."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, ...], tuple[str, str, float]] = {}
 
     def find(self, key: tuple[str, ...], now: float) -> tuple[str, str] | None:
-        """(namespace, name) of a like event that is young enough."""
+        """(namespace, name) of a similar event that is recent enough."""
         known = self._known.get(key)
         if known is None or now - known[2] > AGGREGATE_SECONDS:
             return None
         return known[0], known[1]
 
     def remember(self, key: tuple[str, ...], namespace: str, name: str, now: float) -> None:
-        """Note the object that stands for a kind of event."""
+        """Record the Event object of a kind of event."""
         if len(self._known) >= 4096:
             self._known.pop(next(iter(self._known)))
         self._known.pop(key, None)

@@ -1,6 +1,6 @@
-"""Create, update and status writes of any resource: what the generic registry of the real API server does around storage.
+"""Create, update and status writes of any resource, as in the generic registry of the real API server.
 
-Every write goes through here, from HTTP and from in-process controllers alike: decoding, field ownership, admission, the
+It handles every write, from HTTP and from in-process controllers: decoding, field ownership, admission, the
 strategy's preparation and validation, generation, no-op detection, finalizers. Deletion is in `deletion`.
 """
 
@@ -146,7 +146,7 @@ class Registry:
             )
 
     def _check_namespace(self, info: ResourceInfo, namespace: str, name: str) -> None:
-        """Namespaces must exist, and take nothing new once they are going."""
+        """Namespaces must exist, and accept no new objects while they terminate."""
         if not info.namespaced:
             return
         stored = self.storage.get("namespaces", "", namespace)
@@ -180,7 +180,7 @@ class Registry:
         context: WriteContext,
         subresource: str = "",
     ) -> Object:
-        """Replace an object, or its status, by a sent one. Raises StatusError."""
+        """Replace an object, or its status, with the one in the request. Raises StatusError."""
         codec = codec_for(info)
         obj = codec.decode(body, context)
         given = obj["metadata"].get("name")
@@ -217,7 +217,7 @@ class Registry:
         verb: str = "update",
         applied: bool = False,
     ) -> Object:
-        """Write `obj`, a fresh object, over `old`. Subresources other than status keep no special rules."""
+        """Store `obj`, a new object, in place of `old`. Subresources other than status have no special rules."""
         info, strategy = codec.info, codec.strategy
         metadata, old_metadata = obj["metadata"], old["metadata"]
         self._match_namespace(info, metadata, old_metadata.get("namespace", ""))
@@ -428,7 +428,7 @@ def _timeless(entries: list[Object] | None) -> list[Object]:
 
 
 def _finished(metadata: Object, old: Object, obj: Object) -> bool:
-    """Whether an update took the last finalizer of an object that is going."""
+    """Whether an update removed the last finalizer of an object that is being deleted."""
     if "deletionTimestamp" not in old or metadata.get("finalizers"):
         return False
     if metadata.get("deletionGracePeriodSeconds"):

@@ -21,7 +21,7 @@ ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
 
 @dataclass(frozen=True, slots=True)
 class ApiServerOptions:
-    """Settings. `advertise_address` (host:port) is shown by /api; `seed` makes uids and generated names reproducible."""
+    """Settings. /api returns `advertise_address` (host:port); with a `seed`, uids and generated names are reproducible."""
 
     advertise_address: str = "127.0.0.1:6443"
     seed: int | None = None

@@ -84,9 +84,9 @@ def _merge_list(node: SchemaNode, current: list[Any], patch: list[Any]) -> list[
 
 
 def _ordered(key: str, items: list[Any], order: list[Any], before: list[Any]) -> list[Any]:
-    """Items in the order of a patch or its `$setElementOrder`; those it does not name come where they can.
+    """Items in the order of a patch or its `$setElementOrder`; others keep their relative position.
 
-    As Go's mergeSortedSlice: before the first named one that they stood in front of, else after all of them.
+    As Go's mergeSortedSlice: before the first named item that they preceded, else after all of them.
     """
     wanted = {_identity(each, key): index for index, each in enumerate(order)}
     places = {_identity(each, key): index for index, each in enumerate(before)}

@@ -76,7 +76,7 @@ def _struct(
 
 
 class Validator:
-    """Validates values against raw schemas. With `old`, what did not change is not complained about (ratcheting)."""
+    """Validates values against raw schemas. With `old`, problems of unchanged values are not reported (ratcheting)."""
 
     def __init__(self) -> None:
         self.errors: list[FieldError] = []

@@ -87,7 +87,7 @@ def _check_initial(send_initial: str | None, match: str) -> None:
 
 
 class WatchStream:
-    """One client's watch: what it sees, in which form, and until when."""
+    """One client's watch: its selection, the form of its events, and its timeout."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class WatchStream:
         return to_json({"type": "BOOKMARK", "object": obj}) + b"\n"
 
     async def run(self, response: web.StreamResponse) -> None:
-        """Write events until the time is up, the store ends the watch or the client goes."""
+        """Write events until the timeout, until the store ends the watch or until the client disconnects."""
         if self.gate is not None:
             self.gate.attach(self.watch)
             await self.gate.opened()
@@ -172,7 +172,7 @@ class WatchStream:
             await response.write(to_json({"type": "ERROR", "object": error.body()}) + b"\n")
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Detach from the store."""
         if self.watch is not None:
             self.watch.close()
 
@@ -198,7 +198,7 @@ class WatchStream:
             if self.query.bookmarks and now >= bookmark_at:
                 if self.gate is not None:
                     await self.gate.opened()
-                # A bookmark promises that everything before it was sent: events that are pending go first.
+                # A bookmark guarantees that all earlier events were sent, so send pending events first.
                 if not watch.pending:
                     await response.write(self._bookmark())
                     bookmark_at = self._next_bookmark(now, deadline)
@@ -247,6 +247,6 @@ class WatchStream:
 
 
 def check_watchable(codec: ResourceCodec) -> None:
-    """Refuse a watch of what has no watch verb."""
+    """Refuse a watch of a resource without the watch verb."""
     if "watch" not in codec.info.verbs:
         raise bad_request(f"watch is not supported on resources of kind {codec.info.kind}")

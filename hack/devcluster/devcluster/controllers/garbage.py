@@ -1,8 +1,8 @@
-"""The garbage collector: deletes what has no owner left, in the background or foreground, or sets it free (orphans).
+"""The garbage collector: deletes objects without a remaining owner, in the background or foreground, or orphans them.
 
-As pkg/controller/garbagecollector does, for every resource, custom ones too. Owners are looked up where they are stored,
-so an owner that never was counts as gone. An object's owners must be in its namespace or have none; a cluster-scoped
-object whose owner would have a namespace is left alone.
+As in pkg/controller/garbagecollector, for every resource, custom ones too. Owners are read from the store, so an owner that
+never existed counts as deleted. An object's owners must be in its namespace or cluster-scoped; a cluster-scoped object with a
+namespaced owner is ignored.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class GarbageCollector(QueueController):
         self._dependents: dict[str, set[Ref]] = {}
         machinery.feed.on_any(self._written)
 
-    # --- what happens in the cluster
+    # --- events
 
     def _written(self, info: ResourceInfo, new: Object | None, old: Object | None) -> None:
         obj = new or old
@@ -63,7 +63,7 @@ class GarbageCollector(QueueController):
             self._dependents.pop(uid, None)
 
     def _gone(self, obj: Object, ref: Ref) -> None:
-        """Look at what the object owned, and at owners that wait for its end."""
+        """Enqueue the dependents of a removed object, and owners that wait for its removal."""
         for dependent in self._dependents.get(ref.uid, ()):
             self.queue.add(dependent)
         for reference in obj["metadata"].get("ownerReferences") or ():
@@ -74,7 +74,7 @@ class GarbageCollector(QueueController):
     # --- sync
 
     def sync(self, key: Key) -> None:
-        """Delete the object if its owners are gone; let it go if it waits for its dependents."""
+        """Delete the object if its owners are gone; process its dependents if it waits for them."""
         ref = Ref(*key)
         obj = self._find(ref)
         if obj is None:
@@ -94,7 +94,7 @@ class GarbageCollector(QueueController):
         self._change(ref, lambda obj: without_finalizer(obj, ORPHAN))
 
     def _end_with_dependents(self, ref: Ref) -> None:
-        """Delete the dependents; when none is left that blocks, the owner may go."""
+        """Delete the dependents; once no blocking one remains, remove the owner's finalizer."""
         blocked = False
         for dependent in self._present_dependents(ref.uid):
             self.queue.add(dependent)

@@ -1,6 +1,6 @@
-"""Binds PersistentVolumeClaims: every claim gets a volume of its own, which is a folder. It goes with the claim.
+"""Binds PersistentVolumeClaims: every claim gets a volume of its own, a folder that is deleted with the claim.
 
-A claim that names a volume (`volumeName`) gets that one if it is a hostPath volume that nobody else has.
+A claim that names a volume (`volumeName`) gets that one if it is a hostPath volume that no other claim uses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Claims:
         self._changes: asyncio.Queue[tuple[Object | None, Object | None]] = asyncio.Queue()
 
     def see(self, new: Object | None, old: Object | None) -> None:
-        """Take note of a change of a claim."""
+        """Enqueue a changed claim."""
         self._changes.put_nowait((new, old))
 
     async def run(self) -> None:
@@ -153,7 +153,7 @@ class Claims:
         return self._client.create(PERSISTENTVOLUMES, None, volume)
 
     def _take(self, volume: Object, claim: Object) -> None:
-        """Let a volume be the claim's."""
+        """Bind a volume to the claim."""
         metadata, name = claim["metadata"], volume["metadata"]["name"]
         reference = {
             "apiVersion": "v1",
@@ -173,7 +173,7 @@ class Claims:
         self._client.mutate(PERSISTENTVOLUMES, None, name, filled, subresource="status")
 
     def _release(self, claim: Object) -> None:
-        """A claim is gone: so is a volume that was made for it; another one is kept, Released."""
+        """Delete the volume that was created for a removed claim; any other volume becomes Released."""
         name = claim["spec"].get("volumeName")
         volume = self._client.find(PERSISTENTVOLUMES, None, name) if name else None
         if volume is None:

@@ -1,7 +1,7 @@
 """From a container's spec to its running process: image, configuration, mounts, start.
 
 Each step fails as a kubelet's does: with an error whose `reason` becomes the container's waiting reason, and
-Events in the same words.
+Events with the same message.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _RUNC = (
 
 
 class WaitingError(Exception):
-    """A container cannot be made for now. `reason` and message are those of its waiting state."""
+    """A container cannot be created yet. `reason` and message are those of its waiting state."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -64,7 +64,7 @@ class PodFolders:
 
 
 class Containers:
-    """Makes containers. `record(state, type, reason, message, container)` records an Event."""
+    """Creates containers. `record(state, type, reason, message, container)` records an Event."""
 
     def __init__(
         self,
@@ -218,7 +218,7 @@ def _arguments(spec: Object, image: ImageSpec, env: Mapping[str, str]) -> list[s
 
 
 def _mounts(spec: Object, folders: PodFolders, env: Mapping[str, str]) -> list[Object]:
-    """The container's volumeMounts, outer ones first. Raises ConfigError for a subPath that leads out of its volume."""
+    """The container's volumeMounts, outer ones first. Raises ConfigError for a subPath outside its volume."""
     mounts = []
     for each in spec.get("volumeMounts") or ():
         source = folders.volumes.get(each["name"])
@@ -292,7 +292,7 @@ def _written_by_kubelet(path: Path) -> bool:
 
 
 async def settle(*processes: Process | None) -> None:
-    """Kill what still runs and wait until nothing is left."""
+    """Kill the remaining processes and wait until they have ended."""
     await asyncio.gather(*(each.kill() for each in processes if each is not None))
 
 

@@ -22,7 +22,7 @@ class ConfigError(Exception):
 
 
 class Environment:
-    """Makes environments. `service` holds the variables by which Pods find the API server."""
+    """Builds the environment of containers. `service` holds the variables with the address of the API server."""
 
     def __init__(
         self,

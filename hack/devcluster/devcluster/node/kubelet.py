@@ -1,6 +1,6 @@
 """The kubelet: a worker for every Pod that is bound to its node.
 
-Pods with the annotation of the stand-in are left alone. What has ended keeps no worker; its logs stay until
+It ignores Pods with the annotation of the stand-in. A Pod that has ended has no worker; its logs stay until
 the Pod is removed.
 """
 
@@ -29,7 +29,7 @@ ADDRESSES = 65536
 
 
 class Kubelet:
-    """Runs the Pods of the node `name`. `see` takes every change of any Pod and only takes notes."""
+    """Runs the Pods of the node `name`. `see` receives every change of any Pod and only enqueues it."""
 
     def __init__(self, name: str, context: WorkerContext, client: LocalClient) -> None:
         self._name = name
@@ -42,7 +42,7 @@ class Kubelet:
         self._stopping = False
 
     def see(self, new: Object | None, old: Object | None) -> None:
-        """A Pod was made, changed or removed (`new` None)."""
+        """A Pod was created, changed or removed (`new` None)."""
         if new is None:
             assert old is not None
             self._removed(old)
@@ -68,7 +68,7 @@ class Kubelet:
         return None
 
     async def stop(self) -> None:
-        """Kill everything that runs, and wait until it is gone. Statuses stay as they are."""
+        """Kill the processes of all Pods, and wait until they have ended. Statuses stay unchanged."""
         self._stopping = True
         for worker in self._workers.values():
             worker.abandon()
@@ -118,7 +118,7 @@ class Kubelet:
             self._do(self._clean(pod))
 
     async def _remove(self, pod: Object) -> None:
-        """Report to the API that nothing of a Pod is left."""
+        """Delete the object of a Pod whose processes have ended."""
         metadata = pod["metadata"]
         try:
             self._client.delete(

@@ -48,7 +48,7 @@ class Events:
         message: str,
         container: ContainerState | None,
     ) -> None:
-        """Record one; what the API refuses is dropped."""
+        """Record an Event; an Event that the API refuses is dropped."""
         path = ""
         if container is not None:
             field = "containers" if container.kind is ContainerKind.MAIN else "initContainers"
@@ -72,8 +72,8 @@ STARTS_PER_CPU = 2
 class Node:
     """The one node of a development cluster. Runs in the event loop that writes to the registry.
 
-    `directory` keeps what Pods leave: their volumes while they run, logs until they are removed, claims until
-    those are. `subresources` get pods/log, pods/binding and pods/eviction when the node starts.
+    `directory` holds the files of Pods: volumes while they run, logs until they are removed, and those of claims
+    until the claims are removed. `subresources` get pods/log, pods/binding and pods/eviction when the node starts.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class Node:
             self._launcher = None
 
     def evict(self, namespace: str, name: str, message: str) -> None:
-        """End a Pod as a node that runs out of something does: Failed, reason Evicted. Raises StatusError 404."""
+        """End a Pod as a node does under resource pressure: Failed, reason Evicted. Raises StatusError 404."""
         worker = self._kubelet.worker(namespace, name) if self._kubelet is not None else None
         if worker is None:
             raise not_found("", "pods", name)

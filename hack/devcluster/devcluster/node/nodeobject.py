@@ -1,4 +1,4 @@
-"""The Node object: made when the node starts, and made again if somebody deletes it."""
+"""The Node object: created when the node starts, and recreated if it is deleted."""
 
 from __future__ import annotations
 

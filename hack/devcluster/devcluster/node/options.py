@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 OUTCOME_ANNOTATION = "devcluster.dev/outcome"
-"""Pods with it are moved by the kubelet stand-in of tests; scheduler and kubelet here leave them alone."""
+"""The kubelet stand-in of tests updates Pods with this annotation; the node's scheduler and kubelet ignore them."""
 
 CAPACITY = {"cpu": "64", "memory": "256Gi", "ephemeral-storage": "1Ti", "pods": "500"}
 """Capacity of the node: the same on every machine, so that the same Pods are scheduled everywhere."""

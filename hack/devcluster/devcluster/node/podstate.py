@@ -113,7 +113,7 @@ class PodState:
 
     @property
     def full_name(self) -> str:
-        """The Pod as kubelets speak of it: `name_namespace(uid)`."""
+        """The Pod in a kubelet's messages: `name_namespace(uid)`."""
         metadata = self.pod["metadata"]
         return f"{metadata['name']}_{metadata['namespace']}({metadata['uid']})"
 

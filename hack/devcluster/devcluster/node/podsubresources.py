@@ -33,7 +33,7 @@ class PodSubresources:
         self._client = LocalClient(registry, manager="kube-apiserver")
 
     def register(self, subresources: SubresourceRegistry) -> None:
-        """Serve them, where nobody else does."""
+        """Register each subresource that has no handler yet."""
         for name, handler in (("binding", self._bind), ("eviction", self._evict)):
             if subresources.find("", "pods", name) is None:
                 subresources.register("", "pods", name, handler)
@@ -82,7 +82,7 @@ def _created() -> web.Response:
 
 
 def bind(registry: Registry, namespace: str, name: str, node: str, *, uid: str = "") -> Object:
-    """Bind a Pod that has no node yet. Raises StatusError 404, or 409 when it is bound, going, or another one."""
+    """Bind a Pod that has no node yet. Raises StatusError 404, or 409 when it is bound, being deleted, or another one."""
     info = LocalClient(registry).info(PODS)
     old = registry.current(info, namespace, name)
     metadata, spec = old["metadata"], old["spec"]

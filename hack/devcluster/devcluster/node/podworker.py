@@ -78,7 +78,7 @@ class PodWorker:
         self._all_tried = asyncio.Event()
         self._failed_once: set[str] = set()
 
-    # --- what happens to it from outside
+    # --- changes from outside
 
     def update(self, pod: Object) -> None:
         """Apply a newer object: a deletion, a shorter grace period, another deadline."""
@@ -102,7 +102,7 @@ class PodWorker:
         self._end(Ending.EVICTED)
 
     def abandon(self) -> None:
-        """The node stops: kill what runs, and leave the Pod's status as it is."""
+        """Kill the Pod's processes because the node stops. The Pod's status stays unchanged."""
         self._end(Ending.STOPPED)
         self._stopper.changed(0.0)
 
@@ -135,7 +135,7 @@ class PodWorker:
             self.state.failure = DEADLINE
             self._end(Ending.DEADLINE)
 
-    # --- its life
+    # --- lifecycle
 
     async def run(self) -> None:
         """Run the Pod up to its final phase. Afterwards only its logs remain."""
@@ -189,7 +189,7 @@ class PodWorker:
         self.close()
 
     async def _run_mains(self) -> None:
-        """Start one after the other; the status is written when each of them was tried."""
+        """Start the containers one after the other. The status is written after the first try of each one."""
         mains = self.state.mains
         async with asyncio.TaskGroup() as group:
             self._silent = len(mains) > 1
@@ -379,7 +379,7 @@ class PodWorker:
         if not self.state.terminating:  # otherwise reported when all containers have ended
             self.write()
 
-    # --- its end
+    # --- termination
 
     async def _terminate(self) -> None:
         """End the container with its grace period, in any state."""
@@ -399,7 +399,7 @@ class PodWorker:
         self._tell_deadline(times=2)
 
     async def _end_with_sidecars(self) -> None:
-        """All others have ended: stop the sidecars, and report their end at once."""
+        """Stop the sidecars once all other containers have ended, and report their end at once."""
         self._stopper.begin(self._grace())
         self._silent = True
         await self._stop_sidecars()
@@ -430,7 +430,7 @@ class PodWorker:
                 each.state = termination.lost()
 
     def close(self) -> None:
-        """Nothing of the Pod runs any more: write its last status."""
+        """Write the Pod's last status, after all of its processes have ended."""
         self.state.final = True
         self.write()
 

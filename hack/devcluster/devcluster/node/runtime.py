@@ -39,7 +39,7 @@ class Exit:
 
 
 class Launcher:
-    """Makes shims. They end with the sockets that `launch` returns."""
+    """Starts shims. They end with the sockets that `launch` returns."""
 
     def __init__(self) -> None:
         self._server: asyncio.subprocess.Process | None = None

@@ -1,6 +1,6 @@
 """The scheduler: binds Pods to the only node, or records why it cannot.
 
-A Pod that does not fit is tried again when something changed that may help: a Pod went or ended, the node or
+A Pod that does not fit is tried again after a change that may help: a Pod was removed or ended, the node or
 a claim changed.
 """
 
@@ -62,7 +62,7 @@ class Scheduler:
             self._waiting.pop(key, None)
 
     def something_changed(self, *_: object) -> None:
-        """The node or a claim changed: those that wait may fit now."""
+        """Try the pending Pods again, because the node or a claim changed."""
         if self._waiting:
             self._wake.set()
 
@@ -172,7 +172,7 @@ def _wants_node(pod: Object) -> bool:
 
 
 def _occupies(pod: Object) -> bool:
-    """Whether a Pod takes room on its node."""
+    """Whether a Pod uses resources of its node."""
     phase = (pod.get("status") or {}).get("phase")
     return bool(pod["spec"].get("nodeName")) and phase not in podstatus.FINAL_PHASES
 

@@ -33,7 +33,7 @@ DEFAULT_CAPABILITIES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """As whom a container runs; `capabilities` by number, `home` for HOME where nobody sets it."""
+    """The user of a container; `capabilities` by number, `home` for HOME if the Pod does not set it."""
 
     uid: int
     gid: int

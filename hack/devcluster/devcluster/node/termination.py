@@ -85,7 +85,7 @@ def lost() -> Object:
 
 
 class Stopper:
-    """Ends the containers of one Pod within a common grace period, counted from `begin`. Call `close` at last."""
+    """Ends the containers of one Pod within a common grace period, counted from `begin`. Call `close` at the end."""
 
     def __init__(self, state: PodState, record: RecordEvent) -> None:
         self._state = state

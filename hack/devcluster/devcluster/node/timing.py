@@ -9,7 +9,7 @@ from __future__ import annotations
 SANDBOX_SECONDS = 0.01
 PULL_SECONDS = 0.02
 RESYNC_SECONDS = 5.0
-"""Until a container that could not be made is tried again (a kubelet: 10 to 15)."""
+"""Seconds until the next try to create a container after a failure (a kubelet: 10 to 15)."""
 SETTLE_SECONDS = 0.05
 """From the start of the last of several containers to the status that shows them; not divided by the speed."""
 SEEN_SECONDS = 0.8

@@ -1,7 +1,7 @@
 """A Pod's volumes as folders of the machine.
 
-Supported: emptyDir, hostPath, configMap, secret, downwardAPI, projected, persistentVolumeClaim. What a volume
-shows is what its sources hold when the Pod starts; later changes are not brought in.
+Supported: emptyDir, hostPath, configMap, secret, downwardAPI, projected, persistentVolumeClaim. A volume
+holds the content of its sources at the start of the Pod; later changes are not applied.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Volumes:
         self._user = _common_user(state.pod["spec"])
 
     def set_up(self, volume: Object) -> Path:
-        """Make one volume. Returns its folder (or file, of a hostPath). Raises VolumeError."""
+        """Create one volume. Returns its folder (or file, of a hostPath). Raises VolumeError."""
         makers: dict[str, Callable[[Object, Path], Path]] = {
             "emptyDir": self._empty_dir,
             "hostPath": self._host_path,

@@ -267,12 +267,12 @@ class Storage:
         return target
 
     def begin(self, resource: str) -> None:
-        """Note that a resource is served from now on: its history starts here."""
+        """Start the history of a resource that is served from now on."""
         if resource not in self._resources:
             self._resources[resource] = _Resource(self.revision)
 
     def forget(self, resource: str) -> None:
-        """Drop a resource and its history (its CustomResourceDefinition went); its watches are closed."""
+        """Drop a resource and its history (its CustomResourceDefinition was removed); its watches are closed."""
         found = self._resources.pop(resource, None)
         if found is not None:
             for watch in list(found.history.watches):

@@ -20,7 +20,7 @@ Object = dict[str, Any]
 
 
 class Caller(Protocol):
-    """Who carries a deed out."""
+    """The client that sends the requests of a deed."""
 
     tokens: dict[str, str]
 

@@ -13,7 +13,7 @@ UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 VERSION_IN_QUERY = re.compile(r"(?<=[?&]resourceVersion=)\d+")
 TOKEN_IN_QUERY = re.compile(r"(?<=[?&]continue=)[^&]+")
 GENERATED = re.compile(r"^(.*-)[bcdfghjklmnpqrstvwxz2456789]{5}$|^(.*\.)[0-9a-f]{16}$")
-"""What generateName makes, and the name of an Event."""
+"""A generated name, and the name of an Event."""
 WORDS = re.compile(r"[\w.-]+")
 LONGEST_SENTENCE = 2000
 
@@ -40,7 +40,7 @@ class Names:
             self._learn_text(expected, actual)
 
     def _learn_text(self, expected: str, actual: str) -> None:
-        """Uids and generated names that stand in the same places."""
+        """Uids and generated names at the same positions."""
         ours = UUID.findall(actual)
         for number, uid in enumerate(UUID.findall(expected)):
             if number < len(ours):

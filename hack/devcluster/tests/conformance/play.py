@@ -26,7 +26,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Target:
-    """A cluster to play against: where it is, and how its admin and everybody else connect."""
+    """A cluster to play against: its address, and how its admin and other users connect."""
 
     url: str
     admin: ssl.SSLContext

@@ -1,6 +1,6 @@
-"""Admission about the life of objects: namespaces that must stay, and owners that a writer may not block.
+"""Admission of deletions and owner references: protected namespaces, and owners whose deletion a writer may not block.
 
-That nothing new comes into a namespace that is going is the registry's own rule. Sources:
+The registry itself refuses new objects in a terminating namespace. Sources:
 plugin/pkg/admission/namespace/lifecycle and plugin/pkg/admission/gc.
 """
 

@@ -77,7 +77,7 @@ def _default_limits(limit: Object) -> dict[str, str]:
 
 
 def _default_requests(limit: Object) -> dict[str, str]:
-    """Its defaults for requests: the limits, else the minimum, stand in for what it does not name."""
+    """Its default requests; a missing one defaults to the default limit, else to the minimum."""
     own = limit.get("defaultRequest") or {}
     return {**(limit.get("min") or {}), **_default_limits(limit), **own}
 

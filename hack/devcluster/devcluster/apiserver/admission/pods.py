@@ -35,7 +35,7 @@ def creates_pod(attributes: Attributes) -> bool:
 
 
 def early_name(obj: Object) -> str:
-    """The name of a new object in messages of mutating plugins: for a generated name only the prefix, which is set first."""
+    """The name of a new object in messages of mutating plugins: the prefix alone if the name is to be generated."""
     metadata = obj["metadata"]
     name, prefix = metadata.get("name", ""), metadata.get("generateName", "")
     if prefix and name.startswith(prefix) and len(name) == len(prefix) + _SUFFIX_LENGTH:
@@ -165,7 +165,7 @@ class PriorityAdmission:
 
 
 class RuntimeClassAdmission:
-    """Refuses a Pod whose RuntimeClass does not exist. Overhead and scheduling of one that does are not filled in."""
+    """Refuses a Pod whose RuntimeClass does not exist. Overhead and scheduling of an existing one are not applied."""
 
     phase = "mutating"
 

@@ -218,7 +218,7 @@ class Policy:
         return None
 
     def _evaluated(self, request: Request) -> Iterator[tuple[str, Any]]:
-        """The variables in order; one that fails is missing, as only those who name it notice."""
+        """The variables in order; one that fails is left out, so that only expressions that use it fail."""
         found: dict[str, Any] = {}
         for name, program in self._variables:
             try:

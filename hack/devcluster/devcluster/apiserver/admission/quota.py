@@ -1,8 +1,8 @@
-"""ResourceQuota: how much of a namespace's quotas is used, kept as objects come and go; refusal of what would exceed them.
+"""ResourceQuota: tracks the usage of each namespace's quotas, and refuses objects that would exceed them.
 
-Counted are objects (`pods`, `configmaps`, `count/jobs.batch` …; Pods that have ended count for `count/pods` only) and
-requests and limits of Pods. Scopes of quotas are not looked at. Usage is kept only for namespaces that have a quota, and
-written to its status. Wording as in apiserver/plugin/resourcequota.
+It counts objects (`pods`, `configmaps`, `count/jobs.batch` …; Pods that have ended count for `count/pods` only), and
+requests and limits of Pods. Scopes of quotas are ignored. Usage is tracked only for namespaces that have a quota, and
+written to its status. Messages follow apiserver/plugin/resourcequota.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class QuotaAdmission:
                         RESOURCEQUOTAS, namespace, stored.name, {"status": status}
                     )
         except StatusError:
-            return  # the namespace is going
+            return  # the namespace is terminating
         finally:
             self._writing = False
 

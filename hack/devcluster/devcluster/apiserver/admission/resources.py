@@ -42,7 +42,7 @@ def _total(spec: dict[str, Any], field: str) -> Amounts:
 
 
 def amounts(container: dict[str, Any], field: str) -> Amounts:
-    """`requests` or `limits` of a container; a limit stands in for a request that is not given."""
+    """`requests` or `limits` of a container; a limit is the default of a missing request."""
     resources = container.get("resources") or {}
     values = resources.get(field) or {}
     if field == "requests":

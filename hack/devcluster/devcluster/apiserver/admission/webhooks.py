@@ -64,7 +64,7 @@ class Answer:
 
 
 async def with_answers(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Await what `attempt` does, again each time that a webhook has answered."""
+    """Run `attempt`, and run it again after each answer of a webhook."""
     answers: dict[bytes, Answer] = {}
     token = _ANSWERS.set(answers)
     try:
@@ -136,7 +136,7 @@ class Webhooks:
         return Review(configuration, hook, request, obj, old)
 
     def _changed(self, attributes: Attributes, answered: Object, obj: Object) -> Object:
-        """What a webhook made of the object, with the defaults of what it added."""
+        """The object as changed by a webhook, with defaults for the fields that the webhook added."""
         found = self._registry.catalog.find(
             attributes.group, attributes.version, attributes.resource
         )

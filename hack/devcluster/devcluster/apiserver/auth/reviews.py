@@ -1,7 +1,7 @@
-"""Reviews: whose a token is, who may do what, what the caller may do, who the caller is; and tokens on request.
+"""Reviews of tokens, permissions and the caller's identity, and the issue of tokens.
 
-Handlers for what answers a create without storing anything: TokenReview, SubjectAccessReview and its local and self forms,
-SelfSubjectRulesReview, SelfSubjectReview, serviceaccounts/token.
+Handlers for resources that answer a create without storing an object: TokenReview, SubjectAccessReview and its local and self
+forms, SelfSubjectRulesReview, SelfSubjectReview, serviceaccounts/token.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The server's side of faults: rules for requests and watches, and faults of the whole server.
 
-The in-process controllers and the node are not concerned: faults lie between the server and what comes over HTTP. The admin
-endpoint itself never fails and takes system:masters only.
+Faults apply to HTTP requests only, so they do not affect the in-process controllers and the node. The admin endpoint itself
+never fails and accepts system:masters only.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Listener(Protocol):
 
 
 class Faults:
-    """Faults on demand. Without rules a request passes at the cost of a look. `seed` None takes one, which GET shows."""
+    """Faults on demand. Without rules a request costs one extra check. `seed` None selects a random one, shown by GET."""
 
     def __init__(self, storage: Storage, *, seed: int | None = None) -> None:
         self.storage = storage
@@ -141,7 +141,7 @@ class Faults:
     # --- faults of watches
 
     def watch_opened(self, request: web.Request, user: User, info: RequestInfo) -> WatchGate:
-        """The gate of a watch that begins; give it back to `watch_closed`."""
+        """The gate of a watch that begins; pass it to `watch_closed` at the end of the watch."""
         gate = WatchGate(request, _subject(request, user, info))
         self._gates[gate] = None
         for rule in self._rules.values():
@@ -192,14 +192,14 @@ class Faults:
         return self.storage.compact()
 
     def step_clock(self, seconds: float) -> float:
-        """Put the wall clock forward (or back); returns by how much it is off in all."""
+        """Move the wall clock forward (or back); returns the total offset."""
         self.injected["step-clock"] += 1
         self.clock_offset += seconds
         return self.clock_offset
 
     async def restart(self, *, down_seconds: float, lose_history: bool) -> None:
-        """Stop answering, cut every connection, come back. Objects stay: they are in etcd."""
-        assert self.listener is not None, "nothing listens"
+        """Stop answering, cut every connection and restart. Objects stay, because etcd stores them."""
+        assert self.listener is not None, "the server has no listener"
         self.injected["restart"] += 1
         self.is_down = True
         try:
@@ -222,7 +222,7 @@ class Faults:
     async def admin(self, request: web.Request, user: User) -> web.StreamResponse:
         """GET returns the rules and state, POST applies a fault, DELETE removes rules. Raises StatusError."""
         if MASTERS not in user.groups:
-            raise forbidden("", "faults", "", f"only {MASTERS} may make faults")
+            raise forbidden("", "faults", "", f"only {MASTERS} may inject faults")
         if request.method == "GET":
             return web.json_response(self._shown())
         if request.method == "DELETE":

@@ -1,7 +1,7 @@
 """Rules of fault injection, decoded from JSON and decided from a seed.
 
-A rule draws from its own random numbers, which its seed alone determines: the n-th request that a rule matches meets the same
-fate in every run, whatever other rules do.
+A rule draws from its own random numbers, which its seed alone determines: the n-th request that a rule matches gets the same
+fault in every run, independent of other rules.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class Subject:
 
     @property
     def resources(self) -> tuple[str, str]:
-        """The names by which a rule may call the resource: `jobs.batch/status` and `jobs/status`."""
+        """The names of the resource that a rule may use: `jobs.batch/status` and `jobs/status`."""
         tail = f"/{self.subresource}" if self.subresource else ""
         return self.resource + tail, self.resource.partition(".")[0] + tail
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Whom a rule concerns. Each is a list of patterns (`*`, `?`, `[…]`); an empty one matches all."""
+    """The requests that a rule matches. Each is a list of patterns (`*`, `?`, `[…]`); an empty one matches all."""
 
     verbs: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class Match:
     user_agents: tuple[str, ...] = ()
 
     def matches(self, subject: Subject) -> bool:
-        """Whether a request is concerned."""
+        """Whether a request matches."""
         return (
             _any(self.verbs, subject.verb)
             and _any(self.resources, *subject.resources)
@@ -121,7 +121,7 @@ class Settings:
 
 
 class FaultRule:
-    """One rule, and how often it matched and struck. `removed` is set once it is no more."""
+    """One rule, and how often it matched and injected a fault. `removed` is set when the rule is removed."""
 
     def __init__(
         self, kind: FaultKind, match: Match, settings: Settings, *, id_: int, seed: str

@@ -71,5 +71,5 @@ class Definitions(Strategy):
         return errors
 
     def validate_update(self, new: Object, old: Object) -> list[FieldError]:
-        """An unchanged schema is not judged again."""
+        """An unchanged schema is not validated again."""
         return self.validate(new) if new["spec"] != old["spec"] else []

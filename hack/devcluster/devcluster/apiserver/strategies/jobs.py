@@ -162,7 +162,7 @@ def _comparable(new: Object, old: Object) -> Object:
 
 
 def _template_is_open(old: Object) -> bool:
-    """Whether an old Job's Pods are yet to be made: it is suspended, and none of them is active."""
+    """Whether the stored Job's template may still change: the Job is suspended and has no active Pods."""
     status = old.get("status") or {}
     conditions = status.get("conditions") or ()
     suspended = any(x["type"] == "Suspended" and x["status"] == "True" for x in conditions)

@@ -71,7 +71,7 @@ class Pods(Strategy):
         return []
 
     def grace_period(self, obj: Object, requested: int | None) -> int:
-        """A Pod without a node, or one that has ended, goes at once."""
+        """A Pod without a node, or one that has ended, is removed at once."""
         spec = obj["spec"]
         period = (
             requested if requested is not None else spec.get("terminationGracePeriodSeconds", 30)

@@ -286,7 +286,7 @@ def resource_field_problems(ref: Object, path: str, *, in_volume: bool = False) 
         yield not_supported(f"{path}.resource", resource, _RESOURCES)
 
 
-# In the order in which the API server looks at them: of two sources the later one is refused.
+# In the order in which the API server validates them: of two sources the later one is refused.
 _CHECKS = {
     "emptyDir": _empty_dir,
     "hostPath": _host_path,

@@ -66,7 +66,7 @@ class JobController(QueueController):
         machinery.feed.on("jobs.batch", self._job_written)
         machinery.feed.on("pods", self._pod_written)
 
-    # --- what happens in the cluster
+    # --- events
 
     def _job_written(self, new: Object | None, old: Object | None) -> None:
         job = new or old
@@ -111,14 +111,14 @@ class JobController(QueueController):
     # --- sync
 
     def sync(self, key: Key) -> None:
-        """Bring a Job one step on, or free a Pod."""
+        """Sync a Job, or remove the finalizer of a Pod."""
         if len(key) == 3:
             self._free(key[0], key[1])
         else:
             self._sync_job(key)
 
     def _free(self, namespace: str, name: str) -> None:
-        """Take the finalizer from a Pod whose Job is gone or has ended."""
+        """Remove the finalizer from a Pod whose Job is gone or has ended."""
         pod = self.client.find(PODS, namespace, name)
         if pod is None or not podlib.is_tracked(pod):
             return
@@ -159,7 +159,7 @@ class JobController(QueueController):
             raise result.error
 
     def _pods_of(self, job: Object) -> list[Object]:
-        """The Pods of its own namespace: a reference to an owner elsewhere counts for nothing."""
+        """The Pods of its own namespace: a reference to an owner in another namespace is ignored."""
         namespace, known = job["metadata"]["namespace"], self._pods.get(job["metadata"]["uid"], ())
         keys = sorted(each for each in known if each[0] == namespace)
         found = (self.client.find(PODS, *key) for key in keys)
@@ -173,7 +173,7 @@ class JobController(QueueController):
                 self.queue.add_after(key, left)
 
     def _manage(self, snapshot: Snapshot) -> tuple[Result, bool]:
-        """Make and delete Pods; whether the Suspended condition changed."""
+        """Create and delete Pods. Returns whether the Suspended condition changed."""
         job, result, managed = snapshot.job, Result(), not is_deleting(snapshot.job)
         if managed:
             result = self._manager.manage(snapshot, self.clock.now())

@@ -1,4 +1,4 @@
-"""One look at a Job and its Pods: what counts as active, ended or failed, and whether the Job is decided by it.
+"""A Job and its Pods at one time: the active, ended and failed Pods, and whether they decide the Job.
 
 `look` and `decide` read only; the sync then changes the snapshot's status and counters as it acts.
 """

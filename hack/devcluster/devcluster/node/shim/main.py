@@ -34,7 +34,7 @@ class LogWriter:
         self._rest: dict[str, bytes] = {}
 
     def feed(self, stream: str, data: bytes) -> None:
-        """Take what a stream (`stdout` or `stderr`) gave."""
+        """Append the output of a stream (`stdout` or `stderr`)."""
         *lines, rest = (self._rest.get(stream, b"") + data).split(b"\n")
         stamp = _stamp()
         head = f"{stamp} {stream} ".encode()
@@ -120,7 +120,7 @@ class _Shim:
         )
 
     def _start(self) -> str:
-        """Make the process. Returns what went wrong before its program was running, or ''."""
+        """Start the process. Returns the failure before its program was running, or ''."""
         if self._config["user_namespace"]:
             _enter_user_namespace(self._config["container"])
         linux.unshare(linux.CLONE_NEWPID)

@@ -1,8 +1,8 @@
 """A container's file system: the machine's own, as a layer that keeps no writes, with the Pod's volumes at their real paths.
 
 Every folder of the machine's root becomes an overlay whose upper layer is a tmpfs of this container, so that
-mount points can be made and files written without touching the machine. What cannot be overlaid is shown
-read-only. Runs inside the container's new mount and process namespaces; nothing has to be undone, since the
+mount points can be created and files written without changing the machine. A folder that cannot be overlaid is
+mounted read-only. Runs inside the container's new mount and process namespaces; nothing has to be undone, since the
 mounts vanish with the namespace.
 """
 
@@ -118,7 +118,7 @@ class RootFilesystem:
         linux.bind("/sys", f"{self._root}/sys", read_only=True)
 
     def _show_mount(self, source: str) -> None:
-        """A mount inside of a folder; one that this user may not look into stays hidden."""
+        """A mount inside of a folder; one that this user may not read stays hidden."""
         try:
             if os.path.isdir(source) and os.path.isdir(self._root + source):
                 self._show(source)
@@ -185,7 +185,7 @@ class RootFilesystem:
 
 
 def mount_into(each: Mount) -> None:
-    """Show a file or folder of the machine in the container; its mount point is made. Raises OSError."""
+    """Bind-mount a file or folder of the machine in the container; creates the mount point. Raises OSError."""
     source, target = OLD_ROOT + each["source"], each["target"]
     if not each["source"]:
         os.makedirs(target, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Makes shims by forking, so that a container does not wait for an interpreter to start.
+"""Starts shims by forking, so that a container does not wait for the start of an interpreter.
 
 Standard input is a Unix socket from the node; each message carries one descriptor, a socket over which a new
 shim talks with the node. The end of standard input ends the server, not its shims: those see the ends of
@@ -23,7 +23,7 @@ def serve() -> None:
         signal.signal(
             number, signal.SIG_IGN
         )  # a terminal's Ctrl-C is for the node, which then ends its Pods
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for shims
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps shims
     control = socket.socket(fileno=0)
     while True:
         data, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 1)
