@@ -215,8 +215,8 @@ async def test_a_machine_that_cannot_isolate_containers_is_told_what_it_lacks(
     def broken(folder: Path, *, user_namespace: bool) -> Object:
         return {**trial(folder, user_namespace=user_namespace), "base": "/proc/none"}
 
-    trial = isolation._trial
-    monkeypatch.setattr(isolation, "_trial", broken)
+    trial = isolation.trial_process
+    monkeypatch.setattr(isolation, "trial_process", broken)
     lab = NodeLab(tmp_path, speed=1.0)
     with pytest.raises(IsolationError, match=r"needs root .* or user namespaces.*mount /proc/none"):
         await lab.node.start()

@@ -30,7 +30,7 @@ async def find_runtime(launcher: Launcher) -> Runtime:
         (folder / "root").mkdir()
         process = Process(launcher, folder)
         try:
-            await process.start(_trial(folder, user_namespace=user_namespace))
+            await process.start(trial_process(folder, user_namespace=user_namespace))
         except StartError as error:
             raise IsolationError(f"{HINTS}. This is {_who()}: {error}") from None
         finally:
@@ -42,7 +42,7 @@ def _who() -> str:
     return "root" if os.geteuid() == 0 else f"uid {os.geteuid()}"
 
 
-def _trial(folder: Path, *, user_namespace: bool) -> dict[str, object]:
+def trial_process(folder: Path, *, user_namespace: bool) -> dict[str, object]:
     """The configuration of a container that does nothing."""
     return {
         "log": str(folder / "log"),
