@@ -73,7 +73,8 @@ async def _played(benches: list[Bench], token: str) -> list[dict[str, bool]]:
     deadline = clock() + PATIENCE_SECONDS
     while clock() < deadline:
         await _all(x.steer() for x in benches)
-        if all((await benches[0].facts(token)).values()):
+        done = all((await benches[0].facts(token)).values())
+        if done and all(x.refused for x in benches[1:]):
             break
         await asyncio.sleep(0.5)
     # What has all it needs is as far as the first by now, or soon.

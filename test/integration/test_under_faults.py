@@ -191,15 +191,15 @@ def test_history_is_compacted_while_watches_break(kubectl: Kubectl, faults: Faul
 def test_the_server_is_restarted_and_has_lost_its_history(
     kubectl: Kubectl, faults: FaultControl
 ) -> None:
-    _begin(kubectl, seconds=0.5)
-    kubectl.wait("batchrun/r", "jsonpath={.status.progress.running}=5")
+    _begin(kubectl, seconds=1.0)
+    kubectl.wait("batchrun/r", "jsonpath={.status.phase}=Running")
     faults.restart(down_seconds=0.5)
     _ends_well(kubectl)
 
 
 def test_the_controller_is_cut_off_for_a_moment(kubectl: Kubectl, faults: FaultControl) -> None:
-    _begin(kubectl, seconds=0.5)
-    kubectl.wait("batchrun/r", "jsonpath={.status.progress.running}=5")
+    _begin(kubectl, seconds=1.0)
+    kubectl.wait("batchrun/r", "jsonpath={.status.phase}=Running")
     with faults.partition(user=CONTROLLER[0]):
         kubectl("wait", "--for=condition=Complete", "job/r-task-0", "--timeout=20s")
     _ends_well(kubectl)
