@@ -1,7 +1,7 @@
 """The real agent tools, in a namespace like a Pod's, against model servers on loopback.
 
 `make test-agents` installs them and runs this; its FEW=1 runs what is marked `few`, and `make test` what is marked `smoke`
-where that one tool is installed. Each case leaves what the user is told in .agents/outcomes, of which the table in
+where that one tool is installed. Each case records the outcome that the user sees in .agents/outcomes, of which the table in
 docs/agents.md is made.
 """
 
@@ -152,7 +152,7 @@ def branches(origins: Path) -> list[str]:
 
 
 def note(case: str, tool: str, ended: Ended, order: int) -> None:
-    """Leave what the user is told, for the table."""
+    """Record the outcome that the user sees, for the table."""
     result = ended.result
     reason = result.get("reason") or (OK if ended.code == 0 else ERROR)
     OUTCOMES.mkdir(exist_ok=True)

@@ -43,7 +43,7 @@ from kubetask_controller.runtime.builder import Builder
 from kubetask_controller.runtime.events import EventRecorder
 from kubetask_controller.runtime.informer import Informer
 from kubetask_controller.runtime.manager import Manager
-from kubetask_controller.runtime.meta import ObjectReference
+from kubetask_controller.runtime.meta import ObjectReference, micro_time
 from kubetask_controller.runtime.reconcile import Request, Result
 from kubetask_controller.types import JSON
 
@@ -179,7 +179,7 @@ async def enabled_since(client: Client, namespace: str, now: datetime) -> dateti
             "apiVersion": LEASES.api_version,
             "kind": LEASES.kind,
             "metadata": {"name": ENABLED_LEASE, "namespace": namespace},
-            "spec": {"acquireTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")},
+            "spec": {"acquireTime": micro_time(now)},
         }
         try:
             found = await client.create(LEASES, namespace, body)

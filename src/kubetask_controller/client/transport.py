@@ -72,15 +72,17 @@ class TokenBucket:
         self._interval = 1 / qps
         self._burst = burst
         # When the bucket is (or will be) empty; a reservation moves it ahead.
-        self._empty_at: float | None = None
+        self._empty_at = float("-inf")
+
+    def reserve(self, now: float) -> float:
+        """Take a token at this monotonic time; returns the seconds until it may be used."""
+        earliest = now - self._burst * self._interval
+        self._empty_at = max(self._empty_at, earliest) + self._interval
+        return max(0.0, self._empty_at - now)
 
     async def acquire(self) -> float:
         """Take a token, and wait for it where necessary; returns the seconds waited."""
-        now = asyncio.get_running_loop().time()
-        earliest = now - self._burst * self._interval
-        start = earliest if self._empty_at is None else max(self._empty_at, earliest)
-        self._empty_at = start + self._interval
-        wait = max(0.0, self._empty_at - now)
+        wait = self.reserve(asyncio.get_running_loop().time())
         if wait:
             try:
                 await asyncio.sleep(wait)

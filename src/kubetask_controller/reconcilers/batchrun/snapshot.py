@@ -24,7 +24,7 @@ from kubetask_controller.reconcilers.context import ReconcilerContext
 from kubetask_controller.reconcilers.projections import RunView, controller_of
 from kubetask_controller.reconcilers.taskrun import files, names
 from kubetask_controller.reconcilers.taskrun.contexts import merged
-from kubetask_controller.reconcilers.taskrun.jobs import is_refusal, refusal
+from kubetask_controller.reconcilers.taskrun.jobs import is_refusal, is_too_large, refusal
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.recorded import read_run
 from kubetask_controller.types import JSON
@@ -144,7 +144,7 @@ class SnapshotResolver:
         try:
             return await self._save(run, found, source)
         except APIStatusError as error:
-            if error.code == 413 or "is too large" in error.message:
+            if is_too_large(error):
                 text = f"the work does not fit into a ControllerRevision: {error.message}"
                 return Missing(PendingReason(Reason.TOO_LARGE, text), final=True)
             if not is_refusal(error):

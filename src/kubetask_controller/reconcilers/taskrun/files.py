@@ -14,6 +14,7 @@ from kubetask_controller.client.errors import APIStatusError, is_already_exists
 from kubetask_controller.client.resources import CONFIGMAPS
 from kubetask_controller.client.rest import Client
 from kubetask_controller.reconcilers.taskrun import names
+from kubetask_controller.runtime.meta import OwnerReference
 from kubetask_controller.types import JSON
 
 _KEY_OVERHEAD = 80
@@ -31,14 +32,7 @@ class Owner:
 
     def reference(self) -> JSON:
         """The owner reference of what it controls."""
-        return {
-            "apiVersion": c.API_VERSION,
-            "kind": self.kind,
-            "name": self.name,
-            "uid": self.uid,
-            "controller": True,
-            "blockOwnerDeletion": True,
-        }
+        return OwnerReference(c.API_VERSION, self.kind, self.name, self.uid).to_dict()
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ class JobControl:
         except APIStatusError as error:
             if is_already_exists(error):
                 return await self._existing(body)
-            if error.code == 413 or "is too large" in error.message:
+            if is_too_large(error):
                 return CreateOutcome(Created.TOO_LARGE, reason=_too_large(metadata, error))
             if is_refusal(error):
                 return CreateOutcome(Created.REFUSED, reason=refusal(error))
@@ -321,6 +321,11 @@ async def _gone_is_fine(request: Awaitable[ResultT]) -> ResultT | None:
 
 def _too_large(metadata: dict[str, Any], error: APIStatusError) -> PendingReason:
     return PendingReason(Reason.TOO_LARGE, f"Job {metadata['name']} is too large: {error.message}")
+
+
+def is_too_large(error: APIStatusError) -> bool:
+    """The object exceeds what the API server or etcd accepts."""
+    return error.code == 413 or "is too large" in error.message
 
 
 def is_refusal(error: APIStatusError) -> bool:

@@ -16,6 +16,7 @@ from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.times import parse_time, seconds_since
 from kubetask_controller.client.resources import CORE_EVENTS
 from kubetask_controller.client.rest import Client
+from kubetask_controller.client.transport import TokenBucket
 from kubetask_controller.reconcilers.projections import ContainerView, JobView, PodView
 from kubetask_controller.reconcilers.taskrun.remedies import remedy
 from kubetask_controller.runtime.clock import Clock
@@ -224,21 +225,6 @@ def _container(container: ContainerView, pod: PodView) -> PendingReason | None:
     return _reason(reason, text, prefix, container=container.name, pod=pod.name)
 
 
-class _LookupLimit:
-    """A token bucket of look-ups, of which tokens may be taken in advance."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._empty_at = float("-inf")
-
-    def take(self) -> float:
-        """Take a token, and return the seconds until it may be used."""
-        now = self._clock.monotonic()
-        earliest = now - LOOKUP_BURST / LOOKUPS_A_SECOND
-        self._empty_at = max(self._empty_at, earliest) + 1 / LOOKUPS_A_SECOND
-        return max(0.0, self._empty_at - now)
-
-
 @dataclass(slots=True)
 class _Batch:
     """The pending look-ups of one namespace.
@@ -271,7 +257,7 @@ class EventLookup:
         self._clock = clock
         self._answers: dict[str, tuple[float, PendingReason | None]] = {}
         self._batches: dict[str, _Batch] = {}
-        self._limit = _LookupLimit(clock)
+        self._limit = TokenBucket(LOOKUPS_A_SECOND, LOOKUP_BURST)
 
     async def explain(self, namespace: str, uids: Sequence[str]) -> dict[str, PendingReason]:
         """Messages of Warning Events about these Jobs and Pods, by uid; objects without such Events are omitted.
@@ -305,7 +291,7 @@ class EventLookup:
         now = self._clock.monotonic()
         unknown = [x for x in uids if x not in batch.sent and now - self._answered_at(x) >= REFRESH]
         if unknown and not batch.uids:
-            batch.at = now + self._limit.take()
+            batch.at = now + self._limit.reserve(now)
         batch.uids.update(dict.fromkeys(unknown))
 
     def _answered_at(self, uid: str) -> float:
@@ -318,7 +304,7 @@ class EventLookup:
         try:
             if len(uids) <= SINGLE_LOOKUPS:
                 for _ in range(len(uids) - 1):
-                    self._limit.take()
+                    self._limit.reserve(now)
                 found = {uid: await self._read(namespace, uid) for uid in uids}
             else:
                 found = await self._read_all(namespace, set(uids))
@@ -371,7 +357,7 @@ class EventLookup:
             if pages is not None:
                 # Further pages count too; they are not held up, the next look-up waits for them.
                 pages -= 1
-                self._limit.take()
+                self._limit.reserve(self._clock.monotonic())
 
 
 def _explanation(events: Sequence[dict[str, Any]]) -> PendingReason | None:

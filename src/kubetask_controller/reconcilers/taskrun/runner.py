@@ -467,9 +467,7 @@ class TaskRunner:
                 pods = (await context.fresh.pods(job)).pods
         else:
             pods = await context.jobs.hold_back((await context.fresh.pods(job)).pods)
-        if pods is None:
-            tracker.look_again(index, context.clock.monotonic() + RECHECK)
-        else:
+        if pods is not None:
             await context.jobs.end(job, pods)
 
     async def _replace(self, owner: OwnerView, tracker: Tracker, index: int, job: JobView) -> None:
