@@ -731,7 +731,7 @@ async def test_files_that_could_not_be_created_at_once_are_created_later(cluster
     await cluster.reconcile()
     with pytest.raises(APIStatusError):
         await cluster.reconcile()
-    await cluster.reconcile()
+    await cluster.settle()
     assert cluster.entries() == ["Pending/Starting"]
 
 
@@ -788,6 +788,34 @@ async def test_a_create_that_fails_under_load_holds_up_none_of_the_others(
     assert (result.requeue_after, len(cluster.jobs())) == (0.5, 2)
     await cluster.settle()
     assert len(cluster.jobs()) == 8
+
+
+async def test_a_request_that_fails_while_a_run_ends_does_not_hold_up_its_status(
+    cluster: Cluster,
+) -> None:
+    cluster.run(tasks=2)
+    await cluster.settle()
+    cluster.start("r-task-0")
+    await cluster.settle()
+    cluster.refuse("patch", PODS, server_error())
+    cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
+    with pytest.raises(ExceptionGroup):
+        await cluster.reconcile()
+    assert cluster.shown() == "Running/Cancelling"
+
+
+async def test_a_status_that_cannot_be_written_does_not_hold_up_the_end_of_its_agents(
+    cluster: Cluster,
+) -> None:
+    cluster.run(tasks=2)
+    await cluster.settle()
+    cluster.start("r-task-0", "r-task-1")
+    await cluster.settle()
+    cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
+    cluster.refuse("update", BATCH_RUNS, server_error())
+    with pytest.raises(APIStatusError):
+        await cluster.reconcile()
+    assert len(cluster.sent("patch", PODS)) == 2
 
 
 # Two processes -----------------------------------------------------------------------------------

@@ -6,7 +6,12 @@ import pytest
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.client.errors import APIStatusError
-from kubetask_controller.reconcilers.batchrun.snapshot import Missing, Snapshot, select
+from kubetask_controller.reconcilers.batchrun.snapshot import (
+    Missing,
+    Snapshot,
+    digest_of,
+    select,
+)
 from kubetask_controller.reconcilers.listers import BATCH_RUNS, BATCHES
 from support.reconcilers import runs
 from support.reconcilers.cluster import CONTROLLERREVISIONS, Cluster, repository, server_error
@@ -83,9 +88,7 @@ async def test_a_snapshot_whose_read_fails_is_not_taken_for_lost(cluster: Cluste
     assert cluster.shown() == "Pending/Starting"
 
 
-async def test_a_snapshot_of_a_try_whose_status_was_lost_is_used_or_replaced(
-    cluster: Cluster,
-) -> None:
+async def test_a_snapshot_of_a_try_whose_status_was_lost_is_used(cluster: Cluster) -> None:
     batch(cluster, 3)
     cluster.run(batchRef="b")
     cluster.refuse("update", BATCH_RUNS, server_error())
@@ -94,9 +97,48 @@ async def test_a_snapshot_of_a_try_whose_status_was_lost_is_used_or_replaced(
     batch(cluster, 4)
     cluster.restart()
     await cluster.settle()
-    assert cluster.status()["progress"]["total"] == 4
-    (name,) = set(cluster.sent("create", CONTROLLERREVISIONS))
-    assert len(cluster.objects[str(CONTROLLERREVISIONS), name]["data"]["variableContexts"]) == 4
+    assert cluster.status()["progress"]["total"] == 3
+    assert cluster.sent("delete", CONTROLLERREVISIONS) == []
+
+
+async def test_a_revision_of_another_object_is_left_alone(cluster: Cluster) -> None:
+    batch(cluster, 3)
+    cluster.run(batchRef="b")
+    cluster.refuse("update", BATCH_RUNS, server_error())
+    with pytest.raises(APIStatusError):
+        await cluster.reconcile()
+    (name,) = cluster.sent("create", CONTROLLERREVISIONS)
+    revision = cluster.objects[str(CONTROLLERREVISIONS), name]
+    revision["metadata"]["ownerReferences"][0]["uid"] = "another"
+    cluster.restart()
+    await cluster.reconcile(times=2)
+    assert cluster.shown() == "Pending/NameConflict"
+    assert name in cluster.status()["message"]
+    assert cluster.sent("delete", CONTROLLERREVISIONS) == []
+
+
+async def test_a_snapshot_that_another_leader_recorded_takes_the_place_of_the_own(
+    cluster: Cluster,
+) -> None:
+    batch(cluster, 3)
+    cluster.run(batchRef="b")
+    cluster.refuse("update", BATCH_RUNS, server_error())
+    with pytest.raises(APIStatusError):
+        await cluster.reconcile()
+    (name,) = cluster.sent("create", CONTROLLERREVISIONS)
+    revision = cluster.objects[str(CONTROLLERREVISIONS), name]
+    del revision["data"]["variableContexts"][2]
+    run = cluster.objects[str(BATCH_RUNS), "r"]
+    run["status"] = {
+        "phase": "Pending",
+        "reason": "Queued",
+        "batchSnapshot": name,
+        "snapshotDigest": digest_of(revision["data"]),
+        "progress": {"total": 2},
+    }
+    cluster.store(BATCH_RUNS, run)
+    await cluster.settle()
+    assert cluster.jobs() == ["r-task-0", "r-task-1"]
 
 
 async def test_the_same_snapshot_is_not_written_twice(cluster: Cluster) -> None:

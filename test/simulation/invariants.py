@@ -27,7 +27,8 @@ JSON = dict[str, Any]
 FINAL = ("Succeeded", "Failed")
 UNJUST = 3
 """Times that another may be served while somebody waits."""
-PROMPT = 30.0
+PROMPT = 32.0
+"""Seconds until a change of a spec shows: one request that gets no answer may be in progress, and a little."""
 FORGET = 100.0
 """Seconds after which nothing of an owner that is gone is in memory."""
 BUSY = 30
@@ -143,7 +144,7 @@ class Invariants:
         self._note_observed(owner, now, actor)
 
     def _note_observed(self, owner: Owner, now: float, actor: str) -> None:
-        """A change of the spec shows in the status within half a minute, however much there is to do."""
+        """A change of the spec shows in the status soon, however much there is to do."""
         if actor == "user" and owner.final is None and owner.unobserved is None:
             owner.unobserved = (now, owner.stored.meta["generation"])
         elif owner.unobserved and owner.status.get("observedGeneration", -1) >= owner.unobserved[1]:

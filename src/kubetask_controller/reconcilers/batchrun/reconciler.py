@@ -24,6 +24,7 @@ from kubetask_controller.reconcilers.listers import is_final
 from kubetask_controller.reconcilers.projections import RunView
 from kubetask_controller.reconcilers.status_writer import StatusWriter
 from kubetask_controller.reconcilers.taskrun import names
+from kubetask_controller.reconcilers.taskrun.jobs import both
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.plan import Plan, halt, make_plan
 from kubetask_controller.reconcilers.taskrun.recorded import Recorded, read_run
@@ -64,6 +65,9 @@ class _Run:
         self.looked_at = float("-inf")
         self.generation = -1
         self.unfinished = False
+        """Whether the last reconcile left Jobs uncreated that may be created now."""
+        self.blocked: PendingReason | None = None
+        """Why the last reconcile could not create all Jobs."""
 
 
 class BatchRunReconciler:
@@ -106,7 +110,7 @@ class BatchRunReconciler:
 
         # The work: settled once, before anything is created.
         known = self._runs.get(request)
-        if known is None or known.tracker.uid != run.uid:
+        if known is None or known.tracker.uid != run.uid or not known.snapshot.is_of(run):
             self._forget(request)
             settled = await self._accept(request, run)
             if isinstance(settled, Missing):
@@ -154,34 +158,35 @@ class BatchRunReconciler:
             plan = Plan(blocked=PendingReason(Reason.QUEUED, lost.message))
             seen.wake(settled_in)
 
-        # Act: end and replace Jobs.
-        await self._tasks.act(run, tracker, seen)
+        if plan.start and not isinstance(environment, Environment):
+            plan = Plan(blocked=environment)
 
-        # Start: create Jobs. A run without a status has created nothing, and creates nothing before it has one.
-        started = replace(stopping, blocked=plan.blocked)
-        if plan.start and "phase" in run.status:
-            if isinstance(environment, Environment):
-                started = await self._tasks.start(run, tracker, environment, plan.start, known.work)
-            else:
-                started = Started(environment)
-        else:
-            context.limiter.withdraw(contender(c.KIND_BATCH_RUN, run))
-        known.unfinished = 0 < started.retry_after < AGAIN
-
-        # Status: written whole, when it differs and is due.
-        blocked = started.blocked or plan.blocked
-        summary = summarize(run, tracker, blocked)
+        # Act, start and record: end and replace Jobs, create Jobs, write the status. None of the three waits for another,
+        # since one slow request would hold up all of them: what this reconcile starts is recorded by the next one.
+        shown = plan.blocked or (known.blocked if plan.start else None)
+        summary = summarize(run, tracker, shown)
         awaited = tracker.awaits_record()
-        result = await self._write(run, known, summary)
+        _, (started, result) = await both(
+            self._tasks.act(run, tracker, seen),
+            both(
+                self._start(run, known, environment, plan),
+                self._write(run, known, summary),
+            ),
+        )
         go_on = AT_ONCE if awaited and not tracker.awaits_record() else 0.0
+        known.unfinished = 0 < started.retry_after < AGAIN
+        known.blocked = started.blocked
 
         # Requeue.
-        retry = started.retry_after
-        if started.error is not None:
+        retry = earliest(started.retry_after, stopping.retry_after)
+        if (error := started.error or stopping.error) is None:
+            if summarize(run, tracker, plan.blocked or started.blocked) != summary:
+                retry = AT_ONCE
+        else:
             if not started.created:
-                raise started.error
+                raise error
             # Under load some requests fail. As long as others do not, the delay does not grow.
-            logger.info("Some Jobs are tried again", error=str(started.error))
+            logger.info("Some Jobs are tried again", error=str(error))
             retry = earliest(retry, AGAIN)
         return Result(earliest(result.requeue_after, seen.wake_after, retry, go_on))
 
@@ -216,6 +221,16 @@ class BatchRunReconciler:
         capped = isinstance(environment, Environment) and environment.max_concurrent_tasks
         if capped or run.spec.get("parallelism") is not None:
             await self._context.fresh.count_jobs(run.namespace)
+
+    async def _start(
+        self, run: RunView, known: _Run, environment: Environment | PendingReason, plan: Plan
+    ) -> Started:
+        """Create Jobs. A run without a status has created nothing, and creates nothing before it has one."""
+        if plan.start and "phase" in run.status and isinstance(environment, Environment):
+            tracker = known.tracker
+            return await self._tasks.start(run, tracker, environment, plan.start, known.work)
+        self._context.limiter.withdraw(contender(c.KIND_BATCH_RUN, run))
+        return Started()
 
     async def _write(self, run: RunView, known: "_Run | None", summary: Summary) -> Result:
         """Write the status, and count and announce what has ended once it is written."""

@@ -77,6 +77,10 @@ class Snapshot:
         for part in self.variable:
             yield from part
 
+    def is_of(self, run: RunView) -> bool:
+        """Whether the status of the run records this snapshot, or none yet. Another leader may have recorded its own."""
+        return run.status.get("snapshotDigest") in (None, self.digest)
+
     def contexts(self, index: int) -> list[ContextJSON]:
         """All contexts of a task, merged."""
         return merged(self.batch.get("commonContext") or [], self.variable[index])
@@ -203,9 +207,11 @@ class SnapshotResolver:
             raise
         return _read(revision, run)
 
-    async def _save(self, run: RunView, snapshot: Snapshot, source: str) -> Snapshot:
-        """Write the snapshot. One that is there already was written by an earlier try whose status was lost: nothing has
-        been started from it, so it is used if it has the same content, and replaced if it does not."""
+    async def _save(self, run: RunView, snapshot: Snapshot, source: str) -> Snapshot | Missing:
+        """Write the snapshot, or use the one that exists: a run has one for good, even if its Batch has changed since.
+
+        An earlier try whose status was lost has written it, or another leader, which may have created Jobs of it.
+        """
         client, owner = (
             self._context.client,
             files.Owner(c.KIND_BATCH_RUN, run.namespace, run.name, run.uid),
@@ -235,11 +241,10 @@ class SnapshotResolver:
                 raise
             existing = await client.get(CONTROLLERREVISIONS, run.namespace, name)
             found = _read(existing, run)
-            if found is None or found.digest != digest:
-                await client.delete(
-                    CONTROLLERREVISIONS, run.namespace, name, uid=existing["metadata"]["uid"]
-                )
-                await client.create(CONTROLLERREVISIONS, run.namespace, body)
+            if found is None:
+                text = f"ControllerRevision {name} exists and belongs to another object: delete it"
+                return Missing(PendingReason(Reason.NAME_CONFLICT, text), retry_after=REFUSED)
+            return found
         return Snapshot(snapshot.batch, snapshot.origin, name, digest)
 
 

@@ -15,6 +15,7 @@ from kubetask_controller.reconcilers.listers import is_final
 from kubetask_controller.reconcilers.projections import TaskView
 from kubetask_controller.reconcilers.status_writer import StatusWriter
 from kubetask_controller.reconcilers.taskrun import contexts, names
+from kubetask_controller.reconcilers.taskrun.jobs import both
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.plan import Plan, halt, make_plan
 from kubetask_controller.reconcilers.taskrun.recorded import read_task, task_fields
@@ -99,9 +100,6 @@ class TaskReconciler:
             stopping = await self._tasks.end_unstarted(task, tracker, rules.halt)
         plan = make_plan(task.spec, tracker, seen.jobs) if rules.halt is None else Plan()
 
-        # Act: end or replace the Job.
-        await self._tasks.act(task, tracker, seen)
-
         # Start: create the Job. A Task without a status has created nothing, and creates nothing before it has one.
         started = replace(stopping, blocked=plan.blocked)
         if plan.start and "phase" in task.status:
@@ -112,12 +110,13 @@ class TaskReconciler:
         else:
             context.limiter.withdraw(contender(c.KIND_TASK, task))
 
-        # Status: written whole, when it differs and is due.
+        # Act and record: end or replace the Job, and write the status. Neither waits for the other.
         state = _shown(task, tracker, started.blocked or plan.blocked)
         awaited = tracker.awaits_record()
-        wait = self._writer.due_in(task, state.phase)
-        if not wait:
-            await self._write(task, tracker, state, created=started.created > 0)
+        _, wait = await both(
+            self._tasks.act(task, tracker, seen),
+            self._write(task, tracker, state, created=started.created > 0),
+        )
 
         # Requeue.
         if started.error is not None:
@@ -154,7 +153,11 @@ class TaskReconciler:
 
     async def _write(
         self, task: TaskView, tracker: Tracker, state: TaskState, *, created: bool
-    ) -> None:
+    ) -> float:
+        """Write the status, when it differs and is due; return the seconds until it is due, 0 once it is written."""
+        wait = self._writer.due_in(task, state.phase)
+        if wait:
+            return wait
         states = list(tracker.states)
         status = build_task_status(task, state, self._context.timestamp())
         await self._writer.write(task, status)
@@ -163,6 +166,7 @@ class TaskReconciler:
         if created:
             note = f"created Job {state.job_name}"
             self._tasks.event(task, EventReason.JOB_CREATED, note)
+        return 0.0
 
     def _forget(self, request: Request) -> None:
         self._writer.forget(request.namespace, request.name)

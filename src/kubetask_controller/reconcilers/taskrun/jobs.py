@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, TypeVar
 
+import structlog
+
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.client.errors import (
@@ -32,6 +34,8 @@ from kubetask_controller.reconcilers.projections import JobView, PodView, contro
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason, from_event
 from kubetask_controller.runtime.inflight import InFlightLimit
 
+logger = structlog.get_logger("jobs")
+
 IN_FLIGHT = 32
 """Requests under way at once for one owner that ends Jobs. Creates have a limit that follows the server's latency."""
 
@@ -39,6 +43,8 @@ _REFUSALS = frozenset({400, 403, 404, 405, 413, 422})
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+OneT = TypeVar("OneT")
+OtherT = TypeVar("OtherT")
 
 
 class Created(Enum):
@@ -308,6 +314,24 @@ async def in_parallel(items: Sequence[ItemT], work: Callable[[ItemT], Awaitable[
             raise stop
     if errors:
         raise ExceptionGroup("requests failed", errors)
+
+
+async def both(one: Awaitable[OneT], other: Awaitable[OtherT]) -> tuple[OneT, OtherT]:
+    """Await two steps that do not wait for each other.
+
+    Raises:
+        Exception: the first of the two that failed, once both have ended; a second failure is logged.
+    """
+    first, second = await asyncio.gather(one, other, return_exceptions=True)
+    if isinstance(first, BaseException):
+        if isinstance(second, BaseException):
+            logger.warning(
+                "Two steps of one reconcile failed; this is the second", error=str(second)
+            )
+        raise first
+    if isinstance(second, BaseException):
+        raise second
+    return first, second
 
 
 async def _gone_is_fine(request: Awaitable[ResultT]) -> ResultT | None:
