@@ -65,7 +65,7 @@ def families() -> list[Family]:
     runtime.Metrics(registry)
     PrometheusRestMetrics(registry)
     InformerMetrics(registry)
-    tasks.Metrics(registry, version="")
+    tasks.ReconcilerMetrics(registry, version="")
     registry.register(tasks.StateCollector(_Empty(), _Empty(), _Empty(), lambda _: 0))
     return sorted(_families(registry), key=lambda x: x.name)
 

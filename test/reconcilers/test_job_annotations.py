@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.reconcilers.taskrun.runner import digest, tries_left
+from kubetask_controller.reconcilers.taskrun.runner import config_digest_of, tries_left
 from support.reconcilers import runs
 from support.reconcilers.cluster import JOBS, Cluster
 from support.reconcilers.views import repository
@@ -28,9 +28,12 @@ def test_the_first_job_has_all_tries_of_the_spec() -> None:
 
 
 def test_a_digest_follows_the_config_but_for_its_cap() -> None:
-    one, other = digest({"agentImage": "a", "args": ["x"]}), digest({"agentImage": "b"})
+    one, other = (
+        config_digest_of({"agentImage": "a", "args": ["x"]}),
+        config_digest_of({"agentImage": "b"}),
+    )
     assert one != other
-    assert one == digest({"args": ["x"], "agentImage": "a", "maxConcurrentTasks": 9})
+    assert one == config_digest_of({"args": ["x"], "agentImage": "a", "maxConcurrentTasks": 9})
     assert len(one) == 16
 
 
@@ -42,7 +45,7 @@ async def test_a_job_bears_the_digest_of_the_config_that_it_follows(config: dict
     cluster.run()
     await cluster.settle()
     annotations = cluster.job()["metadata"]["annotations"]
-    assert annotations[c.ANNOTATION_CONFIG_DIGEST] == digest(config or {})  # type: ignore[arg-type]
+    assert annotations[c.ANNOTATION_CONFIG_DIGEST] == config_digest_of(config or {})  # type: ignore[arg-type]
     assert c.ANNOTATION_REPLACEMENT not in annotations
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.reconcilers.taskrun.plan import halt, make_plan, read_cost
-from kubetask_controller.reconcilers.taskrun.recorded import Usage
+from kubetask_controller.reconcilers.taskrun.recorded import UsageTotal
 from support.reconcilers import runs
 from support.reconcilers.views import complete, failed, job
 
@@ -74,7 +74,7 @@ def test_no_failure_is_allowed_where_the_limit_is_zero() -> None:
 
 @pytest.mark.parametrize(("cost", "stops"), [("0.99", False), ("1.00", True), ("1.5", True)])
 def test_a_budget_that_is_used_up_stops_the_rest(cost: str, stops: bool) -> None:
-    used = Usage.read({"costUSD": cost})
+    used = UsageTotal.read({"costUSD": cost})
     found = halt({"maxCostUSD": "1"}, runs.tracker(runs.SUCCEEDED, None, usage=used))
     assert (found is not None) == stops
     assert found is None or found.reason == Reason.BUDGET_EXCEEDED

@@ -8,7 +8,7 @@ import pytest
 from kubetask_controller.api.constants import Phase, Reason
 from kubetask_controller.reconcilers.taskrun.recorded import (
     Recorded,
-    Usage,
+    UsageTotal,
     read_run,
     read_task,
     task_fields,
@@ -89,29 +89,32 @@ def test_a_reason_of_a_newer_version_survives_a_downgrade() -> None:
 @pytest.mark.parametrize(
     ("value", "usage"),
     [
-        (None, Usage()),
-        ({"inputTokens": 5, "outputTokens": 2, "costUSD": "0.25"}, Usage(5, 2, Decimal("0.25"))),
-        ({"inputTokens": -1, "outputTokens": True, "costUSD": "much"}, Usage()),
-        ({"costUSD": "NaN"}, Usage()),
-        ({"costUSD": "Infinity"}, Usage()),
-        ({"costUSD": -3}, Usage()),
+        (None, UsageTotal()),
+        (
+            {"inputTokens": 5, "outputTokens": 2, "costUSD": "0.25"},
+            UsageTotal(5, 2, Decimal("0.25")),
+        ),
+        ({"inputTokens": -1, "outputTokens": True, "costUSD": "much"}, UsageTotal()),
+        ({"costUSD": "NaN"}, UsageTotal()),
+        ({"costUSD": "Infinity"}, UsageTotal()),
+        ({"costUSD": -3}, UsageTotal()),
     ],
 )
-def test_usage_that_does_not_fit_counts_as_nothing(value: object, usage: Usage) -> None:
-    assert Usage.read(value) == usage  # type: ignore[arg-type]
+def test_usage_that_does_not_fit_counts_as_nothing(value: object, usage: UsageTotal) -> None:
+    assert UsageTotal.read(value) == usage  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("usage", "cost"),
     [
-        (Usage(1, 2, Decimal("1.50")), "1.5"),
-        (Usage(1, 2, Decimal("0.0000004")), "0"),
-        (Usage(1, 2, Decimal(3)) + Usage(0, 0, Decimal("0.123456")), "3.123456"),
+        (UsageTotal(1, 2, Decimal("1.50")), "1.5"),
+        (UsageTotal(1, 2, Decimal("0.0000004")), "0"),
+        (UsageTotal(1, 2, Decimal(3)) + UsageTotal(0, 0, Decimal("0.123456")), "3.123456"),
     ],
 )
-def test_a_cost_is_written_with_at_most_six_decimals(usage: Usage, cost: str) -> None:
+def test_a_cost_is_written_with_at_most_six_decimals(usage: UsageTotal, cost: str) -> None:
     assert usage_json(usage) == {"inputTokens": 1, "outputTokens": 2, "costUSD": cost}
 
 
 def test_a_run_whose_agents_report_nothing_has_no_usage() -> None:
-    assert usage_json(Usage()) == {}
+    assert usage_json(UsageTotal()) == {}

@@ -10,7 +10,7 @@ from kubetask_controller.reconcilers.batchrun.snapshot import (
     Missing,
     Snapshot,
     digest_of,
-    select,
+    select_indexes,
 )
 from kubetask_controller.reconcilers.listers import BATCH_RUNS, BATCHES
 from support.reconcilers import runs
@@ -199,7 +199,7 @@ async def test_a_retry_of_a_retry_keeps_the_first_indexes(cluster: Cluster) -> N
 )
 def test_a_retry_names_its_tasks_by_their_end_or_index(chosen: str, expected: Any) -> None:
     status = runs.status(runs.run(tasks=3), runs.SUCCEEDED, runs.failed(), runs.SUCCEEDED)
-    found = select(chosen, resource("r", {}, status), 3)
+    found = select_indexes(chosen, resource("r", {}, status), 3)
     if isinstance(found, Missing):
         assert found.final
         assert expected in found.reason.message

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kubetask_controller.api.constants import Phase, Reason
-from kubetask_controller.reconcilers.projections import Condition, ContainerView, JobView
+from kubetask_controller.reconcilers.projections import ConditionView, ContainerView, JobView
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.state import (
     Action,
@@ -542,7 +542,7 @@ def test_a_pod_that_its_node_refused_is_no_failure_of_the_agent(
 
 
 def test_its_job_is_replaced_after_a_back_off_that_grows() -> None:
-    ended = job(failed=Condition("BackoffLimitExceeded", "", at(-11)))
+    ended = job(failed=ConditionView("BackoffLimitExceeded", "", at(-11)))
     assert look(ended, turned_away()).action is Action.REPLACE
     for count, left in ((1, 9.0), (20, 289.0)):
         known = replace(STARTING, replacements=count)

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Omitted, Reason
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
-from kubetask_controller.reconcilers.taskrun.recorded import Usage
+from kubetask_controller.reconcilers.taskrun.recorded import UsageTotal
 from support.reconcilers import runs
 
 BROKEN = runs.pending(Reason.IMAGE_PULL_BACK_OFF, "no such image")
@@ -85,7 +85,7 @@ def test_a_task_that_ran_once_keeps_the_run_running() -> None:
 
 
 def test_usage_of_all_tasks_stands_in_the_status() -> None:
-    status = runs.status(runs.run(), runs.SUCCEEDED, usage=Usage(10, 5, Decimal("1.20")))
+    status = runs.status(runs.run(), runs.SUCCEEDED, usage=UsageTotal(10, 5, Decimal("1.20")))
     assert status["usage"] == {"inputTokens": 10, "outputTokens": 5, "costUSD": "1.2"}
     assert "usage" not in runs.status(runs.run(), runs.SUCCEEDED)
 

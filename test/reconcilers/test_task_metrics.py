@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from kubetask_controller.reconcilers.metrics import Metrics, NoRecorder
+from kubetask_controller.reconcilers.metrics import NoRecorder, ReconcilerMetrics
 from support.reconcilers import runs
 from support.reconcilers.cluster import JOBS, Cluster
 from support.reconcilers.views import at, run
@@ -18,8 +18,8 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def metrics(registry: CollectorRegistry) -> Metrics:
-    return Metrics(registry, version="1.2.3")
+def metrics(registry: CollectorRegistry) -> ReconcilerMetrics:
+    return ReconcilerMetrics(registry, version="1.2.3")
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
@@ -27,7 +27,7 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
 
 
 def test_an_end_is_counted_with_its_wait_and_its_work(
-    metrics: Metrics, registry: CollectorRegistry
+    metrics: ReconcilerMetrics, registry: CollectorRegistry
 ) -> None:
     metrics.task_ended(replace(run(), created=at(-60)), runs.SUCCEEDED)
     labels = {"phase": "Succeeded", "reason": "TaskSucceeded"}
@@ -36,14 +36,16 @@ def test_an_end_is_counted_with_its_wait_and_its_work(
     assert value(registry, "task_duration_seconds_sum", phase="Succeeded") == 300
 
 
-def test_a_task_that_never_ran_took_no_time(metrics: Metrics, registry: CollectorRegistry) -> None:
+def test_a_task_that_never_ran_took_no_time(
+    metrics: ReconcilerMetrics, registry: CollectorRegistry
+) -> None:
     metrics.task_ended(run(), replace(runs.failed(), start_time="", completion_time=""))
     assert value(registry, "task_queue_duration_seconds_count") is None
     assert value(registry, "task_duration_seconds_count", phase="Failed") is None
 
 
 def test_clocks_that_differ_count_nothing_below_zero(
-    metrics: Metrics, registry: CollectorRegistry
+    metrics: ReconcilerMetrics, registry: CollectorRegistry
 ) -> None:
     early = replace(runs.SUCCEEDED, start_time=at(0), completion_time=at(-5))
     metrics.task_ended(replace(run(), created=at(9)), early)
@@ -61,7 +63,11 @@ def test_clocks_that_differ_count_nothing_below_zero(
     ],
 )
 def test_what_agents_say_they_used_is_added_up(
-    metrics: Metrics, registry: CollectorRegistry, usage: Any, tokens: int, cost: float | None
+    metrics: ReconcilerMetrics,
+    registry: CollectorRegistry,
+    usage: Any,
+    tokens: int,
+    cost: float | None,
 ) -> None:
     metrics.task_ended(run(), replace(runs.SUCCEEDED, result={"usage": usage}))
     assert value(registry, "task_tokens_total", direction="input") == tokens
@@ -69,7 +75,7 @@ def test_what_agents_say_they_used_is_added_up(
 
 
 def test_an_end_of_a_run_is_counted_by_its_reason(
-    metrics: Metrics, registry: CollectorRegistry
+    metrics: ReconcilerMetrics, registry: CollectorRegistry
 ) -> None:
     metrics.run_ended(run(), "Failed", "TasksFailed")
     labels = {"phase": "Failed", "reason": "TasksFailed"}

@@ -36,7 +36,7 @@ class Recorder(Protocol):
         """A BatchRun has ended."""
 
 
-class Metrics:
+class ReconcilerMetrics:
     """The families; a Recorder."""
 
     def __init__(self, registry: CollectorRegistry, *, version: str) -> None:

@@ -39,7 +39,7 @@ class OwnerRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class ConditionView:
     """A condition of a Job that is True."""
 
     reason: str
@@ -72,8 +72,8 @@ class JobView:
     """status.startTime: set again each time the Job is resumed."""
     deleting: bool
     suspended: bool
-    complete: Condition | None
-    failed: Condition | None
+    complete: ConditionView | None
+    failed: ConditionView | None
     backoff_limit: int
     failed_pods: int
     """status.failed. It shows whether a cache contains all Pods, and never how a Job ends."""
@@ -193,7 +193,7 @@ OwnerView = RunView | TaskView
 AnyView = ResourceView[Any, Any]
 
 
-def controller_of(metadata: Mapping[str, Any]) -> OwnerRef | None:
+def controller_ref_of(metadata: Mapping[str, Any]) -> OwnerRef | None:
     """The owner reference with ``controller: true``."""
     for ref in metadata.get("ownerReferences") or ():
         if ref.get("controller"):
@@ -219,7 +219,7 @@ def project_job(obj: JSON) -> JobView:
     annotations = metadata.get("annotations") or {}
     spec = obj.get("spec") or {}
     true = {
-        x["type"]: Condition(
+        x["type"]: ConditionView(
             _shared(x.get("reason")),
             _shared(x.get("message")),
             _shared(x.get("lastTransitionTime")),
@@ -232,7 +232,7 @@ def project_job(obj: JSON) -> JobView:
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
-        owner=controller_of(metadata),
+        owner=controller_ref_of(metadata),
         workspace_config=_shared(annotations.get(c.ANNOTATION_WORKSPACE_CONFIG)),
         index_label=labels.get(c.LABEL_TASK_INDEX, ""),
         config_digest=_shared(annotations.get(c.ANNOTATION_CONFIG_DIGEST)),
@@ -261,7 +261,7 @@ def project_pod(obj: JSON) -> PodView:
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
-        owner=controller_of(metadata),
+        owner=controller_ref_of(metadata),
         created=metadata.get("creationTimestamp", ""),
         deleting="deletionTimestamp" in metadata,
         node=spec.get("nodeName", ""),

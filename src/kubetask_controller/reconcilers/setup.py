@@ -19,7 +19,7 @@ from kubetask_controller.reconcilers.events import (
 )
 from kubetask_controller.reconcilers.freshness import FreshReader
 from kubetask_controller.reconcilers.listers import Listers
-from kubetask_controller.reconcilers.metrics import Metrics, StateCollector
+from kubetask_controller.reconcilers.metrics import ReconcilerMetrics, StateCollector
 from kubetask_controller.reconcilers.projections import (
     PartialJob,
     PartialPod,
@@ -99,7 +99,7 @@ def setup_with_manager(manager: Manager, settings: Settings) -> ReconcilerContex
         tombstones=tombstones,
         trackers=trackers,
         events=manager.event_recorder("kubetask-controller"),
-        recorder=Metrics(registry, version=settings.version),
+        recorder=ReconcilerMetrics(registry, version=settings.version),
         images=settings.images,
         default_ttl=settings.default_ttl,
     )

@@ -8,7 +8,7 @@ from kubetask_controller.reconcilers.batchrun.snapshot import Snapshot
 from kubetask_controller.reconcilers.batchrun.status import build_status, summarize
 from kubetask_controller.reconcilers.projections import ResourceView
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
-from kubetask_controller.reconcilers.taskrun.recorded import Recorded, Usage
+from kubetask_controller.reconcilers.taskrun.recorded import Recorded, UsageTotal
 from kubetask_controller.reconcilers.taskrun.state import TaskState
 from kubetask_controller.reconcilers.taskrun.tracker import Tracker
 from support.reconcilers.views import at, run
@@ -33,19 +33,19 @@ def pending(reason: Reason, message: str = "") -> TaskState:
     return replace(STARTING, reason=reason, message=message)
 
 
-def tracker(*states: TaskState | None, usage: Usage | None = None) -> Tracker:
+def tracker(*states: TaskState | None, usage: UsageTotal | None = None) -> Tracker:
     """A run's tasks in these states; those that name a Job have one."""
     names = [f"r-task-{i}" for i in range(len(states))]
     created = frozenset(i for i, x in enumerate(states) if x is not None and x.job_name)
     known = {i: x for i, x in enumerate(states) if x is not None}
-    return Tracker("u-r", names, Recorded(created, known, usage or Usage()), 0.0)
+    return Tracker("u-r", names, Recorded(created, known, usage or UsageTotal()), 0.0)
 
 
 def status(
     found: ResourceView,
     *states: TaskState | None,
     blocked: PendingReason | None = None,
-    usage: Usage | None = None,
+    usage: UsageTotal | None = None,
 ) -> dict[str, Any]:
     """What the reconciler writes for these states; without states the work is not settled yet."""
     tasks = tracker(*states, usage=usage)

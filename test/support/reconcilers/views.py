@@ -5,7 +5,7 @@ from typing import Any
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.reconcilers.projections import (
-    Condition,
+    ConditionView,
     ContainerView,
     JobView,
     OwnerRef,
@@ -27,12 +27,12 @@ def owner_ref(kind: str = c.KIND_BATCH_RUN, name: str = "r", uid: str = "u-r") -
     return OwnerRef(c.API_VERSION, kind, name, uid)
 
 
-def complete() -> Condition:
-    return Condition("CompletionsReached", "", at(-1))
+def complete() -> ConditionView:
+    return ConditionView("CompletionsReached", "", at(-1))
 
 
-def failed(reason: str = "BackoffLimitExceeded", message: str = "") -> Condition:
-    return Condition(reason, message, at(-1))
+def failed(reason: str = "BackoffLimitExceeded", message: str = "") -> ConditionView:
+    return ConditionView(reason, message, at(-1))
 
 
 def job(name: str = "r-task-0", **fields: Any) -> JobView:

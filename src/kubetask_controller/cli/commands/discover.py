@@ -13,6 +13,7 @@ import yaml
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.patterns import ORG_PATTERN, REPO_PATTERN
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
+from kubetask_controller.cli.manifests import BlockDumper
 from kubetask_controller.cli.pullrequests import HostConnections, host_of, parse_apis, provider_for
 from kubetask_controller.cli.terminal import Terminal, clean
 from kubetask_controller.hosts import HostError, RepositoryInfo
@@ -192,26 +193,14 @@ def batch_yaml(batch: JSON) -> str:
     spec = dict(batch["spec"])
     entries = spec.pop("variableContexts")
     head = yaml.dump(
-        {**batch, "spec": spec}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000
+        {**batch, "spec": spec}, Dumper=BlockDumper, sort_keys=False, allow_unicode=True, width=1000
     )
     lines = []
     for entry in entries:
-        text = yaml.dump(entry, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True,
+        text = yaml.dump(entry, Dumper=BlockDumper, default_flow_style=True, sort_keys=False, allow_unicode=True,
                          width=sys.maxsize)  # fmt: skip
         lines.append(f"    - {text.strip()}\n")
     return f"{head}  variableContexts:\n{''.join(lines)}"
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks."""
-
-
-def _str(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in value and not dumper.flow_level else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-
-_Dumper.add_representer(str, _str)
 
 
 async def _fetched(options: argparse.Namespace, terminal: Terminal) -> list[RepositoryInfo]:

@@ -8,6 +8,7 @@ import yaml
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.cli.exits import Exit, UsageError
+from kubetask_controller.cli.manifests import BlockDumper
 from kubetask_controller.cli.session import BATCH_RESOURCE, Session, Target
 from kubetask_controller.cli.settings import add_execution, chosen
 from kubetask_controller.cli.terminal import Terminal
@@ -97,21 +98,9 @@ of the CronJob waits for the end of its run).
         return Exit.OK
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks."""
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)
-
-
 def dump_manifests(documents: list[JSON]) -> str:
     """The manifests as YAML, in the order of the fields."""
-    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120)
+    return yaml.dump_all(documents, Dumper=BlockDumper, sort_keys=False, width=120)
 
 
 def manifests(

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from kubetask_controller.cli.manifests import BlockDumper
 from kubetask_controller.cli.migrate.documents import Node, parse_document
 
 Lines = list[str]
@@ -156,22 +157,14 @@ def scalar(value: str) -> str:
     return dump_lines(value, 0)[0]
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks, and no aliases."""
+class _Dumper(BlockDumper):
+    """Indents lists, and writes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _represent_text)
 
 
 def _dash(line: str, node: Node) -> bool:

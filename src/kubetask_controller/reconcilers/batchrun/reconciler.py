@@ -31,9 +31,9 @@ from kubetask_controller.reconcilers.taskrun.recorded import Recorded, read_run
 from kubetask_controller.reconcilers.taskrun.runner import (
     AT_ONCE,
     Environment,
+    OwnerWork,
     Started,
     TaskRunner,
-    Work,
     earliest,
 )
 from kubetask_controller.reconcilers.taskrun.state import TaskRules, TaskState
@@ -60,7 +60,7 @@ class _Run:
     def __init__(self, snapshot: Snapshot, tracker: Tracker) -> None:
         self.snapshot = snapshot
         self.tracker = tracker
-        self.work = Work(snapshot.contexts, list(snapshot.everything), snapshot.batch)
+        self.work = OwnerWork(snapshot.contexts, list(snapshot.everything), snapshot.batch)
         self.entries: dict[int, Any] = {}
         self.looked_at = float("-inf")
         self.generation = -1

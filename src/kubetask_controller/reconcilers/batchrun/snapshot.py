@@ -21,7 +21,7 @@ from kubetask_controller.api.typed import BatchSpecJSON, ContextJSON
 from kubetask_controller.client.errors import APIStatusError, is_already_exists, is_not_found
 from kubetask_controller.client.resources import CONTROLLERREVISIONS
 from kubetask_controller.reconcilers.context import ReconcilerContext
-from kubetask_controller.reconcilers.projections import RunView, controller_of
+from kubetask_controller.reconcilers.projections import RunView, controller_ref_of
 from kubetask_controller.reconcilers.taskrun import files, names
 from kubetask_controller.reconcilers.taskrun.contexts import merged
 from kubetask_controller.reconcilers.taskrun.jobs import is_refusal, is_too_large, refusal
@@ -175,7 +175,7 @@ class SnapshotResolver:
         if snapshot is None:
             text = f"BatchRun {name} has no snapshot of its work, so nothing of it can be retried"
             return Missing(PendingReason(Reason.INVALID_SPEC, text), final=True)
-        indexes = select(run.spec.get("select") or SELECT_FAILED, other, snapshot.total)
+        indexes = select_indexes(run.spec.get("select") or SELECT_FAILED, other, snapshot.total)
         if isinstance(indexes, Missing):
             return indexes
         return snapshot.cut(indexes)
@@ -248,7 +248,7 @@ class SnapshotResolver:
         return Snapshot(snapshot.batch, snapshot.origin, name, digest)
 
 
-def select(select: str, other: RunView, total: int) -> list[int] | Missing:
+def select_indexes(select: str, other: RunView, total: int) -> list[int] | Missing:
     """The indexes of the other run's tasks that ``select`` names. It has ended, so an empty choice stays empty."""
     recorded = read_run(other.status)
     if select == SELECT_FAILED:
@@ -282,7 +282,7 @@ def _ordered(value: object) -> object:
 
 def _read(revision: JSON, run: RunView) -> Snapshot | None:
     """The snapshot in a ControllerRevision, None where another object owns it."""
-    owner = controller_of(revision["metadata"])
+    owner = controller_ref_of(revision["metadata"])
     if owner is None or owner.uid != run.uid:
         return None
     data = dict(revision.get("data") or {})

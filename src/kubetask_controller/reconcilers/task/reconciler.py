@@ -22,9 +22,9 @@ from kubetask_controller.reconcilers.taskrun.recorded import read_task, task_fie
 from kubetask_controller.reconcilers.taskrun.runner import (
     AT_ONCE,
     Environment,
+    OwnerWork,
     Started,
     TaskRunner,
-    Work,
     earliest,
 )
 from kubetask_controller.reconcilers.taskrun.state import UNSTARTED, TaskRules, TaskState
@@ -42,7 +42,7 @@ class TaskReconciler:
         self._tasks = TaskRunner(context, c.KIND_TASK)
         self._writer = StatusWriter(context, c.KIND_TASK)
         self._ttl = TTLAfterFinished(context, c.KIND_TASK)
-        self._known: dict[Request, tuple[Tracker, Work]] = {}
+        self._known: dict[Request, tuple[Tracker, OwnerWork]] = {}
 
     async def reconcile(self, request: Request) -> Result:
         """Bring one Task a step further.
@@ -124,7 +124,7 @@ class TaskReconciler:
         go_on = AT_ONCE if awaited and not tracker.awaits_record() else 0.0
         return Result(earliest(wait, seen.wake_after, started.retry_after, go_on))
 
-    def _track(self, request: Request, task: TaskView) -> tuple[Tracker, Work]:
+    def _track(self, request: Request, task: TaskView) -> tuple[Tracker, OwnerWork]:
         known = self._known.get(request)
         if known is not None and known[0].uid == task.uid:
             return known
@@ -137,7 +137,7 @@ class TaskReconciler:
         everything = task.spec.get("contexts") or []
         self._known[request] = (
             tracker,
-            Work(lambda _: list(everything), everything, {}, single=True),
+            OwnerWork(lambda _: list(everything), everything, {}, single=True),
         )
         return self._known[request]
 

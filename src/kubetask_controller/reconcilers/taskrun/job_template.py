@@ -28,7 +28,7 @@ from kubetask_controller.reconcilers.taskrun.files import (
 )
 from kubetask_controller.reconcilers.taskrun.pod_template import (
     Images,
-    Work,
+    PodParts,
     literal,
     pod_spec,
     secret_mode,
@@ -147,7 +147,7 @@ class Template:
             annotations[c.ANNOTATION_BATCH_RUN] = self.owner.name
         return annotations
 
-    def _work(self, task: "_Task") -> Work:
+    def _work(self, task: "_Task") -> PodParts:
         task_id = names.task_id(self.owner.uid, task.index)
         task_dir = f"{c.MOUNT_WORKSPACE}/{c.TASKS_DIR}/{task_id}"
         env = {
@@ -164,7 +164,7 @@ class Template:
         if task.index is not None:
             env |= {c.ENV_BATCH_RUN_NAME: self.owner.name, c.ENV_TASK_INDEX: str(task.index)}
         manifest = self._manifest(task, task_id)
-        return Work(
+        return PodParts(
             env=[{"name": key, "value": literal(value)} for key, value in env.items()],
             manifest=literal(manifest.model_dump_json(by_alias=True, exclude_none=True)),
             files=self._sources(task.contexts),

@@ -30,7 +30,12 @@ from kubetask_controller.client.errors import (
 )
 from kubetask_controller.client.resources import JOBS, PODS
 from kubetask_controller.client.rest import Client
-from kubetask_controller.reconcilers.projections import JobView, PodView, controller_of, project_job
+from kubetask_controller.reconcilers.projections import (
+    JobView,
+    PodView,
+    controller_ref_of,
+    project_job,
+)
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason, from_event
 from kubetask_controller.runtime.inflight import InFlightLimit
 
@@ -233,7 +238,7 @@ class JobControl:
                 text = f"the earlier Job {metadata['name']} is just gone"
                 return CreateOutcome(Created.PREDECESSOR, reason=PendingReason(Reason.QUEUED, text))
             return CreateOutcome(Created.UNKNOWN, error=error)
-        job, ours = project_job(raw), controller_of(metadata)
+        job, ours = project_job(raw), controller_ref_of(metadata)
         assert ours is not None
         wanted = int(metadata["annotations"].get(c.ANNOTATION_REPLACEMENT, "0"))
         if job.deleting or (job.owner and job.owner.uid == ours.uid and job.replacement < wanted):

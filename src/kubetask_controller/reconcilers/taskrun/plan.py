@@ -9,7 +9,7 @@ from kubetask_controller.api.constants import Phase, Reason
 from kubetask_controller.api.typed import BatchRunSpecJSON, TaskSpecJSON
 from kubetask_controller.reconcilers.projections import JobView
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
-from kubetask_controller.reconcilers.taskrun.recorded import Usage
+from kubetask_controller.reconcilers.taskrun.recorded import UsageTotal
 from kubetask_controller.reconcilers.taskrun.state import TaskState
 
 Spec = BatchRunSpecJSON | TaskSpecJSON
@@ -21,7 +21,7 @@ class _Tasks(Protocol):
     @property
     def states(self) -> Sequence[TaskState | None]: ...
     @property
-    def usage(self) -> Usage: ...
+    def usage(self) -> UsageTotal: ...
     def unstarted(self) -> list[int]: ...
     def pending_creates(self) -> list[int]: ...
 

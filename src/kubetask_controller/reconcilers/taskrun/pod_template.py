@@ -64,7 +64,7 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PodParts:
     """What differs from one task to the next in its Pod.
 
     Attributes:
@@ -82,13 +82,13 @@ class Work:
     active_deadline_seconds: int | None = None
 
 
-def pod_spec(config: JSON, images: Images, work: Work) -> JSON:
+def pod_spec(config: JSON, images: Images, parts: PodParts) -> JSON:
     """The PodSpec of a task.
 
     Args:
         config: the spec of the WorkspaceConfig, empty where there is none.
         images: images from the controller's flags.
-        work: the parts that are specific to the task.
+        parts: the data of this task.
     """
     spec: JSON = {
         "restartPolicy": "Never",
@@ -102,14 +102,14 @@ def pod_spec(config: JSON, images: Images, work: Work) -> JSON:
         },
         "initContainers": [
             *(_sidecar(each) for each in config.get("sidecars") or ()),
-            _workspace_container(config, images, work),
+            _workspace_container(config, images, parts),
         ],
-        "containers": [_agent_container(config, images, work)],
-        "volumes": _volumes(config, work),
+        "containers": [_agent_container(config, images, parts)],
+        "volumes": _volumes(config, parts),
     }
     spec |= {key: config[key] for key in _PASSED_ON if config.get(key)}
-    if work.active_deadline_seconds is not None:
-        spec["activeDeadlineSeconds"] = work.active_deadline_seconds
+    if parts.active_deadline_seconds is not None:
+        spec["activeDeadlineSeconds"] = parts.active_deadline_seconds
     return spec
 
 
@@ -123,10 +123,10 @@ def secret_mode(config: JSON) -> int:
     return 0o400 if "fsGroup" in context or context.get("runAsUser") == 0 else 0o444
 
 
-def _workspace_container(config: JSON, images: Images, work: Work) -> JSON:
+def _workspace_container(config: JSON, images: Images, parts: PodParts) -> JSON:
     git = config.get("git") or {}
     mounts = _common_mounts(c.VOLUME_WORKSPACE_TMP)
-    env = [*work.env, {"name": c.ENV_TASK_SPEC, "value": work.manifest}]
+    env = [*parts.env, {"name": c.ENV_TASK_SPEC, "value": parts.manifest}]
     env += _proxy_env(config.get("proxy") or {})
     if config.get("homeFiles"):
         files = _home_files(config)
@@ -163,13 +163,13 @@ def _workspace_container(config: JSON, images: Images, work: Work) -> JSON:
     return container
 
 
-def _agent_container(config: JSON, images: Images, work: Work) -> JSON:
+def _agent_container(config: JSON, images: Images, parts: PodParts) -> JSON:
     git = config.get("git") or {}
-    mounts = _agent_mounts(config, work)
+    mounts = _agent_mounts(config, parts)
     given = {x["name"] for x in config.get("env") or ()}
     ignoring_case = {x.upper() for x in given}
     proxies = _proxy_env(config.get("proxy") or {})
-    env = [*work.env, *(x for x in proxies if x["name"].upper() not in ignoring_case)]
+    env = [*parts.env, *(x for x in proxies if x["name"].upper() not in ignoring_case)]
     if (git.get("credentials") or {}).get("shareWithAgent"):
         mounts.append(_mount(c.VOLUME_GIT_CREDENTIALS, c.MOUNT_GIT_CREDENTIALS, read_only=True))
         env.append({"name": c.ENV_GIT_CREDENTIALS, "value": c.MOUNT_GIT_CREDENTIALS})
@@ -189,7 +189,7 @@ def _agent_container(config: JSON, images: Images, work: Work) -> JSON:
         "name": c.CONTAINER_AGENT,
         "image": config.get("agentImage") or images.agent,
         "env": env,
-        "workingDir": work.task_dir,
+        "workingDir": parts.task_dir,
         "volumeMounts": mounts,
         "securityContext": _container_security(config.get("containerSecurityContext") or {}),
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -333,11 +333,11 @@ def _give_credential(credential: JSON, position: int, env: list[JSON], mounts: l
         mounts.append(mount)
 
 
-def _volumes(config: JSON, work: Work) -> list[JSON]:
+def _volumes(config: JSON, parts: PodParts) -> list[JSON]:
     git, mode = config.get("git") or {}, secret_mode(config)
     volumes: list[JSON] = [
         {"name": c.VOLUME_WORKSPACE} | _workspace_source(config.get("workspace") or {}),
-        {"name": c.VOLUME_FILES, "projected": {"defaultMode": 0o444, "sources": work.files}},
+        {"name": c.VOLUME_FILES, "projected": {"defaultMode": 0o444, "sources": parts.files}},
         {"name": c.VOLUME_WORKSPACE_TMP, "emptyDir": {"sizeLimit": _SCRATCH_SIZE}},
         {"name": c.VOLUME_TMP, "emptyDir": {"sizeLimit": _SCRATCH_SIZE}},
         {"name": c.VOLUME_HOME, "emptyDir": {"sizeLimit": _SCRATCH_SIZE}},
@@ -401,12 +401,12 @@ def _common_mounts(tmp: str = c.VOLUME_TMP) -> list[JSON]:
     ]
 
 
-def _agent_mounts(config: JSON, work: Work) -> list[JSON]:
+def _agent_mounts(config: JSON, parts: PodParts) -> list[JSON]:
     """On a claim that tasks share, an agent gets its own folder, and the repositories only to read from."""
     mounts = _common_mounts()
     if not _is_shared(config):
         return mounts
-    repos, own = _mount(c.VOLUME_WORKSPACE, f"{c.MOUNT_WORKSPACE}/{c.REPOS_DIR}"), work.task_dir
+    repos, own = _mount(c.VOLUME_WORKSPACE, f"{c.MOUNT_WORKSPACE}/{c.REPOS_DIR}"), parts.task_dir
     return [
         _mount(c.VOLUME_WORKSPACE, own) | {"subPath": own.removeprefix(f"{c.MOUNT_WORKSPACE}/")},
         repos | {"subPath": c.REPOS_DIR, "readOnly": True},

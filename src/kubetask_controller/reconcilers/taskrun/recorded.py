@@ -17,15 +17,15 @@ from kubetask_controller.types import JSON
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class UsageTotal:
     """What the agents' models used, as far as the agents report it."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: Decimal = Decimal(0)
 
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
+    def __add__(self, other: "UsageTotal") -> "UsageTotal":
+        return UsageTotal(
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.cost_usd + other.cost_usd,
@@ -35,17 +35,17 @@ class Usage:
         return bool(self.input_tokens or self.output_tokens or self.cost_usd)
 
     @staticmethod
-    def read(value: Mapping[str, Any] | None) -> "Usage":
+    def read(value: Mapping[str, Any] | None) -> "UsageTotal":
         """The ``usage`` of a result or a status; what does not fit counts as nothing."""
         if not value:
-            return Usage()
+            return UsageTotal()
         try:
             cost = Decimal(str(value.get("costUSD") or 0))
         except InvalidOperation:
             cost = Decimal(0)
         if not cost.is_finite() or cost < 0:
             cost = Decimal(0)
-        return Usage(_count(value.get("inputTokens")), _count(value.get("outputTokens")), cost)
+        return UsageTotal(_count(value.get("inputTokens")), _count(value.get("outputTokens")), cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Recorded:
 
     created: frozenset[int] = frozenset()
     states: Mapping[int, TaskState] = field(default_factory=dict)
-    usage: Usage = field(default_factory=Usage)
+    usage: UsageTotal = field(default_factory=UsageTotal)
 
 
 def read_run(status: BatchRunStatusJSON) -> Recorded:
@@ -80,7 +80,7 @@ def read_run(status: BatchRunStatusJSON) -> Recorded:
         index = entry["index"]
         if state.final or index in created or state.replacements:
             states[index] = state
-    return Recorded(frozenset(created), states, Usage.read(status.get("usage")))
+    return Recorded(frozenset(created), states, UsageTotal.read(status.get("usage")))
 
 
 def read_task(status: TaskExecutionStatusJSON) -> Recorded:
@@ -120,7 +120,7 @@ def task_fields(state: TaskState) -> JSON:
     return {key: value for key, value in fields.items() if value}
 
 
-def usage_json(usage: Usage) -> JSON:
+def usage_json(usage: UsageTotal) -> JSON:
     """The ``usage`` of a status; the cost has at most six decimals."""
     if not usage:
         return {}

@@ -136,7 +136,7 @@ class Started:
 
 
 @dataclass(slots=True)
-class Work:
+class OwnerWork:
     """What the tasks of an owner work on.
 
     Attributes:
@@ -176,12 +176,15 @@ class TaskRunner:
             if ref:
                 text = f"WorkspaceConfig {name} does not exist in namespace {owner.namespace}"
                 return PendingReason(Reason.WORKSPACE_CONFIG_NOT_FOUND, text)
-            return Environment(name, {}, digest({}))
+            return Environment(name, {}, config_digest_of({}))
         known = self._digests.get(config.uid)
         if known is None or known[0] != config.resource_version:
             if len(self._digests) > 1024:
                 self._digests.clear()
-            known = self._digests[config.uid] = (config.resource_version, digest(config.spec))
+            known = self._digests[config.uid] = (
+                config.resource_version,
+                config_digest_of(config.spec),
+            )
         return Environment(name, config.spec, known[1])
 
     # Observe --------------------------------------------------------------------------------------
@@ -519,7 +522,7 @@ class TaskRunner:
         tracker: Tracker,
         environment: Environment,
         indexes: Sequence[int],
-        work: Work,
+        work: OwnerWork,
     ) -> Started:
         """Create the Jobs of these tasks, as far as there are slots."""
         context, who = self._context, contender(self._kind, owner)
@@ -648,7 +651,7 @@ class TaskRunner:
         tracker: Tracker,
         environment: Environment,
         batch: Sequence[int],
-        work: Work,
+        work: OwnerWork,
     ) -> tuple[int, list[CreateOutcome], Exception | None]:
         """Create Jobs for a while; how many tasks were tried, the outcomes, and an answer that did not come."""
         context = self._context
@@ -787,7 +790,7 @@ class TaskRunner:
         context.limiter.forget(Contender(self._kind, request.namespace, request.name, uid))
 
 
-def digest(spec: WorkspaceConfigSpecJSON) -> str:
+def config_digest_of(spec: WorkspaceConfigSpecJSON) -> str:
     """A short digest of what a Pod template follows from a WorkspaceConfig; its cap is no part of that."""
     relevant = {k: v for k, v in spec.items() if k != "maxConcurrentTasks"}
     ordered = to_json(dict(sorted(relevant.items())))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from kubetask_controller.api.constants import Phase, Reason
 from kubetask_controller.reconcilers.projections import JobView
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
-from kubetask_controller.reconcilers.taskrun.recorded import Recorded, Usage
+from kubetask_controller.reconcilers.taskrun.recorded import Recorded, UsageTotal
 from kubetask_controller.reconcilers.taskrun.state import TaskRules, TaskState
 
 RETRY_FIRST, RETRY_MOST = 1.0, 120.0
@@ -78,7 +78,7 @@ class Tracker:
         return self._states
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> UsageTotal:
         """What the ended tasks used together."""
         return self._usage
 
@@ -200,7 +200,7 @@ class Tracker:
         if state is not None and state.final:
             self._timers.pop(index, None)
         if state is not None and state.final and index not in self._counted:
-            self._usage = self._usage + Usage.read((state.result or {}).get("usage"))
+            self._usage = self._usage + UsageTotal.read((state.result or {}).get("usage"))
 
     def adopt(self, recorded: Recorded) -> None:
         """Another process has written the status: what it recorded for good holds here too.
@@ -220,7 +220,9 @@ class Tracker:
                 if index not in self._counted:
                     self._counted.add(index)
                     if known is None or not known.final:
-                        self._usage = self._usage + Usage.read((state.result or {}).get("usage"))
+                        self._usage = self._usage + UsageTotal.read(
+                            (state.result or {}).get("usage")
+                        )
             elif state.replacements > (known.replacements if known else 0):
                 self._states[index] = state
                 self._recorded_replacements[index] = state.replacements
