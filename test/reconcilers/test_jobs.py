@@ -245,6 +245,22 @@ async def test_a_job_that_is_gone_is_given_no_labels(cluster: Cluster, control: 
     assert await control.restore_labels(job) is None
 
 
+async def test_a_conflict_does_not_mean_that_a_job_without_labels_is_gone(
+    cluster: Cluster, control: JobControl
+) -> None:
+    cluster.store(JOBS, body())
+    job, _ = observed(cluster)
+    cluster.refuse("patch", JOBS, APIStatusError(code=409, reason="Conflict"))
+    with pytest.raises(APIStatusError):
+        await control.restore_labels(job)
+    cluster.vanish(JOBS, "r-task-0")
+    for there in (False, True):
+        if there:
+            cluster.store(JOBS, body())
+        cluster.refuse("patch", JOBS, APIStatusError(code=409, reason="Conflict"))
+        assert await control.restore_labels(job) is None
+
+
 # Hold back ---------------------------------------------------------------------------------------
 
 

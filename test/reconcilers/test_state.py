@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kubetask_controller.api.constants import Phase, Reason
+from kubetask_controller.api.times import seconds_since
 from kubetask_controller.reconcilers.projections import ConditionView, ContainerView, JobView
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.state import (
@@ -555,6 +556,32 @@ def test_the_pending_deadline_and_a_halt_end_the_wait_for_another_node() -> None
     assert shown(late) == (Phase.FAILED, Reason.PENDING_TIMEOUT)
     halted = look(job(failed=failed()), turned_away(), rules=CANCEL)
     assert shown(halted) == (Phase.FAILED, Reason.CANCELLED)
+
+
+def test_the_pending_deadline_counts_from_the_first_refusal() -> None:
+    rules = TaskRules(pending_deadline=600)
+    ended = ConditionView("BackoffLimitExceeded", "", at(-301))
+    first = look(job(failed=ended), turned_away(), rules=rules)
+    assert first.state is not None
+    since = first.state.pending_since
+    assert since == job().started
+    again = replace(first.state, replacements=20)
+    second = look(job(failed=ended, replacement=20), turned_away(), known=again, rules=rules)
+    assert second.state is not None
+    assert second.state.pending_since == since
+    long_ago = replace(again, pending_since=at(-601))
+    refused = look(job(failed=failed(), replacement=20), turned_away(), known=long_ago, rules=rules)
+    assert shown(refused) == (Phase.FAILED, Reason.PENDING_TIMEOUT)
+    waits = verified(job(replacement=20), known=long_ago, rules=rules)
+    assert waits.ending is not None
+    assert waits.ending.reason == Reason.PENDING_TIMEOUT
+
+
+def test_a_deadline_before_the_next_job_is_waited_for_first() -> None:
+    rules = TaskRules(pending_deadline=75)
+    known = replace(STARTING, replacements=4)
+    decision = look(job(failed=failed(), replacement=4), turned_away(), known=known, rules=rules)
+    assert decision.wake_after == 75 - seconds_since(job().started, NOW)
 
 
 def test_a_pod_that_ran_something_was_not_refused_by_its_node() -> None:

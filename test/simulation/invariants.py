@@ -31,6 +31,8 @@ PROMPT = 32.0
 """Seconds until a change of a spec shows: one request that gets no answer may be in progress, and a little."""
 FORGET = 100.0
 """Seconds after which nothing of an owner that is gone is in memory."""
+_ENDS_UNSTARTED = {"PendingTimeout", "Cancelled", "MaxFailuresExceeded", "BudgetExceeded", "SnapshotLost"}
+"""Reasons for which a task may end whose agent never started, though nothing is wrong with it."""
 BUSY = 30
 """Requests of one kind about one object within ten seconds."""
 PATIENT = 10
@@ -395,6 +397,9 @@ class Invariants:
 
     def _served(self, owner: Owner, pool: str) -> None:
         self._ungrudge(owner)
+        if owner.kind == "Task":
+            # It has all it waited for, though its status may show that later.
+            owner.queued = None
         config = self._find("WorkspaceConfig", pool)
         limited = config is not None and config.obj["spec"].get("maxConcurrentTasks") is not None
         if not limited or not self._quiet() or len(self.world.processes) > 1:
@@ -556,6 +561,13 @@ class Invariants:
     def _truthful(self, owner: Owner) -> None:
         """Each agent's end is in the status, and each end of a task is true."""
         status = owner.status
+        for index in range(max(owner.total, 1)):
+            made = self.world.kubelet.by_task.get((owner.stored.uid, index), ())
+            entry = self._entry(owner, index) or {"status": ""}
+            innocent = made and made[-1].refused and not any(x.started is not None for x in made)
+            blamed = entry["status"] == "Failed" and entry["reason"] not in _ENDS_UNSTARTED
+            if innocent and blamed and made[-1].job_uid not in self._tampered:
+                self._bad(f"task {index} of {owner} failed with {entry['reason']}, its node refused its Pod")
         for index in range(max(owner.total, 1)):
             tries = [x for x in self.world.kubelet.by_task.get((owner.stored.uid, index), ()) if x.started is not None]
             if not tries or any(x.job_uid in self._tampered for x in tries) or owner.cancelled is not None:

@@ -85,6 +85,7 @@ class Try:
     result: str = ""
     stuck: str = ""
     disrupted: bool = False
+    refused: bool = False
     read: bool = True
     """False where the Pod was gone before anybody could have read its end."""
 
@@ -155,6 +156,10 @@ class Kubelet:
 
         truth.stuck = ""
         self._set(pod, edit)
+        if self.world.refusing:
+            truth.refused = True
+            self._set(pod, _refuse)
+            return
         deadline = spec.get("activeDeadlineSeconds")
         if deadline:
             self.world.loop.later(deadline, self._deadline, pod)
@@ -338,6 +343,14 @@ class Kubelet:
                 if self.world.server.find(CONFIGMAPS, pod.meta["namespace"], name) is None:
                     return name
         return ""
+
+
+def _refuse(obj: JSON) -> None:
+    """As the admission of a kubelet does: no container of the Pod has existed."""
+    text = "Pod was rejected: Node didn't have enough resource: cpu, requested: 500, used: 3900, capacity: 4000"
+    obj["status"] |= {"phase": "Failed", "reason": "OutOfcpu", "message": text}
+    for key in ("initContainerStatuses", "containerStatuses"):
+        obj["status"].pop(key, None)
 
 
 def _agent(spec: JSON) -> JSON:

@@ -165,7 +165,19 @@ def draw(seed: int) -> Schedule:
         for kind in kinds:
             kind(draft)
             draft.title += f" + {kind.__name__.strip('_')}"
+    # Dice of its own: what the others show stays what it was.
+    dice = random.Random(-seed - 1)
+    if dice.random() < 0.05:
+        _refused_by_node(draft, dice)
     return draft.finish()
+
+
+def _refused_by_node(d: Draft, dice: random.Random) -> None:
+    """The node has no room for the Pods that the scheduler gives it, or refuses them for another reason."""
+    at = dice.uniform(0.0, 3.0)
+    d.add(at, "refuse", on=True)
+    d.add(at + dice.choice((0.5, 3.0, 20.0, 60.0)), "refuse", on=False)
+    d.title += " + refused_by_node"
 
 
 # Situations. Each leaves a world with up to a dozen tasks, and whatever is delicate about it.

@@ -141,7 +141,7 @@ class World:
         self.ignored: list[str] = []
         self.over = False
         self.request: tuple[Process, float, float] | None = None
-        self.cordoned = self.quota = False
+        self.cordoned = self.refusing = self.quota = False
         self.collected = (JOBS, CONFIGMAPS, CONTROLLERREVISIONS, RUNS, TASKS)
         self.processes: list[Process] = []
         self._names = self._events = 0
@@ -204,7 +204,7 @@ class World:
         self.note("chaos", "no more faults")
         for faults in (self._troubles, self._lags, self._slow, self._gc):
             faults.clear()
-        self.cordoned = False
+        self.cordoned = self.refusing = False
         for process in self.processes:
             process._fuse = []
             if process.alive and process.lease is None:
@@ -321,6 +321,9 @@ class World:
         pods = [x for x in pods if x.obj["status"]["phase"] in ("Pending", "Running")]
         if pods:
             self.kubelet.disrupt(pods[number % len(pods)], reason)
+
+    def do_refuse(self, on: bool) -> None:
+        self.refusing = on
 
     def do_cordon(self, on: bool) -> None:
         self.cordoned = on

@@ -821,6 +821,7 @@ class TaskStatusJSON(TypedDict, total=False):
     replacements: int
     replacedTime: str
     replacedJobUID: str
+    pendingSince: str
 
 
 class BatchRunStatusJSON(TypedDict, total=False):
@@ -863,3 +864,4 @@ class TaskExecutionStatusJSON(TypedDict, total=False):
     replacements: int
     replacedTime: str
     replacedJobUID: str
+    pendingSince: str

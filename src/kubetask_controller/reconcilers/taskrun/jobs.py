@@ -211,11 +211,29 @@ class JobControl:
         )
 
     async def restore_labels(self, job: JobView) -> JobView | None:
-        """Give a Job the label back by which it is watched; None where it is gone."""
+        """Give a Job the label back by which it is watched; None where it is gone.
+
+        Raises:
+            APIStatusError: the Job exists and keeps its labels, also after a conflict: it holds a slot that no cache shows.
+        """
         labels = {c.LABEL_MANAGED_BY: c.LABEL_MANAGED_BY_VALUE}
         body = {"metadata": {"uid": job.uid, "labels": labels}}
-        patched = await _gone_is_fine(self._client.patch(JOBS, job.namespace, job.name, body))
-        return project_job(patched) if patched else None
+        try:
+            return project_job(await self._client.patch(JOBS, job.namespace, job.name, body))
+        except APIStatusError as error:
+            if is_not_found(error):
+                return None
+            if not is_conflict(error):
+                raise
+            try:
+                found = await self._client.get(JOBS, job.namespace, job.name)
+            except APIStatusError as missing:
+                if is_not_found(missing):
+                    return None
+                raise
+            if found["metadata"]["uid"] != job.uid:
+                return None
+            raise
 
     async def keep(self, job: JobView, replacement: int) -> None:
         """Let a Job that was to be replaced stand as its own replacement: its agent has started meanwhile."""

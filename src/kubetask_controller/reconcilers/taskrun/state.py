@@ -49,6 +49,7 @@ class TaskState:
         disruptions: how many of these starts the cluster disrupted.
         replacements: how many Jobs were replaced by a new one.
         replaced_time, replaced_uid: when the last one was, and which.
+        pending_since: RFC 3339; since when nodes have refused its Pods, empty where the pending deadline begins with the Job.
     """
 
     phase: Phase
@@ -63,6 +64,7 @@ class TaskState:
     replacements: int = 0
     replaced_time: str = ""
     replaced_uid: str = ""
+    pending_since: str = ""
 
     @property
     def final(self) -> bool:
@@ -239,6 +241,7 @@ def _alive(job: JobView, known: TaskState | None, facts: TaskFacts) -> TaskState
         replacements=max(job.replacement, known.replacements if known else 0),
         replaced_time=known.replaced_time if known else "",
         replaced_uid=known.replaced_uid if known else "",
+        pending_since=known.pending_since if known else "",
     )
     # A Pod that is gone is replaced, or its Job's condition follows: without tries left it can only be the latter.
     ending = pod is None and job.backoff_limit == 0 and known is not None
@@ -285,7 +288,7 @@ def _pending(job: JobView, state: TaskState, facts: TaskFacts, rules: TaskRules)
     started = is_started([*facts.pods, *facts.deleted_pods])
     changed = _differs(job.config_digest, rules.config_digest)
     replaceable = changed and _stuck(state) and not started
-    late, wake = _past_deadline(job, facts, rules)
+    late, wake = _past_deadline(job, state, facts, rules)
     if rules.halt is None and not late and not replaceable:
         return Decision(state, wake_after=wake)
     if not facts.pods_verified:
@@ -311,11 +314,13 @@ def _differs(then: str, now: str) -> bool:
     return bool(then and now) and then != now
 
 
-def _past_deadline(job: JobView, facts: TaskFacts, rules: TaskRules) -> tuple[bool, float]:
+def _past_deadline(
+    job: JobView, state: TaskState, facts: TaskFacts, rules: TaskRules
+) -> tuple[bool, float]:
     """Whether pendingDeadlineSeconds has passed, and the seconds left. Time in a queue does not count."""
     if rules.pending_deadline is None or job.suspended:
         return False, 0.0
-    since = job.started or job.created
+    since = state.pending_since or job.started or job.created
     ended = max((x.finished_at for x in facts.pods if x.terminal), default="")
     left = rules.pending_deadline - seconds_since(max(since, ended), facts.now)
     return left <= 0, max(left, 0.0)
@@ -402,9 +407,11 @@ def _refused_by_node(
     if rules.halt is not None:
         return Decision(_failure(state, rules.halt.reason, rules.halt.message, pod, ""))
     why = one_line(f"the node refused Pod {pod.name} ({pod.reason}): {pod.message}")
+    since = state.pending_since or job.started or job.created
+    until_deadline = 0.0
     if rules.pending_deadline is not None:
-        left = rules.pending_deadline - seconds_since(job.started or job.created, facts.now)
-        if left <= 0:
+        until_deadline = rules.pending_deadline - seconds_since(since, facts.now)
+        if until_deadline <= 0:
             text = f"the agent did not start within {rules.pending_deadline} s: {why}"
             return Decision(_failure(state, Reason.PENDING_TIMEOUT, one_line(text), pod, ""))
     delay = min(REFUSED_BY_NODE_DELAY * 2 ** min(state.replacements, 5), REFUSED_BY_NODE_MAX_DELAY)
@@ -412,8 +419,9 @@ def _refused_by_node(
     left = delay - seconds_since(job.failed.time, facts.now)
     if left > 0:
         waits = replace(state, phase=Phase.PENDING, reason=Reason.UNSCHEDULABLE, message=why)
-        return Decision(waits, wake_after=left)
-    again = _replaced(state, facts, f"{why}; Job {job.name} is replaced")
+        return Decision(waits, wake_after=min(left, until_deadline or left))
+    text = f"{why}; Job {job.name} is replaced"
+    again = _replaced(state, facts, text, pending_since=since)
     return Decision(again, action=Action.REPLACE)
 
 
@@ -457,7 +465,9 @@ def _disrupted(
     return Decision(failed, action=after)
 
 
-def _replaced(state: TaskState, facts: TaskFacts, message: str) -> TaskState:
+def _replaced(
+    state: TaskState, facts: TaskFacts, message: str, *, pending_since: str = ""
+) -> TaskState:
     return replace(
         state,
         phase=Phase.PENDING,
@@ -466,6 +476,7 @@ def _replaced(state: TaskState, facts: TaskFacts, message: str) -> TaskState:
         replacements=state.replacements + 1,
         replaced_time=_replaced_time(facts),
         replaced_uid=facts.job.uid if facts.job else "",
+        pending_since=pending_since,
     )
 
 
