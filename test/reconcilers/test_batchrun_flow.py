@@ -7,6 +7,7 @@ import pytest
 from kubetask_controller.api import constants as c
 from kubetask_controller.client.errors import APIStatusError, TransportError
 from kubetask_controller.client.resources import CORE_EVENTS, Resource
+from kubetask_controller.reconcilers.concurrency import UNANSWERED_LIFE
 from kubetask_controller.reconcilers.listers import BATCH_RUNS, BATCHES, WORKSPACE_CONFIGS
 from kubetask_controller.reconcilers.taskrun import runner
 from kubetask_controller.reconcilers.taskrun.state import Decision, decide
@@ -682,6 +683,10 @@ async def test_a_job_that_ran_and_went_while_its_create_had_no_answer_is_not_cre
             await cluster.reconcile()
         cluster.tell("r-task-0", "SuccessfulCreate", "Created pod: r-task-0-x", type="Normal")
         del cluster.objects[str(JOBS), "r-task-0"]
+        await cluster.reconcile(times=3)
+        # The Event may be that of an earlier owner's Job, and the create may still be carried out.
+        assert cluster.entries() == ["Pending/Queued"]
+        await cluster.reconcile(seconds=UNANSWERED_LIFE)
         await cluster.reconcile(times=3)
     assert cluster.sent("create", JOBS) == ["r-task-0"]
     assert cluster.entries() == ["Failed/JobLost"]

@@ -503,7 +503,8 @@ class TaskRunner:
         for index in tracker.unstarted():
             if tracker.is_unanswered(index):
                 try:
-                    if problem is not None or await self._exists(owner, tracker, index):
+                    # Where Events may be another Job's, the create may still be carried out, as where nothing is found.
+                    if problem is not None or await self._exists(owner, tracker, index) is True:
                         continue
                 except ClientError as error:
                     problem = error
@@ -531,7 +532,7 @@ class TaskRunner:
             context.limiter.withdraw(who)
             return Started(tracker.refused, retry)
         pool, limit = (owner.namespace, environment.name), environment.max_concurrent_tasks
-        ready, error = await self._settle(owner, tracker, indexes, pool)
+        ready, undecided, error = await self._settle(owner, tracker, indexes, pool)
         wanted = [tracker.job_name(index) for index in ready]
         granted = context.limiter.acquire(
             pool,
@@ -542,7 +543,7 @@ class TaskRunner:
             since=lambda: self._last_service(owner),
         )
         batch = ready[:granted]
-        created, tried, blocked, retry = 0, 0, None, 0.0
+        created, tried, blocked, retry = 0, 0, None, RECHECK if undecided else 0.0
         if batch:
             try:
                 tried, outcomes, problem = await self._create(
@@ -580,10 +581,14 @@ class TaskRunner:
 
     async def _settle(
         self, owner: OwnerView, tracker: Tracker, indexes: Sequence[int], pool: tuple[str, str]
-    ) -> tuple[list[int], Exception | None]:
-        """Those of which it is certain that no Job exists. A look-up without an answer holds up no other task."""
+    ) -> tuple[list[int], bool, Exception | None]:
+        """Those of which it is certain that no Job exists; whether that is undecided for some; an answer that did not come.
+
+        A look-up without an answer holds up no other task.
+        """
         context = self._context
         ready: list[int] = []
+        undecided = False
         problem: Exception | None = None
         for index in indexes:
             if tracker.is_unanswered(index):
@@ -591,19 +596,27 @@ class TaskRunner:
                     # One such answer is enough: each of the others might take as long.
                     continue
                 try:
-                    if await self._exists(owner, tracker, index):
-                        context.limiter.settled(pool, tracker.job_name(index))
-                        continue
+                    exists = await self._exists(owner, tracker, index)
                 except ClientError as error:
                     problem = error
+                    continue
+                if exists:
+                    context.limiter.settled(pool, tracker.job_name(index))
+                    continue
+                if exists is None:
+                    undecided = True
                     continue
                 # The API server may still carry it out: its slot is kept, and the same create is sent again.
                 tracker.not_created(index)
             ready.append(index)
-        return ready, problem
+        return ready, undecided, problem
 
-    async def _exists(self, owner: OwnerView, tracker: Tracker, index: int) -> bool:
-        """Whether a create that had no answer was carried out."""
+    async def _exists(self, owner: OwnerView, tracker: Tracker, index: int) -> bool | None:
+        """Whether a create that had no answer was carried out; None where only later looks can decide that.
+
+        Events of a Job that is gone may be those of an earlier owner of the name, whose create was late too. They count only
+        once the API server can no longer carry out our own create.
+        """
         context, name = self._context, tracker.job_name(index)
         job, state = await context.fresh.job(owner.namespace, name), tracker.states[index]
         replacements = state.replacements if state else 0
@@ -613,6 +626,8 @@ class TaskRunner:
         else:
             if not await self.ran(owner, tracker, [index]):
                 return False
+            if tracker.unanswered_for(index, context.clock.monotonic()) < UNANSWERED_LIFE:
+                return None
             tracker.was_run(index)
         return True
 
