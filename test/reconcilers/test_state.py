@@ -686,6 +686,24 @@ def test_a_job_that_is_being_deleted_is_shown_as_it_was() -> None:
     assert shown(look(job(deleting=True), RUNS)) == (Phase.RUNNING, Reason.TASK_RUNNING)
 
 
+@pytest.mark.parametrize(
+    ("code", "fields", "rules", "expected"),
+    [
+        (0, {}, TaskRules(), (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED)),
+        (3, {}, TaskRules(), (Phase.FAILED, Reason.AGENT_ERROR)),
+        (0, {}, CANCEL, (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED)),
+        (3, {}, CANCEL, (Phase.RUNNING, Reason.TASK_RUNNING)),
+        (137, {"deleting": True}, TaskRules(), (Phase.RUNNING, Reason.TASK_RUNNING)),
+        (3, DISRUPTED, TaskRules(), (Phase.RUNNING, Reason.TASK_RUNNING)),
+    ],
+)
+def test_an_agent_that_ends_while_its_job_is_deleted_ends_its_task(
+    code: int, fields: Any, rules: TaskRules, expected: Any
+) -> None:
+    ended = pod(exited(code), phase="Failed" if code else "Succeeded", **fields)
+    assert shown(look(job(deleting=True), ended, rules=rules)) == expected
+
+
 # Messages -------------------------------------------------------------------------------------------
 
 

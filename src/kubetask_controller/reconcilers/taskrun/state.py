@@ -186,7 +186,7 @@ def decide(
     if facts.job.finished:
         return _ended(facts.job, known, facts, rules, ending)
     if facts.job.deleting:
-        return Decision(_alive(facts.job, known, facts))
+        return Decision(_deleting(facts.job, known, facts, rules))
     return _running(facts.job, known, facts, rules)
 
 
@@ -252,6 +252,25 @@ def _alive(job: JobView, known: TaskState | None, facts: TaskFacts) -> TaskState
         return replace(base, phase=Phase.RUNNING, reason=Reason.TASK_RUNNING)
     found = pending_reason(job, pod, facts.event)
     return replace(base, reason=found.reason, message=one_line(found.message))
+
+
+def _deleting(
+    job: JobView, known: TaskState | None, facts: TaskFacts, rules: TaskRules
+) -> TaskState:
+    """A Job that is being deleted creates no further Pod: the end of its agent counts before its Pod is gone too."""
+    state = _alive(job, known, facts)
+    pod = newest(facts.pods)
+    agent = pod.agent if pod else None
+    if pod is None or agent is None or agent.state != "terminated" or not agent.started_at:
+        return state
+    if not pod.terminal or pod.deleting or pod.disruption:
+        return state
+    if _succeeded(pod, agent):
+        return _success(job, state, pod, agent)
+    if rules.cancel:
+        return state
+    reason, message = _agent_failure(agent, pod)
+    return _failure(state, reason, message, pod, agent.finished_at)
 
 
 def _agent_ended(
