@@ -454,6 +454,29 @@ async def test_changes_that_are_gathered_make_one_reconcile(rig, clock):
         assert painter.seen == [("a", "4")]
 
 
+async def test_an_existing_object_of_a_watched_kind_is_left_to_the_reconcile_of_its_owner(
+    rig, clock
+):
+    def job(version):
+        kind = {"apiVersion": JOBS.api_version, "kind": JOBS.kind}
+        return obj("job", version) | kind
+
+    it = rig()
+    it.api.put(RUNS, obj("run", 1))
+    it.api.put(JOBS, job(1))
+    runs = it.manager.cache.informer(RUNS, project=view)
+    jobs = it.manager.cache.informer(JOBS, project=view)
+    painter = Painter(it.manager, runs)
+    build = Builder(it.manager, name="run").for_(runs).watches(jobs, enqueue_self)
+    build.complete(painter)
+    async with it.running():
+        await clock.advance(1)
+        assert painter.seen == [("run", "")]
+        it.api.put(JOBS, job(2))
+        await clock.settle()
+        assert painter.seen == [("run", ""), ("job", None)]
+
+
 async def test_a_predicate_given_to_the_builder_turns_changes_away(rig, clock):
     it = rig()
     runs = it.manager.cache.informer(RUNS, project=view)

@@ -42,7 +42,7 @@ class Builder:
         """Reconcile this kind: each of its objects is a request."""
         self._resource = resource = informer.resource
         self._options = replace(self._options, group=resource.group, kind=resource.kind)
-        return self.watches(informer, enqueue_self, predicate=predicate)
+        return self._watch(informer, enqueue_self, predicate, existing=True)
 
     def owns(
         self, informer: Informer[OwnedT], *, predicate: Predicate[OwnedT] | None = None
@@ -66,7 +66,10 @@ class Builder:
         predicate: Predicate[T] | None = None,
         delay: float = 0.0,
     ) -> Self:
-        """Watch another kind.
+        """Watch another kind, or this one with another mapping.
+
+        Objects that exist when the controller starts cause no request: each object of the controller's own kind does, and its
+        reconcile reads them from the caches.
 
         Args:
             informer: of the kind.
@@ -74,8 +77,21 @@ class Builder:
             predicate: filters the changes; none by default.
             delay: seconds in which several changes are merged into one request.
         """
+        return self._watch(
+            informer, mapping, predicate, delay=delay, existing=self._resource is None
+        )
+
+    def _watch(
+        self,
+        informer: Informer[T],
+        mapping: Callable[[T], Iterable[Request]],
+        predicate: Predicate[T] | None,
+        *,
+        delay: float = 0.0,
+        existing: bool,
+    ) -> Self:
         chosen: Predicate[T] = predicate if predicate is not None else Predicate()
-        self._sources.append(InformerSource(informer, mapping, chosen, delay))
+        self._sources.append(InformerSource(informer, mapping, chosen, delay, existing))
         return self
 
     def with_options(

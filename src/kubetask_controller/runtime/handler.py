@@ -148,17 +148,26 @@ class InformerSource(Generic[T]):
 
     On a synced informer start() returns when every existing object is enqueued; so a standby that becomes the leader needs
     no warming up.
+
+    Attributes:
+        existing: whether the objects that exist at the start cause requests. Unlike controller-runtime, a secondary kind
+            may omit them: each object of the controller's own kind causes a request, whose reconcile reads all caches.
     """
 
     informer: Informer[T]
     mapping: MapFunction[T]
     predicate: Predicate[T] = field(default_factory=Predicate)
     delay: float = 0.0
+    existing: bool = True
 
     async def start(self, queue: WorkQueue[Request]) -> Callable[[], None]:
         """Add a handler to the informer."""
         handler = EnqueueRequests(queue, self.mapping, self.predicate, self.delay)
-        registration: Registration[T] = await self.informer.follow(handler)
+        registration: Registration[T]
+        if self.existing:
+            registration = await self.informer.follow(handler)
+        else:
+            registration = self.informer.add_event_handler(handler, existing=False)
         return lambda: self.informer.remove_event_handler(registration)
 
     def unsynced(self) -> list[str]:

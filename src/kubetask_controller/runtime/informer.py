@@ -337,9 +337,11 @@ class Informer(Generic[T]):
         """As Store.add_index; allowed at any time."""
         self._store.add_index(name, function)
 
-    def add_event_handler(self, handler: EventHandler[T]) -> Registration[T]:
-        """Add a handler of changes; it first gets an add for every stored object."""
-        return self._processor.add(handler, self._store.list())
+    def add_event_handler(
+        self, handler: EventHandler[T], *, existing: bool = True
+    ) -> Registration[T]:
+        """Add a handler of changes; with ``existing`` it first gets an add for every stored object."""
+        return self._processor.add(handler, self._store.list() if existing else ())
 
     async def follow(self, handler: EventHandler[T]) -> Registration[T]:
         """As add_event_handler, in slices of time between which the event loop runs everything else.

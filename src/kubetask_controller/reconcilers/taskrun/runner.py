@@ -551,11 +551,10 @@ class TaskRunner:
                 )
             finally:
                 for index in batch:
-                    name = tracker.job_name(index)
                     if tracker.is_unanswered(index):
-                        context.limiter.unanswered(pool, name)
+                        context.limiter.unanswered(pool, tracker.job_name(index))
                     else:
-                        context.limiter.settled(pool, name)
+                        self._settled(owner, tracker, index, pool)
             error = error or problem
             created = sum(x.ours for x in outcomes)
             refused = next((x.reason for x in outcomes if x.how is Created.REFUSED), None)
@@ -586,7 +585,6 @@ class TaskRunner:
 
         A look-up without an answer holds up no other task.
         """
-        context = self._context
         ready: list[int] = []
         undecided = False
         problem: Exception | None = None
@@ -601,7 +599,7 @@ class TaskRunner:
                     problem = error
                     continue
                 if exists:
-                    context.limiter.settled(pool, tracker.job_name(index))
+                    self._settled(owner, tracker, index, pool)
                     continue
                 if exists is None:
                     undecided = True
@@ -610,6 +608,15 @@ class TaskRunner:
                 tracker.not_created(index)
             ready.append(index)
         return ready, undecided, problem
+
+    def _settled(
+        self, owner: OwnerView, tracker: Tracker, index: int, pool: tuple[str, str]
+    ) -> None:
+        """The create of a Job has an answer. Its slot stays in use if the cache has lost the Job already: it may run on."""
+        context, name = self._context, tracker.job_name(index)
+        context.limiter.settled(pool, name)
+        if tracker.was_created(index) and context.listers.jobs.get(owner.namespace, name) is None:
+            context.limiter.unverified(pool, contender(self._kind, owner), name)
 
     async def _exists(self, owner: OwnerView, tracker: Tracker, index: int) -> bool | None:
         """Whether a create that had no answer was carried out; None where only later looks can decide that.
