@@ -106,16 +106,10 @@ class _Watched(Reconciler):
 
 
 class _Manager(Manager):
-    def __init__(self, *args: Any, lease: Lease | None, report: Callable[..., None], **keywords: Any) -> None:
-        self._lease, self._report = lease, report
+    def __init__(self, *args: Any, report: Callable[..., None], **keywords: Any) -> None:
+        self._report = report
         self.controllers: list[Controller] = []
         super().__init__(*args, **keywords)
-
-    def _make_elector(self, client: Client) -> Any:
-        return self._lease
-
-    def _report_leadership(self, *, leading: bool) -> None:
-        """The Lease is the schedule's."""
 
     def add(self, runnable: Runnable, *, needs_leader: bool = True) -> None:
         if isinstance(runnable, Controller):
@@ -136,7 +130,7 @@ class ControllerProcess:
             ManagerOptions(graceful_shutdown_timeout=25.0),
             metrics=Metrics(),
             clock=self.clock,
-            lease=lease,
+            elector=lease,
             report=report,
         )
         images = Images(workspace="img/workspace", agent="img/builtin")

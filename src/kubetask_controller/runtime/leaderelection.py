@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -287,6 +287,20 @@ class LeaderElectionConfig:
     def request_timeout(self) -> float:
         """Seconds for one request: one without an answer must not use up the deadline."""
         return max(1.0, self.renew_deadline / 2)
+
+
+class Elector(Protocol):
+    """What a manager needs of a leader election; ``LeaderElector`` describes each member."""
+
+    @property
+    def leading(self) -> bool: ...
+    @property
+    def leader(self) -> str: ...
+    def check(self) -> None: ...
+    def healthy(self) -> None: ...
+    async def acquire(self) -> None: ...
+    async def hold(self) -> None: ...
+    async def release(self) -> None: ...
 
 
 class LeaderElector:

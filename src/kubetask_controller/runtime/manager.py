@@ -27,6 +27,7 @@ from kubetask_controller.runtime.events import EventBroadcaster, EventRecorder
 from kubetask_controller.runtime.healthz import Check, HealthChecks
 from kubetask_controller.runtime.httpserver import HTTPServer
 from kubetask_controller.runtime.leaderelection import (
+    Elector,
     LeaderElectionConfig,
     LeaderElectionLostError,
     LeaderElector,
@@ -88,12 +89,14 @@ class Manager:
         *,
         metrics: Metrics,
         clock: Clock | None = None,
+        elector: Elector | None = None,
     ) -> None:
+        """`elector` takes the place of the one that the options describe."""
         self.options = options
         self.metrics = metrics
         self.clock = clock or RealClock()
         self.elected = asyncio.Event()
-        self._elector = self._make_elector(client)
+        self._elector: Elector | None = elector or self._make_elector(client)
         self.client = client.guarded(self._elector.check) if self._elector else client
         self.cache = Cache(
             client,
@@ -264,7 +267,8 @@ class Manager:
 
     def _report_leadership(self, *, leading: bool) -> None:
         options = self.options.leader_election
-        assert options is not None
+        if options is None:
+            return
         self.metrics.leader.labels(options.name).set(leading)
         self.event_recorder("leader-election").event(
             ObjectReference(LEASES.api_version, LEASES.kind, options.name, options.namespace),
@@ -274,7 +278,7 @@ class Manager:
             note=f"{options.config.identity} {'became leader' if leading else 'stopped leading'}",
         )
 
-    def _make_elector(self, client: Client) -> LeaderElector | None:
+    def _make_elector(self, client: Client) -> Elector | None:
         options = self.options.leader_election
         if options is None:
             return None
