@@ -290,17 +290,30 @@ class LeaderElectionConfig:
 
 
 class Elector(Protocol):
-    """What a manager needs of a leader election; ``LeaderElector`` describes each member."""
+    """What a manager needs of a leader election."""
 
     @property
-    def leading(self) -> bool: ...
+    def leading(self) -> bool:
+        """Whether this process is the leader and may act now."""
+
     @property
-    def leader(self) -> str: ...
-    def check(self) -> None: ...
-    def healthy(self) -> None: ...
-    async def acquire(self) -> None: ...
-    async def hold(self) -> None: ...
-    async def release(self) -> None: ...
+    def leader(self) -> str:
+        """Identity of the leader as last observed."""
+
+    def check(self) -> None:
+        """The fence that each write passes; raises NotLeaderError where this process is not the leader."""
+
+    def healthy(self) -> None:
+        """Raise where the election does not work; for the liveness probe."""
+
+    async def acquire(self) -> None:
+        """Return once this process is the leader."""
+
+    async def hold(self) -> None:
+        """Renew the lead; raises LeaderElectionLostError at its end."""
+
+    async def release(self) -> None:
+        """Give up the lead."""
 
 
 class LeaderElector:
