@@ -826,6 +826,21 @@ async def test_a_status_that_cannot_be_written_does_not_hold_up_the_end_of_its_a
 # Two processes -----------------------------------------------------------------------------------
 
 
+async def test_a_new_leader_ends_no_unstarted_task_while_a_create_of_the_last_one_may_come(
+    cluster: Cluster,
+) -> None:
+    cluster.run(tasks=2, parallelism=1)
+    await cluster.settle()
+    cluster.restart()
+    cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
+    await cluster.settle()
+    assert cluster.entries()[1] == "Pending/Queued"
+    assert cluster.shown() == "Pending/Cancelling"
+    await cluster.reconcile(seconds=UNANSWERED_LIFE)
+    await cluster.settle()
+    assert cluster.entries()[1] == "Failed/Cancelled"
+
+
 async def test_a_status_that_the_cache_does_not_show_yet_holds_up_the_next_decision(
     cluster: Cluster,
 ) -> None:

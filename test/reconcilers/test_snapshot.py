@@ -12,6 +12,7 @@ from kubetask_controller.reconcilers.batchrun.snapshot import (
     digest_of,
     select_indexes,
 )
+from kubetask_controller.reconcilers.concurrency import UNANSWERED_LIFE
 from kubetask_controller.reconcilers.listers import BATCH_RUNS, BATCHES
 from support.reconcilers import runs
 from support.reconcilers.cluster import CONTROLLERREVISIONS, Cluster, repository, server_error
@@ -67,7 +68,7 @@ async def test_a_snapshot_that_is_lost_is_never_taken_again(cluster: Cluster, ho
     # An earlier leader may still create Jobs of it.
     assert cluster.entries() == ["Running/TaskRunning", *["Pending/Queued"] * 2]
     assert name in cluster.status()["message"]
-    await cluster.reconcile(seconds=20)
+    await cluster.reconcile(seconds=UNANSWERED_LIFE)
     await cluster.settle()
     assert cluster.entries() == ["Running/TaskRunning", *["Failed/SnapshotLost"] * 2]
     cluster.end()

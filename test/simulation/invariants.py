@@ -322,7 +322,8 @@ class Invariants:
         before, after = (x.obj["spec"].get("activeDeadlineSeconds") for x in (old, new))
         truth = self.world.kubelet.tries[new.uid]
         owner = self.owners.get(truth.owner_uid)
-        if before != after and owner and owner.cancelled is None and self._ran_before(truth):
+        dying = owner is None or owner.stored.meta.get("deletionTimestamp") or old.meta.get("deletionTimestamp")
+        if before != after and owner and not dying and owner.cancelled is None and self._ran_before(truth):
             self._bad(f"{actor} ended the running agent of task {truth.index} of {owner}, which nobody has cancelled")
 
     def _ran_before(self, truth: "Try") -> bool:

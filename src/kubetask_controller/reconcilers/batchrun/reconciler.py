@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.constants import EventReason, Reason
+from kubetask_controller.api.constants import EventReason
 from kubetask_controller.reconcilers.batchrun.snapshot import Missing, Snapshot, SnapshotResolver
 from kubetask_controller.reconcilers.batchrun.status import (
     Summary,
@@ -48,10 +48,6 @@ TASKS_A_SECOND = 4000
 
 AGAIN = 0.5
 """Seconds until the next reconcile of a run if some of its requests failed and others did not."""
-
-
-OVERLAP = 20.0
-"""Seconds for which an earlier leader may still create Jobs of its snapshot: the default lease, and a request."""
 
 
 class _Run:
@@ -144,21 +140,11 @@ class BatchRunReconciler:
         known.looked_at, known.generation = context.clock.monotonic(), run.generation
 
         # Plan: tasks that never start, and tasks that may start now.
-        # A lost snapshot ends nothing while an earlier leader may still create Jobs of it.
-        lost, settled_in = (
-            known.snapshot.lost,
-            tracker.observed_at + OVERLAP - context.clock.monotonic(),
-        )
-        stopped = rules.halt or (lost if settled_in <= 0 else None)
-        stopping = Started()
-        if stopped is not None:
+        stopping, plan = Started(), make_plan(run.spec, tracker, seen.jobs)
+        if (stopped := rules.halt or known.snapshot.lost) is not None:
             stopping = await self._tasks.end_unstarted(run, tracker, stopped)
-        plan = make_plan(run.spec, tracker, seen.jobs) if stopped is None else Plan()
-        if lost is not None and tracker.unstarted():
-            plan = Plan(blocked=PendingReason(Reason.QUEUED, lost.message))
-            seen.wake(settled_in)
-
-        if plan.start and not isinstance(environment, Environment):
+            plan = Plan(blocked=stopping.blocked)
+        elif plan.start and not isinstance(environment, Environment):
             plan = Plan(blocked=environment)
 
         # Act, start and record: end and replace Jobs, create Jobs, write the status. None of the three waits for another,
@@ -201,6 +187,7 @@ class BatchRunReconciler:
         jobs = [names.run_job_name(run.name, run.uid, i) for i in range(snapshot.total)]
         tracker = context.trackers.add(Tracker(run.uid, jobs, recorded, observed_at))
         tracker.looked_back = "phase" not in run.status
+        tracker.inherited = not tracker.looked_back
         self._runs[request] = _Run(snapshot, tracker)
         return self._runs[request]
 

@@ -95,10 +95,10 @@ class TaskReconciler:
         seen = await self._tasks.observe(task, tracker, rules)
 
         # Plan.
-        stopping = Started()
+        stopping, plan = Started(), make_plan(task.spec, tracker, seen.jobs)
         if rules.halt is not None:
             stopping = await self._tasks.end_unstarted(task, tracker, rules.halt)
-        plan = make_plan(task.spec, tracker, seen.jobs) if rules.halt is None else Plan()
+            plan = Plan(blocked=stopping.blocked)
 
         # Start: create the Job. A Task without a status has created nothing, and creates nothing before it has one.
         started = replace(stopping, blocked=plan.blocked)
@@ -134,6 +134,7 @@ class TaskReconciler:
         now = self._context.clock.monotonic()
         tracker = self._context.trackers.add(Tracker(task.uid, [name], recorded, now))
         tracker.looked_back = "phase" not in task.status
+        tracker.inherited = not tracker.looked_back
         everything = task.spec.get("contexts") or []
         self._known[request] = (
             tracker,

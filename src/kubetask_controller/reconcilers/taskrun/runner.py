@@ -497,9 +497,14 @@ class TaskRunner:
     ) -> Started:
         """End the tasks that have no Job, for the reason for which no further agent may start.
 
-        A create without an answer may still create a Job: its task ends when the API server can no longer process it.
+        A create without an answer may still create a Job: its task ends when the API server can no longer process it. The
+        creates of an earlier leader count as such.
         """
-        retry, problem = 0.0, None
+        retry, problem, now = 0.0, None, self._context.clock.monotonic()
+        left = tracker.observed_at + UNANSWERED_LIFE - now if tracker.inherited else 0.0
+        if left > 0 and tracker.unstarted():
+            text = f"{stopped.message}; an earlier leader's requests may be in progress"
+            return Started(PendingReason(Reason.QUEUED, text), min(left, RECHECK))
         for index in tracker.unstarted():
             if tracker.is_unanswered(index):
                 try:
@@ -509,7 +514,6 @@ class TaskRunner:
                 except ClientError as error:
                     problem = error
                     continue
-                now = self._context.clock.monotonic()
                 left = UNANSWERED_LIFE - tracker.unanswered_for(index, now)
                 if left > 0:
                     retry = earliest(retry, min(left, RECHECK))

@@ -64,6 +64,8 @@ class Tracker:
         """Why the last creates were refused; None once one succeeded."""
         self.looked_back = False
         """Whether Events were read for Jobs of earlier processes."""
+        self.inherited = False
+        """Whether an earlier process has reconciled the owner: a create that it sent may still be carried out."""
 
     # Observed facts --------------------------------------------------------------------------------
 
