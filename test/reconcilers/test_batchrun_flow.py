@@ -1,11 +1,12 @@
 """A BatchRun from its creation to its end, against an API server in memory: what its user sees, and what is sent."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.client.errors import APIStatusError, TransportError
+from kubetask_controller.client.errors import APIStatusError, ClientError, TransportError
 from kubetask_controller.client.resources import CORE_EVENTS, Resource
 from kubetask_controller.reconcilers.concurrency import UNANSWERED_LIFE
 from kubetask_controller.reconcilers.listers import BATCH_RUNS, BATCHES, WORKSPACE_CONFIGS
@@ -793,6 +794,77 @@ async def test_a_create_that_fails_under_load_holds_up_none_of_the_others(
     assert (result.requeue_after, len(cluster.jobs())) == (0.5, 2)
     await cluster.settle()
     assert len(cluster.jobs()) == 8
+
+
+async def test_a_read_that_fails_for_one_task_does_not_hold_up_the_end_of_the_others(
+    cluster: Cluster,
+) -> None:
+    cluster.run(tasks=4, pendingDeadlineSeconds=30)
+    await cluster.settle()
+    for index in range(4):
+        cluster.wait(f"r-task-{index}", "ImagePullBackOff")
+    await cluster.settle()
+    cluster.refuse("list", PODS, server_error())
+    with pytest.raises(ClientError):
+        await cluster.reconcile(seconds=31)
+    assert len(cluster.sent("patch", PODS)) == 3
+    await cluster.reconcile()
+    assert len(cluster.sent("patch", PODS)) == 4
+
+
+async def test_events_that_cannot_be_read_do_not_hold_up_ends(cluster: Cluster) -> None:
+    cluster.run(tasks=2)
+    await cluster.settle()
+    cluster.start("r-task-0")
+    cluster.pod("r-task-1")
+    await cluster.settle()
+    cluster.end("r-task-0")
+    cluster.refuse("list", CORE_EVENTS, server_error())
+    await cluster.reconcile(seconds=20)
+    assert cluster.entries()[0] == "Succeeded/TaskSucceeded"
+
+
+async def test_what_is_ended_is_looked_at_again_though_its_reconcile_is_cancelled(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    await running(cluster, 3)
+    cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster.context.jobs, "end", hangs)
+        with pytest.raises(asyncio.CancelledError):
+            await cluster.reconcile()
+    await cluster.reconcile(seconds=runner.RECHECK)
+    assert len(cluster.sent("patch", PODS)) == 3
+
+
+async def test_a_webhook_that_is_down_is_named_while_the_run_waits(cluster: Cluster) -> None:
+    cluster.run(tasks=2)
+    await cluster.reconcile()
+    for _ in range(6):
+        cluster.refuse("create", JOBS, server_error(500, "failed calling webhook jobs.kueue"))
+    for _ in range(2):
+        with pytest.raises(APIStatusError):
+            await cluster.reconcile()
+    assert "failed calling webhook jobs.kueue" in cluster.status()["message"]
+    assert cluster.entries() == ["Pending/Queued"] * 2
+
+
+async def test_a_refused_job_shows_its_reason_on_the_task_and_ends_at_the_deadline(
+    cluster: Cluster,
+) -> None:
+    text = "jobs.batch is forbidden: exceeded quota: q"
+    cluster.run(tasks=2, pendingDeadlineSeconds=60)
+    await cluster.reconcile()
+    for _ in range(9):
+        cluster.refuse("create", JOBS, APIStatusError(code=403, reason="Forbidden", message=text))
+    await cluster.reconcile(times=2)
+    assert cluster.entries() == ["Pending/QuotaExceeded"] * 2
+    await cluster.reconcile(seconds=5, times=15)
+    assert cluster.entries() == ["Failed/PendingTimeout"] * 2
+    assert "exceeded quota" in cluster.status()["tasks"][0]["message"]
 
 
 async def test_a_request_that_fails_while_a_run_ends_does_not_hold_up_its_status(

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from kubetask_controller.api import constants as c
 from kubetask_controller.client.errors import APIStatusError
-from kubetask_controller.reconcilers.freshness import LivePods
+from kubetask_controller.reconcilers.freshness import RECOUNT, LivePods
 from kubetask_controller.reconcilers.listers import WORKSPACE_CONFIGS
 from support.reconcilers.cluster import JOBS, NAMESPACE, PODS, Cluster, server_error
 from support.reconcilers.views import complete, job, pod
@@ -163,3 +164,20 @@ async def test_the_last_state_of_a_deleted_pod_is_waited_for_until_it_counts_as_
         assert cluster.shown() == "Running/TasksRunning"
         await cluster.reconcile(seconds=90, times=2)
         assert cluster.entries() == ["Failed/JobLost"]
+
+
+async def test_a_job_whose_label_cannot_be_restored_is_counted_and_holds_up_nobody(
+    cluster: Cluster,
+) -> None:
+    cluster.run(tasks=1)
+    await cluster.settle()
+    hidden = cluster.objects[str(JOBS), "r-task-0"]
+    cluster.store(JOBS, hidden | {"metadata": hidden["metadata"] | {"labels": {}}})
+    cluster.restart(behind=JOBS)
+    cluster.refuse("patch", JOBS, APIStatusError(code=403, message="a policy refuses the label"))
+    found = await cluster.context.fresh.count_jobs(NAMESPACE)
+    assert [x.name for x in found] == ["r-task-0"]
+    assert [x.name for x in await cluster.context.fresh.count_jobs(NAMESPACE)] == ["r-task-0"]
+    cluster.clock.passed += RECOUNT + 1
+    assert await cluster.context.fresh.count_jobs(NAMESPACE) == []
+    assert cluster.job()["metadata"]["labels"][c.LABEL_MANAGED_BY] == c.LABEL_MANAGED_BY_VALUE

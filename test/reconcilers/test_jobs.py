@@ -60,7 +60,8 @@ async def test_a_created_job_is_ours(control: JobControl) -> None:
         (body(uid="u-else", name="else"), body(), Created.FOREIGN),
         (body(ownerReferences=[]), body(), Created.FOREIGN),
         (body(uid="u-earlier"), body(), Created.PREDECESSOR),
-        (body(deletionTimestamp=at(0)), body(), Created.PREDECESSOR),
+        (body(deletionTimestamp=at(0)), body(), Created.EXISTED),
+        (body(uid="u-earlier", deletionTimestamp=at(0)), body(), Created.PREDECESSOR),
         (body(), body(annotations=replacing(1)), Created.PREDECESSOR),
         (body(annotations=replacing(1)), body(annotations=replacing(1)), Created.EXISTED),
     ],
@@ -69,7 +70,8 @@ async def test_a_created_job_is_ours(control: JobControl) -> None:
         "another owner's",
         "nobody's",
         "of an earlier run of this name",
-        "on its way out",
+        "ours, on its way out",
+        "of an earlier run, on its way out",
         "to be replaced",
         "the replacement itself",
     ],
@@ -205,7 +207,7 @@ async def test_a_job_whose_pods_have_all_failed_is_left_to_fail_by_itself(
     cluster.store(JOBS, body() | {"spec": {"backoffLimit": 4}, "status": {"failed": 1}})
     cluster.pod("r-task-0", phase="Failed")
     await control.end(*observed(cluster))
-    assert (cluster.jobs(), cluster.job()["spec"]["backoffLimit"]) == (["r-task-0"], 1)
+    assert (cluster.jobs(), cluster.job()["spec"]["backoffLimit"]) == (["r-task-0"], 0)
 
 
 @pytest.mark.parametrize("code", [404, 409])

@@ -41,6 +41,12 @@ def test_a_create_without_an_answer_keeps_its_slot_of_the_parallelism() -> None:
     assert list(make_plan({"parallelism": 1}, tasks, {}).start) == [2]
 
 
+def test_a_job_that_no_cache_shows_keeps_its_slot_of_the_parallelism() -> None:
+    tasks = runs.tracker(runs.RUNNING, runs.RUNNING, runs.SUCCEEDED, None)
+    assert list(make_plan({"parallelism": 2}, tasks, {0: job()}).start) == []
+    assert list(make_plan({"parallelism": 3}, tasks, {0: job()}).start) == [3]
+
+
 def test_a_task_whose_old_job_is_not_gone_waits() -> None:
     replaced = replace(runs.STARTING, replacements=1)
     tasks = runs.tracker(runs.STARTING, None)

@@ -102,6 +102,24 @@ async def test_a_snapshot_of_a_try_whose_status_was_lost_is_used(cluster: Cluste
     assert cluster.sent("delete", CONTROLLERREVISIONS) == []
 
 
+async def test_a_run_that_waited_starts_once_its_snapshot_is_recorded(cluster: Cluster) -> None:
+    cluster.run(batchRef="b")
+    await cluster.settle()
+    assert cluster.shown() == "Pending/BatchNotFound"
+    batch(cluster, 3)
+    cluster.refuse("update", BATCH_RUNS, server_error())
+    with pytest.raises(APIStatusError):
+        await cluster.reconcile()
+    assert cluster.jobs() == []
+    # A later leader finds the snapshot, whatever has become of the Batch and of the run.
+    batch(cluster, 5)
+    cluster.restart()
+    cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
+    await cluster.reconcile(seconds=UNANSWERED_LIFE, times=2)
+    await cluster.settle()
+    assert cluster.entries() == ["Failed/Cancelled"] * 3
+
+
 async def test_a_revision_of_another_object_is_left_alone(cluster: Cluster) -> None:
     batch(cluster, 3)
     cluster.run(batchRef="b")

@@ -558,23 +558,26 @@ def test_the_pending_deadline_and_a_halt_end_the_wait_for_another_node() -> None
     assert shown(halted) == (Phase.FAILED, Reason.CANCELLED)
 
 
-def test_the_pending_deadline_counts_from_the_first_refusal() -> None:
+def test_the_pending_deadline_counts_what_refused_jobs_waited_and_no_queue() -> None:
     rules = TaskRules(pending_deadline=600)
     ended = ConditionView("BackoffLimitExceeded", "", at(-301))
     first = look(job(failed=ended), turned_away(), rules=rules)
     assert first.state is not None
-    since = first.state.pending_since
-    assert since == job().started
+    waited = round(seconds_since(job().started, NOW))
+    assert first.state.pending_seconds == waited
     again = replace(first.state, replacements=20)
     second = look(job(failed=ended, replacement=20), turned_away(), known=again, rules=rules)
     assert second.state is not None
-    assert second.state.pending_since == since
-    long_ago = replace(again, pending_since=at(-601))
-    refused = look(job(failed=failed(), replacement=20), turned_away(), known=long_ago, rules=rules)
+    assert second.state.pending_seconds == 2 * waited
+    # However long the task has waited for a slot, the next Job begins with what earlier ones left.
+    waits = verified(job(replacement=20), known=again, rules=rules)
+    assert waits.wake_after == 600 - 2 * waited
+    long = replace(again, pending_seconds=590)
+    refused = look(job(failed=failed(), replacement=20), turned_away(), known=long, rules=rules)
     assert shown(refused) == (Phase.FAILED, Reason.PENDING_TIMEOUT)
-    waits = verified(job(replacement=20), known=long_ago, rules=rules)
-    assert waits.ending is not None
-    assert waits.ending.reason == Reason.PENDING_TIMEOUT
+    late = verified(job(replacement=20), known=long, rules=rules)
+    assert late.ending is not None
+    assert late.ending.reason == Reason.PENDING_TIMEOUT
 
 
 def test_a_deadline_before_the_next_job_is_waited_for_first() -> None:
@@ -589,6 +592,12 @@ def test_a_pod_that_ran_something_was_not_refused_by_its_node() -> None:
     assert shown(look(job(failed=failed()), ran))[1] == Reason.WORKSPACE_ERROR
 
 
+def test_an_agent_that_its_deadline_ended_in_a_deleted_job_ran_out_of_time() -> None:
+    late = pod(exited(143), phase="Failed", reason="DeadlineExceeded", active_deadline_seconds=60)
+    assert shown(look(job(deleting=True), late)) == (Phase.FAILED, Reason.TIMED_OUT)
+    assert shown(verified(None, late, known=RUNNING)) == (Phase.FAILED, Reason.TIMED_OUT)
+
+
 # Sidecars -------------------------------------------------------------------------------------------
 
 
@@ -600,6 +609,14 @@ def test_a_sidecar_has_a_moment_to_end_by_itself() -> None:
     decision = look(job(), kept(), ended_for=4.0)
     assert shown(decision) == (Phase.RUNNING, Reason.TASK_RUNNING)
     assert decision.wake_after == 6.0
+
+
+def test_an_agent_that_has_succeeded_is_not_cancelled_any_more() -> None:
+    assert shown(look(job(), kept(), rules=CANCEL)) == (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED)
+    for ended in (kept(3), kept(active_deadline_seconds=1)):
+        decision = look(job(), ended, rules=CANCEL)
+        assert shown(decision) == (Phase.RUNNING, Reason.TASK_RUNNING)
+        assert decision.action is Action.END
 
 
 @pytest.mark.parametrize(("code", "phase"), [(0, Phase.SUCCEEDED), (3, Phase.FAILED)])

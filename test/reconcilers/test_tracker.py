@@ -239,3 +239,24 @@ def test_trackers_mark_the_task_of_a_job_and_forget_their_owner() -> None:
     assert (trackers.get("u-r"), list(trackers.uids()), len(trackers)) == (tracker, ["u-r"], 1)
     trackers.forget("u-r")
     assert (trackers.get("u-r"), len(trackers)) == (None, 0)
+
+
+def test_a_create_that_is_not_sent_again_keeps_the_first_one_without_an_answer() -> None:
+    tasks = runs.tracker(None)
+    tasks.creating(0)
+    tasks.unanswered(0, 5.0)
+    tasks.creating(0)
+    tasks.not_sent(0)
+    assert tasks.is_unanswered(0)
+    assert tasks.unanswered_for(0, 9.0) == 4.0
+
+
+def test_a_replacement_that_the_status_has_no_room_for_is_not_recorded() -> None:
+    tasks = runs.tracker(runs.STARTING)
+    tasks.replaced(0, replace(runs.STARTING, replacements=1))
+    tasks.recorded(list(tasks.states), {0})
+    assert tasks.awaits_record()
+    assert not tasks.is_replacement_recorded(0)
+    tasks.recorded(list(tasks.states))
+    assert not tasks.awaits_record()
+    assert tasks.is_replacement_recorded(0)

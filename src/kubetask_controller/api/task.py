@@ -71,8 +71,8 @@ class TaskExecutionStatus(StatusBase):
     """When the last Job was replaced."""
     replaced_job_uid: Annotated[ShortText | None, Field(alias="replacedJobUID")] = None
     """Uid of the last replaced Job, which separates its Events from those of its successor."""
-    pending_since: Time | None = None
-    """Since when nodes have refused the Pods of this task; pendingDeadlineSeconds counts from here."""
+    pending_seconds: Attempts | None = None
+    """How long earlier Jobs of this task waited whose Pods a node refused; pendingDeadlineSeconds includes it."""
 
 
 class Task(KubeModel):

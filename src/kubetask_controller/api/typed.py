@@ -821,7 +821,7 @@ class TaskStatusJSON(TypedDict, total=False):
     replacements: int
     replacedTime: str
     replacedJobUID: str
-    pendingSince: str
+    pendingSeconds: int
 
 
 class BatchRunStatusJSON(TypedDict, total=False):
@@ -864,4 +864,4 @@ class TaskExecutionStatusJSON(TypedDict, total=False):
     replacements: int
     replacedTime: str
     replacedJobUID: str
-    pendingSince: str
+    pendingSeconds: int

@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+import structlog
+
 from kubetask_controller.client.errors import APIStatusError, is_not_found
 from kubetask_controller.client.resources import JOBS, PODS, Resource
 from kubetask_controller.client.rest import Client
@@ -53,6 +55,11 @@ LABEL_CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
 
 GIVE_UP = 90.0
 """Seconds after which a Pod that neither a live read nor the cache shows counts as gone. A watch gets a bookmark a minute."""
+
+logger = structlog.get_logger("fresh")
+
+RECOUNT = 30.0
+"""Seconds between two counts of the Jobs of a namespace, while one of them keeps no label."""
 
 _PAGE = "500"
 _KEPT_READS = 1024
@@ -89,6 +96,7 @@ class FreshReader:
         self._listers = listers
         self._reads: dict[tuple[str, str, str], _LastRead] = {}
         self._counted: dict[str, _LastRead] = {}
+        self._hidden: dict[str, list[JobView]] = {}
 
     async def workspace_config(self, namespace: str, name: str, since: float) -> ConfigView | None:
         """The WorkspaceConfig, at least as new as at the monotonic time ``since``."""
@@ -154,8 +162,11 @@ class FreshReader:
         except MalformedResourceVersionError:
             return True
 
-    async def count_jobs(self, namespace: str) -> None:
+    async def count_jobs(self, namespace: str) -> Sequence[JobView]:
         """Read the Jobs of a namespace that hold slots, once in the life of the process.
+
+        Returns the Jobs whose label cannot be restored: no cache shows them. While there are such, the Jobs are read again
+        after ``RECOUNT``.
 
         A process that takes the lead may have a cache that lacks the last Jobs of its predecessor. From then on this
         process creates all Jobs itself, and what it creates is in the MutationCache at once. The list has no label
@@ -163,9 +174,11 @@ class FreshReader:
         """
         entry = self._counted.setdefault(namespace, _LastRead())
         async with entry.lock:
-            if entry.began >= 0:
-                return
             began = self._clock.monotonic()
+            hidden = self._hidden.get(namespace, [])
+            if entry.began >= 0 and not (hidden and began - entry.began > RECOUNT):
+                return hidden
+            hidden = []
             params = {"fieldSelector": "status.successful=0", "limit": _PAGE}
             while True:
                 page = await self._client.list(JOBS, namespace, params=params)
@@ -174,7 +187,16 @@ class FreshReader:
                     if not is_ours(job):
                         continue
                     if not (job.managed or job.finished):
-                        job = await self._jobs.restore_labels(job) or job
+                        try:
+                            job = await self._jobs.restore_labels(job) or job
+                        except APIStatusError as error:
+                            logger.warning(
+                                "The label of a Job cannot be restored",
+                                job=job.name,
+                                namespace=namespace,
+                                error=error.message,
+                            )
+                            hidden.append(job)
                     if job.managed:
                         self._listers.jobs.mutated(job)
                 token = (page.get("metadata") or {}).get("continue")
@@ -182,6 +204,8 @@ class FreshReader:
                     break
                 params["continue"] = token
             entry.began = max(began, 0.0)
+            self._hidden[namespace] = hidden
+            return hidden
 
     async def _get(
         self, resource: Resource, cache: MutationCache[T], namespace: str, name: str, since: float

@@ -43,6 +43,9 @@ from kubetask_controller.runtime.manager import Manager
 from kubetask_controller.runtime.mutationcache import MutationCache
 from kubetask_controller.runtime.reconcile import Request
 
+MAX_RETRY_DELAY = 60.0
+"""Seconds between two reconciles that fail at most: when a webhook or the API server works again, work continues soon."""
+
 BATCHING = 0.25
 """Seconds for which changes of a run's Jobs and Pods are gathered before it is looked at."""
 
@@ -114,7 +117,7 @@ def setup_with_manager(manager: Manager, settings: Settings) -> ReconcilerContex
         .watches(listers.configs.informer, runs.of_workspace_config)
         .watches(listers.jobs.informer, runs.of_job, delay=BATCHING)
         .watches(listers.pods.informer, runs.of_pod, delay=BATCHING)
-        .with_options(max_concurrent_reconciles=workers)
+        .with_options(max_concurrent_reconciles=workers, max_retry_delay=MAX_RETRY_DELAY)
         .complete(BatchRunReconciler(context))
     )
     tasks = RequestMapper(c.KIND_TASK, listers)
@@ -124,7 +127,7 @@ def setup_with_manager(manager: Manager, settings: Settings) -> ReconcilerContex
         .watches(listers.configs.informer, tasks.of_workspace_config)
         .watches(listers.jobs.informer, tasks.of_job)
         .watches(listers.pods.informer, tasks.of_pod)
-        .with_options(max_concurrent_reconciles=workers)
+        .with_options(max_concurrent_reconciles=workers, max_retry_delay=MAX_RETRY_DELAY)
         .complete(TaskReconciler(context))
     )
     manager.add(_Housekeeper(limiter, listers, manager.clock))

@@ -206,7 +206,7 @@ def reduced(status: JSON, step: int) -> JSON:
     """The status with less in it: without results (1), without the tasks' messages (2), without their entries (3)."""
     if step == 0:
         return status
-    slim = {key: value for key, value in status.items() if key not in ("result", "usage")}
+    slim = {key: value for key, value in status.items() if key != "result"}
     dropped = ("result",) if step == 1 else ("result", "message", "contexts")
     if step >= MAX_REDUCTION:
         slim.pop("tasks", None)

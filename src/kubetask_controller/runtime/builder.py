@@ -17,6 +17,7 @@ from kubetask_controller.runtime.informer import Informer
 from kubetask_controller.runtime.manager import Manager
 from kubetask_controller.runtime.reconcile import Reconciler, Request
 from kubetask_controller.runtime.store import Object
+from kubetask_controller.runtime.workqueue import ItemExponentialFailureRateLimiter
 
 T = TypeVar("T", bound=Object)
 
@@ -95,12 +96,20 @@ class Builder:
         return self
 
     def with_options(
-        self, *, max_concurrent_reconciles: int = 1, reconcile_timeout: float | None = None
+        self,
+        *,
+        max_concurrent_reconciles: int = 1,
+        reconcile_timeout: float | None = None,
+        max_retry_delay: float | None = None,
     ) -> Self:
-        """Set the number of workers, and the seconds after which a reconcile is cancelled (None: the default)."""
+        """Set the number of workers, the seconds after which a reconcile is cancelled, and the most seconds between two that
+        fail (None: the defaults)."""
         self._options = replace(self._options, max_concurrent_reconciles=max_concurrent_reconciles)
         if reconcile_timeout is not None:
             self._options = replace(self._options, reconcile_timeout=reconcile_timeout)
+        if max_retry_delay is not None:
+            limiter = ItemExponentialFailureRateLimiter[Request](max_delay=max_retry_delay)
+            self._options = replace(self._options, limiter=limiter)
         return self
 
     def complete(self, reconciler: Reconciler) -> Controller:

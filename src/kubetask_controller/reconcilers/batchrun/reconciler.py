@@ -10,13 +10,15 @@ from typing import Any
 import structlog
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.constants import EventReason
+from kubetask_controller.api.constants import EventReason, Reason
+from kubetask_controller.client.errors import ClientError
 from kubetask_controller.reconcilers.batchrun.snapshot import Missing, Snapshot, SnapshotResolver
 from kubetask_controller.reconcilers.batchrun.status import (
     Summary,
     build_status,
     summarize,
     summarize_missing,
+    unshown_replacements,
 )
 from kubetask_controller.reconcilers.context import ReconcilerContext, owner_key
 from kubetask_controller.reconcilers.events import contender
@@ -129,9 +131,14 @@ class BatchRunReconciler:
         environment = await self._tasks.environment(run, tracker, ref)
 
         # Observe: the state of each task. What one end brings about for the others is decided in the same reconcile.
-        if "phase" in run.status:
-            await self._look_back(run, known)
-        await self._count_slots(run, environment)
+        unsure: Exception | None = None
+        try:
+            if "phase" in run.status:
+                await self._look_back(run, known)
+            await self._count_slots(run, environment)
+        except ClientError as error:
+            # Without these facts nothing starts, and nothing ends that has not started. All else continues.
+            unsure = error
         rules = _rules(run, tracker, environment)
         seen = await self._tasks.observe(run, tracker, rules)
         if (after := halt(run.spec, tracker)) != rules.halt:
@@ -141,7 +148,10 @@ class BatchRunReconciler:
 
         # Plan: tasks that never start, and tasks that may start now.
         stopping, plan = Started(), make_plan(run.spec, tracker, seen.jobs)
-        if (stopped := rules.halt or known.snapshot.lost) is not None:
+        if unsure is not None:
+            text = f"nothing starts until the API server answers: {unsure}"
+            plan = Plan(blocked=PendingReason(Reason.QUEUED, text))
+        elif (stopped := rules.halt or known.snapshot.lost) is not None:
             stopping = await self._tasks.end_unstarted(run, tracker, stopped)
             plan = Plan(blocked=stopping.blocked)
         elif plan.start and not isinstance(environment, Environment):
@@ -164,15 +174,19 @@ class BatchRunReconciler:
         known.blocked = started.blocked
 
         # Requeue.
+        if (problem := seen.problem or unsure) is not None:
+            raise problem
+        seen.wake(tracker.next_due(context.clock.monotonic()))
         retry = earliest(started.retry_after, stopping.retry_after)
-        if (error := started.error or stopping.error) is None:
+        failed = started.error or stopping.error
+        if failed is None:
             if summarize(run, tracker, plan.blocked or started.blocked) != summary:
                 retry = AT_ONCE
         else:
             if not started.created:
-                raise error
+                raise failed
             # Under load some requests fail. As long as others do not, the delay does not grow.
-            logger.info("Some Jobs are tried again", error=str(error))
+            logger.info("Some Jobs are tried again", error=str(failed))
             retry = earliest(retry, AGAIN)
         return Result(earliest(result.requeue_after, seen.wake_after, retry, go_on))
 
@@ -207,13 +221,16 @@ class BatchRunReconciler:
         """Where a limit counts Jobs, the count is not older than this process's lead."""
         capped = isinstance(environment, Environment) and environment.max_concurrent_tasks
         if capped or run.spec.get("parallelism") is not None:
-            await self._context.fresh.count_jobs(run.namespace)
+            await self._tasks.count_slots(run.namespace)
 
     async def _start(
         self, run: RunView, known: _Run, environment: Environment | PendingReason, plan: Plan
     ) -> Started:
-        """Create Jobs. A run without a status has created nothing, and creates nothing before it has one."""
-        if plan.start and "phase" in run.status and isinstance(environment, Environment):
+        """Create Jobs. A run creates nothing before its status shows that it may have, and of which snapshot."""
+        shown = "phase" in run.status
+        if known.snapshot.name:
+            shown = shown and "batchSnapshot" in run.status
+        if plan.start and shown and isinstance(environment, Environment):
             tracker = known.tracker
             return await self._tasks.start(run, tracker, environment, plan.start, known.work)
         self._context.limiter.withdraw(contender(c.KIND_BATCH_RUN, run))
@@ -237,7 +254,7 @@ class BatchRunReconciler:
         )
         await self._writer.write(run, status)
         if tracker is not None:
-            ended = tracker.recorded(states)
+            ended = tracker.recorded(states, unshown_replacements(tracker, status))
             for state in ended:
                 self._context.recorder.task_ended(run, state)
             self._announce(run, tracker, [x for x in ended if x.phase is c.Phase.FAILED])

@@ -133,6 +133,9 @@ class SnapshotResolver:
             return Snapshot(inline)
         if recorded := run.status.get("batchSnapshot"):
             return await self._recorded(run, recorded)
+        # A run that has waited may have a snapshot, and Jobs, that its status does not show yet.
+        if "phase" in run.status and (taken := await self._load(run)) is not None:
+            return taken
         if run.spec.get("cancel"):
             return Missing(PendingReason(Reason.CANCELLED, "cancelled before it began"))
         if retry_of := run.spec.get("retryOf"):

@@ -256,7 +256,7 @@ def _entry(
 ) -> JSON:
     state = tracker.states[index]
     if state is None or not (state.final or tracker.was_created(index)):
-        state = _unstarted(run, state or UNSTARTED, index)
+        state = _unstarted(run, state or UNSTARTED, index, tracker.refused)
     cached = cache.get(index)
     if cached and cached[0] == state:
         return cached[1]  # type: ignore[no-any-return]
@@ -275,13 +275,16 @@ def _entry(
     return entry
 
 
-def _unstarted(run: RunView, state: TaskState, index: int) -> TaskState:
-    """What the entry of a task without a Job shows."""
+def _unstarted(
+    run: RunView, state: TaskState, index: int, refused: PendingReason | None
+) -> TaskState:
+    """What the entry of a task without a Job shows. The run has the message of a refusal, once for all of its tasks."""
     first = run.spec.get("taskLimit")
     if first is not None and index >= first:
         return replace(state, reason=Reason.TASK_LIMIT)
-    reason = Reason.SUSPENDED if run.spec.get("suspend") else Reason.QUEUED
-    return replace(state, reason=reason)
+    if run.spec.get("suspend"):
+        return replace(state, reason=Reason.SUSPENDED)
+    return replace(state, reason=refused.reason if refused else Reason.QUEUED)
 
 
 def _contexts(run: RunView, snapshot: Snapshot, index: int) -> list[JSON]:
@@ -301,7 +304,18 @@ def _give_up(step: Omitted, entries: Sequence[JSON]) -> list[JSON]:
         ]
     if step is Omitted.TASKS:
         return [x for x in entries if x["status"] == Phase.FAILED or _is_retried(x)]
-    return [_without(x, "message", "result") for x in entries[:MAX_FAILED_ENTRIES]]
+    # What exists in its entry alone comes first.
+    first = sorted(entries, key=lambda x: not _is_retried(x))[:MAX_FAILED_ENTRIES]
+    return [_without(x, "message", "result") for x in sorted(first, key=lambda x: x["index"])]
+
+
+def unshown_replacements(tracker: Tracker, status: JSON) -> set[int]:
+    """Tasks whose replacement is not in this status, because it has no room for their entries."""
+    if not status.get("omitted"):
+        return set()
+    shown = {x["index"] for x in status["tasks"]}
+    states = enumerate(tracker.states)
+    return {i for i, x in states if x and x.replacements and not x.final and i not in shown}
 
 
 def _is_retried(entry: JSON) -> bool:

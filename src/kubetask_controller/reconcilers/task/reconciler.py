@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import EventReason, Phase, Reason
+from kubetask_controller.client.errors import ClientError
 from kubetask_controller.reconcilers.conditions import build_conditions
 from kubetask_controller.reconcilers.context import ReconcilerContext, owner_key
 from kubetask_controller.reconcilers.events import contender
@@ -81,10 +82,15 @@ class TaskReconciler:
         environment = await self._tasks.environment(task, tracker, ref)
 
         # Observe.
-        if "phase" in task.status:
-            await self._look_back(task, tracker)
-        if isinstance(environment, Environment) and environment.max_concurrent_tasks:
-            await context.fresh.count_jobs(task.namespace)
+        unsure: Exception | None = None
+        try:
+            if "phase" in task.status:
+                await self._look_back(task, tracker)
+            if isinstance(environment, Environment) and environment.max_concurrent_tasks:
+                await self._tasks.count_slots(task.namespace)
+        except ClientError as error:
+            # Without these facts nothing starts, and nothing ends that has not started. All else continues.
+            unsure = error
         rules = TaskRules(
             halt=halt(task.spec, tracker),
             cancel=bool(task.spec.get("cancel")),
@@ -96,7 +102,10 @@ class TaskReconciler:
 
         # Plan.
         stopping, plan = Started(), make_plan(task.spec, tracker, seen.jobs)
-        if rules.halt is not None:
+        if unsure is not None:
+            text = f"nothing starts until the API server answers: {unsure}"
+            plan = Plan(blocked=PendingReason(Reason.QUEUED, text))
+        elif rules.halt is not None:
             stopping = await self._tasks.end_unstarted(task, tracker, rules.halt)
             plan = Plan(blocked=stopping.blocked)
 
@@ -119,8 +128,9 @@ class TaskReconciler:
         )
 
         # Requeue.
-        if started.error is not None:
-            raise started.error
+        if (problem := seen.problem or unsure or started.error) is not None:
+            raise problem
+        seen.wake(tracker.next_due(context.clock.monotonic()))
         go_on = AT_ONCE if awaited and not tracker.awaits_record() else 0.0
         return Result(earliest(wait, seen.wake_after, started.retry_after, go_on))
 

@@ -154,12 +154,12 @@ class JobControl:
         if not any(x.node for x in live):
             if any(x.terminal for x in pods) and not live:
                 # Everything has ended and only further tries are left: without them the Job fails by itself.
-                await self._limit_tries(job)
+                await self._limit_tries(job, job.failed_pods - 1)
             else:
                 # A Pod may have been created since the read: the Job stays, and shows it, until that Pod is gone.
                 await self.delete(job, foreground=True)
             return
-        await self._limit_tries(job)
+        await self._limit_tries(job, job.failed_pods)
         await self.end_pods(live)
 
     async def end_pods(self, pods: Sequence[PodView]) -> None:
@@ -241,10 +241,11 @@ class JobControl:
         body = {"metadata": {"uid": job.uid, "annotations": annotations}}
         await _gone_is_fine(self._client.patch(JOBS, job.namespace, job.name, body))
 
-    async def _limit_tries(self, job: JobView) -> None:
-        """The next failed Pod is the last: with fewer tries than there were failures the Job would delete its live Pod."""
-        if job.backoff_limit > job.failed_pods:
-            body = {"spec": {"backoffLimit": job.failed_pods}, "metadata": {"uid": job.uid}}
+    async def _limit_tries(self, job: JobView, limit: int) -> None:
+        """A Job fails when more Pods have failed than ``backoffLimit``. Less than have failed deletes its live Pod too."""
+        limit = max(0, limit)
+        if job.backoff_limit > limit:
+            body = {"spec": {"backoffLimit": limit}, "metadata": {"uid": job.uid}}
             await _gone_is_fine(self._client.patch(JOBS, job.namespace, job.name, body))
 
     async def _existing(self, body: dict[str, Any]) -> CreateOutcome:
@@ -259,10 +260,12 @@ class JobControl:
         job, ours = project_job(raw), controller_ref_of(metadata)
         assert ours is not None
         wanted = int(metadata["annotations"].get(c.ANNOTATION_REPLACEMENT, "0"))
-        if job.deleting or (job.owner and job.owner.uid == ours.uid and job.replacement < wanted):
+        mine = job.owner is not None and job.owner.uid == ours.uid
+        # Our own Job that is being deleted may have run: it is no predecessor.
+        if (job.deleting and not mine) or (mine and job.replacement < wanted):
             text = f"Job {job.name} is being deleted; the next one is created when it is gone"
             return CreateOutcome(Created.PREDECESSOR, job, PendingReason(Reason.QUEUED, text))
-        if job.owner and job.owner.uid == ours.uid:
+        if mine:
             return CreateOutcome(Created.EXISTED, job)
         if job.owner and (job.owner.kind, job.owner.name) == (ours.kind, ours.name):
             text = f"Job {job.name} of an earlier {ours.kind} {ours.name} is not gone yet"

@@ -273,6 +273,10 @@ class EventLookup:
             async with batch.lock:
                 if self._may_send(batch):
                     await self._look_up(namespace, batch)
+        return self.known(uids)
+
+    def known(self, uids: Sequence[str]) -> dict[str, PendingReason]:
+        """The previous answers about these Jobs and Pods, by uid."""
         answers = {uid: self._answers[uid][1] for uid in uids if uid in self._answers}
         return {uid: answer for uid, answer in answers.items() if answer is not None}
 

@@ -22,6 +22,8 @@ class _Tasks(Protocol):
     def states(self) -> Sequence[TaskState | None]: ...
     @property
     def usage(self) -> UsageTotal: ...
+    @property
+    def created(self) -> frozenset[int]: ...
     def unstarted(self) -> list[int]: ...
     def pending_creates(self) -> list[int]: ...
 
@@ -78,6 +80,9 @@ def make_plan(spec: Spec, tasks: _Tasks, jobs: Mapping[int, JobView]) -> Plan:
         jobs: its Jobs by index; a task whose Job is being replaced waits until that one is gone.
     """
     live_jobs = sum(not x.finished for x in jobs.values())
+    # A Job that was created and that no cache shows may run: it may have lost the label by which it is watched.
+    unseen = (tasks.states[index] for index in tasks.created if index not in jobs)
+    live_jobs += sum(x is None or not x.final for x in unseen)
     waiting = [index for index in tasks.unstarted() if index not in jobs]
     if not waiting:
         return Plan()

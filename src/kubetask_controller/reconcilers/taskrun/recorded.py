@@ -99,7 +99,7 @@ def read_task(status: TaskExecutionStatusJSON) -> Recorded:
         replacements=status.get("replacements", 0),
         replaced_time=status.get("replacedTime", ""),
         replaced_uid=status.get("replacedJobUID", ""),
-        pending_since=status.get("pendingSince", ""),
+        pending_seconds=status.get("pendingSeconds", 0),
     )
     created = frozenset((0,)) if status.get("jobName") else frozenset[int]()
     return Recorded(created, {0: state} if created or state.replacements or state.final else {})
@@ -117,7 +117,7 @@ def task_fields(state: TaskState) -> JSON:
         "replacements": state.replacements,
         "replacedTime": state.replaced_time,
         "replacedJobUID": state.replaced_uid,
-        "pendingSince": state.pending_since,
+        "pendingSeconds": state.pending_seconds,
     }
     return {key: value for key, value in fields.items() if value}
 
@@ -149,7 +149,7 @@ def _read_entry(entry: Mapping[str, Any]) -> TaskState:
         entry.get("replacements", 0),
         entry.get("replacedTime", ""),
         entry.get("replacedJobUID", ""),
-        entry.get("pendingSince", ""),
+        entry.get("pendingSeconds", 0),
     )
 
 

@@ -56,6 +56,7 @@ from kubetask_controller.reconcilers.taskrun.state import (
     TaskState,
     decide,
     newest,
+    one_line,
 )
 from kubetask_controller.reconcilers.taskrun.tracker import Tracker
 from kubetask_controller.runtime.events import ObjectReference
@@ -106,12 +107,14 @@ class Observation:
         end: the tasks to stop, with their reasons.
         end_pods: Jobs whose Pod is kept by a sidecar and that may try again.
         wake_after: seconds until time alone changes a state, 0 for never.
+        problem: why some tasks could not be decided; they keep their states, and are decided with the next reconcile.
     """
 
     jobs: Mapping[int, JobView]
     end: dict[int, PendingReason | None] = field(default_factory=dict)
     end_pods: list[int] = field(default_factory=list)
     wake_after: float = 0.0
+    problem: Exception | None = None
 
     def wake(self, seconds: float) -> None:
         """Look again after so many seconds at the latest; 0 is ignored."""
@@ -167,11 +170,19 @@ class TaskRunner:
     async def environment(
         self, owner: OwnerView, tracker: Tracker, ref: str
     ) -> Environment | PendingReason:
-        """The WorkspaceConfig in force: the one that is named, else ``default``, which need not exist."""
+        """The WorkspaceConfig in force: the one that is named, else ``default``, which need not exist.
+
+        Raises:
+            ClientError: it could not be read; the owner does not wait for a slot meanwhile.
+        """
         name = ref or c.WORKSPACE_CONFIG_DEFAULT
-        config = await self._context.fresh.workspace_config(
-            owner.namespace, name, tracker.observed_at
-        )
+        try:
+            config = await self._context.fresh.workspace_config(
+                owner.namespace, name, tracker.observed_at
+            )
+        except ClientError:
+            self._context.limiter.withdraw(contender(self._kind, owner))
+            raise
         if config is None:
             if ref:
                 text = f"WorkspaceConfig {name} does not exist in namespace {owner.namespace}"
@@ -192,9 +203,7 @@ class TaskRunner:
     async def observe(self, owner: OwnerView, tracker: Tracker, rules: TaskRules) -> Observation:
         """Decide every task that has changed; states of the others stay.
 
-        Raises:
-            ClientError: a live read had no answer; what could be decided without it is decided.
-            Exception: a task cannot be decided, which is a fault of this program; all others are decided.
+        A live read without an answer, or a fault of this program in one decision, holds up that task alone.
         """
         context, seen = self._context, Observation(self._jobs(owner, tracker))
         events = await self._explain(owner, tracker, seen)
@@ -206,7 +215,6 @@ class TaskRunner:
             dict.fromkeys(i for i, job in seen.jobs.items() if self._event_of(events, job))
         )
         missing: dict[Needs, list[int]] = {Needs.JOB: [], Needs.PODS: []}
-        fault: Exception | None = None
         for index in dirty:
             try:
                 decision = self._decide(owner, tracker, rules, seen, index, events=events)
@@ -217,16 +225,14 @@ class TaskRunner:
             except Exception as error:
                 # A fault of this program: the other tasks are decided, and this one with the next reconcile.
                 tracker.mark(index)
-                fault = fault or error
+                seen.problem = seen.problem or error
         problem = await self._verify(owner, tracker, rules, seen, missing, events)
         for index, job in seen.jobs.items():
             state = tracker.states[index]
             if state is not None and state.final and not (job.finished or job.deleting):
                 seen.end.setdefault(index, None)
         seen.wake(tracker.next_due(now))
-        fault = fault or problem
-        if fault is not None:
-            raise fault
+        seen.problem = seen.problem or problem
         return seen
 
     def _jobs(self, owner: OwnerView, tracker: Tracker) -> dict[int, JobView]:
@@ -259,7 +265,13 @@ class TaskRunner:
         if not uids:
             return {}
         lookup = self._context.lookup
-        events = await lookup.explain(owner.namespace, uids)
+        try:
+            events = await lookup.explain(owner.namespace, uids)
+        except ClientError as error:
+            # They only explain why a task waits.
+            logger.info("Events cannot be read", namespace=owner.namespace, error=str(error))
+            seen.wake(REFRESH)
+            return lookup.known(uids)
         seen.wake(lookup.due_in(owner.namespace))
         return events
 
@@ -298,6 +310,8 @@ class TaskRunner:
             deleted = context.tombstones.job(owner.uid, name)
             if deleted and known and deleted.replacement < known.replacements:
                 deleted = None
+            if deleted is not None:
+                tracker.seen(index, deleted)
         last = job or deleted
         pods = live_pods if live_pods is not None else context.listers.pods_of(last) if last else ()
         gone = context.tombstones.pods(owner.uid, last.uid) if last else []
@@ -400,19 +414,22 @@ class TaskRunner:
             )
             self._apply(owner, tracker, seen, index, decision)
 
+        undecided = {*missing[Needs.JOB], *missing[Needs.PODS]}
+
         async def one(item: tuple[int, bool]) -> None:
             index, of_job = item
-            try:
-                await (job(index) if of_job else pods(index))
-            except Exception:
-                tracker.mark(index)
-                raise
+            await (job(index) if of_job else pods(index))
+            undecided.discard(index)
 
         work = [(i, True) for i in missing[Needs.JOB]] + [(i, False) for i in missing[Needs.PODS]]
         try:
             await in_parallel(work, one)
         except ExceptionGroup as errors:
             return errors.exceptions[0]
+        finally:
+            # Also where the reconcile is cancelled, since no event may come for them.
+            for index in undecided:
+                tracker.mark(index)
         return None
 
     # Act ------------------------------------------------------------------------------------------
@@ -439,9 +456,12 @@ class TaskRunner:
             and not job.deleting
             and tracker.is_replacement_recorded(index)
         ]
+        # A request may be cancelled, or change nothing, as after a conflict; then no event follows.
+        now = self._context.clock.monotonic()
+        for _, index in work:
+            tracker.look_again(index, now + RECHECK)
         if work:
             await in_parallel(work, lambda item: self._act(owner, tracker, seen, *item))
-            seen.wake(tracker.next_due(self._context.clock.monotonic()))
 
     async def _act(
         self, owner: OwnerView, tracker: Tracker, seen: Observation, what: str, index: int
@@ -457,7 +477,6 @@ class TaskRunner:
         except Exception:
             tracker.mark(index)
             raise
-        # A request may have changed nothing, as after a conflict; then no event follows.
         tracker.look_again(index, context.clock.monotonic() + RECHECK)
 
     async def _end(self, owner: OwnerView, tracker: Tracker, index: int, job: JobView) -> None:
@@ -491,6 +510,17 @@ class TaskRunner:
         await context.jobs.delete(job, foreground=True)
 
     # Start ----------------------------------------------------------------------------------------
+
+    async def count_slots(self, namespace: str) -> None:
+        """Count the Jobs of earlier processes. One whose label cannot be restored is in no cache, and holds its slot here.
+
+        Raises:
+            ClientError: the Jobs could not be read.
+        """
+        for job in await self._context.fresh.count_jobs(namespace):
+            if job.owner is not None:
+                who = Contender(job.owner.kind, namespace, job.owner.name, job.owner.uid)
+                self._context.limiter.unverified((namespace, job.workspace_config), who, job.name)
 
     async def end_unstarted(
         self, owner: OwnerView, tracker: Tracker, stopped: PendingReason
@@ -532,9 +562,10 @@ class TaskRunner:
         """Create the Jobs of these tasks, as far as there are slots."""
         context, who = self._context, contender(self._kind, owner)
         now = context.clock.monotonic()
-        if (retry := tracker.retry_in(now)) > 0:
+        if tracker.refused is not None and (retry := tracker.retry_in(now)) > 0:
+            left = self._end_refused(owner, tracker, indexes, tracker.refused, now)
             context.limiter.withdraw(who)
-            return Started(tracker.refused, retry)
+            return Started(tracker.refused, earliest(retry, left))
         pool, limit = (owner.namespace, environment.name), environment.max_concurrent_tasks
         ready, undecided, error = await self._settle(owner, tracker, indexes, pool)
         wanted = [tracker.job_name(index) for index in ready]
@@ -565,7 +596,8 @@ class TaskRunner:
             predecessor = next((x.reason for x in outcomes if x.how is Created.PREDECESSOR), None)
             if refused is not None:
                 tracker.refused_create(refused, now, random.random())
-                blocked, retry = refused, tracker.retry_in(now)
+                left = self._end_refused(owner, tracker, ready, refused, now)
+                blocked, retry = refused, earliest(tracker.retry_in(now), left)
                 context.limiter.withdraw(who)
             elif predecessor is not None:
                 blocked, retry = predecessor, 1.0
@@ -576,7 +608,30 @@ class TaskRunner:
             blocked = PendingReason(Reason.QUEUED, text)
         elif blocked is None and error is None and tried < len(ready):
             retry = AT_ONCE
+        if blocked is None and error is not None and not created:
+            text = one_line(f"no Job could be created, which is tried again: {error}")
+            blocked = PendingReason(Reason.QUEUED, text)
         return Started(blocked, retry, error, created)
+
+    def _end_refused(
+        self,
+        owner: OwnerView,
+        tracker: Tracker,
+        indexes: Sequence[int],
+        refused: PendingReason,
+        now: float,
+    ) -> float:
+        """End tasks whose Jobs are refused for as long as a Pod may wait; the seconds until then, 0 for never."""
+        limit = owner.spec.get("pendingDeadlineSeconds")
+        if limit is None:
+            return 0.0
+        left = limit - tracker.refused_for(now)
+        if left > 0:
+            return left
+        text = f"the agent did not start within {limit} s: {refused.reason}: {refused.message}"
+        for index in indexes:
+            tracker.failed(index, Reason.PENDING_TIMEOUT, one_line(text))
+        return AT_ONCE
 
     def _last_service(self, owner: OwnerView) -> float:
         times = [x.created for x in self._context.listers.owned_jobs(owner, self._kind)]
@@ -609,7 +664,6 @@ class TaskRunner:
                     undecided = True
                     continue
                 # The API server may still carry it out: its slot is kept, and the same create is sent again.
-                tracker.not_created(index)
             ready.append(index)
         return ready, undecided, problem
 
@@ -632,7 +686,7 @@ class TaskRunner:
         job, state = await context.fresh.job(owner.namespace, name), tracker.states[index]
         replacements = state.replacements if state else 0
         ours = job is not None and job.owner is not None and job.owner.uid == owner.uid
-        if job is not None and ours and job.replacement >= replacements and not job.deleting:
+        if job is not None and ours and job.replacement >= replacements:
             self._created(owner, tracker, index, job)
         else:
             if not await self.ran(owner, tracker, [index]):
@@ -686,9 +740,9 @@ class TaskRunner:
             packed = files.pack(ref, work.everything)
             try:
                 await files.ensure(context.client, packed)
-            except APIStatusError as error:
-                if not is_refusal(error):
-                    raise
+            except ClientError as error:
+                if not (isinstance(error, APIStatusError) and is_refusal(error)):
+                    return 0, [], error
                 refused = CreateOutcome(Created.REFUSED, reason=refusal(error))
                 return len(batch), [refused], None
             work.places = packed.places
@@ -774,6 +828,8 @@ class TaskRunner:
             tracker.failed(index, outcome.reason.reason, outcome.reason.message)
         elif outcome.how is Created.UNKNOWN:
             tracker.unanswered(index, self._context.clock.monotonic())
+        elif outcome.how is Created.NOT_SENT:
+            tracker.not_sent(index)
         else:
             tracker.not_created(index)
 

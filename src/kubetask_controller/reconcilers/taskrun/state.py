@@ -49,7 +49,7 @@ class TaskState:
         disruptions: how many of these starts the cluster disrupted.
         replacements: how many Jobs were replaced by a new one.
         replaced_time, replaced_uid: when the last one was, and which.
-        pending_since: RFC 3339; since when nodes have refused its Pods, empty where the pending deadline begins with the Job.
+        pending_seconds: how long earlier Jobs waited whose Pods a node refused; the pending deadline counts them.
     """
 
     phase: Phase
@@ -64,7 +64,7 @@ class TaskState:
     replacements: int = 0
     replaced_time: str = ""
     replaced_uid: str = ""
-    pending_since: str = ""
+    pending_seconds: int = 0
 
     @property
     def final(self) -> bool:
@@ -186,7 +186,7 @@ def decide(
     if facts.job.finished:
         return _ended(facts.job, known, facts, rules, ending)
     if facts.job.deleting:
-        return Decision(_deleting(facts.job, known, facts, rules))
+        return Decision(_deleting(facts.job, known, facts, rules, ending))
     return _running(facts.job, known, facts, rules)
 
 
@@ -241,7 +241,7 @@ def _alive(job: JobView, known: TaskState | None, facts: TaskFacts) -> TaskState
         replacements=max(job.replacement, known.replacements if known else 0),
         replaced_time=known.replaced_time if known else "",
         replaced_uid=known.replaced_uid if known else "",
-        pending_since=known.pending_since if known else "",
+        pending_seconds=known.pending_seconds if known else 0,
     )
     # A Pod that is gone is replaced, or its Job's condition follows: without tries left it can only be the latter.
     ending = pod is None and job.backoff_limit == 0 and known is not None
@@ -255,7 +255,11 @@ def _alive(job: JobView, known: TaskState | None, facts: TaskFacts) -> TaskState
 
 
 def _deleting(
-    job: JobView, known: TaskState | None, facts: TaskFacts, rules: TaskRules
+    job: JobView,
+    known: TaskState | None,
+    facts: TaskFacts,
+    rules: TaskRules,
+    ending: PendingReason | None,
 ) -> TaskState:
     """A Job that is being deleted creates no further Pod: the end of its agent counts before its Pod is gone too."""
     state = _alive(job, known, facts)
@@ -269,7 +273,7 @@ def _deleting(
         return _success(job, state, pod, agent)
     if rules.cancel:
         return state
-    reason, message = _agent_failure(agent, pod)
+    reason, message = _why_agent_failed(pod, agent, rules, ending)
     return _failure(state, reason, message, pod, agent.finished_at)
 
 
@@ -289,8 +293,12 @@ def _agent_ended(
     if succeeded and pod.phase == "Failed" and retries:
         # A sidecar failed. The Job would start the agent a second time.
         return Decision(_success(job, state, pod, agent), action=Action.END)
-    if pod.terminal or pod.deleting or pod.disruption or rules.cancel:
+    if pod.terminal or pod.deleting or pod.disruption:
         return None
+    if rules.cancel:
+        # An agent that has succeeded is not cancelled any more, unless its end was ours.
+        done = succeeded and pod.active_deadline_seconds != 1
+        return Decision(_success(job, state, pod, agent), action=Action.END) if done else None
     left = SIDECAR_GRACE - facts.ended_for
     if left > 0:
         return Decision(state, wake_after=left)
@@ -339,9 +347,10 @@ def _past_deadline(
     """Whether pendingDeadlineSeconds has passed, and the seconds left. Time in a queue does not count."""
     if rules.pending_deadline is None or job.suspended:
         return False, 0.0
-    since = state.pending_since or job.started or job.created
+    since = job.started or job.created
     ended = max((x.finished_at for x in facts.pods if x.terminal), default="")
-    left = rules.pending_deadline - seconds_since(max(since, ended), facts.now)
+    waited = state.pending_seconds + seconds_since(max(since, ended), facts.now)
+    left = rules.pending_deadline - waited
     return left <= 0, max(left, 0.0)
 
 
@@ -382,7 +391,7 @@ def _ended(
         text = f"Job {job.name} failed; its Pod was deleted before its termination message was read"
         return Decision(_failure(state, Reason.JOB_LOST, text, last, end))
     if last.reason == "DeadlineExceeded" or job.failed.reason == "DeadlineExceeded":
-        reason, message = _deadline(job, last, rules, ending)
+        reason, message = _deadline(last, rules, ending)
     elif not last.agent_started and (halted := ending or rules.halt):
         reason, message = halted.reason, halted.message
     else:
@@ -426,10 +435,10 @@ def _refused_by_node(
     if rules.halt is not None:
         return Decision(_failure(state, rules.halt.reason, rules.halt.message, pod, ""))
     why = one_line(f"the node refused Pod {pod.name} ({pod.reason}): {pod.message}")
-    since = state.pending_since or job.started or job.created
+    waited = state.pending_seconds + seconds_since(job.started or job.created, facts.now)
     until_deadline = 0.0
     if rules.pending_deadline is not None:
-        until_deadline = rules.pending_deadline - seconds_since(since, facts.now)
+        until_deadline = rules.pending_deadline - waited
         if until_deadline <= 0:
             text = f"the agent did not start within {rules.pending_deadline} s: {why}"
             return Decision(_failure(state, Reason.PENDING_TIMEOUT, one_line(text), pod, ""))
@@ -440,7 +449,7 @@ def _refused_by_node(
         waits = replace(state, phase=Phase.PENDING, reason=Reason.UNSCHEDULABLE, message=why)
         return Decision(waits, wake_after=min(left, until_deadline or left))
     text = f"{why}; Job {job.name} is replaced"
-    again = _replaced(state, facts, text, pending_since=since)
+    again = _replaced(state, facts, text, pending_seconds=round(waited))
     return Decision(again, action=Action.REPLACE)
 
 
@@ -485,7 +494,7 @@ def _disrupted(
 
 
 def _replaced(
-    state: TaskState, facts: TaskFacts, message: str, *, pending_since: str = ""
+    state: TaskState, facts: TaskFacts, message: str, *, pending_seconds: int = 0
 ) -> TaskState:
     return replace(
         state,
@@ -495,7 +504,7 @@ def _replaced(
         replacements=state.replacements + 1,
         replaced_time=_replaced_time(facts),
         replaced_uid=facts.job.uid if facts.job else "",
-        pending_since=pending_since,
+        pending_seconds=pending_seconds,
     )
 
 
@@ -506,9 +515,16 @@ def _replaced_time(facts: TaskFacts) -> str:
     return facts.job.failed.time if facts.job.failed else facts.job.created
 
 
-def _deadline(
-    job: JobView, pod: PodView, rules: TaskRules, ending: PendingReason | None
+def _why_agent_failed(
+    pod: PodView, agent: ContainerView, rules: TaskRules, ending: PendingReason | None
 ) -> tuple[str, str]:
+    """Reason and message of an agent that has ended, where its Job has no condition."""
+    if pod.reason == "DeadlineExceeded":
+        return _deadline(pod, rules, ending)
+    return _agent_failure(agent, pod)
+
+
+def _deadline(pod: PodView, rules: TaskRules, ending: PendingReason | None) -> tuple[str, str]:
     if not pod.agent_started:
         if found := ending or rules.halt:
             return found.reason, found.message
@@ -574,7 +590,7 @@ def _without_job(
         if _succeeded(last, agent) and not last.deleting:
             return Decision(_success(None, state, last, agent))
         if not last.deleting:
-            reason, message = _agent_failure(agent, last)
+            reason, message = _why_agent_failed(last, agent, rules, ending)
             return Decision(_failure(state, reason, message, last, agent.finished_at))
     if rules.cancel and is_started(pods):
         text = "ended at the user's request"

@@ -7,7 +7,7 @@ a request has no answer yet.
 ``Tracker`` owns this state. Methods named after events change it, and it returns no mutable set or list.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from kubetask_controller.api.constants import Phase, Reason
@@ -59,6 +59,7 @@ class Tracker:
         self._timers: dict[int, float] = {}
         self._strangers: dict[str, None] = {}
         self._refusals = 0
+        self._refused_since = float("inf")
         self._retry_at = 0.0
         self.refused: PendingReason | None = None
         """Why the last creates were refused; None once one succeeded."""
@@ -141,6 +142,10 @@ class Tracker:
     def retry_in(self, now: float) -> float:
         """Seconds until refused creates may be tried again, 0 for now."""
         return max(0.0, self._retry_at - now)
+
+    def refused_for(self, now: float) -> float:
+        """Seconds since creates have been refused, without one that succeeded in between."""
+        return max(0.0, now - self._refused_since)
 
     # What to decide again --------------------------------------------------------------------------
 
@@ -273,6 +278,7 @@ class Tracker:
         self._created.add(index)
         self._states[index] = state
         self._refusals, self._retry_at, self.refused = 0, 0.0, None
+        self._refused_since = float("inf")
         # A Job that is deleted before the cache has shown it never appears there, and no event comes.
         self.mark(index)
         self.look_again(index, look_again_at)
@@ -286,6 +292,10 @@ class Tracker:
     def not_created(self, index: int) -> None:
         """It is certain that no Job was created."""
         self._answered(index)
+
+    def not_sent(self, index: int) -> None:
+        """The create was not sent. An earlier one without an answer may still be carried out."""
+        self._in_flight.pop(index, None)
 
     def unanswered(self, index: int, now: float) -> None:
         """The create had no answer by this monotonic time."""
@@ -301,6 +311,7 @@ class Tracker:
     def refused_create(self, reason: PendingReason, now: float, jitter: float) -> None:
         """Creates are refused: wait longer each time. ``jitter`` in [0, 1) spreads owners that wait for the same thing."""
         self.refused = reason
+        self._refused_since = min(self._refused_since, now)
         delay = min(RETRY_FIRST * 2**self._refusals, RETRY_MOST)
         self._refusals = min(self._refusals + 1, 16)
         self._retry_at = now + delay * (0.5 + jitter / 2)
@@ -311,16 +322,23 @@ class Tracker:
 
     # The status to write -------------------------------------------------------------------------
 
-    def recorded(self, states: Sequence[TaskState | None]) -> list[TaskState]:
-        """These states are in the status; those of them that ended and were not counted before."""
+    def recorded(
+        self, states: Sequence[TaskState | None], unshown: Container[int] = ()
+    ) -> list[TaskState]:
+        """These states are in the status; those of them that ended and were not counted before.
+
+        ``unshown``: tasks for whose replacement the status has no room.
+        """
         ended = []
         self._unrecorded = {
-            i for i in self._unrecorded if (x := self._states[i]) is not None and x != states[i]
+            i
+            for i in self._unrecorded
+            if (x := self._states[i]) is not None and (x != states[i] or i in unshown)
         }
         for index, state in enumerate(states):
             if state is None:
                 continue
-            if state.replacements:
+            if state.replacements and index not in unshown:
                 self._recorded_replacements[index] = state.replacements
             if state.final:
                 self._recorded_final.add(index)
