@@ -93,9 +93,9 @@ async def test_lists_are_read_to_their_last_page(cluster: Cluster, monkeypatch) 
     await cluster.settle()
     plain, asked = cluster.client.list, []
 
-    async def paged(resource, namespace, *, params):
+    async def paged(resource, namespace, *, params, timeout):
         asked.append(params.get("continue"))
-        page = await plain(resource, namespace, params=params)
+        page = await plain(resource, namespace, params=params, timeout=timeout)
         items, more = page["items"], not asked[-1]
         page["items"] = items[:2] if more else items[2:]
         page["metadata"] |= {"continue": "2"} if more else {}

@@ -1,5 +1,6 @@
 """The work of a run is settled once: whatever happens to the Batch, or to the snapshot, later."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from kubetask_controller.reconcilers.batchrun.snapshot import (
 )
 from kubetask_controller.reconcilers.concurrency import UNANSWERED_LIFE
 from kubetask_controller.reconcilers.listers import BATCH_RUNS, BATCHES
+from kubetask_controller.runtime.consistency import StaleCacheError
 from support.reconcilers import runs
 from support.reconcilers.cluster import CONTROLLERREVISIONS, Cluster, repository, server_error
 from support.reconcilers.views import resource
@@ -89,7 +91,9 @@ async def test_a_snapshot_whose_read_fails_is_not_taken_for_lost(cluster: Cluste
     assert cluster.shown() == "Pending/Starting"
 
 
-async def test_a_snapshot_of_a_try_whose_status_was_lost_is_used(cluster: Cluster) -> None:
+async def test_a_snapshot_of_a_try_whose_status_was_lost_is_used_or_replaced(
+    cluster: Cluster,
+) -> None:
     batch(cluster, 3)
     cluster.run(batchRef="b")
     cluster.refuse("update", BATCH_RUNS, server_error())
@@ -98,8 +102,9 @@ async def test_a_snapshot_of_a_try_whose_status_was_lost_is_used(cluster: Cluste
     batch(cluster, 4)
     cluster.restart()
     await cluster.settle()
-    assert cluster.status()["progress"]["total"] == 3
-    assert cluster.sent("delete", CONTROLLERREVISIONS) == []
+    assert cluster.status()["progress"]["total"] == 4
+    (name,) = set(cluster.sent("create", CONTROLLERREVISIONS))
+    assert len(cluster.objects[str(CONTROLLERREVISIONS), name]["data"]["variableContexts"]) == 4
 
 
 async def test_a_run_that_waited_starts_once_its_snapshot_is_recorded(cluster: Cluster) -> None:
@@ -111,13 +116,30 @@ async def test_a_run_that_waited_starts_once_its_snapshot_is_recorded(cluster: C
     with pytest.raises(APIStatusError):
         await cluster.reconcile()
     assert cluster.jobs() == []
-    # A later leader finds the snapshot, whatever has become of the Batch and of the run.
-    batch(cluster, 5)
+    # So a later leader may follow the user and the Batch of today.
     cluster.restart()
     cluster.change(c.KIND_BATCH_RUN, "r", cancel=True)
-    await cluster.reconcile(seconds=UNANSWERED_LIFE, times=2)
     await cluster.settle()
-    assert cluster.entries() == ["Failed/Cancelled"] * 3
+    assert cluster.shown() == "Failed/Cancelled"
+
+
+async def test_a_snapshot_that_the_cache_does_not_show_as_recorded_is_not_replaced(
+    cluster: Cluster,
+) -> None:
+    batch(cluster, 3)
+    with cluster.lag(BATCH_RUNS):
+        cluster.run(batchRef="b")
+    before = copy.deepcopy(cluster.objects[str(BATCH_RUNS), "r"])
+    await cluster.settle()
+    recorded = cluster.objects[str(BATCH_RUNS), "r"]
+    batch(cluster, 5)
+    # Another leader, whose cache has the run without a status.
+    cluster.objects[str(BATCH_RUNS), "r"] = before
+    cluster.restart()
+    cluster.objects[str(BATCH_RUNS), "r"] = recorded
+    with pytest.raises(StaleCacheError):
+        await cluster.reconcile()
+    assert cluster.sent("delete", CONTROLLERREVISIONS) == []
 
 
 async def test_a_revision_of_another_object_is_left_alone(cluster: Cluster) -> None:

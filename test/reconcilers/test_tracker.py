@@ -121,7 +121,7 @@ def test_an_answer_settles_a_create(how: str) -> None:
 def test_refused_creates_wait_longer_each_time_up_to_two_minutes() -> None:
     tracker, delays = settled(None), []
     for _ in range(12):
-        tracker.refused_create(REFUSED, 100.0, 1.0)
+        tracker.refused_create([0], REFUSED, 100.0, 1.0)
         delays.append(tracker.retry_in(100.0))
     assert delays[:4] == [1.0, 2.0, 4.0, 8.0]
     assert delays[-1] == RETRY_MOST
@@ -130,14 +130,14 @@ def test_refused_creates_wait_longer_each_time_up_to_two_minutes() -> None:
 
 def test_two_owners_that_are_refused_together_do_not_try_again_together() -> None:
     first, second = settled(None), settled(None)
-    first.refused_create(REFUSED, 0.0, 0.0)
-    second.refused_create(REFUSED, 0.0, 0.9)
+    first.refused_create([0], REFUSED, 0.0, 0.0)
+    second.refused_create([0], REFUSED, 0.0, 0.9)
     assert first.retry_in(0.0) < second.retry_in(0.0)
 
 
 def test_a_created_job_ends_the_waiting_after_refusals() -> None:
     tracker = settled(None)
-    tracker.refused_create(REFUSED, 0.0, 0.0)
+    tracker.refused_create([0], REFUSED, 0.0, 0.0)
     tracker.created_job(0, runs.STARTING, 5.0)
     assert (tracker.retry_in(0.0), tracker.refused, tracker.was_created(0)) == (0.0, None, True)
     # Deleted at once, it never appears in the cache.

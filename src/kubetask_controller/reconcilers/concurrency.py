@@ -149,6 +149,10 @@ class ConcurrencyLimiter:
             queue.drop(contender)
             return min(wanted, most)
         free = max(0, limit - self.usage(pool))
+        if wanted <= 0:
+            queue.drop(contender)
+            self._wake_first(queue, free, but=contender)
+            return 0
         served = self._served.get(contender.uid)
         if served is None:
             served = self._served[contender.uid] = since()
@@ -170,8 +174,9 @@ class ConcurrencyLimiter:
     def unverified(self, pool: Pool, contender: Contender, job_name: str) -> None:
         """A Job has disappeared from the cache before it finished: a live read decides whether it is deleted."""
         expiry = self._clock.monotonic() + UNANSWERED_LIFE
-        held = _Held(contender, expiry, sent=False)
-        self._creates.setdefault(pool, {}).setdefault(job_name, held)
+        creates = self._creates.setdefault(pool, {})
+        if job_name not in creates or not creates[job_name].sent:
+            creates[job_name] = _Held(contender, expiry, sent=False)
 
     def unanswered(self, pool: Pool, job_name: str) -> None:
         """The create had no answer. Until the API server can no longer process it, it may create a Job."""

@@ -45,6 +45,7 @@ from kubetask_controller.reconcilers.projections import (
     project_resource,
 )
 from kubetask_controller.reconcilers.taskrun.jobs import JobControl
+from kubetask_controller.reconcilers.taskrun.pending_reasons import READ_TIMEOUT
 from kubetask_controller.runtime.clock import Clock
 from kubetask_controller.runtime.meta import MalformedResourceVersionError, compare
 from kubetask_controller.runtime.mutationcache import MutationCache
@@ -132,7 +133,7 @@ class FreshReader:
         params = {"labelSelector": f"{LABEL_CONTROLLER_UID}={job.uid}", "limit": _PAGE}
         version = ""
         while True:
-            page = await self._client.list(PODS, job.namespace, params=params)
+            page = await self._client.list(PODS, job.namespace, params=params, timeout=READ_TIMEOUT)
             metadata = page.get("metadata") or {}
             version = version or metadata.get("resourceVersion", "")
             for item in page.get("items") or ():
@@ -181,7 +182,7 @@ class FreshReader:
             hidden = []
             params = {"fieldSelector": "status.successful=0", "limit": _PAGE}
             while True:
-                page = await self._client.list(JOBS, namespace, params=params)
+                page = await self._client.list(JOBS, namespace, params=params, timeout=READ_TIMEOUT)
                 for item in page.get("items") or ():
                     job = project_job(item)
                     if not is_ours(job):

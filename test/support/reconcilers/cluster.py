@@ -376,7 +376,9 @@ class FakeClient:
     async def get(self, resource: Resource, namespace: str, name: str) -> Json:
         return await self._send("get", resource, name, lambda: self._find(resource, name))
 
-    async def list(self, resource: Resource, namespace: str, *, params: Json) -> Json:
+    async def list(
+        self, resource: Resource, namespace: str, *, params: Json, timeout: float = 0.0
+    ) -> Json:
         def work() -> Json:
             items = [x for (r, _), x in self._cluster.objects.items() if r == str(resource)]
             for wanted in filter(None, params.get("labelSelector", "").split(",")):

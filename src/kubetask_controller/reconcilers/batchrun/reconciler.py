@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.constants import EventReason, Reason
+from kubetask_controller.api.constants import EventReason
 from kubetask_controller.client.errors import ClientError
 from kubetask_controller.reconcilers.batchrun.snapshot import Missing, Snapshot, SnapshotResolver
 from kubetask_controller.reconcilers.batchrun.status import (
@@ -37,6 +37,7 @@ from kubetask_controller.reconcilers.taskrun.runner import (
     Started,
     TaskRunner,
     earliest,
+    unanswered,
 )
 from kubetask_controller.reconcilers.taskrun.state import TaskRules, TaskState
 from kubetask_controller.reconcilers.taskrun.tracker import Tracker
@@ -128,10 +129,9 @@ class BatchRunReconciler:
 
         # The WorkspaceConfig in force, at least as new as the run.
         ref = run.spec.get("workspaceConfigRef") or known.snapshot.workspace_config_ref
-        environment = await self._tasks.environment(run, tracker, ref)
+        environment, unsure = await self._tasks.environment(run, tracker, ref)
 
         # Observe: the state of each task. What one end brings about for the others is decided in the same reconcile.
-        unsure: Exception | None = None
         try:
             if "phase" in run.status:
                 await self._look_back(run, known)
@@ -148,9 +148,8 @@ class BatchRunReconciler:
 
         # Plan: tasks that never start, and tasks that may start now.
         stopping, plan = Started(), make_plan(run.spec, tracker, seen.jobs)
-        if unsure is not None:
-            text = f"nothing starts until the API server answers: {unsure}"
-            plan = Plan(blocked=PendingReason(Reason.QUEUED, text))
+        if unsure is not None and tracker.unstarted():
+            plan = Plan(blocked=unanswered(unsure))
         elif (stopped := rules.halt or known.snapshot.lost) is not None:
             stopping = await self._tasks.end_unstarted(run, tracker, stopped)
             plan = Plan(blocked=stopping.blocked)
@@ -174,9 +173,9 @@ class BatchRunReconciler:
         known.blocked = started.blocked
 
         # Requeue.
-        if (problem := seen.problem or unsure) is not None:
-            raise problem
         seen.wake(tracker.next_due(context.clock.monotonic()))
+        if (problem := seen.problem or unsure) is not None:
+            seen.wake(self._tasks.after_problem(problem))
         retry = earliest(started.retry_after, stopping.retry_after)
         failed = started.error or stopping.error
         if failed is None:
@@ -234,6 +233,7 @@ class BatchRunReconciler:
             tracker = known.tracker
             return await self._tasks.start(run, tracker, environment, plan.start, known.work)
         self._context.limiter.withdraw(contender(c.KIND_BATCH_RUN, run))
+        known.tracker.not_refused()
         return Started()
 
     async def _write(self, run: RunView, known: "_Run | None", summary: Summary) -> Result:

@@ -133,9 +133,6 @@ class SnapshotResolver:
             return Snapshot(inline)
         if recorded := run.status.get("batchSnapshot"):
             return await self._recorded(run, recorded)
-        # A run that has waited may have a snapshot, and Jobs, that its status does not show yet.
-        if "phase" in run.status and (taken := await self._load(run)) is not None:
-            return taken
         if run.spec.get("cancel"):
             return Missing(PendingReason(Reason.CANCELLED, "cancelled before it began"))
         if retry_of := run.spec.get("retryOf"):
@@ -211,9 +208,10 @@ class SnapshotResolver:
         return _read(revision, run)
 
     async def _save(self, run: RunView, snapshot: Snapshot, source: str) -> Snapshot | Missing:
-        """Write the snapshot, or use the one that exists: a run has one for good, even if its Batch has changed since.
+        """Write the snapshot. One that exists is that of an earlier try, of another leader, or forged.
 
-        An earlier try whose status was lost has written it, or another leader, which may have created Jobs of it.
+        It is used if it has the same content, or if the run as it is now records it. Otherwise it is replaced: no Job is
+        created before the status records the snapshot.
         """
         client, owner = (
             self._context.client,
@@ -247,7 +245,14 @@ class SnapshotResolver:
             if found is None:
                 text = f"ControllerRevision {name} exists and belongs to another object: delete it"
                 return Missing(PendingReason(Reason.NAME_CONFLICT, text), retry_after=REFUSED)
-            return found
+            if found.digest == digest:
+                return found
+            now = await self._context.fresh.run(run.namespace, run.name)
+            if now is not None and (recorded := now.status.get("batchSnapshot")):
+                return await self._recorded(now, recorded)
+            uid = existing["metadata"]["uid"]
+            await client.delete(CONTROLLERREVISIONS, run.namespace, name, uid=uid)
+            await client.create(CONTROLLERREVISIONS, run.namespace, body)
         return Snapshot(snapshot.batch, snapshot.origin, name, digest)
 
 

@@ -27,6 +27,7 @@ from kubetask_controller.reconcilers.taskrun.runner import (
     Started,
     TaskRunner,
     earliest,
+    unanswered,
 )
 from kubetask_controller.reconcilers.taskrun.state import UNSTARTED, TaskRules, TaskState
 from kubetask_controller.reconcilers.taskrun.tracker import Tracker
@@ -79,10 +80,9 @@ class TaskReconciler:
 
         # The WorkspaceConfig in force, at least as new as the Task.
         ref = task.spec.get("workspaceConfigRef") or ""
-        environment = await self._tasks.environment(task, tracker, ref)
+        environment, unsure = await self._tasks.environment(task, tracker, ref)
 
         # Observe.
-        unsure: Exception | None = None
         try:
             if "phase" in task.status:
                 await self._look_back(task, tracker)
@@ -102,9 +102,8 @@ class TaskReconciler:
 
         # Plan.
         stopping, plan = Started(), make_plan(task.spec, tracker, seen.jobs)
-        if unsure is not None:
-            text = f"nothing starts until the API server answers: {unsure}"
-            plan = Plan(blocked=PendingReason(Reason.QUEUED, text))
+        if unsure is not None and tracker.unstarted():
+            plan = Plan(blocked=unanswered(unsure))
         elif rules.halt is not None:
             stopping = await self._tasks.end_unstarted(task, tracker, rules.halt)
             plan = Plan(blocked=stopping.blocked)
@@ -118,6 +117,7 @@ class TaskReconciler:
                 started = Started(environment)
         else:
             context.limiter.withdraw(contender(c.KIND_TASK, task))
+            tracker.not_refused()
 
         # Act and record: end or replace the Job, and write the status. Neither waits for the other.
         state = _shown(task, tracker, started.blocked or plan.blocked)
@@ -128,9 +128,11 @@ class TaskReconciler:
         )
 
         # Requeue.
-        if (problem := seen.problem or unsure or started.error) is not None:
-            raise problem
+        if started.error is not None:
+            raise started.error
         seen.wake(tracker.next_due(context.clock.monotonic()))
+        if (problem := seen.problem or unsure) is not None:
+            seen.wake(self._tasks.after_problem(problem))
         go_on = AT_ONCE if awaited and not tracker.awaits_record() else 0.0
         return Result(earliest(wait, seen.wake_after, started.retry_after, go_on))
 

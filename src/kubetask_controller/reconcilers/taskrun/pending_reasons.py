@@ -30,6 +30,9 @@ REFRESH = 15.0
 MAX_PAGES = 4
 """Pages of a namespace's Warning Events that one look-up reads."""
 
+READ_TIMEOUT = 10.0
+"""Seconds for a list that a reconcile awaits: it must end, and be counted as unanswered, before the reconcile's own limit."""
+
 SINGLE_LOOKUPS = 2
 """Up to so many objects are looked up one by one; for more, one list of the namespace serves all of them."""
 
@@ -351,7 +354,9 @@ class EventLookup:
     async def _events(self, namespace: str, selector: str, *, pages: int | None) -> Any:
         params = {"fieldSelector": selector, "limit": str(_PAGE)}
         while pages is None or pages > 0:
-            page = await self._client.list(CORE_EVENTS, namespace, params=params)
+            page = await self._client.list(
+                CORE_EVENTS, namespace, params=params, timeout=READ_TIMEOUT
+            )
             for event in page.get("items") or ():
                 yield event
             token = (page.get("metadata") or {}).get("continue")

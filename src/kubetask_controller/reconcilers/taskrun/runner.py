@@ -110,7 +110,7 @@ class Observation:
         problem: why some tasks could not be decided; they keep their states, and are decided with the next reconcile.
     """
 
-    jobs: Mapping[int, JobView]
+    jobs: dict[int, JobView]
     end: dict[int, PendingReason | None] = field(default_factory=dict)
     end_pods: list[int] = field(default_factory=list)
     wake_after: float = 0.0
@@ -169,25 +169,23 @@ class TaskRunner:
 
     async def environment(
         self, owner: OwnerView, tracker: Tracker, ref: str
-    ) -> Environment | PendingReason:
-        """The WorkspaceConfig in force: the one that is named, else ``default``, which need not exist.
+    ) -> tuple[Environment | PendingReason, ClientError | None]:
+        """The WorkspaceConfig in force, or why there is none, with the error where it could not be read.
 
-        Raises:
-            ClientError: it could not be read; the owner does not wait for a slot meanwhile.
+        It is the one that is named, else ``default``, which need not exist.
         """
         name = ref or c.WORKSPACE_CONFIG_DEFAULT
         try:
             config = await self._context.fresh.workspace_config(
                 owner.namespace, name, tracker.observed_at
             )
-        except ClientError:
-            self._context.limiter.withdraw(contender(self._kind, owner))
-            raise
+        except ClientError as error:
+            return unanswered(error), error
         if config is None:
             if ref:
                 text = f"WorkspaceConfig {name} does not exist in namespace {owner.namespace}"
-                return PendingReason(Reason.WORKSPACE_CONFIG_NOT_FOUND, text)
-            return Environment(name, {}, config_digest_of({}))
+                return PendingReason(Reason.WORKSPACE_CONFIG_NOT_FOUND, text), None
+            return Environment(name, {}, config_digest_of({})), None
         known = self._digests.get(config.uid)
         if known is None or known[0] != config.resource_version:
             if len(self._digests) > 1024:
@@ -196,7 +194,7 @@ class TaskRunner:
                 config.resource_version,
                 config_digest_of(config.spec),
             )
-        return Environment(name, config.spec, known[1])
+        return Environment(name, config.spec, known[1]), None
 
     # Observe --------------------------------------------------------------------------------------
 
@@ -372,9 +370,8 @@ class TaskRunner:
             found = await context.fresh.job(owner.namespace, name)
             if found is not None and found.owner and found.owner.uid == owner.uid:
                 # The cache lags, or the Job has lost the label by which it is watched.
-                if not found.managed and (restored := await context.jobs.restore_labels(found)):
-                    found = restored
-                    context.listers.jobs.mutated(found)
+                if not found.managed:
+                    found = await self._restore(owner, seen, index, found)
                 tracker.look_again(index, context.clock.monotonic() + RECHECK)
                 decision = self._decide(
                     owner, tracker, rules, seen, index, events=events, live_job=found
@@ -434,11 +431,34 @@ class TaskRunner:
 
     # Act ------------------------------------------------------------------------------------------
 
+    async def _restore(
+        self, owner: OwnerView, seen: Observation, index: int, job: JobView
+    ) -> JobView:
+        """Give a Job its label back. Where that fails, no cache shows it: it is polled, and holds its slot."""
+        context = self._context
+        try:
+            restored = await context.jobs.restore_labels(job)
+        except APIStatusError as error:
+            logger.warning(
+                "The label of a Job cannot be restored",
+                job=job.name,
+                namespace=job.namespace,
+                error=error.message,
+            )
+            seen.jobs[index] = job
+            if not job.finished:
+                pool = (job.namespace, job.workspace_config)
+                context.limiter.unverified(pool, contender(self._kind, owner), job.name)
+            return job
+        if restored is None:
+            return job
+        context.listers.jobs.mutated(restored)
+        return restored
+
     async def act(self, owner: OwnerView, tracker: Tracker, seen: Observation) -> None:
         """End and replace Jobs, many at once. What ends a task for good is recorded in the status before.
 
-        Raises:
-            ExceptionGroup: of the requests that failed; the others were sent.
+        A request that fails holds up no other one; it becomes the ``problem`` of what was seen.
         """
         work: list[tuple[str, int]] = []
         for index in seen.end:
@@ -460,8 +480,10 @@ class TaskRunner:
         now = self._context.clock.monotonic()
         for _, index in work:
             tracker.look_again(index, now + RECHECK)
-        if work:
+        try:
             await in_parallel(work, lambda item: self._act(owner, tracker, seen, *item))
+        except ExceptionGroup as errors:
+            seen.problem = seen.problem or errors.exceptions[0]
 
     async def _act(
         self, owner: OwnerView, tracker: Tracker, seen: Observation, what: str, index: int
@@ -509,6 +531,17 @@ class TaskRunner:
         context.tombstones.forget_job(owner.uid, job.uid)
         await context.jobs.delete(job, foreground=True)
 
+    def after_problem(self, problem: Exception) -> float:
+        """Log why a part of a reconcile could not be done; returns the seconds until it is tried again.
+
+        Raises:
+            Exception: the problem is a fault of this program, and no answer of the API server.
+        """
+        if not isinstance(problem, ClientError):
+            raise problem
+        logger.warning("A part of the reconcile is tried again", error=str(problem))
+        return RECHECK
+
     # Start ----------------------------------------------------------------------------------------
 
     async def count_slots(self, namespace: str) -> None:
@@ -531,7 +564,7 @@ class TaskRunner:
         creates of an earlier leader count as such.
         """
         retry, problem, now = 0.0, None, self._context.clock.monotonic()
-        left = tracker.observed_at + UNANSWERED_LIFE - now if tracker.inherited else 0.0
+        left = self._inherited_for(tracker)
         if left > 0 and tracker.unstarted():
             text = f"{stopped.message}; an earlier leader's requests may be in progress"
             return Started(PendingReason(Reason.QUEUED, text), min(left, RECHECK))
@@ -563,7 +596,7 @@ class TaskRunner:
         context, who = self._context, contender(self._kind, owner)
         now = context.clock.monotonic()
         if tracker.refused is not None and (retry := tracker.retry_in(now)) > 0:
-            left = self._end_refused(owner, tracker, indexes, tracker.refused, now)
+            left = self._end_refused(owner, tracker, indexes, tracker.refused)
             context.limiter.withdraw(who)
             return Started(tracker.refused, earliest(retry, left))
         pool, limit = (owner.namespace, environment.name), environment.max_concurrent_tasks
@@ -595,21 +628,27 @@ class TaskRunner:
             refused = next((x.reason for x in outcomes if x.how is Created.REFUSED), None)
             predecessor = next((x.reason for x in outcomes if x.how is Created.PREDECESSOR), None)
             if refused is not None:
-                tracker.refused_create(refused, now, random.random())
-                left = self._end_refused(owner, tracker, ready, refused, now)
+                tracker.refused_create(batch, refused, now, random.random())
+                left = self._end_refused(owner, tracker, batch, refused)
                 blocked, retry = refused, earliest(tracker.retry_in(now), left)
                 context.limiter.withdraw(who)
             elif predecessor is not None:
                 blocked, retry = predecessor, 1.0
-            if created < len(batch):
+            if not created and (error is not None or predecessor is not None):
+                # It is tried again by itself: another owner that is woken might wake it in turn, without end.
+                context.limiter.withdraw(who)
+            elif created < len(batch):
                 context.limiter.wake(pool, but=who)
+        elif ready and tracker.refused is not None:
+            # What holds them back now is the limit.
+            tracker.not_refused()
         if blocked is None and granted < min(len(ready), MAX_CREATES):
             text = f"maxConcurrentTasks {limit} of WorkspaceConfig {environment.name} are in use"
             blocked = PendingReason(Reason.QUEUED, text)
         elif blocked is None and error is None and tried < len(ready):
             retry = AT_ONCE
         if blocked is None and error is not None and not created:
-            text = one_line(f"no Job could be created, which is tried again: {error}")
+            text = f"no Job could be created, which is tried again: {one_line(str(error))}"
             blocked = PendingReason(Reason.QUEUED, text)
         return Started(blocked, retry, error, created)
 
@@ -619,19 +658,32 @@ class TaskRunner:
         tracker: Tracker,
         indexes: Sequence[int],
         refused: PendingReason,
-        now: float,
     ) -> float:
-        """End tasks whose Jobs are refused for as long as a Pod may wait; the seconds until then, 0 for never."""
-        limit = owner.spec.get("pendingDeadlineSeconds")
-        if limit is None:
-            return 0.0
-        left = limit - tracker.refused_for(now)
-        if left > 0:
-            return left
-        text = f"the agent did not start within {limit} s: {refused.reason}: {refused.message}"
+        """End tasks whose own Jobs have been refused for as long as a Pod may wait; the seconds until the next one ends."""
+        limit, now, after = (
+            owner.spec.get("pendingDeadlineSeconds"),
+            self._context.clock.monotonic(),
+            0.0,
+        )
+        if limit is None or self._inherited_for(tracker) > 0:
+            return self._inherited_for(tracker)
+        text = f"the agent did not start within {limit} s: {refused.reason}: {one_line(refused.message)}"
         for index in indexes:
-            tracker.failed(index, Reason.PENDING_TIMEOUT, one_line(text))
-        return AT_ONCE
+            waited = tracker.refused_for(index, now)
+            if not waited or tracker.is_unanswered(index):
+                continue
+            if waited < limit:
+                after = earliest(after, limit - waited)
+                continue
+            tracker.failed(index, Reason.PENDING_TIMEOUT, text)
+            after = AT_ONCE
+        return after
+
+    def _inherited_for(self, tracker: Tracker) -> float:
+        """Seconds for which creates of an earlier leader may still be carried out; 0 for none."""
+        if not tracker.inherited:
+            return 0.0
+        return max(0.0, tracker.observed_at + UNANSWERED_LIFE - self._context.clock.monotonic())
 
     def _last_service(self, owner: OwnerView) -> float:
         times = [x.created for x in self._context.listers.owned_jobs(owner, self._kind)]
@@ -652,6 +704,9 @@ class TaskRunner:
                 if problem is not None:
                     # One such answer is enough: each of the others might take as long.
                     continue
+                if tracker.is_absent(index):
+                    ready.append(index)
+                    continue
                 try:
                     exists = await self._exists(owner, tracker, index)
                 except ClientError as error:
@@ -664,6 +719,7 @@ class TaskRunner:
                     undecided = True
                     continue
                 # The API server may still carry it out: its slot is kept, and the same create is sent again.
+                tracker.absent(index)
             ready.append(index)
         return ready, undecided, problem
 
@@ -828,7 +884,8 @@ class TaskRunner:
             tracker.failed(index, outcome.reason.reason, outcome.reason.message)
         elif outcome.how is Created.UNKNOWN:
             tracker.unanswered(index, self._context.clock.monotonic())
-        elif outcome.how is Created.NOT_SENT:
+        elif outcome.how is Created.NOT_SENT or tracker.is_unanswered(index):
+            # An earlier create without an answer may still be carried out.
             tracker.not_sent(index)
         else:
             tracker.not_created(index)
@@ -877,6 +934,12 @@ def config_digest_of(spec: WorkspaceConfigSpecJSON) -> str:
     relevant = {k: v for k, v in spec.items() if k != "maxConcurrentTasks"}
     ordered = to_json(dict(sorted(relevant.items())))
     return hashlib.sha256(ordered).hexdigest()[:16]
+
+
+def unanswered(error: ClientError) -> PendingReason:
+    """Why nothing starts while the API server does not give the facts that a start needs."""
+    text = f"nothing starts until the API server answers: {one_line(str(error))}"
+    return PendingReason(Reason.QUEUED, text)
 
 
 def earliest(*delays: float) -> float:

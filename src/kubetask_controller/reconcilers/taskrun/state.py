@@ -589,7 +589,7 @@ def _without_job(
     if last is not None and agent is not None and agent.state == "terminated" and agent.started_at:
         if _succeeded(last, agent) and not last.deleting:
             return Decision(_success(None, state, last, agent))
-        if not last.deleting:
+        if not last.deleting and not (rules.cancel and last.reason == "DeadlineExceeded"):
             reason, message = _why_agent_failed(last, agent, rules, ending)
             return Decision(_failure(state, reason, message, last, agent.finished_at))
     if rules.cancel and is_started(pods):

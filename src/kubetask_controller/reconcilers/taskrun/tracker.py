@@ -59,7 +59,8 @@ class Tracker:
         self._timers: dict[int, float] = {}
         self._strangers: dict[str, None] = {}
         self._refusals = 0
-        self._refused_since = float("inf")
+        self._refused_since: dict[int, float] = {}
+        self._absent: set[int] = set()
         self._retry_at = 0.0
         self.refused: PendingReason | None = None
         """Why the last creates were refused; None once one succeeded."""
@@ -143,9 +144,13 @@ class Tracker:
         """Seconds until refused creates may be tried again, 0 for now."""
         return max(0.0, self._retry_at - now)
 
-    def refused_for(self, now: float) -> float:
-        """Seconds since creates have been refused, without one that succeeded in between."""
-        return max(0.0, now - self._refused_since)
+    def refused_for(self, index: int, now: float) -> float:
+        """Seconds since the task's create has been refused, with every try in between; 0 where it is not."""
+        return now - self._refused_since.get(index, now)
+
+    def is_absent(self, index: int) -> bool:
+        """A look-up after the last create without an answer found no Job."""
+        return index in self._absent
 
     # What to decide again --------------------------------------------------------------------------
 
@@ -277,8 +282,7 @@ class Tracker:
         self._answered(index)
         self._created.add(index)
         self._states[index] = state
-        self._refusals, self._retry_at, self.refused = 0, 0.0, None
-        self._refused_since = float("inf")
+        self.not_refused()
         # A Job that is deleted before the cache has shown it never appears there, and no event comes.
         self.mark(index)
         self.look_again(index, look_again_at)
@@ -300,6 +304,7 @@ class Tracker:
     def unanswered(self, index: int, now: float) -> None:
         """The create had no answer by this monotonic time."""
         self._in_flight.pop(index, None)
+        self._absent.discard(index)
         self._unanswered[index] = now
 
     def failed(self, index: int, reason: str, message: str) -> None:
@@ -308,10 +313,25 @@ class Tracker:
         known = self._states[index] or TaskState(Phase.PENDING, Reason.QUEUED)
         self.decided(index, replace(known, phase=Phase.FAILED, reason=reason, message=message))
 
-    def refused_create(self, reason: PendingReason, now: float, jitter: float) -> None:
-        """Creates are refused: wait longer each time. ``jitter`` in [0, 1) spreads owners that wait for the same thing."""
+    def absent(self, index: int) -> None:
+        """A look-up found no Job of a create that had no answer."""
+        self._absent.add(index)
+
+    def not_refused(self) -> None:
+        """Creates succeed, or are not tried for another reason."""
+        self._refusals, self._retry_at, self.refused = 0, 0.0, None
+        self._refused_since.clear()
+
+    def refused_create(
+        self, indexes: Iterable[int], reason: PendingReason, now: float, jitter: float
+    ) -> None:
+        """Creates of these tasks are refused: wait longer each time.
+
+        ``jitter`` in [0, 1) spreads owners that wait for the same thing.
+        """
         self.refused = reason
-        self._refused_since = min(self._refused_since, now)
+        for index in indexes:
+            self._refused_since.setdefault(index, now)
         delay = min(RETRY_FIRST * 2**self._refusals, RETRY_MOST)
         self._refusals = min(self._refusals + 1, 16)
         self._retry_at = now + delay * (0.5 + jitter / 2)
@@ -319,6 +339,7 @@ class Tracker:
     def _answered(self, index: int) -> None:
         self._in_flight.pop(index, None)
         self._unanswered.pop(index, None)
+        self._absent.discard(index)
 
     # The status to write -------------------------------------------------------------------------
 
