@@ -458,7 +458,7 @@ class TaskRunner:
     async def act(self, owner: OwnerView, tracker: Tracker, seen: Observation) -> None:
         """End and replace Jobs, many at once. What ends a task for good is recorded in the status before.
 
-        A request that fails holds up no other one; it becomes the ``problem`` of what was seen.
+        A request that fails holds up no other one; it becomes the ``problem`` of the observation.
         """
         work: list[tuple[str, int]] = []
         for index in seen.end:
@@ -635,7 +635,7 @@ class TaskRunner:
             elif predecessor is not None:
                 blocked, retry = predecessor, 1.0
             if not created and (error is not None or predecessor is not None):
-                # It is tried again by itself: another owner that is woken might wake it in turn, without end.
+                # It is tried again by itself: another owner that is woken might wake it in turn.
                 context.limiter.withdraw(who)
             elif created < len(batch):
                 context.limiter.wake(pool, but=who)
