@@ -883,6 +883,38 @@ async def test_the_deadline_of_refused_jobs_ends_only_what_was_tried_for_so_long
     assert cluster.entries()[1:] == ["Pending/QuotaExceeded"] * 2
 
 
+async def test_a_create_that_is_refused_after_one_without_an_answer_ends_at_the_deadline(
+    cluster: Cluster,
+) -> None:
+    cluster.run(pendingDeadlineSeconds=200)
+    await cluster.reconcile()
+    cluster.refuse("create", JOBS, server_error(500, "failed calling webhook jobs.kueue"))
+    with pytest.raises(APIStatusError):
+        await cluster.reconcile()
+    for _ in range(40):
+        cluster.refuse("create", JOBS, APIStatusError(code=403, reason="Forbidden", message="no"))
+    await cluster.reconcile(seconds=10, times=15)
+    assert cluster.entries() == ["Pending/AdmissionDenied"]
+    await cluster.reconcile(seconds=10, times=8)
+    assert cluster.entries() == ["Failed/PendingTimeout"]
+
+
+async def test_a_task_that_had_a_job_is_not_among_the_refused_ones(cluster: Cluster) -> None:
+    refused = APIStatusError(code=403, reason="Forbidden", message="exceeded quota: q")
+    cluster.run(tasks=2, parallelism=2, pendingDeadlineSeconds=60, maxDisruptions=1)
+    await cluster.reconcile()
+    for _ in range(60):
+        cluster.refuse("create", JOBS, refused, name="r-task-1")
+    await cluster.reconcile()
+    cluster.start("r-task-0")
+    await cluster.reconcile(seconds=55)
+    disrupt(cluster, "r-task-0")
+    cluster.refuse("create", JOBS, refused, name="r-task-0")
+    await cluster.reconcile(seconds=3, times=4)
+    assert cluster.status()["tasks"][0]["replacements"] == 1
+    assert cluster.entries()[0] in ("Pending/Starting", "Pending/QuotaExceeded")
+
+
 async def test_owners_whose_creates_fail_do_not_wake_each_other(cluster: Cluster) -> None:
     cluster.config(maxConcurrentTasks=2)
     for name in ("r", "s"):

@@ -44,7 +44,8 @@ def told(*states: Any, blocked: PendingReason | None = None, **spec: Any) -> tup
         ),
         # A canary.
         ((runs.SUCCEEDED, None), LIMITED, {"taskLimit": 1}, "Running/TaskLimit", "1/2 done"),
-        ((runs.RUNNING, None), LIMITED, {"taskLimit": 1}, "Running/TasksRunning", "TaskLimit"),
+        ((runs.RUNNING, None), LIMITED, {"taskLimit": 1}, "Running/TasksRunning", "1 running"),
+        ((None, None), LIMITED, {"taskLimit": 1}, "Pending/Queued", "waiting for its first Job"),
         ((None,), LIMITED, {"taskLimit": 0}, "Pending/TaskLimit", "0/1 done"),
         # What the user asked for goes before all of it.
         ((BROKEN,), REFUSED, {"suspend": True}, "Pending/Suspended", "nothing new starts"),

@@ -178,13 +178,13 @@ class ConcurrencyLimiter:
         if job_name not in creates or not creates[job_name].sent:
             creates[job_name] = _Held(contender, expiry, sent=False)
 
-    def unanswered(self, pool: Pool, job_name: str) -> None:
-        """The create had no answer. Until the API server can no longer process it, it may create a Job."""
+    def unanswered(self, pool: Pool, job_name: str, left: float = UNANSWERED_LIFE) -> None:
+        """The create had no answer. For the seconds that are left to the API server for it, it may create a Job."""
         creates = self._creates.get(pool, {})
         if job_name in creates:
             # Nothing is sent for an owner that is gone, so a life that has begun is not extended.
             held = creates[job_name]
-            expiry = self._clock.monotonic() + UNANSWERED_LIFE
+            expiry = self._clock.monotonic() + left
             creates[job_name] = held._replace(until=min(held.until, expiry), sent=True)
 
     def settled(self, pool: Pool, job_name: str) -> None:

@@ -197,6 +197,7 @@ class FreshReader:
                                 namespace=namespace,
                                 error=error.message,
                             )
+                        if not job.managed:
                             hidden.append(job)
                     if job.managed:
                         self._listers.jobs.mutated(job)

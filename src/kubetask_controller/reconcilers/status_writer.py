@@ -108,7 +108,7 @@ class StatusWriter:
             StaleCacheError: another process has written the object since; decide again on its current state.
             ClientError: the write failed, or had no answer.
         """
-        if status == view.status:
+        if reduced(status, self._of(view).reduction) == view.status:
             return
         body = {
             "apiVersion": c.API_VERSION,

@@ -32,6 +32,7 @@ from kubetask_controller.reconcilers.taskrun.plan import Plan, halt, make_plan
 from kubetask_controller.reconcilers.taskrun.recorded import Recorded, read_run
 from kubetask_controller.reconcilers.taskrun.runner import (
     AT_ONCE,
+    RECHECK,
     Environment,
     OwnerWork,
     Started,
@@ -158,7 +159,7 @@ class BatchRunReconciler:
 
         # Act, start and record: end and replace Jobs, create Jobs, write the status. None of the three waits for another,
         # since one slow request would hold up all of them: what this reconcile starts is recorded by the next one.
-        shown = plan.blocked or (known.blocked if plan.start else None)
+        shown = (known.blocked if plan.start else None) or plan.blocked
         summary = summarize(run, tracker, shown)
         awaited = tracker.awaits_record()
         _, (started, result) = await both(
@@ -178,16 +179,18 @@ class BatchRunReconciler:
             seen.wake(self._tasks.after_problem(problem))
         retry = earliest(started.retry_after, stopping.retry_after)
         failed = started.error or stopping.error
+        others = earliest(result.requeue_after, seen.wake_after, go_on)
         if failed is None:
-            if summarize(run, tracker, plan.blocked or started.blocked) != summary:
+            present = summarize(run, tracker, started.blocked or plan.blocked)
+            if present != summary and (present.reason != summary.reason or not retry):
                 retry = AT_ONCE
         else:
-            if not started.created:
+            if not started.created and not others:
                 raise failed
             # Under load some requests fail. As long as others do not, the delay does not grow.
             logger.info("Some Jobs are tried again", error=str(failed))
-            retry = earliest(retry, AGAIN)
-        return Result(earliest(result.requeue_after, seen.wake_after, retry, go_on))
+            retry = earliest(retry, AGAIN if started.created else RECHECK)
+        return Result(earliest(others, retry))
 
     async def _accept(self, request: Request, run: RunView) -> _Run | Missing:
         """Find or take the snapshot, or return why it cannot be taken."""
@@ -233,7 +236,8 @@ class BatchRunReconciler:
             tracker = known.tracker
             return await self._tasks.start(run, tracker, environment, plan.start, known.work)
         self._context.limiter.withdraw(contender(c.KIND_BATCH_RUN, run))
-        known.tracker.not_refused()
+        if run.spec.get("suspend"):
+            known.tracker.not_refused()
         return Started()
 
     async def _write(self, run: RunView, known: "_Run | None", summary: Summary) -> Result:

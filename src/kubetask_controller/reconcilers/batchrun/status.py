@@ -73,6 +73,9 @@ def summarize(run: RunView, tracker: Tracker, blocked: PendingReason | None) -> 
     limited = blocked is not None and blocked.reason == Reason.TASK_LIMIT
     if blocked is not None and limited and not _goes_on(run, states):
         return Summary(phase, blocked.reason, f"{counts}; {blocked.message}")
+    if limited:
+        # As long as the first tasks work, nobody has to do anything about the others.
+        blocked = None
     # What needs a person comes before what passes by itself.
     if blocked is not None and blocked.reason not in _HARMLESS:
         waiting: PendingReason | None = blocked

@@ -117,7 +117,8 @@ class TaskReconciler:
                 started = Started(environment)
         else:
             context.limiter.withdraw(contender(c.KIND_TASK, task))
-            tracker.not_refused()
+            if task.spec.get("suspend"):
+                tracker.not_refused()
 
         # Act and record: end or replace the Job, and write the status. Neither waits for the other.
         state = _shown(task, tracker, started.blocked or plan.blocked)

@@ -445,15 +445,21 @@ class TaskRunner:
                 namespace=job.namespace,
                 error=error.message,
             )
-            seen.jobs[index] = job
-            if not job.finished:
-                pool = (job.namespace, job.workspace_config)
-                context.limiter.unverified(pool, contender(self._kind, owner), job.name)
+            self._hidden(owner, seen, index, job)
             return job
         if restored is None:
             return job
-        context.listers.jobs.mutated(restored)
+        if restored.managed:
+            context.listers.jobs.mutated(restored)
+            return restored
+        self._hidden(owner, seen, index, restored)
         return restored
+
+    def _hidden(self, owner: OwnerView, seen: Observation, index: int, job: JobView) -> None:
+        seen.jobs[index] = job
+        if not job.finished:
+            pool = (job.namespace, job.workspace_config)
+            self._context.limiter.unverified(pool, contender(self._kind, owner), job.name)
 
     async def act(self, owner: OwnerView, tracker: Tracker, seen: Observation) -> None:
         """End and replace Jobs, many at once. What ends a task for good is recorded in the status before.
@@ -620,16 +626,21 @@ class TaskRunner:
             finally:
                 for index in batch:
                     if tracker.is_unanswered(index):
-                        context.limiter.unanswered(pool, tracker.job_name(index))
+                        waited = tracker.unanswered_for(index, context.clock.monotonic())
+                        left = UNANSWERED_LIFE - waited
+                        context.limiter.unanswered(pool, tracker.job_name(index), left)
                     else:
                         self._settled(owner, tracker, index, pool)
             error = error or problem
             created = sum(x.ours for x in outcomes)
             refused = next((x.reason for x in outcomes if x.how is Created.REFUSED), None)
-            predecessor = next((x.reason for x in outcomes if x.how is Created.PREDECESSOR), None)
+            predecessors = [x.reason for x in outcomes if x.how is Created.PREDECESSOR and x.reason]
+            predecessor = min(predecessors, key=lambda x: x.message, default=None)
             if refused is not None:
-                tracker.refused_create(batch, refused, now, random.random())
-                left = self._end_refused(owner, tracker, batch, refused)
+                untaken = [index for index in batch if not tracker.was_created(index)]
+                now = context.clock.monotonic()
+                tracker.refused_create(untaken, refused, now, random.random())
+                left = self._end_refused(owner, tracker, untaken, refused)
                 blocked, retry = refused, earliest(tracker.retry_in(now), left)
                 context.limiter.withdraw(who)
             elif predecessor is not None:
@@ -641,7 +652,7 @@ class TaskRunner:
                 context.limiter.wake(pool, but=who)
         elif ready and tracker.refused is not None:
             # What holds them back now is the limit.
-            tracker.not_refused()
+            tracker.limited()
         if blocked is None and granted < min(len(ready), MAX_CREATES):
             text = f"maxConcurrentTasks {limit} of WorkspaceConfig {environment.name} are in use"
             blocked = PendingReason(Reason.QUEUED, text)
@@ -747,9 +758,11 @@ class TaskRunner:
         else:
             if not await self.ran(owner, tracker, [index]):
                 return False
-            if tracker.unanswered_for(index, context.clock.monotonic()) < UNANSWERED_LIFE:
+            if tracker.unanswered_for(index, now := context.clock.monotonic()) < UNANSWERED_LIFE:
                 return None
             tracker.was_run(index)
+            # No event follows: what has become of it is decided at once.
+            tracker.look_again(index, now)
         return True
 
     async def _replace_unwatched(
@@ -884,11 +897,16 @@ class TaskRunner:
             tracker.failed(index, outcome.reason.reason, outcome.reason.message)
         elif outcome.how is Created.UNKNOWN:
             tracker.unanswered(index, self._context.clock.monotonic())
-        elif outcome.how is Created.NOT_SENT or tracker.is_unanswered(index):
+        elif outcome.how is Created.NOT_SENT or self._may_come(tracker, index):
             # An earlier create without an answer may still be carried out.
             tracker.not_sent(index)
         else:
             tracker.not_created(index)
+
+    def _may_come(self, tracker: Tracker, index: int) -> bool:
+        """A create had no answer, and the API server may still carry it out."""
+        waited = tracker.unanswered_for(index, self._context.clock.monotonic())
+        return tracker.is_unanswered(index) and waited < UNANSWERED_LIFE
 
     def _created(self, owner: OwnerView, tracker: Tracker, index: int, job: JobView) -> None:
         context = self._context

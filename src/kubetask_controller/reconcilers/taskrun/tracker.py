@@ -256,12 +256,14 @@ class Tracker:
             return
         self._created.add(index)
         self._unanswered.pop(index, None)
+        self._refused_since.pop(index, None)
 
     def replaced(self, index: int, state: TaskState) -> None:
         """The task gets a new Job that replaces its present one."""
         self._states[index] = state
         self._unrecorded.add(index)
         self._created.discard(index)
+        self._refused_since.pop(index, None)
         self._ending.pop(index, None)
 
     def must_be_recorded(self, index: int) -> None:
@@ -317,8 +319,12 @@ class Tracker:
         """A look-up found no Job of a create that had no answer."""
         self._absent.add(index)
 
+    def limited(self) -> None:
+        """Creates are not tried, since a limit is met: that is what the tasks wait for now."""
+        self._retry_at, self.refused = 0.0, None
+
     def not_refused(self) -> None:
-        """Creates succeed, or are not tried for another reason."""
+        """Creates succeed, or the user does not want them."""
         self._refusals, self._retry_at, self.refused = 0, 0.0, None
         self._refused_since.clear()
 
