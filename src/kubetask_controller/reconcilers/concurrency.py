@@ -195,6 +195,14 @@ class ConcurrencyLimiter:
             if not creates:
                 del self._creates[pool]
 
+    def gone(self, namespace: str, job_name: str) -> None:
+        """A live read shows that there is no such Job."""
+        for pool in [x for x in self._creates if x[0] == namespace]:
+            held = self._creates[pool].get(job_name)
+            if held is not None and not held.sent:
+                self.settled(pool, job_name)
+                self.wake(pool)
+
     def withdraw(self, contender: Contender) -> None:
         """The owner no longer waits for a slot; the next owner may acquire it."""
         for pool, queue in self._queues.items():

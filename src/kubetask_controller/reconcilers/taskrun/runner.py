@@ -380,10 +380,7 @@ class TaskRunner:
                     await pods(index, found)
                     return
             else:
-                if gone := context.tombstones.job(owner.uid, name):
-                    pool = (owner.namespace, gone.workspace_config)
-                    context.limiter.settled(pool, name)
-                    context.limiter.wake(pool)
+                context.limiter.gone(owner.namespace, name)
                 decision = self._decide(
                     owner, tracker, rules, seen, index, events=events, job_verified=True
                 )
@@ -737,10 +734,14 @@ class TaskRunner:
     def _settled(
         self, owner: OwnerView, tracker: Tracker, index: int, pool: tuple[str, str]
     ) -> None:
-        """The create of a Job has an answer. Its slot stays in use if the cache has lost the Job already: it may run on."""
+        """The create of a Job has an answer. Its slot stays in use until a watch or a live read shows what became of the Job.
+
+        A Job that loses its label before a watch has shown it is in no cache, and runs on.
+        """
         context, name = self._context, tracker.job_name(index)
         context.limiter.settled(pool, name)
-        if tracker.was_created(index) and context.listers.jobs.get(owner.namespace, name) is None:
+        watched = context.listers.jobs.informer.get(owner.namespace, name)
+        if tracker.was_created(index) and watched is None:
             context.limiter.unverified(pool, contender(self._kind, owner), name)
 
     async def _exists(self, owner: OwnerView, tracker: Tracker, index: int) -> bool | None:
