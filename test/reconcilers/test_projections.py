@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
@@ -95,6 +95,19 @@ def test_what_does_not_fit_the_shape_is_read_as_a_whole() -> None:
         "object": {"kind": "Pod", "metadata": {"resourceVersion": "7", "creationTimestamp": None}},
     }
     assert decode(json.dumps(bookmark).encode())["object"]["metadata"]["resourceVersion"] == "7"
+
+
+def test_a_shape_hides_neither_the_end_of_a_list_nor_an_error() -> None:
+    class Slim(TypedDict, total=False):
+        kind: str
+        metadata: dict[str, str]
+
+    decode = event_decoder(Slim)
+    end = {"resourceVersion": "7", "annotations": {"k8s.io/initial-events-end": "true"}}
+    bookmark = {"type": "BOOKMARK", "object": {"kind": "Pod", "metadata": end}}
+    assert decode(json.dumps(bookmark).encode()) == bookmark
+    error = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}
+    assert decode(json.dumps(error).encode()) == error
 
 
 def test_what_is_no_json_is_an_error() -> None:

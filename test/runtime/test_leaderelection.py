@@ -237,6 +237,29 @@ async def test_candidates_look_every_two_to_four_and_a_half_seconds(
         assert len(api.calls) == 2
 
 
+async def test_a_candidate_that_cannot_acquire_an_expired_lease_keeps_its_pace(
+    api, clock, candidate
+):
+    class Down:
+        requests = 0
+        latency = 0.0
+
+        @property
+        def failure(self):
+            self.requests += 1
+            return DOWN
+
+    put_lease(api, "other")
+    one = candidate("a", jitter=0.5)
+    async with one.running():
+        await clock.advance(5)
+        one.client.connection = down = Down()
+        await clock.advance(20)
+        down.requests = 0
+        await clock.advance(60)
+        assert 0 < down.requests <= 80
+
+
 async def test_an_outage_shorter_than_the_deadline_costs_nothing(clock, candidate):
     async with candidate("a").running() as a:
         await clock.advance(2)

@@ -71,6 +71,16 @@ async def test_a_list_that_names_a_time_is_not_asked_for_before(clock):
         assert server.verbs == ["list", "list", "watch"]
 
 
+async def test_a_list_that_names_an_hour_is_sent_again_after_a_minute(clock):
+    away = APIStatusError(code=503, retry_after=3600.0)
+    server = Server(lists=[away, LIST])
+    async with ReflectorHarness(clock, server, streaming=False):
+        await clock.advance(59.9)
+        assert server.verbs == ["list"]
+        await clock.advance(0.2)
+        assert server.verbs == ["list", "list", "watch"]
+
+
 @pytest.mark.parametrize("end", [None, RESET], ids=["closed", "broken"])
 async def test_a_watch_that_ends_at_once_with_nothing_waits_and_lists(clock, end):
     short = Watch([], open_for=0.5, ends_with=end)

@@ -402,8 +402,10 @@ class Invariants:
             # It has all it waited for, though its status may show that later.
             owner.queued = None
         config = self._find("WorkspaceConfig", pool)
-        limited = config is not None and config.obj["spec"].get("maxConcurrentTasks") is not None
-        if not limited or not self._quiet() or len(self.world.processes) > 1:
+        cap = config.obj["spec"].get("maxConcurrentTasks") if config is not None else None
+        # As long as a slot is left, nobody has been passed over.
+        full = cap is not None and sum(x[2] == pool for x in self._jobs.values()) >= cap
+        if not full or not self._quiet() or len(self.world.processes) > 1:
             return
         for other in self.owners.values():
             if other is owner or other.queued is None or not other.alive:

@@ -249,7 +249,7 @@ class Client:
             total=None, sock_connect=CONNECT_TIMEOUT, sock_read=inactivity_timeout
         )
         async with self._transport.open(self._as_viewed(call), timeout=timeout) as response:
-            yield ListStream(call, response)
+            yield ListStream(call, response, resource)
 
     @asynccontextmanager
     async def watch(

@@ -13,11 +13,13 @@ from kubetask_controller.client.jsonstream import (
     LineSplitter,
     MalformedStreamError,
 )
+from kubetask_controller.client.resources import Resource
 from kubetask_controller.client.transport import Call, translated
 from kubetask_controller.types import JSON
 
 LINE_LIMIT = 8 * 1024 * 1024
 """Bytes of a watch event; etcd refuses objects over 1.5 MiB, aggregated servers may not."""
+_OBJECT_EVENTS = frozenset({"ADDED", "MODIFIED", "DELETED"})
 Decode = Callable[[bytes], Any]
 """Parses a JSON document. Raises ValueError where it is none."""
 PartialType = type[Any]
@@ -38,9 +40,11 @@ def event_decoder(partial: PartialType | None) -> Decode:
 
     def decode(line: bytes) -> Any:
         try:
-            return slim.decode(line)
+            found = slim.decode(line)
         except msgspec.DecodeError:
             return from_json(line)
+        # A bookmark marks the end of a streamed list by an annotation, and an ERROR is a Status.
+        return found if found["type"] in _OBJECT_EVENTS else from_json(line)
 
     return decode
 
@@ -94,10 +98,14 @@ class WatchStream:
 
 
 class ListStream:
-    """The items of a list, one by one; `metadata` is complete after the last item."""
+    """The items of a list, one by one; `metadata` is complete after the last item.
 
-    def __init__(self, call: Call, response: aiohttp.ClientResponse) -> None:
+    The API server omits apiVersion and kind in the items of built-in kinds; they are added.
+    """
+
+    def __init__(self, call: Call, response: aiohttp.ClientResponse, resource: Resource) -> None:
         self._call = call
+        self._type = {"apiVersion": resource.api_version, "kind": resource.kind}
         self._content = response.content
         self._splitter = ItemSplitter()
         self._items: Iterator[JSON] = iter(())
@@ -121,7 +129,7 @@ class ListStream:
         try:
             while True:
                 for item in self._items:
-                    return item
+                    return {**self._type, **item}
                 if self._eof:
                     raise StopAsyncIteration
                 with translated(self._call):

@@ -347,15 +347,16 @@ class Informer(Generic[T]):
         """As add_event_handler, in slices of time between which the event loop runs everything else.
 
         For handlers that take the changes of an object in any order: an object that changes before its add was distributed
-        is distributed as an update alone. Cancellation removes the handler.
+        is distributed as an update first, and then as an add. Cancellation removes the handler.
         """
         existing = self._store.list()
         registration = self._processor.add(handler, ())
         yielder = Yielder()
         try:
             for obj in existing:
-                if self._store.get(obj.namespace, obj.name) is obj:
-                    self._processor.added(obj, initial=True, to=(registration,))
+                current = self._store.get(obj.namespace, obj.name)
+                if current is not None:
+                    self._processor.added(current, initial=True, to=(registration,))
                 if yielder.due():
                     await yielder.pause()
         except asyncio.CancelledError:

@@ -499,7 +499,8 @@ class LeaderElector:
         if self._last is None or not self._held_by_another(self._last.record):
             return pause
         left = self._valid_until() - self._clock.monotonic()
-        return min(pause, max(left, SHORTEST_PAUSE))
+        # An expired Lease that cannot be acquired is tried again at the usual pace: the API server may be in trouble.
+        return min(pause, max(left, SHORTEST_PAUSE)) if left > 0 else pause
 
     def _valid(self) -> bool:
         return self._valid_until() > self._clock.monotonic()

@@ -215,27 +215,31 @@ class Manager:
             # A candidate that stops must not become the leader.
             await self._end_election(election)
             election = None
-        running = await self._stop_groups()
-        await self._end_election(election, release=not running)
+        acted = await self._stop_groups()
+        await self._end_election(election, release=not acted)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ABORT_SECONDS):
                 await self._groups["events"].stop()
         await self._groups["events"].abort(within=ABORT_SECONDS)
 
-    async def _stop_groups(self) -> list[str]:
-        """Stop all but election and Events; returns the runnables that still run after cancellation."""
-        grace = self.options.graceful_shutdown_timeout
+    async def _stop_groups(self) -> bool:
+        """Stop all but election and Events.
+
+        Returns whether a request of a leader may still be carried out: a runnable had to be cancelled, or still runs.
+        """
+        acts, grace = False, self.options.graceful_shutdown_timeout
         try:
             async with asyncio.timeout(None if grace < 0 else grace):
                 # Once the Lease is lost, another replica may act while reconciles still end here.
                 await run_until(self._lost, self._stop_in_order())
         except TimeoutError:
             logger.warning("Runnables did not stop in time; cancelling them", seconds=grace)
+            acts = self._groups["leader election runnables"].running
         aborts = (self._groups[name].abort(within=ABORT_SECONDS) for name in _STOP_ORDER)
         running = [name for names in await asyncio.gather(*aborts) for name in names]
         for name in running:
             logger.error("Runnable did not stop after cancellation", runnable=name)
-        return running
+        return acts or bool(running)
 
     async def _stop_in_order(self) -> None:
         for name in _STOP_ORDER:

@@ -40,6 +40,8 @@ from kubetask_controller.types import JSON
 ADDED, MODIFIED, BOOKMARK, ERROR = "ADDED", "MODIFIED", "BOOKMARK", "ERROR"
 _TYPES = frozenset((ADDED, MODIFIED, DELETED, BOOKMARK))
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+MAX_RETRY_AFTER = 60.0
+"""Seconds for which a server or a proxy in front of it may keep a watch closed."""
 SHORTEST_WATCH = 1.0
 """Seconds; a watch that ends sooner without an event indicates a fault of the server or a proxy."""
 MIN_WATCH_TIMEOUT = 300.0
@@ -378,9 +380,11 @@ class Reflector:
             )
 
     async def _pause(self, error: ClientError | None = None) -> None:
-        """Wait for the next delay, and not less than the error's Retry-After."""
-        least = error.retry_after if isinstance(error, APIStatusError) else None
-        await self._clock.sleep(max(self._backoff.next_delay(), least or 0.0))
+        """Wait for the next delay, and not less than the error's Retry-After, which is bounded: a cache must not freeze."""
+        least = (error.retry_after if isinstance(error, APIStatusError) else None) or 0.0
+        if least > MAX_RETRY_AFTER:
+            self._log.warning("Retry-After is too long; trying again sooner", seconds=least)
+        await self._clock.sleep(max(self._backoff.next_delay(), min(least, MAX_RETRY_AFTER)))
 
     def _warn(self, seconds: float) -> None:
         self._log.warning("Streamed list sends nothing, still waiting for its end", seconds=seconds)

@@ -61,6 +61,11 @@ class RunnableGroup:
         for runnable in queued:
             self._launch(runnable)
 
+    @property
+    def running(self) -> bool:
+        """Whether a runnable has not returned."""
+        return bool(self._tasks)
+
     async def stop(self) -> None:
         """Set the stop event, and wait until all runnables have returned."""
         self._stop.set()
