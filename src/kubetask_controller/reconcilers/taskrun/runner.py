@@ -734,7 +734,7 @@ class TaskRunner:
     def _settled(
         self, owner: OwnerView, tracker: Tracker, index: int, pool: tuple[str, str]
     ) -> None:
-        """The create of a Job has an answer. Its slot stays in use until a watch or a live read shows what became of the Job.
+        """The create of a Job has an answer. Its slot stays in use until a watch or a live read shows the state of the Job.
 
         A Job that loses its label before a watch has shown it is in no cache, and runs on.
         """
