@@ -40,9 +40,9 @@ class WorkSpec(KubeModel):
     """Maximum duration of a task in seconds, from the start of its Pod. When it is exceeded, the task
     is stopped and is Failed with reason TimedOut; its log remains. Default: no limit."""
     pending_deadline_seconds: PositiveCount | None = None
-    """Maximum time in seconds that a task whose Job exists waits for its agent to start, for example
-    for a node, an image or a ConfigMap. When it is exceeded, the task is Failed with reason
-    PendingTimeout. Time in a queue does not count. Default: no limit."""
+    """Maximum time in seconds that a task waits for its agent to start, for example for a node, an
+    image or a ConfigMap, or because its Job is refused. When it is exceeded, the task is Failed with
+    reason PendingTimeout. Time in a queue does not count. Default: no limit."""
     ttl_seconds_after_finished: Count | None = None
     """Seconds after the end for which Jobs are kept, with their Pods and logs. Default: the value of the
     controller's flag --default-ttl-seconds-after-finished, a week. See ttlPolicy for the object
