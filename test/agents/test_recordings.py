@@ -8,7 +8,7 @@ import pytest
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.workspace.agent.presets import PRESETS
-from kubetask_controller.workspace.agent.report import OutputReader
+from kubetask_controller.workspace.agent.report import AgentReport, OutputReader
 from kubetask_controller.workspace.redaction import Redactor
 
 DATA = Path(__file__).parent / "testdata"
@@ -274,3 +274,67 @@ def test_goose_without_credits_is_rate_limited() -> None:
     reader.feed('{"type":"complete","total_tokens":0}')
     assert reader.report().failed
     assert reader.report().reason is Reason.RATE_LIMITED
+
+
+def claude(*events: dict[str, object]) -> AgentReport:
+    reader = PRESETS["claude"].reader()
+    for event in events:
+        reader.feed(event if isinstance(event, str) else json.dumps(event))
+    reader.flush()
+    return reader.report()
+
+
+def said(text: str, name: str = "m1", **more: object) -> dict[str, object]:
+    message = {"id": name, "content": [{"type": "text", "text": text}]}
+    return {"type": "assistant", "message": message, **more}
+
+
+def result(text: str) -> dict[str, object]:
+    return {"type": "result", "subtype": "success", "is_error": False, "result": text}
+
+
+def task(subtype: str, **more: object) -> dict[str, object]:
+    return {"type": "system", "subtype": subtype, "task_id": "t", "description": "server", **more}
+
+
+@pytest.mark.parametrize("status", ["killed", "failed", "stopped"])
+def test_what_claude_ends_in_the_background_while_it_works_is_no_failure(status: str) -> None:
+    begun = task("task_started", is_backgrounded=True)
+    ended = task("task_updated", patch={"status": status})
+    report = claude(begun, said("It starts."), ended, said("Done.", "m2"), result("Done."))
+    assert not report.failed
+    cut = claude(begun, said("It runs."), result("It runs."), task("task_updated", status="killed"))
+    assert cut.failed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "API error handling now retries on 5xx.",
+        "Not logged in users are redirected to /login.",
+        "Invalid API key errors now return 401.",
+    ],
+)
+def test_a_summary_that_is_about_errors_is_a_success(text: str) -> None:
+    assert not claude(said(text), result(text)).failed
+    assert claude(said(text, is_api_error_message=True), result(text)).failed
+
+
+@pytest.mark.parametrize(
+    "after", ['{"type":"assistant","message":{"id":"m9","content":[{"type":"te']
+)
+def test_work_after_a_result_that_breaks_off_is_no_success(after: str) -> None:
+    assert claude(said("Done."), result("Done."), after).failed
+    tool = {"type": "user", "message": {"content": [{"type": "tool_result", "content": "ok"}]}}
+    assert claude(said("Done."), result("Done."), tool).failed
+    gemini = PRESETS["gemini"].reader()
+    for line in [*lines("gemini-ok"), '{"type":"tool_use","tool_name":"run_sh']:
+        gemini.feed(line)
+    gemini.flush()
+    assert gemini.report().failed
+
+
+def test_what_a_model_says_about_limits_is_no_limit() -> None:
+    report = claude(said("Next I add rate limiting to the gateway."))
+    assert report.failed
+    assert report.reason is None

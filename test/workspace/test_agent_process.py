@@ -122,13 +122,21 @@ def retry(seconds: float) -> dict[str, Any]:
 def test_a_wait_that_is_longer_than_the_limit_ends_as_rate_limited(
     pod: TaskPod, asked: float, limit: str
 ) -> None:
-    path = tool(pod, says(retry(asked)) + "\nsleep 60")
+    again = "while true; do\n" + says(retry(asked)) + "\nsleep 1; done"
+    path = tool(pod, again)
     began = time.monotonic()
     ran = run(pod, "--agent", "claude", "--max-retry-wait", limit, PATH=path)
     assert time.monotonic() - began < 30
     assert "waiting: the model answers 429 rate_limit" in ran.log
     assert ran.result["reason"] == "RateLimited"
     assert "agent.maxRetryWaitSeconds" in ran.result["summary"]
+
+
+def test_a_model_that_works_for_long_after_a_retry_does_not_wait(pod: TaskPod) -> None:
+    done = says({"type": "assistant", "message": {"id": "1", "content": "Done."}})
+    path = tool(pod, says(retry(0.5)) + "\nsleep 4\n" + done + "\n" + answer("Done."))
+    ran = run(pod, "--agent", "claude", "--max-retry-wait", "2", PATH=path)
+    assert (ran.code, ran.result["summary"]) == (0, "Done.")
 
 
 def test_the_limits_are_those_of_the_workspace_config(task: Make) -> None:
@@ -252,7 +260,15 @@ def test_what_an_agent_writes_as_its_result_itself_is_masked(pod: TaskPod) -> No
 
 @pytest.mark.parametrize(
     "script",
-    ['echo "key=$MY_TOKEN" > new.txt', 'git commit -q --allow-empty -m "used $MY_TOKEN"'],
+    [
+        'echo "key=$MY_TOKEN" > new.txt',
+        'git commit -q --allow-empty -m "used $MY_TOKEN"',
+        """git commit -q --allow-empty -m "$(printf 'Add it\\n\\n- uses %s' "$MY_TOKEN")\"""",
+        'echo "*.lock -diff" > .gitattributes; echo "$MY_TOKEN" > new.lock',
+        'printf "a\\0b $MY_TOKEN" > new.bin',
+        'echo "_auth=$(printf %s "$MY_TOKEN" | base64 -w0)" > .npmrc',
+    ],
+    ids=["a line", "a message", "a list in a message", "no diff", "binary", "base64"],
 )
 def test_a_commit_that_adds_a_secret_is_not_pushed(
     pod: TaskPod, origins: Path, script: str

@@ -50,6 +50,10 @@ _SPACE = re.compile(r"[\s\u200c\u200d]+")
 """White space, and the joiners, which nobody sees but some scripts need."""
 
 
+USERNAME = "username"
+"""The key of a ``kubernetes.io/basic-auth`` Secret that is no secret."""
+
+
 class Redactor:
     """Masks known values, and user information in URLs."""
 
@@ -66,12 +70,19 @@ class Redactor:
         wanted = sorted((x for x in squeezed if len(x) >= 2 * MIN_LENGTH), key=len, reverse=True)
         self._squeezed = re.compile("|".join(map(re.escape, wanted))) if wanted else None
         strong = sorted((x for x in found if _is_strong(x)), key=len, reverse=True)
-        self._strong = re.compile("|".join(map(re.escape, strong))) if strong else None
+        told = {y for x in strong for y in (x, *_escaped(x))}
+        told |= {y for x in strong if len(x) <= MAX_ENCODED for y in _base64(x)}
+        certain = sorted(told, key=len, reverse=True)
+        self._strong = re.compile("|".join(map(re.escape, certain))) if certain else None
         self._fragments = _Fragments(strong) if strong else None
 
     def leaks(self, text: str) -> bool:
         """Whether a text that cannot be changed contains a secret that cannot occur by chance."""
         return self._strong is not None and self._strong.search(text) is not None
+
+    def contains(self, text: str) -> bool:
+        """Whether a text that people read contains a secret."""
+        return self._pattern is not None and self._pattern.search(clean_text(text)) is not None
 
     def __call__(self, text: str) -> str:
         """The text without secrets."""
@@ -268,6 +279,9 @@ def secrets_in(places: Sequence[Path]) -> list[str]:
             # The ..data folders of Kubernetes contain the same files again.
             inner = path.relative_to(folder).parts if path != folder else ()
             if any(x.startswith("..") for x in inner) or not path.is_file():
+                continue
+            if path.name == USERNAME:
+                # The name of an account is part of URLs and branches.
                 continue
             with contextlib.suppress(OSError, UnicodeDecodeError):
                 with path.open("rb") as file:

@@ -325,7 +325,6 @@ def _publish(options: argparse.Namespace, task: AgentTask, report: AgentReport) 
         push=options.push or wanted,
         description=report.summary,
         redact=task.redact,
-        leaks=task.redact.leaks,
     )
 
 

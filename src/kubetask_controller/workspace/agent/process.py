@@ -228,7 +228,7 @@ class Runner:
         stop: StopCause | None = None
         notices = _quiet_times()
         notice, deadline = next(notices), None
-        waiting: tuple[float, Wait | None] = (0.0, None)
+        waiting = _Waiting()
         last = self._last
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -247,10 +247,8 @@ class Runner:
                     [f"no output for {notice:.0f} s; waiting for {what}"], reader.max_shown
                 )
                 notice = next(notices)
-            if reader.wait is None or waiting[1] is None:
-                waiting = (now, reader.wait)
+            waited = waiting.at(now, reader.wait)
             if stop is None and not self.signalled:
-                waited = now - waiting[0] if reader.wait else 0.0
                 stop = self._limit(reader, quiet=quiet, waited=waited)
                 if stop is not None:
                     self._output.show([f"{stop.reason.value}: {stop.message}"])
@@ -307,6 +305,27 @@ class Runner:
 
         with stream:
             self._output.follow(iter(lambda: stream.readline(MAX_OUTPUT_LINE), ""), reader, seen)
+
+
+class _Waiting:
+    """How long a tool has waited for its model, from the first announcement on."""
+
+    def __init__(self) -> None:
+        self._wait: Wait | None = None
+        self._began = self._announced = 0.0
+
+    def at(self, now: float, wait: Wait | None) -> float:
+        """Seconds until `now`. After an announced delay the next request is in progress: a model may work for long."""
+        if wait is None or self._wait is None:
+            self._began = now
+        if wait is not self._wait:
+            self._announced = now
+        self._wait = wait
+        if wait is None:
+            return 0.0
+        return (
+            min(now, self._announced + wait.seconds + TICK_SECONDS) if wait.seconds else now
+        ) - self._began
 
 
 class _LogFiles:

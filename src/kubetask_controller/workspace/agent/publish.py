@@ -1,5 +1,6 @@
 """Commits and pushes the agent's changes; keeps them as a patch if the push fails."""
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import ManifestRepository, TaskManifest
 from kubetask_controller.workspace.git import Git, GitError, log_line, with_retries
+from kubetask_controller.workspace.redaction import Redactor
 
 PATCHES_DIR = f"{c.RESERVED_DIR}/patches"
 MAX_SHOWN_PATCH = 256 * 1024
@@ -64,8 +66,7 @@ def publish(
     commit: bool,
     push: bool,
     description: str = "",
-    redact: Callable[[str], str] = str,
-    leaks: Callable[[str], bool] | None = None,
+    redact: Redactor | None = None,
 ) -> list[Published]:
     """Commit changes and push commits, as configured. Commits that cannot be pushed are kept as a patch.
 
@@ -77,8 +78,7 @@ def publish(
         commit: whether to commit changes.
         push: whether to push commits.
         description: the agent's final message.
-        redact: masks log lines.
-        leaks: returns whether a text contains a secret; commits that add one are not pushed.
+        redact: masks log lines; commits that add one of its secrets are not pushed.
 
     Raises:
         PublishError: at least one repository could not be committed or pushed; the message names it.
@@ -97,14 +97,14 @@ def publish(
             continue
         if push and done.commits:
             try:
-                if leaks is not None:
-                    work.refuse_secrets(leaks)
+                if redact is not None:
+                    work.refuse_secrets(redact)
                 work.push()
                 log_line(f"{shown}: pushed {manifest.branch} with {len(done.commits)} commits")
                 done = replace(done, pushed=True)
             except GitError as error:
                 reason, text = _refusal(error, manifest.branch)
-                done = replace(done, patch=work.keep(redact))
+                done = replace(done, patch=work.keep(redact or str))
                 problems.append((reason, f"{shown}: {text}"))
         published.append(done)
     if problems:
@@ -202,16 +202,20 @@ class _Work:
         sign_off = ["--signoff"] if self._checkout.sign_off else []
         self._run("commit", "--quiet", "--cleanup=whitespace", *sign_off, "--file=-", stdin=text)
 
-    def refuse_secrets(self, leaks: Callable[[str], bool]) -> None:
-        """Raise GitError if a commit's message, or a line that it adds, contains a secret."""
+    def refuse_secrets(self, redact: Redactor) -> None:
+        """Raise GitError if a commit's message, or a line that it adds, contains a secret.
+
+        Files that git counts as binary, as the attributes of the repository say, are read too.
+        """
+        show = ("show", "--no-color", "--no-ext-diff", "--no-textconv")
         for commit in self.commits():
-            what = ("show", "--no-color", "--no-ext-diff", "--no-textconv", "--unified=0")
-            try:
-                shown = self._run(*what, "--format=%B", commit)
-            except GitError:
-                shown = self._run(*what[:2], "--no-patch", "--format=%B", commit)  # too large
-            lines = [x for x in shown.splitlines() if not x.startswith("-")]
-            if leaks("\n".join(lines)):
+            leaked = redact.contains(self._run(*show, "--no-patch", "--format=%B", commit))
+            # One that is too large to read is not checked.
+            with contextlib.suppress(GitError):
+                shown = self._run(*show, "--text", "--unified=0", "--format=", commit)
+                added = (x for x in shown.splitlines() if x.startswith("+"))
+                leaked = leaked or redact.leaks("\n".join(added))
+            if leaked:
                 raise GitError(
                     ("push",),
                     f"fatal: commit {commit[:12]} adds a secret of the task, and is not pushed",

@@ -31,17 +31,19 @@ class ClaudeReader(EventReader):
 
     tool = "claude"
     _WRONG = re.compile(
-        r"^(API Error\b|Claude Code is unable|Credit balance is too low|Prompt is too long"
-        r"|Invalid API key|Not logged in|(Claude )?(AI )?usage limit reached|Failed to authenticate)",
-        re.IGNORECASE,
+        r"^(API Error: |Claude Code is unable to respond|Credit balance is too low$|Prompt is too long$"
+        r"|Invalid API key ·|Not logged in ·|(Claude )?(AI )?[Uu]sage limit reached\b"
+        r"|Failed to authenticate\. )"
     )
-    """A result that begins so is none, whatever a version calls it."""
+    """A result that begins so is none, whatever a version calls it: the tool wrote it, and no model."""
 
     def __init__(self) -> None:
         super().__init__()
         self._results: list[bool] = []
         self._open = False
         """Work came after the last result."""
+        self._failing = False
+        """The last message says that the model answered with an error."""
         self._reason: Reason | None = None
         self._running: dict[str, str] = {}
         self._unfinished: dict[str, str] = {}
@@ -59,6 +61,7 @@ class ClaudeReader(EventReader):
             return self._assistant(event)
         if kind == "user":
             self.activity = "the model"
+            self._open = self._open or not event.get("parent_tool_use_id")
             return []
         if kind == "error":
             return self.error(
@@ -67,8 +70,9 @@ class ClaudeReader(EventReader):
         return self.unknown(event)
 
     def unread(self, text: str) -> None:
-        """A result that cannot be read may be a bad one."""
+        """A result that cannot be read may be a bad one, and another event is work after the last result."""
         super().unread(text)
+        self._open = True
         if re.search(r'"type"\s*:\s*"result"', text):
             self._results.append(False)
             self.error("claude printed a result that cannot be read")
@@ -76,6 +80,9 @@ class ClaudeReader(EventReader):
     def _assistant(self, event: JSON) -> list[str]:
         message = fields(event.get("message"))
         name, own = str(message.get("id")), not event.get("parent_tool_use_id")
+        if own:
+            # The tool writes such a message itself.
+            self._failing = bool(event.get("is_api_error_message"))
         self._open = self._open or own
         if name not in self._messages and own:
             self.turns += 1
@@ -118,10 +125,12 @@ class ClaudeReader(EventReader):
             tasks = items(event.get("tasks"))
             self._running |= {str(x.get("task_id")): str(x.get("description")) for x in tasks}
         status = event.get("status") or fields(event.get("patch")).get("status")
-        if subtype in ("task_updated", "task_notification") and status not in (None, "running"):
-            name = self._running.pop(task, name)
-            if status != "completed":
-                self._unfinished.setdefault(task, f"{name} ({status})")
+        going = (None, "running", "pending", "paused")
+        if subtype in ("task_updated", "task_notification") and status not in going:
+            ran = self._running.pop(task, None)
+            # The agent ends its own servers and watchers. After a result, its end cut the work off.
+            if ran and status in ("killed", "stopped") and self._results and not self._open:
+                self._unfinished.setdefault(task, f"{ran} ({status})")
         return []
 
     def _result(self, event: JSON) -> list[str]:
@@ -137,6 +146,7 @@ class ClaudeReader(EventReader):
             and stop in (None, "end_turn", "stop_sequence", "tool_use")
             and end in (None, "completed")
             and not status
+            and not self._failing
             and not self._WRONG.match(text)
         )
         self._results.append(good)
@@ -292,6 +302,11 @@ class GeminiReader(EventReader):
         elif not self.errors:
             return [*shown, *self.error(f"gemini ended with status {status or 'unknown'}")]
         return shown
+
+    def unread(self, text: str) -> None:
+        """An event that cannot be read may be work after the result."""
+        super().unread(text)
+        self._good = False
 
     def succeeded(self) -> bool:
         """The result says so, the model's words are the last of the work, and nothing stopped the agent before."""

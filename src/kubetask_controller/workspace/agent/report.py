@@ -312,6 +312,7 @@ class EventReader(OutputReader):
         """The report at the end."""
         if self.succeeded() and not self._spoiled and self.summary.strip():
             return AgentReport(self.summary.strip(), self._usage())
+        said = False
         if self.errors:
             summary = self.errors[-1]
         elif self.wait is not None:
@@ -319,9 +320,12 @@ class EventReader(OutputReader):
         elif self.summary:
             last = self.error_line() if _ERROR_LINE.search(self.error_line()) else self.summary
             summary = f"{self.tool} ended without the event of a success after: {last}"
+            # What a model says about limits is no limit.
+            said = last is self.summary
         else:
             summary = self.error_line() or f"{self.tool} ended without an answer"
-        found = self.reason() or known_reason(*(list(self.errors)[-3:] or [summary]))
+        told = list(self.errors)[-3:] or ([] if said else [summary])
+        found = self.reason() or known_reason(*told)
         if found is None and self.wait is not None and self.wait.limited:
             found = Reason.RATE_LIMITED
         # A status shows one line of it.
