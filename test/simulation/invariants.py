@@ -248,7 +248,9 @@ class Invariants:
         process, _, decided = request
         decided = max(decided, owner.created)
         self._right_config(owner, job, pool, decided, process)
-        active = [x for x in self._jobs.values() if x[2] == pool]
+        # A Job without its label and without its owner is nobody's: it counts for none, until the garbage collector comes.
+        nobodys = {x for x, how in self._tampered.items() if how == "label" and self._orphan(x)}
+        active = [x for uid, x in self._jobs.items() if x[2] == pool and uid not in nobodys]
         cap = self._most(iter(self._configs[pool]), "maxConcurrentTasks", process, decided, owner)
         self._capped(f"maxConcurrentTasks of WorkspaceConfig {pool}", active, mine, cap, process, decided)
         of_owner = [self._jobs[x] for x in self._jobs if self.world.owner_of(x)[0] == uid]
@@ -257,6 +259,10 @@ class Invariants:
         self._served(owner, pool)
         if owner.cancelled is not None and owner.cancelled < decided - self._lag_of(process, owner.kind):
             self._bad(f"task {index} of {owner} was started after it was cancelled")
+
+    def _orphan(self, job: str) -> bool:
+        owner = self.owners.get(self.world.owner_of(job)[0])
+        return owner is None or not owner.alive
 
     def _capped(self, what: str, active: list[Any], mine: Any, cap: int | None, process: "Process", decided: float) -> None:
         """While two act at once, a cap may be exceeded by what the other did and this one cannot have seen."""
