@@ -249,8 +249,8 @@ class Invariants:
         decided = max(decided, owner.created)
         self._right_config(owner, job, pool, decided, process)
         # A Job without its label and without its owner is nobody's: it counts for none, until the garbage collector comes.
-        nobodys = {x for x, how in self._tampered.items() if how == "label" and self._orphan(x)}
-        active = [x for uid, x in self._jobs.items() if x[2] == pool and uid not in nobodys]
+        unlabelled = {x.uid for x in self.world.server.all(JOBS) if c.LABEL_MANAGED_BY not in (x.meta.get("labels") or {})}
+        active = [x for y, x in self._jobs.items() if x[2] == pool and not (y in unlabelled and self._orphan(y))]
         cap = self._most(iter(self._configs[pool]), "maxConcurrentTasks", process, decided, owner)
         self._capped(f"maxConcurrentTasks of WorkspaceConfig {pool}", active, mine, cap, process, decided)
         of_owner = [self._jobs[x] for x in self._jobs if self.world.owner_of(x)[0] == uid]
