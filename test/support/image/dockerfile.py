@@ -83,6 +83,8 @@ class Builder:
         self.others = others or {}
         bin = root / "bin"
         bin.mkdir(parents=True)
+        # As every base image has it.
+        (root / "home").mkdir()
         python = bin / "python"
         python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         python.chmod(0o755)

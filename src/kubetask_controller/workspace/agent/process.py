@@ -315,7 +315,7 @@ class _Waiting:
         self._began = self._announced = 0.0
 
     def at(self, now: float, wait: Wait | None) -> float:
-        """Seconds until `now`. After an announced delay the next request is in progress: a model may work for long."""
+        """Seconds until `now`. After an exact delay the next request is in progress, and the model may work for long."""
         if wait is None or self._wait is None:
             self._began = now
         if wait is not self._wait:
@@ -323,9 +323,9 @@ class _Waiting:
         self._wait = wait
         if wait is None:
             return 0.0
-        return (
-            min(now, self._announced + wait.seconds + TICK_SECONDS) if wait.seconds else now
-        ) - self._began
+        if wait.exact and wait.seconds is not None:
+            now = min(now, self._announced + wait.seconds + TICK_SECONDS)
+        return now - self._began
 
 
 class _LogFiles:

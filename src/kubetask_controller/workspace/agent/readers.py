@@ -116,7 +116,7 @@ class ClaudeReader(EventReader):
             tries = f"retry {event.get('attempt')} of {event.get('max_retries')}"
             limited = status in (402, 429, 503, 529) or known_reason(str(error)) is not None
             text = f"the model answers {status} {error}; {tries} in {delay:.0f} s"
-            return self.waits(Wait(text, limited, delay))
+            return self.waits(Wait(text, limited, delay, exact=True))
         task = str(event.get("task_id"))
         name = str(event.get("description") or event.get("summary") or task)
         if subtype == "task_started" and event.get("is_backgrounded"):

@@ -104,11 +104,13 @@ class Wait:
         text: description for the log.
         limited: whether a rate limit is the cause; else the model fails.
         seconds: time until the next try; None if the tool does not report it.
+        exact: the tool itself reports when it sends the next request. Other times are those of the model's answer.
     """
 
     text: str
     limited: bool
     seconds: float | None = None
+    exact: bool = False
 
 
 class OutputReader:
