@@ -9,14 +9,16 @@ import pytest
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.client.errors import APIStatusError, TransportError
+from kubetask_controller.reconcilers.concurrency import UNANSWERED_LIFE
 from kubetask_controller.reconcilers.projections import JobView, PodView
 from kubetask_controller.reconcilers.taskrun.jobs import (
     Created,
+    CreatePendingError,
     JobControl,
     in_parallel,
     ramp_up,
 )
-from support.reconcilers.cluster import JOBS, NAMESPACE, PODS, Cluster
+from support.reconcilers.cluster import JOBS, NAMESPACE, PODS, Cluster, server_error
 from support.reconcilers.views import at
 
 Json = dict[str, Any]
@@ -238,6 +240,21 @@ async def test_a_job_recreated_under_the_name_is_not_deleted(
     cluster.store(JOBS, body())
     await control.delete(job)
     assert cluster.jobs() == ["r-task-0"]
+
+
+async def test_a_job_whose_earlier_create_may_still_come_is_deleted_later(
+    cluster: Cluster, control: JobControl
+) -> None:
+    cluster.refuse("create", JOBS, server_error(504))
+    assert (await control.create(body())).how is Created.UNKNOWN
+    assert (await control.create(body())).ours
+    job, _ = observed(cluster)
+    with pytest.raises(CreatePendingError):
+        await control.delete(job)
+    assert cluster.jobs() == ["r-task-0"]
+    cluster.clock.passed += UNANSWERED_LIFE
+    await control.delete(job)
+    assert cluster.jobs() == []
 
 
 async def test_a_job_that_is_gone_is_given_no_labels(cluster: Cluster, control: JobControl) -> None:

@@ -90,7 +90,7 @@ def setup_with_manager(manager: Manager, settings: Settings) -> ReconcilerContex
     registry = manager.metrics.registry
     registry.register(StateCollector(listers.runs, listers.tasks, listers.configs, limiter.usage))
     client = manager.client
-    control = JobControl(client, InFlightLimit(manager.clock))
+    control = JobControl(client, InFlightLimit(manager.clock), manager.clock)
     context = ReconcilerContext(
         client=client,
         clock=manager.clock,

@@ -23,6 +23,7 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.client.errors import (
     APIStatusError,
+    ClientError,
     TransportError,
     is_already_exists,
     is_conflict,
@@ -30,6 +31,7 @@ from kubetask_controller.client.errors import (
 )
 from kubetask_controller.client.resources import JOBS, PODS
 from kubetask_controller.client.rest import Client
+from kubetask_controller.reconcilers.concurrency import UNANSWERED_LIFE
 from kubetask_controller.reconcilers.projections import (
     JobView,
     PodView,
@@ -37,6 +39,7 @@ from kubetask_controller.reconcilers.projections import (
     project_job,
 )
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason, from_event
+from kubetask_controller.runtime.clock import Clock
 from kubetask_controller.runtime.inflight import InFlightLimit
 
 logger = structlog.get_logger("jobs")
@@ -50,6 +53,10 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 OneT = TypeVar("OneT")
 OtherT = TypeVar("OtherT")
+
+
+class CreatePendingError(ClientError):
+    """A Job must not be deleted yet."""
 
 
 class Created(Enum):
@@ -95,9 +102,14 @@ class CreateOutcome:
 class JobControl:
     """Creates Jobs, and ends what they run."""
 
-    def __init__(self, client: Client, creates: InFlightLimit) -> None:
+    def __init__(self, client: Client, creates: InFlightLimit, clock: Clock) -> None:
         self._client = client
         self._creates = creates
+        self._clock = clock
+        self._unanswered: dict[tuple[str, str], float] = {}
+        """Namespace and name of a Job to the time until which a create without an answer may be carried out."""
+        self._second: dict[tuple[str, str], float] = {}
+        """The same for Jobs of which two creates were sent: one may exist, and the other may come."""
 
     @property
     def most_creates(self) -> int:
@@ -118,10 +130,25 @@ class JobControl:
         async with self._creates.attempt() as attempt:
             if not still_wanted():
                 return CreateOutcome(Created.NOT_SENT)
-            outcome = await self._create(body)
-            if outcome.how is Created.UNKNOWN:
-                attempt.overloaded()
+            outcome = CreateOutcome(Created.UNKNOWN)
+            try:
+                outcome = await self._create(body)
+            finally:
+                # A create that is cancelled in progress has no answer either.
+                if outcome.how is Created.UNKNOWN:
+                    attempt.overloaded()
+                self._sent(body["metadata"], outcome)
             return outcome
+
+    def _sent(self, metadata: dict[str, Any], outcome: CreateOutcome) -> None:
+        key, now = (metadata["namespace"], metadata["name"]), self._clock.monotonic()
+        for known in (self._unanswered, self._second):
+            for old in [x for x, until in known.items() if until <= now]:
+                del known[old]
+        if key in self._unanswered and outcome.how in (Created.CREATED, Created.UNKNOWN):
+            self._second[key] = self._unanswered[key]
+        if outcome.how is Created.UNKNOWN:
+            self._unanswered[key] = now + UNANSWERED_LIFE
 
     async def _create(self, body: dict[str, Any]) -> CreateOutcome:
         metadata = body["metadata"]
@@ -199,7 +226,17 @@ class JobControl:
         """Delete a Job with its Pods; one that is gone, or bears another uid, is left alone.
 
         With ``foreground`` the Job stays until its Pods are gone, so that no Job of its name is created before that.
+
+        Raises:
+            CreatePendingError: a create of this name that had no answer may still be carried out. Once the Job is gone, it
+                would start the agent a second time.
+            ClientError: the request failed.
         """
+        until = self._second.get((job.namespace, job.name), 0.0)
+        if until > self._clock.monotonic():
+            raise CreatePendingError(
+                f"Job {job.name} is deleted later: an earlier create of it may still be carried out"
+            )
         await _gone_is_fine(
             self._client.delete(
                 JOBS,
