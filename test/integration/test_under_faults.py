@@ -197,12 +197,14 @@ def test_the_server_is_restarted_and_has_lost_its_history(
     _ends_well(kubectl)
 
 
+@pytest.mark.timeout(150)
 def test_the_controller_is_cut_off_for_a_moment(kubectl: Kubectl, faults: FaultControl) -> None:
     _begin(kubectl, seconds=1.0)
     kubectl.wait("batchrun/r", "jsonpath={.status.phase}=Running")
     with faults.partition(user=CONTROLLER[0]):
         kubectl("wait", "--for=condition=Complete", "job/r-task-0", "--timeout=20s")
-    _ends_well(kubectl)
+    # A watch that became silent is found out within 70 s.
+    _ends_well(kubectl, timeout=100)
 
 
 def test_the_clock_of_the_server_steps_forward_and_back(

@@ -84,7 +84,7 @@ class Builder:
         bin = root / "bin"
         bin.mkdir(parents=True)
         # As every base image has it.
-        (root / "home").mkdir()
+        (root / "home").mkdir(exist_ok=True)
         python = bin / "python"
         python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         python.chmod(0o755)
