@@ -183,7 +183,6 @@ asyncio.run(main())
 def test_folders_that_agents_write_to_are_everybodys(tmp_path: Path) -> None:
     """A Pod may run as any user."""
     builder = Builder(tmp_path)
-    (tmp_path / "home").mkdir()
     builder.build(STAGES["git"])
     for folder in ("/home/agent", "/workspace"):
         assert folder in FOLDERS
