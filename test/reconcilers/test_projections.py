@@ -10,7 +10,6 @@ from kubetask_controller.client.streams import event_decoder
 from kubetask_controller.reconcilers.projections import (
     PartialJob,
     PartialPod,
-    PartialResource,
     project_job,
     project_owner,
     project_pod,
@@ -68,22 +67,6 @@ def test_a_shape_has_all_that_the_projection_reads(kind: str, shape: Any, projec
         read = decode(json.dumps(event).encode())
         assert project(read["object"]) == project(each)
         assert "managedFields" not in read["object"]["metadata"]
-
-
-def test_the_shape_of_a_resource_has_all_that_its_projection_reads() -> None:
-    run = _run("Running")
-    run["kind"] = "BatchRun"
-    run["metadata"] |= {
-        "generation": 3,
-        "creationTimestamp": "2026-01-02T10:00:00Z",
-        "deletionTimestamp": "2026-01-02T11:00:00Z",
-        "labels": {"a": "b"},
-        "annotations": {"c": "d"},
-        "managedFields": [{"manager": "kubectl"}],
-    }
-    read = event_decoder(PartialResource)(json.dumps({"type": "ADDED", "object": run}).encode())
-    assert project_resource(read["object"]) == project_resource(run)
-    assert "managedFields" not in read["object"]["metadata"]
 
 
 def test_what_does_not_fit_the_shape_is_read_as_a_whole() -> None:

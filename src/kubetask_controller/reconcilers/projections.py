@@ -353,28 +353,6 @@ class _MetadataPart(TypedDict, total=False):
     ownerReferences: list[JSON]
 
 
-class _OwnMetadataPart(TypedDict, total=False):
-    name: str
-    namespace: str
-    uid: str
-    resourceVersion: str
-    generation: int
-    creationTimestamp: str | None
-    deletionTimestamp: str
-    labels: dict[str, str]
-    annotations: dict[str, str]
-
-
-class PartialResource(TypedDict, total=False):
-    """The decoded fields of a Batch, BatchRun, Task or WorkspaceConfig: all but its managedFields and its owners."""
-
-    apiVersion: str
-    kind: str
-    metadata: _OwnMetadataPart
-    spec: JSON
-    status: JSON
-
-
 class _JobSpecPart(TypedDict, total=False):
     suspend: bool
     backoffLimit: int

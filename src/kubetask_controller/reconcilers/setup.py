@@ -23,7 +23,6 @@ from kubetask_controller.reconcilers.metrics import ReconcilerMetrics, StateColl
 from kubetask_controller.reconcilers.projections import (
     PartialJob,
     PartialPod,
-    PartialResource,
     project_job,
     project_owner,
     project_pod,
@@ -145,11 +144,10 @@ def _listers(manager: Manager) -> Listers:
     task_indexes = {of.INDEX_UNFINISHED: of.by_unfinished}
     job_indexes = {of.INDEX_OWNER: of.by_owner_uid, of.INDEX_POOL: of.by_pool}
     pod_indexes = {of.INDEX_OWNER: of.by_owner_uid}
-    whole = PartialResource
-    batches = cache.informer(of.BATCHES, project=project_resource, partial=whole)
-    runs = cache.informer(of.BATCH_RUNS, project=project_owner, partial=whole, indexers=run_indexes)
-    tasks = cache.informer(of.TASKS, project=project_owner, partial=whole, indexers=task_indexes)
-    configs = cache.informer(of.WORKSPACE_CONFIGS, project=project_resource, partial=whole)
+    batches = cache.informer(of.BATCHES, project=project_resource)
+    runs = cache.informer(of.BATCH_RUNS, project=project_owner, indexers=run_indexes)
+    tasks = cache.informer(of.TASKS, project=project_owner, indexers=task_indexes)
+    configs = cache.informer(of.WORKSPACE_CONFIGS, project=project_resource)
     jobs = cache.informer(
         JOBS, project=project_job, partial=PartialJob, label_selector=_OURS, indexers=job_indexes
     )
