@@ -39,6 +39,15 @@ async def accepted(cluster: Cluster, tasks: int = 3, **spec: Any) -> str:
     return str(cluster.status()["batchSnapshot"])
 
 
+async def unrecorded(cluster: Cluster) -> None:
+    """A run of a Batch with three tasks, whose snapshot exists and whose status was not written."""
+    batch(cluster, 3)
+    cluster.run(batchRef="b")
+    cluster.refuse("update", BATCH_RUNS, server_error())
+    with pytest.raises(APIStatusError):
+        await cluster.reconcile()
+
+
 async def test_a_later_change_of_the_batch_does_not_reach_a_run(cluster: Cluster) -> None:
     await accepted(cluster, parallelism=1)
     batch(cluster, 7)
@@ -94,11 +103,7 @@ async def test_a_snapshot_whose_read_fails_is_not_taken_for_lost(cluster: Cluste
 async def test_a_snapshot_of_a_try_whose_status_was_lost_is_used_or_replaced(
     cluster: Cluster,
 ) -> None:
-    batch(cluster, 3)
-    cluster.run(batchRef="b")
-    cluster.refuse("update", BATCH_RUNS, server_error())
-    with pytest.raises(APIStatusError):
-        await cluster.reconcile()
+    await unrecorded(cluster)
     batch(cluster, 4)
     cluster.restart()
     await cluster.settle()
@@ -143,11 +148,7 @@ async def test_a_snapshot_that_the_cache_does_not_show_as_recorded_is_not_replac
 
 
 async def test_a_revision_of_another_object_is_left_alone(cluster: Cluster) -> None:
-    batch(cluster, 3)
-    cluster.run(batchRef="b")
-    cluster.refuse("update", BATCH_RUNS, server_error())
-    with pytest.raises(APIStatusError):
-        await cluster.reconcile()
+    await unrecorded(cluster)
     (name,) = cluster.sent("create", CONTROLLERREVISIONS)
     revision = cluster.objects[str(CONTROLLERREVISIONS), name]
     revision["metadata"]["ownerReferences"][0]["uid"] = "another"
@@ -161,11 +162,7 @@ async def test_a_revision_of_another_object_is_left_alone(cluster: Cluster) -> N
 async def test_a_snapshot_that_another_leader_recorded_takes_the_place_of_the_own(
     cluster: Cluster,
 ) -> None:
-    batch(cluster, 3)
-    cluster.run(batchRef="b")
-    cluster.refuse("update", BATCH_RUNS, server_error())
-    with pytest.raises(APIStatusError):
-        await cluster.reconcile()
+    await unrecorded(cluster)
     (name,) = cluster.sent("create", CONTROLLERREVISIONS)
     revision = cluster.objects[str(CONTROLLERREVISIONS), name]
     del revision["data"]["variableContexts"][2]
@@ -183,11 +180,7 @@ async def test_a_snapshot_that_another_leader_recorded_takes_the_place_of_the_ow
 
 
 async def test_the_same_snapshot_is_not_written_twice(cluster: Cluster) -> None:
-    batch(cluster, 3)
-    cluster.run(batchRef="b")
-    cluster.refuse("update", BATCH_RUNS, server_error())
-    with pytest.raises(APIStatusError):
-        await cluster.reconcile()
+    await unrecorded(cluster)
     cluster.restart()
     await cluster.settle()
     assert cluster.sent("delete", CONTROLLERREVISIONS) == []

@@ -187,20 +187,12 @@ class FreshReader:
                     job = project_job(item)
                     if not is_ours(job):
                         continue
-                    if not (job.managed or job.finished):
-                        try:
-                            job = await self._jobs.restore_labels(job) or job
-                        except APIStatusError as error:
-                            logger.warning(
-                                "The label of a Job cannot be restored",
-                                job=job.name,
-                                namespace=namespace,
-                                error=error.message,
-                            )
-                        if not job.managed:
-                            hidden.append(job)
                     if job.managed:
                         self._listers.jobs.mutated(job)
+                    elif not job.finished:
+                        job = await self.relabelled(job) or job
+                        if not job.managed:
+                            hidden.append(job)
                 token = (page.get("metadata") or {}).get("continue")
                 if not token:
                     break
@@ -208,6 +200,22 @@ class FreshReader:
             entry.began = max(began, 0.0)
             self._hidden[namespace] = hidden
             return hidden
+
+    async def relabelled(self, job: JobView) -> JobView | None:
+        """A Job after its label was restored; None where it is gone. Where that fails, it is not ``managed``."""
+        try:
+            restored = await self._jobs.restore_labels(job)
+        except APIStatusError as error:
+            logger.warning(
+                "The label of a Job cannot be restored",
+                job=job.name,
+                namespace=job.namespace,
+                error=error.message,
+            )
+            return job
+        if restored is not None and restored.managed:
+            self._listers.jobs.mutated(restored)
+        return restored
 
     async def _get(
         self, resource: Resource, cache: MutationCache[T], namespace: str, name: str, since: float

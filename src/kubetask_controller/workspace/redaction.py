@@ -13,7 +13,7 @@ import base64
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -62,17 +62,14 @@ class Redactor:
         lines = {y.strip() for x in whole for y in x.splitlines()}
         found = {x for x in whole | lines if len(x) >= MIN_LENGTH}
         # Programs print encoded secrets: in JSON, in URLs, as the base64 of "user:password".
-        encoded = {y for x in found for y in _escaped(x)}
-        encoded |= {y for x in found if "\n" not in x and len(x) <= MAX_ENCODED for y in _base64(x)}
+        encoded = _encoded(found)
         self._values = sorted(found | encoded, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self._values))) if self._values else None
         squeezed = {_SPACE.sub("", x) for x in found | encoded}
         wanted = sorted((x for x in squeezed if len(x) >= 2 * MIN_LENGTH), key=len, reverse=True)
         self._squeezed = re.compile("|".join(map(re.escape, wanted))) if wanted else None
         strong = sorted((x for x in found if _is_strong(x)), key=len, reverse=True)
-        told = {y for x in strong for y in (x, *_escaped(x))}
-        told |= {y for x in strong if len(x) <= MAX_ENCODED for y in _base64(x)}
-        certain = sorted(told, key=len, reverse=True)
+        certain = sorted({*strong, *_encoded(strong)}, key=len, reverse=True)
         self._strong = re.compile("|".join(map(re.escape, certain))) if certain else None
         self._fragments = _Fragments(strong) if strong else None
 
@@ -338,6 +335,13 @@ def _object(text: str) -> Any:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _encoded(values: Collection[str]) -> set[str]:
+    """The forms in which programs print these values."""
+    escaped = {y for x in values for y in _escaped(x)}
+    short = (x for x in values if "\n" not in x and len(x) <= MAX_ENCODED)
+    return escaped | {y for x in short for y in _base64(x)}
 
 
 def _escaped(value: str) -> set[str]:

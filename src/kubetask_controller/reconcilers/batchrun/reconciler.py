@@ -148,14 +148,16 @@ class BatchRunReconciler:
         known.looked_at, known.generation = context.clock.monotonic(), run.generation
 
         # Plan: tasks that never start, and tasks that may start now.
-        stopping, plan = Started(), make_plan(run.spec, tracker, seen.jobs)
+        stopping = Started()
         if unsure is not None and tracker.unstarted():
             plan = Plan(blocked=unanswered(unsure))
         elif (stopped := rules.halt or known.snapshot.lost) is not None:
             stopping = await self._tasks.end_unstarted(run, tracker, stopped)
             plan = Plan(blocked=stopping.blocked)
-        elif plan.start and not isinstance(environment, Environment):
-            plan = Plan(blocked=environment)
+        else:
+            plan = make_plan(run.spec, tracker, seen.jobs)
+            if plan.start and not isinstance(environment, Environment):
+                plan = Plan(blocked=environment)
 
         # Act, start and record: end and replace Jobs, create Jobs, write the status. None of the three waits for another,
         # since one slow request would hold up all of them: what this reconcile starts is recorded by the next one.
@@ -180,16 +182,16 @@ class BatchRunReconciler:
         retry = earliest(started.retry_after, stopping.retry_after)
         failed = started.error or stopping.error
         others = earliest(result.requeue_after, seen.wake_after, go_on)
-        if failed is None:
-            present = summarize(run, tracker, started.blocked or plan.blocked)
-            if present != summary and (present.reason != summary.reason or not retry):
-                retry = AT_ONCE
-        else:
+        if failed is not None:
             if not started.created and not others:
                 raise failed
             # Under load some requests fail. As long as others do not, the delay does not grow.
             logger.info("Some Jobs are tried again", error=str(failed))
             retry = earliest(retry, AGAIN if started.created else RECHECK)
+        elif plan.start:
+            present = summarize(run, tracker, started.blocked or plan.blocked)
+            if present != summary and (present.reason != summary.reason or not retry):
+                retry = AT_ONCE
         return Result(earliest(others, retry))
 
     async def _accept(self, request: Request, run: RunView) -> _Run | Missing:

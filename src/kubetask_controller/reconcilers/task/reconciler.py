@@ -101,12 +101,14 @@ class TaskReconciler:
         seen = await self._tasks.observe(task, tracker, rules)
 
         # Plan.
-        stopping, plan = Started(), make_plan(task.spec, tracker, seen.jobs)
+        stopping = Started()
         if unsure is not None and tracker.unstarted():
             plan = Plan(blocked=unanswered(unsure))
         elif rules.halt is not None:
             stopping = await self._tasks.end_unstarted(task, tracker, rules.halt)
             plan = Plan(blocked=stopping.blocked)
+        else:
+            plan = make_plan(task.spec, tracker, seen.jobs)
 
         # Start: create the Job. A Task without a status has created nothing, and creates nothing before it has one.
         started = replace(stopping, blocked=plan.blocked)

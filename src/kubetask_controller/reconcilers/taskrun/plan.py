@@ -79,10 +79,6 @@ def make_plan(spec: Spec, tasks: _Tasks, jobs: Mapping[int, JobView]) -> Plan:
         tasks: its tasks.
         jobs: its Jobs by index; a task whose Job is being replaced waits until that one is gone.
     """
-    live_jobs = sum(not x.finished for x in jobs.values())
-    # A Job that was created and that no cache shows may run: it may have lost the label by which it is watched.
-    unseen = (tasks.states[index] for index in tasks.created if index not in jobs)
-    live_jobs += sum(x is None or not x.final for x in unseen)
     waiting = [index for index in tasks.unstarted() if index not in jobs]
     if not waiting:
         return Plan()
@@ -98,6 +94,10 @@ def make_plan(spec: Spec, tasks: _Tasks, jobs: Mapping[int, JobView]) -> Plan:
         waiting = allowed
     parallelism = spec.get("parallelism")
     if isinstance(parallelism, int):
+        live_jobs = sum(not x.finished for x in jobs.values())
+        # A Job that was created and that no cache shows may run: it may have lost the label by which it is watched.
+        unseen = (tasks.states[index] for index in tasks.created if index not in jobs)
+        live_jobs += sum(x is None or not x.final for x in unseen)
         # A create without an answer may have created a Job: it comes first, and no other task gets its slot.
         unanswered = set(tasks.pending_creates())
         waiting.sort(key=lambda index: (index not in unanswered, index))

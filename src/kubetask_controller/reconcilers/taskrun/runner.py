@@ -432,31 +432,15 @@ class TaskRunner:
         self, owner: OwnerView, seen: Observation, index: int, job: JobView
     ) -> JobView:
         """Give a Job its label back. Where that fails, no cache shows it: it is polled, and holds its slot."""
-        context = self._context
-        try:
-            restored = await context.jobs.restore_labels(job)
-        except APIStatusError as error:
-            logger.warning(
-                "The label of a Job cannot be restored",
-                job=job.name,
-                namespace=job.namespace,
-                error=error.message,
-            )
-            self._hidden(owner, seen, index, job)
-            return job
+        restored = await self._context.fresh.relabelled(job)
         if restored is None:
             return job
-        if restored.managed:
-            context.listers.jobs.mutated(restored)
-            return restored
-        self._hidden(owner, seen, index, restored)
+        if not restored.managed:
+            seen.jobs[index] = restored
+            if not restored.finished:
+                pool = (job.namespace, job.workspace_config)
+                self._context.limiter.unverified(pool, contender(self._kind, owner), job.name)
         return restored
-
-    def _hidden(self, owner: OwnerView, seen: Observation, index: int, job: JobView) -> None:
-        seen.jobs[index] = job
-        if not job.finished:
-            pool = (job.namespace, job.workspace_config)
-            self._context.limiter.unverified(pool, contender(self._kind, owner), job.name)
 
     async def act(self, owner: OwnerView, tracker: Tracker, seen: Observation) -> None:
         """End and replace Jobs, many at once. What ends a task for good is recorded in the status before.
@@ -502,7 +486,6 @@ class TaskRunner:
         except Exception:
             tracker.mark(index)
             raise
-        tracker.look_again(index, context.clock.monotonic() + RECHECK)
 
     async def _end(self, owner: OwnerView, tracker: Tracker, index: int, job: JobView) -> None:
         """End a Job. Only an agent that was cancelled, or has ended, may have started; every other one is held back."""
@@ -566,7 +549,7 @@ class TaskRunner:
         A create without an answer may still create a Job: its task ends when the API server can no longer process it. The
         creates of an earlier leader count as such.
         """
-        retry, problem, now = 0.0, None, self._context.clock.monotonic()
+        retry, problem = 0.0, None
         left = self._inherited_for(tracker)
         if left > 0 and tracker.unstarted():
             text = f"{stopped.message}; an earlier leader's requests may be in progress"
@@ -580,8 +563,7 @@ class TaskRunner:
                 except ClientError as error:
                     problem = error
                     continue
-                left = UNANSWERED_LIFE - tracker.unanswered_for(index, now)
-                if left > 0:
+                if (left := self._may_come_for(tracker, index)) > 0:
                     retry = earliest(retry, min(left, RECHECK))
                     continue
             tracker.failed(index, stopped.reason, stopped.message)
@@ -623,8 +605,7 @@ class TaskRunner:
             finally:
                 for index in batch:
                     if tracker.is_unanswered(index):
-                        waited = tracker.unanswered_for(index, context.clock.monotonic())
-                        left = UNANSWERED_LIFE - waited
+                        left = self._may_come_for(tracker, index)
                         context.limiter.unanswered(pool, tracker.job_name(index), left)
                     else:
                         self._settled(owner, tracker, index, pool)
@@ -668,13 +649,11 @@ class TaskRunner:
         refused: PendingReason,
     ) -> float:
         """End tasks whose own Jobs have been refused for as long as a Pod may wait; the seconds until the next one ends."""
-        limit, now, after = (
-            owner.spec.get("pendingDeadlineSeconds"),
-            self._context.clock.monotonic(),
-            0.0,
-        )
-        if limit is None or self._inherited_for(tracker) > 0:
-            return self._inherited_for(tracker)
+        limit = owner.spec.get("pendingDeadlineSeconds")
+        inherited = self._inherited_for(tracker)
+        if limit is None or inherited > 0:
+            return inherited
+        now, after = self._context.clock.monotonic(), 0.0
         text = f"the agent did not start within {limit} s: {refused.reason}: {one_line(refused.message)}"
         for index in indexes:
             waited = tracker.refused_for(index, now)
@@ -759,11 +738,11 @@ class TaskRunner:
         else:
             if not await self.ran(owner, tracker, [index]):
                 return False
-            if tracker.unanswered_for(index, now := context.clock.monotonic()) < UNANSWERED_LIFE:
+            if self._may_come_for(tracker, index) > 0:
                 return None
             tracker.was_run(index)
             # No event follows: what has become of it is decided at once.
-            tracker.look_again(index, now)
+            tracker.look_again(index, context.clock.monotonic())
         return True
 
     async def _replace_unwatched(
@@ -898,16 +877,18 @@ class TaskRunner:
             tracker.failed(index, outcome.reason.reason, outcome.reason.message)
         elif outcome.how is Created.UNKNOWN:
             tracker.unanswered(index, self._context.clock.monotonic())
-        elif outcome.how is Created.NOT_SENT or self._may_come(tracker, index):
+        elif outcome.how is Created.NOT_SENT or self._may_come_for(tracker, index) > 0:
             # An earlier create without an answer may still be carried out.
             tracker.not_sent(index)
         else:
             tracker.not_created(index)
 
-    def _may_come(self, tracker: Tracker, index: int) -> bool:
-        """A create had no answer, and the API server may still carry it out."""
+    def _may_come_for(self, tracker: Tracker, index: int) -> float:
+        """Seconds for which the API server may still carry out a create that had no answer; 0 where there is none."""
+        if not tracker.is_unanswered(index):
+            return 0.0
         waited = tracker.unanswered_for(index, self._context.clock.monotonic())
-        return tracker.is_unanswered(index) and waited < UNANSWERED_LIFE
+        return max(0.0, UNANSWERED_LIFE - waited)
 
     def _created(self, owner: OwnerView, tracker: Tracker, index: int, job: JobView) -> None:
         context = self._context
