@@ -329,6 +329,8 @@ class Invariants:
         truth = self.world.kubelet.tries[new.uid]
         owner = self.owners.get(truth.owner_uid)
         dying = owner is None or owner.stored.meta.get("deletionTimestamp") or old.meta.get("deletionTimestamp")
+        # The garbage collector deletes the Pod of a Job that is gone.
+        dying = dying or truth.job_uid not in self.world.server.live
         if before != after and owner and not dying and owner.cancelled is None and self._ran_before(truth):
             self._bad(f"{actor} ended the running agent of task {truth.index} of {owner}, which nobody has cancelled")
 
