@@ -25,6 +25,7 @@ from support.reconcilers.cluster import (
     repository,
     server_error,
 )
+from support.reconcilers.views import at
 
 
 @pytest.fixture
@@ -518,6 +519,40 @@ async def test_a_disrupted_job_that_is_gone_already_is_replaced_too(cluster: Clu
     assert cluster.jobs() == ["r-task-0"]
 
 
+async def test_a_task_on_a_lost_node_ends_and_gives_its_slot_back(cluster: Cluster) -> None:
+    cluster.config(maxConcurrentTasks=1)
+    await running(cluster, 1)
+    cluster.run(name="other")
+    gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
+    pod = cluster.pod("r-task-0", conditions=[gone])
+    cluster.store(PODS, pod | {"metadata": pod["metadata"] | {"deletionTimestamp": at(30)}})
+    await cluster.reconcile(seconds=1)
+    await cluster.reconcile(seconds=80)
+    assert cluster.entries() == ["Running/TaskRunning"]
+    await cluster.reconcile(seconds=20, times=2)
+    assert cluster.entries() == ["Failed/Disrupted"]
+    [entry] = cluster.status()["tasks"]
+    assert "node node1 did not end Pod r-task-0-pod" in entry["message"]
+    await cluster.reconcile(seconds=60, times=3)
+    await cluster.reconcile("other", times=3)
+    assert cluster.jobs() == ["other-task-0"]
+
+
+async def test_a_job_that_is_suspended_while_its_agent_runs_gets_the_try_that_is_allowed(
+    cluster: Cluster,
+) -> None:
+    await running(cluster, 1, maxDisruptions=1)
+    job = cluster.job()
+    cluster.store(JOBS, job | {"spec": job["spec"] | {"suspend": True}})
+    await cluster.reconcile(seconds=6, times=3)
+    assert c.ANNOTATION_REPLACEMENT not in cluster.job()["metadata"]["annotations"]
+    cluster.vanish(PODS, "r-task-0-pod")
+    await cluster.reconcile(seconds=6, times=3)
+    await cluster.settle()
+    assert cluster.job()["metadata"]["annotations"][c.ANNOTATION_REPLACEMENT] == "1"
+    assert cluster.entries() == ["Pending/Starting"]
+
+
 async def test_a_disruption_that_is_not_allowed_ends_the_task(cluster: Cluster) -> None:
     await running(cluster, 1)
     disrupt(cluster, "r-task-0")
@@ -717,11 +752,15 @@ async def test_a_refusal_costs_one_request_and_is_tried_less_and_less_often(
     assert 4 <= len(cluster.sent("create", JOBS)) <= 9
 
 
-@pytest.mark.parametrize("resource", [CONTROLLERREVISIONS, CONFIGMAPS])
-async def test_a_run_whose_snapshot_or_files_are_refused_says_so(
-    cluster: Cluster, resource: Resource
+@pytest.mark.parametrize("resource", [CONTROLLERREVISIONS, CONFIGMAPS, JOBS])
+@pytest.mark.parametrize("code", [403, 422])
+async def test_a_run_whose_snapshot_files_or_jobs_a_policy_refuses_says_so(
+    cluster: Cluster, resource: Resource, code: int
 ) -> None:
-    refused = APIStatusError(code=403, message="is forbidden: ValidatingAdmissionPolicy 'p' denied")
+    text = (
+        "jobs.batch is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"
+    )
+    refused = APIStatusError(code=code, message=text)
     cluster.apply(c.KIND_BATCH, "b", {"variableContexts": [[inline("p.md", "do it")]]})
     cluster.refuse("create", resource, refused, times=99)
     cluster.run(batchRef="b")
@@ -825,7 +864,7 @@ async def test_events_that_cannot_be_read_do_not_hold_up_ends(cluster: Cluster) 
 async def test_what_is_ended_is_looked_at_again_though_its_reconcile_is_cancelled(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hangs(*_: object) -> None:
+    async def hangs(*_: object, **__: object) -> None:
         raise asyncio.CancelledError
 
     await running(cluster, 3)

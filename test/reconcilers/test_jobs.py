@@ -22,6 +22,7 @@ from support.reconcilers.cluster import JOBS, NAMESPACE, PODS, Cluster, server_e
 from support.reconcilers.views import at
 
 Json = dict[str, Any]
+DENIED = (Created.REFUSED, Reason.ADMISSION_DENIED)
 
 
 @pytest.fixture
@@ -106,6 +107,15 @@ async def test_a_predecessor_that_goes_in_between_is_waited_for(
             Reason.INVALID_SPEC,
         ),
         (400, "bad", Created.REFUSED, Reason.INVALID_SPEC),
+        # Webhooks and policies choose the code of their answer.
+        (400, 'admission webhook "w" denied the request: no', *DENIED),
+        (422, "is forbidden: ValidatingAdmissionPolicy 'p' denied request: no", *DENIED),
+        (
+            422,
+            'admission webhook "w" denied the request: exceeded quota: q',
+            Created.REFUSED,
+            Reason.QUOTA_EXCEEDED,
+        ),
         (404, 'namespaces "team" not found', Created.REFUSED, Reason.ADMISSION_DENIED),
         (413, "too much", Created.TOO_LARGE, Reason.TOO_LARGE),
         (500, "etcdserver: request is too large", Created.TOO_LARGE, Reason.TOO_LARGE),
@@ -210,6 +220,31 @@ async def test_a_job_whose_pods_have_all_failed_is_left_to_fail_by_itself(
     cluster.pod("r-task-0", phase="Failed")
     await control.end(*observed(cluster))
     assert (cluster.jobs(), cluster.job()["spec"]["backoffLimit"]) == (["r-task-0"], 0)
+
+
+async def test_a_job_that_cannot_finish_is_deleted_once_the_end_of_its_task_is_recorded(
+    cluster: Cluster, control: JobControl
+) -> None:
+    cluster.store(JOBS, body())
+    cluster.start()
+    job, pods = observed(cluster)
+    lost = [replace(x, deleting=True, delete_by=at(-61)) for x in pods]
+    await control.end(job, lost)
+    await control.end(job, [replace(x, delete_by=at(-59)) for x in lost], recorded=True)
+    assert cluster.jobs() == ["r-task-0"]
+    await control.end(job, lost, recorded=True)
+    assert cluster.jobs() == []
+
+
+async def test_a_suspended_job_whose_agent_has_ended_is_deleted_once_that_is_recorded(
+    cluster: Cluster, control: JobControl
+) -> None:
+    cluster.store(JOBS, body() | {"spec": {"suspend": True}})
+    cluster.pod("r-task-0", phase="Succeeded")
+    await control.end(*observed(cluster))
+    assert cluster.jobs() == ["r-task-0"]
+    await control.end(*observed(cluster), recorded=True)
+    assert cluster.jobs() == []
 
 
 @pytest.mark.parametrize("code", [404, 409])

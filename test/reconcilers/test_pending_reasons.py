@@ -1,6 +1,7 @@
 """Why an agent has not started: what Job, Pod and Events say, as a reason and as a sentence that names what to change."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from kubetask_controller.reconcilers.taskrun.pending_reasons import (
     LOOKUPS_A_SECOND,
     REFRESH,
     PendingReason,
+    Stage,
     from_event,
     is_silent,
     pending_reason,
@@ -22,6 +24,7 @@ from support.reconcilers.cluster import Cluster, server_error
 from support.reconcilers.views import at, complete, container, exited, failed, job, pod, waiting
 
 EVENT = PendingReason(Reason.VOLUME_NOT_READY, "claim is not bound")
+WORKED = exited(name="workspace")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +72,19 @@ def test_the_first_container_that_is_stuck_counts_those_that_prepare_first() -> 
         (job(), None, None, Reason.STARTING),
         (job(), None, EVENT, Reason.VOLUME_NOT_READY),
         (job(), pod(exited(1)), None, Reason.STARTING),
-        (job(), pod(exited(1)), EVENT, Reason.VOLUME_NOT_READY),
+        (job(), pod(exited(1)), replace(EVENT, seen=at(-1)), Reason.VOLUME_NOT_READY),
+        # It is about an earlier Pod.
+        (job(), pod(exited(1)), replace(EVENT, seen=at(-3)), Reason.STARTING),
+        (job(), pod(waiting()), replace(EVENT, stage=Stage.SCHEDULING), Reason.STARTING),
+        (job(), pod(waiting(), node=""), replace(EVENT, stage=Stage.SCHEDULING), EVENT.reason),
+        (job(), pod(waiting()), replace(EVENT, stage=Stage.SANDBOX), EVENT.reason),
+        (job(), pod(WORKED, waiting()), replace(EVENT, stage=Stage.SANDBOX), Reason.STARTING),
+        (
+            job(),
+            pod(waiting(), ready_to_start=True),
+            replace(EVENT, stage=Stage.SANDBOX),
+            Reason.STARTING,
+        ),
         (job(), pod(unschedulable="Insufficient memory"), EVENT, Reason.UNSCHEDULABLE),
         (
             job(),
@@ -133,6 +148,9 @@ def test_a_warning_event_means_a_reason(reason: str, message: str, expected: Rea
         (job(), pod(waiting("ErrImagePull")), False),
         (job(), pod(container()), False),
         (job(), pod(exited(1)), False),
+        # Only Events of the Job show why the next Pod does not come.
+        (job(backoff_limit=3, failed_pods=1), pod(exited(1)), True),
+        (job(backoff_limit=3, failed_pods=4), pod(exited(1)), False),
         (job(suspended=True), None, False),
         (job(deleting=True), None, False),
         (job(failed=failed()), None, False),

@@ -20,6 +20,7 @@ from kubetask_controller.reconcilers.taskrun.state import (
     one_line,
     read_result,
 )
+from kubetask_controller.workspace.termination import truncated
 from support.reconcilers.views import (
     DISRUPTION,
     NOW,
@@ -744,3 +745,228 @@ def test_a_number_that_no_json_has_costs_its_own_field_alone(number: str) -> Non
 )
 def test_a_message_that_is_no_result_is_one_line(text: str, expected: Any) -> None:
     assert read_result(exited(message=text)) == expected
+
+
+# A Pod that a queue, a sidecar or its node treats in an unusual way ------------------------------
+
+
+def test_an_agent_that_had_ended_when_its_job_was_suspended_ends_by_its_own_exit() -> None:
+    ended = pod(exited(), phase="Succeeded")
+    decision = look(job(suspended=True), ended, known=RUNNING, rules=TaskRules(max_disruptions=1))
+    assert (shown(decision), decision.action) == (
+        (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED),
+        Action.END,
+    )
+    decision = look(job(suspended=True), pod(exited(3)), known=RUNNING)
+    assert (shown(decision), decision.action) == ((Phase.FAILED, Reason.AGENT_ERROR), Action.END)
+
+
+def test_an_agent_that_failed_before_the_disruption_of_its_pod_is_not_started_again() -> None:
+    gone = pod(exited(3, finished_at=at(-20)), phase="Failed", disrupted_at=at(-15), **DISRUPTED)
+    decision = look(
+        job(failed=failed(message=DISRUPTION)), gone, rules=TaskRules(max_disruptions=2)
+    )
+    assert shown(decision) == (Phase.FAILED, Reason.AGENT_ERROR)
+    assert decision.state is not None
+    assert "exit code 3" in decision.state.message
+
+
+@pytest.mark.parametrize(
+    "containers",
+    [(), (waiting(),), (exited(137, started_at="", reason="ContainerStatusUnknown"),)],
+    ids=["no container", "waiting", "unknown"],
+)
+def test_a_pod_that_is_deleted_before_its_agent_has_started_is_replaced(containers: Any) -> None:
+    gone = pod(*containers, phase="Failed", deleting=True)
+    decision = look(job(failed=failed()), gone)
+    assert (shown(decision), decision.action) == (
+        (Phase.PENDING, Reason.STARTING),
+        Action.REPLACE,
+    )
+    assert decision.state is not None
+    assert "was deleted before the agent started" in decision.state.message
+    # Its end was the controller's own.
+    ended = replace(gone, active_deadline_seconds=1)
+    assert shown(look(job(failed=failed()), ended))[0] is Phase.FAILED
+
+
+def test_a_retry_that_the_controller_ends_before_its_agent_starts_has_the_reason_of_that() -> None:
+    why = PendingReason(Reason.PENDING_TIMEOUT, "the agent did not start within 5 s")
+    first = pod(exited(1), name="first", created=at(-90))
+    second = pod(name="second", node="", phase="Pending")
+    known = replace(RUNNING, phase=Phase.PENDING, reason=Reason.UNSCHEDULABLE)
+    gone = {"deleted_job": job(backoff_limit=1), "deleted_pods": [first, second]}
+    decision = verified(None, known=known, ending=why, **gone)
+    assert shown(decision) == (Phase.FAILED, Reason.PENDING_TIMEOUT)
+    started = [first, replace(second, containers=(container(),), phase="Running", node="n")]
+    decision = verified(None, known=known, ending=why, **gone | {"deleted_pods": started})
+    assert shown(decision) == (Phase.FAILED, Reason.JOB_LOST)
+
+
+def test_the_container_that_failed_first_is_named() -> None:
+    sidecar = exited(143, name="istio-proxy", init=True, finished_at=at(-1))
+    cause = exited(1, "no route to vault", name="vault-agent-init", init=True, finished_at=at(-5))
+    decision = look(job(failed=failed()), pod(sidecar, cause, waiting(), phase="Failed"))
+    assert decision.state is not None
+    assert decision.state.message == "container vault-agent-init: no route to vault"
+
+
+def test_an_agent_that_runs_without_a_time_of_its_start_has_started() -> None:
+    virtual = pod(container(started_at=""), phase="Failed", **DISRUPTED)
+    assert shown(look(job(failed=failed(message=DISRUPTION)), virtual)) == (
+        Phase.FAILED,
+        Reason.DISRUPTED,
+    )
+    ended = pod(exited(started_at="", created=True))
+    assert shown(look(job(complete=complete()), ended)) == (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED)
+
+
+def test_a_pod_that_its_node_refuses_after_its_agent_ran_was_disrupted() -> None:
+    decision = look(
+        job(failed=failed()),
+        turned_away("UnexpectedAdmissionError"),
+        known=RUNNING,
+        rules=TaskRules(max_disruptions=1),
+    )
+    assert decision.action is Action.REPLACE
+    assert decision.state is not None
+    assert decision.state.disruptions == 1
+    decision = look(job(failed=failed()), turned_away(), known=RUNNING)
+    assert shown(decision) == (Phase.FAILED, Reason.DISRUPTED)
+
+
+LOST: dict[str, Any] = {"pods_verified": True, "overdue_for": 91.0}
+
+
+@pytest.mark.parametrize(
+    ("the_pod", "rules", "ending", "reason"),
+    [
+        (pod(container(), **DISRUPTED), TaskRules(), None, Reason.DISRUPTED),
+        (pod(container(), **DISRUPTED), CANCEL, None, Reason.CANCELLED),
+        (pod(container(), active_deadline_seconds=1), CANCEL, None, Reason.CANCELLED),
+        (pod(container(), active_deadline_seconds=9), TaskRules(), None, Reason.TIMED_OUT),
+        (pod(waiting(), deleting=True), HALT, None, Reason.MAX_FAILURES_EXCEEDED),
+        (
+            pod(waiting(), active_deadline_seconds=1),
+            TaskRules(pending_deadline=5),
+            PendingReason(Reason.PENDING_TIMEOUT, "too late"),
+            Reason.PENDING_TIMEOUT,
+        ),
+    ],
+)
+def test_a_task_ends_though_the_node_of_its_pod_does_not_answer(
+    the_pod: Any, rules: TaskRules, ending: Any, reason: Reason
+) -> None:
+    decision = look(job(), the_pod, rules=rules, ending=ending, **LOST)
+    assert (shown(decision), decision.action) == ((Phase.FAILED, reason), Action.END)
+    assert decision.state is not None
+    assert "node node1 did not end Pod" in decision.state.message
+    early = look(job(), the_pod, rules=rules, ending=ending, **LOST | {"overdue_for": 80.0})
+    assert early.state is not None
+    assert not early.state.final
+    assert early.wake_after == 10.0
+    unsure = look(job(), the_pod, rules=rules, ending=ending, overdue_for=91.0)
+    assert unsure.needs is Needs.PODS
+
+
+def test_an_agent_on_a_lost_node_is_tried_again_as_far_as_disruptions_are_allowed() -> None:
+    gone = pod(container(), **DISRUPTED)
+    decision = look(job(), gone, rules=TaskRules(max_disruptions=1), **LOST)
+    assert (shown(decision)[0], decision.action) == (Phase.PENDING, Action.REPLACE)
+    decision = look(job(), pod(waiting(), **DISRUPTED), **LOST)
+    assert (shown(decision)[0], decision.action) == (Phase.PENDING, Action.REPLACE)
+
+
+def test_a_deleted_job_whose_pod_is_on_a_lost_node_is_lost() -> None:
+    gone = pod(container(), deleting=True)
+    assert shown(look(job(deleting=True), gone, **LOST)) == (Phase.FAILED, Reason.JOB_LOST)
+    decision = look(job(deleting=True), gone, rules=CANCEL, **LOST)
+    assert shown(decision) == (Phase.FAILED, Reason.CANCELLED)
+    assert look(job(deleting=True), gone, overdue_for=91.0).needs is Needs.PODS
+
+
+# Time in a queue, and starts that hang -----------------------------------------------------------
+
+
+def test_the_pending_deadline_rests_while_a_scheduling_gate_holds_the_pod() -> None:
+    rules = TaskRules(pending_deadline=30)
+    text = "Scheduling is blocked due to non-empty scheduling gates"
+    gated = pod(node="", unschedulable=text, phase="Pending")
+    decision = verified(job(), gated, rules=rules)
+    assert (shown(decision)[1], decision.action) == (Reason.QUEUED, Action.NONE)
+    waits = pod(node="", unschedulable="0/1 nodes are available", phase="Pending")
+    decision = verified(job(), waits, rules=rules, gated_ago=10.0)
+    assert (decision.action, decision.wake_after) == (Action.NONE, 20.0)
+    assert verified(job(), waits, rules=rules, gated_ago=31.0).action is Action.END
+
+
+def test_a_start_that_an_injected_container_holds_up_is_mended_by_a_corrected_config() -> None:
+    rules = TaskRules(config_digest="new")
+    stuck = container("vault-agent-init", init=True, started_at=at(-120))
+    hangs = pod(stuck, waiting(name="workspace"), waiting())
+    decision = verified(job(config_digest="old"), hangs, rules=rules)
+    assert decision.action is Action.REPLACE
+    state = look(job(config_digest="new"), hangs, rules=rules).state
+    assert state is not None
+    assert "its init container vault-agent-init has not ended" in state.message
+    young = pod(replace(stuck, started_at=at(-20)), waiting(name="workspace"), waiting())
+    decision = verified(job(config_digest="old"), young, rules=rules)
+    assert (decision.action, decision.wake_after) == (Action.NONE, 40.0)
+    # The preparation of the workspace may take as long as it needs.
+    works = pod(
+        container("mesh", init=True, started_at=at(-120)), container("workspace"), waiting()
+    )
+    assert verified(job(config_digest="old"), works, rules=rules).action is Action.NONE
+
+
+# What a container has left ------------------------------------------------------------------------
+
+
+def test_what_is_left_of_a_message_that_the_kubelet_has_cut_counts() -> None:
+    whole = {
+        "reason": "RateLimited",
+        "pullRequest": "https://example.com/o/r/pull/7",
+        "branch": "kubetask/x",
+        "usage": {"inputTokens": 12, "costUSD": "0.42"},
+        "commits": ["a" * 40] * 40,
+        "summary": "s" * 2000,
+    }
+    text = truncated(whole).decode()
+    result, message = read_result(exited(1, text[:1228]))
+    assert result is not None
+    assert {k: result[k] for k in ("reason", "pullRequest", "branch", "usage")} == {
+        k: whole[k] for k in ("reason", "pullRequest", "branch", "usage")
+    }
+    assert result["commits"] == ["a" * 40] * len(result["commits"])
+    assert message == ""
+    # What the cut ended is left out: half a link leads elsewhere, and half a number is another one.
+    assert read_result(exited(1, text[:45])) == ({"reason": "RateLimited"}, "")
+    cut = text[: text.index("12,") + 1]
+    assert "usage" not in (read_result(exited(1, cut))[0] or {})
+
+
+def test_a_child_that_ran_out_of_memory_does_not_hide_how_the_agent_ended() -> None:
+    told = '{"reason": "PushRejected", "summary": "the branch is protected"}'
+    refused = exited(1, told, reason="OOMKilled")
+    state = look(job(failed=failed()), pod(refused)).state
+    assert state is not None
+    assert state.reason == Reason.PUSH_REJECTED
+    state = look(job(failed=failed()), pod(replace(refused, exit_code=137))).state
+    assert state is not None
+    assert state.reason == Reason.OOM_KILLED
+    assert "the branch is protected" in state.message
+
+
+def test_the_end_by_a_deadline_names_what_the_container_left_and_what_held_it_up() -> None:
+    killed = pod(exited(137, "compiling"), reason="DeadlineExceeded", active_deadline_seconds=3)
+    state = look(job(failed=failed()), killed).state
+    assert state is not None
+    assert state.message == "the agent ran longer than 3 s: compiling"
+    held = replace(STARTING, reason=Reason.IMAGE_PULL_BACK_OFF, message="no such image")
+    unstarted = pod(waiting(), phase="Failed", reason="DeadlineExceeded", active_deadline_seconds=3)
+    state = look(job(failed=failed()), unstarted, known=held).state
+    assert state is not None
+    assert (state.reason, state.message) == (
+        Reason.TIMED_OUT,
+        "the agent did not start within 3 s: ImagePullBackOff: no such image",
+    )

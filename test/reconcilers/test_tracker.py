@@ -223,10 +223,10 @@ def test_a_foreign_job_is_told_of_once_and_not_for_ever() -> None:
 
 def test_time_since_the_end_of_an_agent_counts_from_when_it_was_seen() -> None:
     tracker = settled(runs.RUNNING)
-    assert tracker.ended_for("u", 10.0, ended=True) == 0.0
-    assert tracker.ended_for("u", 14.0, ended=True) == 4.0
-    assert tracker.ended_for("u", 15.0, ended=False) == 0.0
-    assert tracker.ended_for("u", 16.0, ended=True) == 0.0
+    assert tracker.holds_for("u", 10.0, holds=True) == 0.0
+    assert tracker.holds_for("u", 14.0, holds=True) == 4.0
+    assert tracker.holds_for("u", 15.0, holds=False) == 0.0
+    assert tracker.holds_for("u", 16.0, holds=True) == 0.0
     assert [tracker.missing_for("pod", x) for x in (3.0, 5.0)] == [0.0, 2.0]
 
 

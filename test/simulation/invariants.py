@@ -353,7 +353,7 @@ class Invariants:
             return
         spec = owner.spec
         allowed = 1 + spec.get("backoffLimit", 0) + spec.get("maxDisruptions", 0)
-        if owner.gone is not None:
+        if owner.gone is not None or "deletionTimestamp" in owner.stored.meta:
             # A second process may have had a create in flight too when the owner was deleted.
             allowed += 1
         tries = [x for x in self.world.kubelet.by_task[truth.owner_uid, truth.index] if x.started is not None]

@@ -18,6 +18,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.patterns import BRANCH_PATTERN
@@ -59,6 +60,16 @@ def parse_result(text: str) -> JSON | None:
     except (ValueError, RecursionError):
         return None
     return clean_result(value) if isinstance(value, dict) else None
+
+
+def parse_cut_result(text: str) -> JSON | None:
+    """As ``parse_result``, for a text that was cut somewhere: its whole fields, and of lists the whole items."""
+    try:
+        # A number at the end may lack digits; an incomplete text is dropped by the parser.
+        value = from_json(text.rstrip("0123456789+-.eE"), allow_partial=True)
+    except ValueError:
+        return None
+    return clean_result(value) or None if isinstance(value, dict) else None
 
 
 def clean_result(value: Mapping[str, Any]) -> JSON:

@@ -6,12 +6,13 @@ view is immutable. A field that a projection reads must stand in the PartialType
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from sys import intern
 from typing import Any, Generic, TypedDict, TypeVar
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.times import EPOCH
+from kubetask_controller.api.times import EPOCH, seconds_since
 from kubetask_controller.api.typed import (
     BatchRunSpecJSON,
     BatchRunStatusJSON,
@@ -21,6 +22,15 @@ from kubetask_controller.api.typed import (
     WorkspaceConfigSpecJSON,
 )
 from kubetask_controller.types import JSON
+
+LOST_AFTER = 60.0
+"""Seconds beyond its grace period after which a Pod that should have ended counts as lost with its node."""
+
+_NEVER_EXECUTED = ("StartError", "ContainerCannotRun")
+"""Reasons of a container that exists and whose process could not be executed."""
+
+DEFAULT_GRACE_SECONDS = 30
+"""terminationGracePeriodSeconds where a Pod does not set it."""
 
 FINAL_PHASES = (c.Phase.SUCCEEDED, c.Phase.FAILED)
 
@@ -72,6 +82,7 @@ class JobView:
     """status.startTime: set again each time the Job is resumed."""
     deleting: bool
     suspended: bool
+    """By its spec, or still by its status: the Job controller resumes a Job, and dates its start, after the spec changes."""
     complete: ConditionView | None
     failed: ConditionView | None
     backoff_limit: int
@@ -112,6 +123,7 @@ class PodView:
     owner: OwnerRef | None
     created: str
     deleting: bool
+    """See ``delete_by``."""
     node: str
     phase: str
     reason: str
@@ -126,6 +138,12 @@ class PodView:
     """status.startTime, from which activeDeadlineSeconds counts; empty before the kubelet has accepted the Pod."""
     active_deadline_seconds: int | None
     containers: tuple[ContainerView, ...] = ()
+    grace_seconds: int = DEFAULT_GRACE_SECONDS
+    """Seconds from SIGTERM to SIGKILL."""
+    delete_by: str = ""
+    """metadata.deletionTimestamp: when a Pod that is deleted has to be gone, its grace period included."""
+    ready_to_start: bool = False
+    """Its volumes are mounted and its network is set up."""
     vanished: bool = False
     """The Pod was missing from a list, and no watch event showed its end: it may have changed after this version."""
 
@@ -147,15 +165,15 @@ class PodView:
         A container that existed and whose end the kubelet did not observe (ContainerStatusUnknown) counts as started; one
         whose process could not be executed (StartError, with an empty start) does not. The kubelet writes
         ContainerStatusUnknown for containers of an ended Pod that it has never created, too: these have no id. A Pod that
-        vanished before its end was observed counts as started.
+        vanished before its end was observed counts as started. Kubelets of virtual nodes write no times.
         """
         if self.vanished and not self.terminal:
             return True
         agent = self.agent
         if agent is None or agent.state == "waiting":
             return False
-        unknown = agent.reason == "ContainerStatusUnknown" and agent.created
-        return bool(agent.started_at) or unknown
+        ran = agent.created and agent.reason not in _NEVER_EXECUTED
+        return bool(agent.started_at) or agent.state == "running" or ran
 
     @property
     def finished_at(self) -> str:
@@ -166,6 +184,10 @@ class PodView:
     def terminal(self) -> bool:
         """The Pod will not run again."""
         return self.phase in ("Succeeded", "Failed")
+
+    def is_lost(self, now: datetime) -> bool:
+        """Whether its node should have ended it long ago: no kubelet does. ``now`` is the wall clock."""
+        return bool(self.delete_by) and seconds_since(self.delete_by, now) > LOST_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +247,7 @@ def project_job(obj: JSON) -> JobView:
             _shared(x.get("lastTransitionTime")),
         )
         for x in status.get("conditions") or ()
-        if x["type"] in ("Complete", "Failed") and x.get("status") == "True"
+        if x["type"] in ("Complete", "Failed", "Suspended") and x.get("status") == "True"
     }
     return JobView(
         namespace=intern(metadata["namespace"]),
@@ -242,7 +264,7 @@ def project_job(obj: JSON) -> JobView:
         created=_shared(metadata.get("creationTimestamp")),
         started=_shared(status.get("startTime")),
         deleting="deletionTimestamp" in metadata,
-        suspended=bool(spec.get("suspend")),
+        suspended=bool(spec.get("suspend")) or "Suspended" in true,
         complete=true.get("Complete"),
         failed=true.get("Failed"),
         backoff_limit=spec.get("backoffLimit", 0),
@@ -278,6 +300,9 @@ def project_pod(obj: JSON) -> PodView:
             for key, init in (("initContainerStatuses", True), ("containerStatuses", False))
             for x in status.get(key) or ()
         ),
+        grace_seconds=spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS),
+        delete_by=metadata.get("deletionTimestamp") or "",
+        ready_to_start=(conditions.get("PodReadyToStartContainers") or {}).get("status") == "True",
     )
 
 
@@ -377,6 +402,7 @@ class PartialJob(TypedDict, total=False):
 class _PodSpecPart(TypedDict, total=False):
     nodeName: str
     activeDeadlineSeconds: int
+    terminationGracePeriodSeconds: int
 
 
 class _PodConditionPart(TypedDict, total=False):

@@ -15,6 +15,9 @@ from kubetask_controller.reconcilers.taskrun.jobs import in_parallel
 from kubetask_controller.runtime.events import ObjectReference
 from kubetask_controller.runtime.reconcile import Result
 
+RECHECK = 60.0
+"""Seconds until a Job is looked at again that runs although its task has ended."""
+
 
 class TTLAfterFinished:
     """Deletes what BatchRuns or Tasks leave. See the module."""
@@ -27,25 +30,28 @@ class TTLAfterFinished:
         """What remains to be done for an object whose phase is final."""
         jobs = self._context.listers.owned_jobs(view, self._kind)
         alive = [x for x in jobs if not x.deleting]
-        await in_parallel([x for x in alive if not x.finished], self._end)
+        running = [x for x in alive if not x.finished]
+        await in_parallel(running, self._end)
+        # A Pod on a node that does not answer never ends, and no event comes.
+        again = RECHECK if running else 0.0
         ttl = view.spec.get("ttlSecondsAfterFinished", self._context.default_ttl)
         if ttl is None:
-            return Result()
+            return Result(requeue_after=again)
         left = ttl - seconds_since(view.status.get("completionTime", ""), self._context.now())
         if left > 0:
-            return Result(requeue_after=left)
+            return Result(requeue_after=min(left, again or left))
         done = [x for x in alive if x.finished]
         if done:
             await in_parallel(done, self._context.jobs.delete)
             self._announce(view, len(done))
         if view.spec.get("ttlPolicy") == "All" and "ttlSecondsAfterFinished" in view.spec:
             await self._delete_owner(view)
-        return Result()
+        return Result(requeue_after=again)
 
     async def _end(self, job: JobView) -> None:
         """A Job that has not finished, though its task has: a sidecar runs on, or its deletion was not sent."""
         live = await self._context.fresh.pods(job)
-        await self._context.jobs.end(job, live.pods)
+        await self._context.jobs.end(job, live.pods, recorded=True)
 
     async def _delete_owner(self, view: OwnerView) -> None:
         try:

@@ -12,6 +12,7 @@ ENV_TERMINATION_LOG = "TERMINATION_LOG"
 """Overrides the path, for use outside a Pod."""
 MAX_FIELD_BYTES = 1024
 """Maximum size of a field that cannot be truncated, if the message is too long."""
+_FIRST = ("reason", "pullRequest", "branch", "outcome", "usage", "pullRequests")
 _PROSE = {"summary", "message"}
 _KNOWN = {*_PROSE, "reason", "outcome", "branch", "pullRequest", "usage"}
 
@@ -34,8 +35,9 @@ def truncated(message: dict[str, Any], limit: int = c.MAX_RESULT_BYTES) -> bytes
     """The message as JSON of at most `limit` bytes.
 
     Long texts are truncated first, then lists; then unknown fields are dropped. A branch or a URL is never truncated, because
-    a partial one is useless.
+    a partial one is useless. What counts most comes first: the kubelet cuts the messages of a Pod with many containers.
     """
+    message = {k: message[k] for k in _FIRST if k in message} | message
     data = to_json(message)
     if len(data) <= limit:
         return data

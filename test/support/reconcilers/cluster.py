@@ -173,9 +173,12 @@ class Cluster:
             self.pod(name, _containers(state), phase="Running")
 
     def wait(self, name: str, reason: str, message: str = "") -> None:
-        """The agent of a Job does not start, for this reason."""
+        """The agent of a Job does not start, for this reason; ContainerCreating: no container of the Pod does."""
         state = {"waiting": {"reason": reason, "message": message}}
-        self.pod(name, _containers(state), phase="Pending")
+        containers = _containers(state)
+        if reason == "ContainerCreating":
+            containers["initContainerStatuses"][0]["state"] = state
+        self.pod(name, containers, phase="Pending")
 
     def pod(self, job: str, containers: Json | None = None, **status: Any) -> Json:
         """A Job's Pod, created or changed; it is named after its Job."""

@@ -12,6 +12,7 @@ A create can end in eight ways, and each means something else for "at most once,
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -46,6 +47,9 @@ logger = structlog.get_logger("jobs")
 
 IN_FLIGHT = 32
 """Requests under way at once for one owner that ends Jobs. Creates have a limit that follows the server's latency."""
+
+_BY_POLICY = re.compile(r"denied (the )?request|is forbidden:")
+"""In messages of admission webhooks and policies, which may choose the code: 400 and 422 too, as for an invalid object."""
 
 _REFUSALS = frozenset({400, 403, 404, 405, 413, 422})
 
@@ -166,7 +170,7 @@ class JobControl:
             return CreateOutcome(Created.UNKNOWN, error=error)
         return CreateOutcome(Created.CREATED, project_job(created))
 
-    async def end(self, job: JobView, pods: Sequence[PodView]) -> None:
+    async def end(self, job: JobView, pods: Sequence[PodView], *, recorded: bool = False) -> None:
         """End what a Job runs, and keep the Pod and its log where there is one on a node.
 
         A live Pod gets ``activeDeadlineSeconds: 1``: the kubelet sends SIGTERM, then SIGKILL after the grace period, and the
@@ -176,8 +180,14 @@ class JobControl:
         Args:
             job: in its newest known version.
             pods: a live read of its Pods.
+            recorded: the status records the end of the task. A Job that does not finish by itself is deleted then, since it
+                would use its slot indefinitely: one that is suspended, and one whose Pod is lost with its node.
         """
         live = [x for x in pods if not x.terminal]
+        now = self._clock.now()
+        if recorded and (all(x.is_lost(now) for x in live) if live else job.suspended):
+            await self.delete(job)
+            return
         if not any(x.node for x in live):
             if any(x.terminal for x in pods) and not live:
                 # Everything has ended and only further tries are left: without them the Job fails by itself.
@@ -422,7 +432,7 @@ def is_refusal(error: APIStatusError) -> bool:
 
 def refusal(error: APIStatusError) -> PendingReason:
     """Why a create was refused, as a reason for which its owner waits."""
-    if error.code in (400, 422):
+    if error.code in (400, 422) and not _BY_POLICY.search(error.message):
         return PendingReason(Reason.INVALID_SPEC, error.message)
     return from_event("FailedCreate", error.message) or PendingReason(
         Reason.ADMISSION_DENIED, error.message

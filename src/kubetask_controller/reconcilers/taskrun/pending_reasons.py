@@ -8,7 +8,8 @@ They are read for what has waited too long (``EventLookup``), and never for ever
 import asyncio
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import Any
 
 from kubetask_controller.api import constants as c
@@ -48,10 +49,27 @@ _FIELD_PATH = re.compile(r"spec\.(?:initC|c)ontainers\{(.+)\}")
 
 @dataclass(frozen=True, slots=True)
 class PendingReason:
-    """A reason, and the sentence that names the object to look at."""
+    """A reason, and the sentence that names the object to look at.
+
+    Attributes:
+        reason: of the closed list.
+        message: the sentence.
+        stage: what an Event is about, which the Pod may have passed since.
+        seen: when the Event was last observed, RFC 3339; empty where the reason comes from no Event.
+    """
 
     reason: str
     message: str
+    stage: "Stage | None" = field(default=None, compare=False)
+    seen: str = field(default="", compare=False)
+
+
+class Stage(Enum):
+    """A step before a container runs. An Event about it is outdated once the Pod has passed it."""
+
+    CREATION = auto()
+    SCHEDULING = auto()
+    SANDBOX = auto()
 
 
 _CONTAINER_REASONS = {
@@ -107,6 +125,7 @@ _SANDBOX_FAILURES = (
     "FailedPostStartHook",
     "FailedPreStopHook",
 )
+_HOOK_FAILURES = ("FailedPostStartHook", "FailedPreStopHook")
 
 
 def pending_reason(job: JobView, pod: PodView | None, event: PendingReason | None) -> PendingReason:
@@ -120,6 +139,8 @@ def pending_reason(job: JobView, pod: PodView | None, event: PendingReason | Non
     if job.suspended:
         text = f"Job {job.name} is suspended until a queue admits it"
         return PendingReason(Reason.QUEUED, text)
+    if event is not None and pod is not None and _is_outdated(event, pod):
+        event = None
     if pod is None:
         return event or PendingReason(Reason.STARTING, f"Job {job.name} has no Pod yet")
     if pod.terminal:
@@ -132,14 +153,47 @@ def pending_reason(job: JobView, pod: PodView | None, event: PendingReason | Non
         found = _container(container, pod)
         if found:
             return found
-    return event or PendingReason(Reason.STARTING, f"Pod {pod.name} is starting")
+    if event is not None:
+        return event
+    if (running := running_before_workspace(pod)) is not None:
+        text = f"Pod {pod.name} is starting: its init container {running.name} has not ended"
+        return PendingReason(Reason.STARTING, text)
+    return PendingReason(Reason.STARTING, f"Pod {pod.name} is starting")
+
+
+def running_before_workspace(pod: PodView) -> ContainerView | None:
+    """The init container, of somebody else, for which the preparation of the workspace waits; None where there is none."""
+    if pod.terminal:
+        return None
+    found = None
+    for container in pod.containers:
+        if container.name == c.CONTAINER_WORKSPACE:
+            return found if container.state == "waiting" else None
+        if container.init and container.state == "running":
+            found = container
+    return None
+
+
+def _is_outdated(event: PendingReason, pod: PodView) -> bool:
+    """The Pod has passed what the Event is about."""
+    if pod.terminal:
+        # The Job creates the next one: an Event from before this one's end is about an earlier Pod.
+        return not pod.finished_at or event.seen[:19] < pod.finished_at[:19]
+    if event.stage is Stage.SCHEDULING:
+        return bool(pod.node)
+    if event.stage is Stage.SANDBOX:
+        return pod.ready_to_start or any(x.created or x.started_at for x in pod.containers)
+    return event.stage is Stage.CREATION
 
 
 def is_silent(job: JobView, pod: PodView | None) -> bool:
     """Whether only an Event can explain why the agent has not started."""
     if job.finished or job.deleting or job.suspended:
         return False
-    if pod is not None and (pod.agent_started or pod.terminal or _is_preparing(pod)):
+    if pod is not None and pod.terminal:
+        # Only Events of the Job show why it does not create the next one.
+        return 0 < job.failed_pods <= job.backoff_limit
+    if pod is not None and (pod.agent_started or _is_preparing(pod)):
         return False
     return pending_reason(job, pod, None).reason == Reason.STARTING
 
@@ -148,7 +202,8 @@ def silence(job: JobView, pod: PodView | None, clock: Clock) -> float:
     """Seconds for which a silent Job or Pod has not changed, according to its times."""
     since = job.started or job.created
     if pod is not None:
-        since = max(pod.created, *(x.finished_at for x in pod.containers if x.init), "")
+        ends = (x.finished_at for x in pod.containers if x.init or pod.terminal)
+        since = max(pod.created, *ends, "")
     return seconds_since(since, clock.now())
 
 
@@ -162,19 +217,20 @@ def from_event(reason: str, message: str, *, container: str = "") -> PendingReas
     """
     text = _sentence(message).removeprefix("Error: ").removeprefix("Error creating: ")
     if reason == "FailedCreate":
-        for pattern, meaning in _CREATE_FAILURES:
-            if pattern.search(text):
-                return _reason(meaning, text)
-        return _reason(Reason.ADMISSION_DENIED, text)
+        meaning = next((x for pattern, x in _CREATE_FAILURES if pattern.search(text)), None)
+        found = _reason(meaning or Reason.ADMISSION_DENIED, text)
+        return replace(found, stage=Stage.CREATION)
     if _MOUNT_FAILURES.fullmatch(reason):
         missing = _MISSING_OBJECT.search(text)
-        return _reason(Reason.CONTEXT_NOT_FOUND if missing else Reason.VOLUME_NOT_READY, text)
+        found = _reason(Reason.CONTEXT_NOT_FOUND if missing else Reason.VOLUME_NOT_READY, text)
+        return replace(found, stage=Stage.SANDBOX)
     if reason in ("ProvisioningFailed", "FailedBinding", "ClaimLost"):
-        return _reason(Reason.VOLUME_NOT_READY, text)
+        return replace(_reason(Reason.VOLUME_NOT_READY, text), stage=Stage.SCHEDULING)
     if reason == "FailedScheduling":
-        return _unschedulable(text)
+        return replace(_unschedulable(text), stage=Stage.SCHEDULING)
     if reason in _SANDBOX_FAILURES:
-        return _reason(Reason.CREATE_CONTAINER_CONFIG_ERROR, text)
+        found = _reason(Reason.CREATE_CONTAINER_CONFIG_ERROR, text)
+        return found if reason in _HOOK_FAILURES else replace(found, stage=Stage.SANDBOX)
     if reason == "Failed" and _WRONG_USER.search(text):
         return _reason(Reason.CREATE_CONTAINER_CONFIG_ERROR, text, container=container)
     if reason == "Failed" and _MISSING_OBJECT.search(text):
@@ -379,7 +435,7 @@ def _explanation(events: Sequence[dict[str, Any]]) -> PendingReason | None:
             event.get("reason", ""), event.get("message", ""), container=path[1] if path else ""
         )
         if found:
-            return found
+            return replace(found, seen=_last_seen(event))
     return None
 
 

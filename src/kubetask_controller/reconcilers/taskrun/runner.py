@@ -55,6 +55,7 @@ from kubetask_controller.reconcilers.taskrun.state import (
     TaskRules,
     TaskState,
     decide,
+    is_overdue,
     newest,
     one_line,
 )
@@ -258,7 +259,7 @@ class TaskRunner:
                 continue
             left = PATIENCE - silence(job, pod, self._context.clock)
             if left <= 0:
-                uids.append(pod.uid if pod else job.uid)
+                uids.append(_explained_by(job, pod))
             seen.wake(left if left > 0 else REFRESH)
         if not uids:
             return {}
@@ -281,8 +282,7 @@ class TaskRunner:
     ) -> PendingReason | None:
         if not events or job is None:
             return None
-        pod = self._newest_pod(job)
-        return events.get(pod.uid if pod else job.uid)
+        return events.get(_explained_by(job, self._newest_pod(job)))
 
     def _decide(
         self,
@@ -315,7 +315,10 @@ class TaskRunner:
         gone = context.tombstones.pods(owner.uid, last.uid) if last else []
         uids = {x.uid for x in pods}
         now = context.clock.monotonic()
-        ended = job is not None and not job.finished and _runs_on(pods)
+        uid = job.uid if job is not None and not job.finished else ""
+        pod = newest(pods)
+        overdue = bool(uid) and pod is not None and is_overdue(pod, context.now())
+        queued = known is not None and known.reason == Reason.QUEUED and bool(known.job_name)
         facts = TaskFacts(
             job=job,
             now=context.now(),
@@ -326,7 +329,9 @@ class TaskRunner:
             event=self._event_of(events, job),
             job_verified=job_verified,
             pods_verified=pods_verified,
-            ended_for=tracker.ended_for(job.uid, now, ended=ended) if job else 0.0,
+            ended_for=tracker.holds_for(f"ended/{uid}", now, holds=bool(uid) and _runs_on(pods)),
+            overdue_for=tracker.holds_for(f"overdue/{pod.uid if pod else uid}", now, holds=overdue),
+            gated_ago=tracker.gated_ago(uid, now, gated=bool(uid) and queued),
         )
         return decide(name, known, facts, rules, tracker.ending(index))
 
@@ -498,7 +503,8 @@ class TaskRunner:
         else:
             pods = await context.jobs.hold_back((await context.fresh.pods(job)).pods)
         if pods is not None:
-            await context.jobs.end(job, pods)
+            recorded = state is not None and state.final
+            await context.jobs.end(job, pods, recorded=recorded)
 
     async def _replace(self, owner: OwnerView, tracker: Tracker, index: int, job: JobView) -> None:
         """Delete a Job whose replacement is recorded, after a live look that no agent runs in it."""
@@ -506,6 +512,10 @@ class TaskRunner:
         if not job.finished:
             live = await context.fresh.pods(job)
             if any(x.agent_started and not x.terminal and not x.deleting for x in live.pods):
+                if job.suspended:
+                    # The Job controller is about to delete the Pod.
+                    tracker.look_again(index, context.clock.monotonic() + RECHECK)
+                    return
                 state = tracker.states[index]
                 assert state is not None
                 await context.jobs.keep(job, state.replacements)
@@ -974,6 +984,11 @@ def _impossible(tracker: Tracker, index: int, error: Exception) -> None:
         logger.exception("A task's Job cannot be made", index=index)
     text = str(error) or type(error).__name__
     tracker.failed(index, Reason.INVALID_SPEC, f"the task's Job cannot be made: {text}")
+
+
+def _explained_by(job: JobView, pod: PodView | None) -> str:
+    """The uid of the object whose Events show why the agent does not start: once its Pod has ended, that is the Job."""
+    return job.uid if pod is None or pod.terminal else pod.uid
 
 
 def _runs_on(pods: Sequence[PodView]) -> bool:

@@ -17,17 +17,29 @@ from pydantic_core import from_json
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase, Reason
-from kubetask_controller.api.result import parse_result
+from kubetask_controller.api.result import parse_cut_result, parse_result
 from kubetask_controller.api.text import clean_line
 from kubetask_controller.api.times import format_time, parse_time, seconds_since
-from kubetask_controller.reconcilers.projections import ContainerView, JobView, PodView
-from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason, pending_reason
+from kubetask_controller.reconcilers.projections import (
+    LOST_AFTER,
+    ContainerView,
+    JobView,
+    PodView,
+)
+from kubetask_controller.reconcilers.taskrun.pending_reasons import (
+    PendingReason,
+    pending_reason,
+    running_before_workspace,
+)
 
 MAX_MESSAGE = 512
 """Characters of a task's message in the status; a run has up to 10,000 of them."""
 
 SIDECAR_GRACE = 10.0
 """Seconds for which a Pod may run on after its agent has ended. Native sidecars stop in that time by themselves."""
+
+HANGS_AFTER = 60.0
+"""Seconds for which an injected init container may run before a corrected WorkspaceConfig replaces its Job."""
 
 REFUSED_BY_NODE_DELAY = 10.0
 REFUSED_BY_NODE_MAX_DELAY = 300.0
@@ -107,6 +119,8 @@ class TaskFacts:
         job_verified: a live read found no Job of that name that belongs to the task.
         pods_verified: ``pods`` is a live read, and every deletion before it is in ``deleted_pods``.
         ended_for: seconds since the end of the agent was first observed.
+        overdue_for: seconds since this process first observed that the newest Pod should end: it is deleted, or out of time.
+        gated_ago: seconds since a scheduling gate was last observed on its Pod, None for never.
         now: wall clock.
     """
 
@@ -120,6 +134,8 @@ class TaskFacts:
     job_verified: bool = False
     pods_verified: bool = False
     ended_for: float = 0.0
+    overdue_for: float = 0.0
+    gated_ago: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +202,8 @@ def decide(
     if facts.job.finished:
         return _ended(facts.job, known, facts, rules, ending)
     if facts.job.deleting:
-        return Decision(_deleting(facts.job, known, facts, rules, ending))
-    return _running(facts.job, known, facts, rules)
+        return _deleting(facts.job, known, facts, rules, ending)
+    return _running(facts.job, known, facts, rules, ending)
 
 
 def one_line(text: str, limit: int = MAX_MESSAGE) -> str:
@@ -205,13 +221,25 @@ def is_started(pods: Sequence[PodView]) -> bool:
 # A Job that is there and has not finished ---------------------------------------------------------
 
 
-def _running(job: JobView, known: TaskState | None, facts: TaskFacts, rules: TaskRules) -> Decision:
+def _running(
+    job: JobView,
+    known: TaskState | None,
+    facts: TaskFacts,
+    rules: TaskRules,
+    ending: PendingReason | None,
+) -> Decision:
     state = _alive(job, known, facts)
     pod = newest(facts.pods)
     agent = pod.agent if pod else None
     if job.suspended and (is_started([*facts.pods, *facts.deleted_pods]) or _ran(known, job)):
         # A queue that preempts a Job suspends it; resumed, it would start a second agent.
+        if pod is not None and agent is not None and _ended_by_itself(pod, agent):
+            return Decision(_by_exit(job, state, pod, agent, rules), action=Action.END)
         return _disrupted(job, state, facts, rules, "its Job was suspended", action=Action.END)
+    if pod is not None and is_overdue(pod, facts.now):
+        lost = _lost(job, state, pod, facts, rules, ending)
+        if lost is not None:
+            return lost
     if pod is not None and agent is not None and agent.state == "terminated":
         decision = _agent_ended(job, state, pod, agent, facts, rules)
         if decision is not None:
@@ -260,21 +288,98 @@ def _deleting(
     facts: TaskFacts,
     rules: TaskRules,
     ending: PendingReason | None,
-) -> TaskState:
+) -> Decision:
     """A Job that is being deleted creates no further Pod: the end of its agent counts before its Pod is gone too."""
     state = _alive(job, known, facts)
     pod = newest(facts.pods)
     agent = pod.agent if pod else None
-    if pod is None or agent is None or agent.state != "terminated" or not agent.started_at:
-        return state
-    if not pod.terminal or pod.deleting or pod.disruption:
-        return state
+    if pod is not None and is_overdue(pod, facts.now):
+        if (left := _until_lost(pod, facts)) > 0:
+            return Decision(state, wake_after=left)
+        if not facts.pods_verified:
+            return Decision(state, needs=Needs.PODS)
+        return _gone(job.name, state, pod, facts, rules, ending)
+    if pod is None or agent is None or not _ended_by_itself(pod, agent):
+        return Decision(state)
+    if not pod.terminal or (rules.cancel and not _succeeded(pod, agent)):
+        return Decision(state)
+    return Decision(_by_exit(job, state, pod, agent, rules, ending))
+
+
+def _ended_by_itself(pod: PodView, agent: ContainerView) -> bool:
+    """The agent ran and has ended, and nothing ends its Pod."""
+    ended = agent.state == "terminated" and pod.agent_started
+    return ended and not (pod.deleting or pod.disruption)
+
+
+def _by_exit(
+    job: JobView,
+    state: TaskState,
+    pod: PodView,
+    agent: ContainerView,
+    rules: TaskRules,
+    ending: PendingReason | None = None,
+) -> TaskState:
+    """The end that the agent's own exit gives."""
     if _succeeded(pod, agent):
         return _success(job, state, pod, agent)
-    if rules.cancel:
-        return state
     reason, message = _why_agent_failed(pod, agent, rules, ending)
     return _failure(state, reason, message, pod, agent.finished_at)
+
+
+# A Pod on a node that does not answer -------------------------------------------------------------
+
+
+def is_overdue(pod: PodView, now: datetime) -> bool:
+    """Whether a kubelet should be ending this Pod: it is deleted, or its deadline has passed."""
+    if pod.terminal or not pod.node:
+        return False
+    limit = pod.active_deadline_seconds
+    return pod.deleting or bool(limit and pod.started and seconds_since(pod.started, now) > limit)
+
+
+def _until_lost(pod: PodView, facts: TaskFacts) -> float:
+    return max(0.0, pod.grace_seconds + LOST_AFTER - facts.overdue_for)
+
+
+def _lost(
+    job: JobView,
+    state: TaskState,
+    pod: PodView,
+    facts: TaskFacts,
+    rules: TaskRules,
+    ending: PendingReason | None,
+) -> Decision | None:
+    """The Pod should have ended long ago; None while its agent's own end is known.
+
+    Another agent starts only once the Pod is gone: its Job stays until then.
+    """
+    agent = pod.agent
+    if agent is not None and _ended_by_itself(pod, agent):
+        return None
+    if (left := _until_lost(pod, facts)) > 0:
+        acts = _pending(job, state, facts, rules) if state.phase is Phase.PENDING else None
+        if rules.cancel:
+            acts = Decision(state, action=Action.END, ending=rules.halt)
+        return replace(acts or Decision(state), wake_after=left)
+    if not facts.pods_verified:
+        return Decision(state, needs=Needs.PODS)
+    where = f"node {pod.node} did not end Pod {pod.name}"
+    if rules.cancel:
+        text = f"ended at the user's request; {where}"
+        return _with_end(_failure(state, Reason.CANCELLED, text, pod, format_time(facts.now)))
+    if not pod.agent_started and (found := ending or rules.halt):
+        return _with_end(_failure(state, found.reason, f"{found.message}; {where}", pod, ""))
+    if not pod.deleting:
+        _, text = _deadline(pod, state, rules, ending)
+        end = format_time(facts.now)
+        return _with_end(_failure(state, Reason.TIMED_OUT, one_line(f"{text}; {where}"), pod, end))
+    what = _disruption_text(job, pod) if pod.disruption else f"Pod {pod.name} was deleted"
+    return _disrupted(job, state, facts, rules, f"{what} and {where}", action=Action.END)
+
+
+def _with_end(state: TaskState) -> Decision:
+    return Decision(state, action=Action.END)
 
 
 def _agent_ended(
@@ -286,7 +391,7 @@ def _agent_ended(
     rules: TaskRules,
 ) -> Decision | None:
     """The agent has ended, its Job has not; None while that may still follow by itself."""
-    if not agent.started_at:
+    if not pod.agent_started:
         return None
     succeeded = _succeeded(pod, agent)
     retries = job.failed_pods < job.backoff_limit
@@ -314,8 +419,10 @@ def _pending(job: JobView, state: TaskState, facts: TaskFacts, rules: TaskRules)
     """What may end the wait of an agent that has not started: every way needs a live look at the Pods."""
     started = is_started([*facts.pods, *facts.deleted_pods])
     changed = _differs(job.config_digest, rules.config_digest)
-    replaceable = changed and _stuck(state) and not started
     late, wake = _past_deadline(job, state, facts, rules)
+    hangs_in = _hangs_in(facts) if changed else None
+    replaceable = changed and not started and (_stuck(state) or hangs_in == 0.0)
+    wake = min((x for x in (wake, hangs_in) if x), default=0.0)
     if rules.halt is None and not late and not replaceable:
         return Decision(state, wake_after=wake)
     if not facts.pods_verified:
@@ -337,6 +444,18 @@ def _stuck(state: TaskState) -> bool:
     return state.phase is Phase.PENDING and state.reason not in (Reason.STARTING, Reason.QUEUED)
 
 
+def _hangs_in(facts: TaskFacts) -> float | None:
+    """Seconds until an init container that is not the product's counts as one that hangs; None where none runs.
+
+    An injected one may wait indefinitely for what a label or an annotation of the WorkspaceConfig names wrongly.
+    """
+    pod = newest(facts.pods)
+    running = running_before_workspace(pod) if pod else None
+    if running is None or not running.started_at:
+        return None
+    return max(0.0, HANGS_AFTER - seconds_since(running.started_at, facts.now))
+
+
 def _differs(then: str, now: str) -> bool:
     return bool(then and now) and then != now
 
@@ -345,11 +464,14 @@ def _past_deadline(
     job: JobView, state: TaskState, facts: TaskFacts, rules: TaskRules
 ) -> tuple[bool, float]:
     """Whether pendingDeadlineSeconds has passed, and the seconds left. Time in a queue does not count."""
-    if rules.pending_deadline is None or job.suspended:
+    if rules.pending_deadline is None or job.suspended or state.reason == Reason.QUEUED:
         return False, 0.0
     since = job.started or job.created
     ended = max((x.finished_at for x in facts.pods if x.terminal), default="")
-    waited = state.pending_seconds + seconds_since(max(since, ended), facts.now)
+    here = seconds_since(max(since, ended), facts.now)
+    if facts.gated_ago is not None:
+        here = min(here, facts.gated_ago)
+    waited = state.pending_seconds + here
     left = rules.pending_deadline - waited
     return left <= 0, max(left, 0.0)
 
@@ -382,8 +504,15 @@ def _ended(
     never = not is_started(pods) and not _ran(state, job)
     if ending is not None and pods and never:
         return Decision(_failure(state, ending.reason, ending.message, last, end))
-    if last is not None and never and _is_refused_by_node(last):
-        return _refused_by_node(job, state, facts, rules, last)
+    if last is not None and _is_refused_by_node(last) and not is_started(pods):
+        if never:
+            return _refused_by_node(job, state, facts, rules, last)
+        # A node that restarts admits its Pods again. One that it refuses then loses the record of its containers.
+        what = one_line(f"its node refused Pod {last.name} ({last.reason}): {last.message}")
+        return _disrupted(job, state, facts, rules, what, action=Action.REPLACE)
+    if last is not None and never and last.deleting and not _is_out_of_time(last):
+        what = f"Pod {last.name} was deleted"
+        return _disrupted(job, state, facts, rules, what, action=Action.REPLACE)
     if _is_disruption(job, last):
         what = _disruption_text(job, last)
         return _disrupted(job, state, facts, rules, what, action=Action.REPLACE)
@@ -391,7 +520,7 @@ def _ended(
         text = f"Job {job.name} failed; its Pod was deleted before its termination message was read"
         return Decision(_failure(state, Reason.JOB_LOST, text, last, end))
     if last.reason == "DeadlineExceeded" or job.failed.reason == "DeadlineExceeded":
-        reason, message = _deadline(last, rules, ending)
+        reason, message = _deadline(last, known, rules, ending)
     elif not last.agent_started and (halted := ending or rules.halt):
         reason, message = halted.reason, halted.message
     else:
@@ -414,8 +543,21 @@ def _is_disruption(job: JobView, pod: PodView | None) -> bool:
     assert job.failed is not None
     # A Pod that has outgrown one of its own volumes is Evicted too, without that condition: a new one would do the same.
     if pod is not None and pod.disruption:
-        return True
+        return not _failed_before_disruption(pod)
     return job.failed.reason == "PodFailurePolicy" and "DisruptionTarget" in job.failed.message
+
+
+def _failed_before_disruption(pod: PodView) -> bool:
+    """The agent had failed by itself when the cluster disrupted its Pod, which a sidecar kept."""
+    agent = pod.agent
+    if agent is None or agent.state != "terminated" or not agent.exit_code:
+        return False
+    return bool(agent.started_at and agent.finished_at and agent.finished_at < pod.disrupted_at)
+
+
+def _is_out_of_time(pod: PodView) -> bool:
+    """A deadline has ended the Pod, or the controller has set one to end it."""
+    return pod.reason == "DeadlineExceeded" or pod.active_deadline_seconds == 1
 
 
 def _is_refused_by_node(pod: PodView) -> bool:
@@ -520,11 +662,13 @@ def _why_agent_failed(
 ) -> tuple[str, str]:
     """Reason and message of an agent that has ended, where its Job has no condition."""
     if pod.reason == "DeadlineExceeded":
-        return _deadline(pod, rules, ending)
+        return _deadline(pod, None, rules, ending)
     return _agent_failure(agent, pod)
 
 
-def _deadline(pod: PodView, rules: TaskRules, ending: PendingReason | None) -> tuple[str, str]:
+def _deadline(
+    pod: PodView, known: TaskState | None, rules: TaskRules, ending: PendingReason | None
+) -> tuple[str, str]:
     if not pod.agent_started:
         if found := ending or rules.halt:
             return found.reason, found.message
@@ -533,11 +677,23 @@ def _deadline(pod: PodView, rules: TaskRules, ending: PendingReason | None) -> t
             text = f"the agent did not start within {rules.pending_deadline} s"
             return Reason.PENDING_TIMEOUT, text
     limit = pod.active_deadline_seconds
-    what = "the agent" if pod.agent_started else "the preparation of the workspace"
-    return (
-        Reason.TIMED_OUT,
-        f"{what} ran longer than {limit} s" if limit else f"{what} ran too long",
-    )
+    longer = f"ran longer than {limit} s" if limit else "ran too long"
+    workspace = next((x for x in pod.containers if x.name == c.CONTAINER_WORKSPACE), None)
+    if pod.agent_started:
+        text = f"the agent {longer}" + _said(pod.agent)
+    elif workspace is not None and workspace.started_at:
+        text = f"the preparation of the workspace {longer}" + _said(workspace)
+    else:
+        text = f"the agent did not start within {limit} s" if limit else "the agent did not start"
+    if not pod.agent_started and known is not None and _stuck(known):
+        text += f": {known.reason}: {known.message}"
+    return Reason.TIMED_OUT, one_line(text)
+
+
+def _said(container: ContainerView | None) -> str:
+    """The last line that a container has left, as the end of a sentence."""
+    message = read_result(container)[1]
+    return f": {message}" if message else ""
 
 
 def _why_failed(job: JobView, pod: PodView) -> tuple[str, str]:
@@ -553,10 +709,12 @@ def _why_failed(job: JobView, pod: PodView) -> tuple[str, str]:
             return _preparation_failure(container)
     if agent is not None and agent.state == "running":
         return Reason.AGENT_ERROR, f"Pod {pod.name} was deleted while the agent ran"
-    for container in pod.containers:
-        if container.state == "terminated" and container.exit_code != 0:
-            text = one_line(container.message) or f"exit code {container.exit_code}"
-            return Reason.WORKSPACE_ERROR, f"container {container.name}: {text}"
+    # What failed first is the cause: sidecars are stopped after it, and exit with the number of the signal.
+    failures = [x for x in pod.containers if x.state == "terminated" and x.exit_code != 0]
+    if failures:
+        first = min(failures, key=lambda x: x.finished_at or "~")
+        text = one_line(first.message) or f"exit code {first.exit_code}"
+        return Reason.WORKSPACE_ERROR, f"container {first.name}: {text}"
     return Reason.AGENT_ERROR, one_line(pod.message or job.failed.message)
 
 
@@ -582,20 +740,36 @@ def _without_job(
         return _ended(facts.deleted_job, known, verified, rules, ending)
     state = known or TaskState(Phase.PENDING, Reason.STARTING, job_name=name)
     state = replace(state, job_name=name)
+    return _gone(name, state, last, facts, rules, ending)
+
+
+def _gone(
+    name: str,
+    state: TaskState,
+    last: PodView | None,
+    facts: TaskFacts,
+    rules: TaskRules,
+    ending: PendingReason | None,
+) -> Decision:
+    """The end of a task whose Job was deleted before it had ended; ``last`` is its last Pod."""
+    pods = [*facts.pods, *facts.deleted_pods]
     if is_started(pods):
         start = min((x.agent_started_at for x in pods if x.agent_started_at), default="")
         state = replace(state, start_time=state.start_time or start)
     agent = last.agent if last else None
-    if last is not None and agent is not None and agent.state == "terminated" and agent.started_at:
+    if last is not None and agent is not None and agent.state == "terminated":
         if _succeeded(last, agent) and not last.deleting:
             return Decision(_success(None, state, last, agent))
-        if not last.deleting and not (rules.cancel and last.reason == "DeadlineExceeded"):
+        by_cancel = rules.cancel and last.reason == "DeadlineExceeded"
+        if last.agent_started and not last.deleting and not by_cancel:
             reason, message = _why_agent_failed(last, agent, rules, ending)
             return Decision(_failure(state, reason, message, last, agent.finished_at))
     if rules.cancel and is_started(pods):
         text = "ended at the user's request"
         return Decision(_failure(state, Reason.CANCELLED, text, last, ""))
-    if (found := ending or rules.halt) and not is_started(pods):
+    # Where an earlier try has failed by itself, the last one decides.
+    started = last.agent_started if last is not None else is_started(pods)
+    if (found := ending or rules.halt) and not started:
         return Decision(_failure(state, found.reason, found.message, last, ""))
     text = f"Job {name} was deleted before it ended; its agent may have acted already"
     return Decision(_failure(state, Reason.JOB_LOST, text, last, format_time(facts.now)))
@@ -638,12 +812,15 @@ def _failure(
 
 
 def read_result(agent: ContainerView | None) -> tuple[dict[str, Any] | None, str]:
-    """What the agent left in its termination message: (JSON object, summary) or (None, one line of text)."""
+    """What a container left in its termination message: (JSON object, summary) or (None, one line of text).
+
+    The kubelet cuts the messages of a Pod with many containers: each gets its share of 12 KiB.
+    """
     text = agent.message.strip() if agent else ""
     if not text:
         return None, ""
     if text.startswith("{") and len(text.encode(errors="replace")) <= c.MAX_RESULT_BYTES:
-        value = parse_result(text)
+        value = parse_result(text) or parse_cut_result(text)
         if value is not None:
             return value, one_line(str(value.get("summary") or ""))
     return None, one_line(text)
@@ -669,19 +846,21 @@ def _preparation_failure(container: ContainerView) -> tuple[str, str]:
 
 
 def _agent_failure(agent: ContainerView, pod: PodView) -> tuple[str, str]:
-    if agent.reason == "OOMKilled":
-        return (
-            Reason.OOM_KILLED,
-            "the agent ran out of memory; raise resources.limits.memory of the WorkspaceConfig",
+    result, message = read_result(agent)
+    reason = (result or {}).get("reason")
+    reported = reason in {x.value for x in c.AGENT_REASONS}
+    # The runtime reports OOMKilled too where a child ran out of memory, and the agent has ended by itself after that.
+    if agent.reason == "OOMKilled" and (agent.exit_code == 137 or not reported):
+        text = "the agent ran out of memory; raise resources.limits.memory of the WorkspaceConfig"
+        return Reason.OOM_KILLED, one_line(
+            text + (f"; its last message: {message}" if message else "")
         )
-    if not agent.started_at and agent.reason != "ContainerStatusUnknown":
+    if not pod.agent_started and agent.reason != "ContainerStatusUnknown":
         text = one_line(agent.message) or f"exit code {agent.exit_code}"
         return Reason.AGENT_ERROR, f"the agent could not be started: {text}"
     if pod.deleting and not pod.disruption:
         return Reason.AGENT_ERROR, f"Pod {pod.name} was deleted while the agent ran"
-    result, message = read_result(agent)
-    reason = (result or {}).get("reason")
-    if reason in {x.value for x in c.AGENT_REASONS}:
+    if reported:
         return str(reason), message or str(reason)
     said = f": {message}" if message else ""
     if agent.signal:
@@ -720,7 +899,7 @@ def _runs(job: JobView, pod: PodView, agent: ContainerView | None) -> bool:
 
 def _succeeded(pod: PodView, agent: ContainerView) -> bool:
     """The agent ended with exit code 0 by itself, and not because the cluster or its deadline ended it."""
-    if agent.state != "terminated" or agent.exit_code != 0 or not agent.started_at:
+    if agent.state != "terminated" or agent.exit_code != 0 or not pod.agent_started:
         return False
     if pod.phase != "Succeeded" and pod.disruption and agent.finished_at >= pod.disrupted_at:
         return False

@@ -54,7 +54,8 @@ class Tracker:
         self._in_flight: dict[int, None] = {}
         self._unanswered: dict[int, float] = {}
         self._ending: dict[int, PendingReason] = {}
-        self._ended_at: dict[str, float] = {}
+        self._since: dict[str, float] = {}
+        self._gated_at: dict[str, float] = {}
         self._missing_since: dict[str, float] = {}
         self._timers: dict[int, float] = {}
         self._strangers: dict[str, None] = {}
@@ -183,12 +184,18 @@ class Tracker:
         self._dirty, self._rules = {}, rules
         return [i for i in dirty if not ((x := self._states[i]) is not None and x.final)]
 
-    def ended_for(self, job_uid: str, now: float, *, ended: bool) -> float:
-        """Seconds since the agent of a Job was first seen to have ended while its Pod runs on."""
-        if not ended:
-            self._ended_at.pop(job_uid, None)
+    def holds_for(self, fact: str, now: float, *, holds: bool) -> float:
+        """Seconds since a fact was first observed that has been observed ever since; 0 where it does not hold."""
+        if not holds:
+            self._since.pop(fact, None)
             return 0.0
-        return now - self._ended_at.setdefault(job_uid, now)
+        return now - self._since.setdefault(fact, now)
+
+    def gated_ago(self, job_uid: str, now: float, *, gated: bool) -> float | None:
+        """Seconds since a queue was last observed to hold the Job or its Pod back; None for never."""
+        if gated:
+            self._gated_at[job_uid] = now
+        return now - self._gated_at[job_uid] if job_uid in self._gated_at else None
 
     def is_new_stranger(self, job_uid: str) -> bool:
         """Whether this foreign Job, which names the owner as its own, is seen for the first time."""
