@@ -1,13 +1,17 @@
 """What is read of a watch event by its shape gives the same view as the whole event does."""
 
+import gc
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
 
 from kubetask_controller.client.streams import event_decoder
+from kubetask_controller.reconcilers.batchrun.snapshot import Snapshot
 from kubetask_controller.reconcilers.projections import (
+    PartialBatch,
     PartialJob,
     PartialPod,
     project_job,
@@ -113,6 +117,31 @@ def _run(phase: str) -> dict[str, Any]:
 @pytest.mark.parametrize("phase", ["Pending", "Running"])
 def test_the_cache_keeps_a_run_whole_until_it_has_ended(phase: str) -> None:
     assert project_owner(_run(phase)) == project_resource(_run(phase))
+
+
+def test_the_work_of_many_runs_takes_little_more_memory_than_its_json() -> None:
+    tiny = {"type": "File", "file": {"name": "a", "source": {"inline": ""}}}
+    contexts = [[tiny] * 8] * 2000
+    text = json.dumps(_run("Pending") | {"spec": {"batchSpec": {"variableContexts": contexts}}})
+    tracemalloc.start()
+    try:
+        view = project_owner(json.loads(text))
+        snapshot = Snapshot.of(json.loads(view.work))
+        gc.collect()
+        used = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert snapshot.contexts(1999) == [tiny] * 8
+    # Once in the cache, and once in the snapshot.
+    assert used < 2.5 * len(text)
+
+
+def test_the_cache_keeps_of_a_batch_its_metadata_alone() -> None:
+    batch = _run("") | {"kind": "Batch", "spec": {"variableContexts": [CONTEXTS]}}
+    event = json.dumps({"type": "ADDED", "object": batch}).encode()
+    read = event_decoder(PartialBatch)(event)["object"]
+    assert set(read) == {"kind", "metadata"}
+    assert project_resource(read).spec == {}
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])

@@ -243,7 +243,7 @@ def test_a_retry_names_its_tasks_by_their_end_or_index(chosen: str, expected: An
 
 def test_contexts_of_a_task_are_the_common_ones_and_its_own() -> None:
     common, own = repository("a"), repository("b")
-    snapshot = Snapshot({"commonContext": [common], "variableContexts": [[own], []]})  # type: ignore[typeddict-item]
+    snapshot = Snapshot.of({"commonContext": [common], "variableContexts": [[own], []]})  # type: ignore[typeddict-item]
     assert snapshot.contexts(0) == [common, own]
     assert snapshot.contexts(1) == [common]
-    assert list(snapshot.everything) == [common, own]
+    assert list(snapshot.everything()) == [common, own]

@@ -103,9 +103,16 @@ class FreshReader:
         """The WorkspaceConfig, at least as new as at the monotonic time ``since``."""
         return await self._get(WORKSPACE_CONFIGS, self._listers.configs, namespace, name, since)
 
-    async def batch(self, namespace: str, name: str, since: float) -> BatchView | None:
-        """The Batch, at least as new as at ``since``."""
-        return await self._get(BATCHES, self._listers.batches, namespace, name, since)
+    async def batch(self, namespace: str, name: str) -> BatchView | None:
+        """The Batch as it is now: the cache has its metadata alone."""
+        try:
+            return cast(
+                BatchView, project_resource(await self._client.get(BATCHES, namespace, name))
+            )
+        except APIStatusError as error:
+            if is_not_found(error):
+                return None
+            raise
 
     async def run(self, namespace: str, name: str) -> RunView | None:
         """The BatchRun as it is now, and whole: the cache keeps less of one that has ended."""

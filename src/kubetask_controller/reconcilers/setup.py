@@ -21,6 +21,7 @@ from kubetask_controller.reconcilers.freshness import FreshReader
 from kubetask_controller.reconcilers.listers import Listers
 from kubetask_controller.reconcilers.metrics import ReconcilerMetrics, StateCollector
 from kubetask_controller.reconcilers.projections import (
+    PartialBatch,
     PartialJob,
     PartialPod,
     project_job,
@@ -144,7 +145,7 @@ def _listers(manager: Manager) -> Listers:
     task_indexes = {of.INDEX_UNFINISHED: of.by_unfinished}
     job_indexes = {of.INDEX_OWNER: of.by_owner_uid, of.INDEX_POOL: of.by_pool}
     pod_indexes = {of.INDEX_OWNER: of.by_owner_uid}
-    batches = cache.informer(of.BATCHES, project=project_resource)
+    batches = cache.informer(of.BATCHES, project=project_resource, partial=PartialBatch)
     runs = cache.informer(of.BATCH_RUNS, project=project_owner, indexers=run_indexes)
     tasks = cache.informer(of.TASKS, project=project_owner, indexers=task_indexes)
     configs = cache.informer(of.WORKSPACE_CONFIGS, project=project_resource)

@@ -119,7 +119,6 @@ class StatusWriter:
                 "uid": view.uid,
                 "resourceVersion": view.resource_version,
             },
-            "spec": view.spec,
             "status": status,
         }
         started = self._context.clock.monotonic()

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+from pydantic_core import from_json
+
 from kubetask_controller.api.constants import Phase, Reason
 from kubetask_controller.reconcilers.batchrun.snapshot import Snapshot
 from kubetask_controller.reconcilers.batchrun.status import build_status, summarize
@@ -49,7 +51,7 @@ def status(
 ) -> dict[str, Any]:
     """What the reconciler writes for these states; without states the work is not settled yet."""
     tasks = tracker(*states, usage=usage)
-    snapshot = Snapshot(found.spec["batchSpec"]) if states else None
+    snapshot = Snapshot.of(from_json(found.work)) if states else None
     summary = summarize(found, tasks, blocked)
     return build_status(found, tasks, snapshot, summary, now=NOW, entries={})
 

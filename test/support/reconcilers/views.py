@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pydantic_core import to_json
+
 from kubetask_controller.api import constants as c
 from kubetask_controller.reconcilers.projections import (
     ConditionView,
@@ -123,6 +125,12 @@ def resource(name: str, spec: Any, status: Any = None, **fields: Any) -> Resourc
         "spec": spec,
         "status": status or {},
     }
+    inline = spec.get("batchSpec")
+    if inline:
+        known |= {
+            "spec": {k: v for k, v in spec.items() if k != "batchSpec"},
+            "work": to_json(inline),
+        }
     return ResourceView(**known | fields)
 
 

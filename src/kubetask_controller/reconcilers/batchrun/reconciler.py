@@ -60,7 +60,7 @@ class _Run:
     def __init__(self, snapshot: Snapshot, tracker: Tracker) -> None:
         self.snapshot = snapshot
         self.tracker = tracker
-        self.work = OwnerWork(snapshot.contexts, list(snapshot.everything), snapshot.batch)
+        self.work = OwnerWork(snapshot.contexts, snapshot.everything, snapshot.batch)
         self.entries: dict[int, Any] = {}
         self.looked_at = float("-inf")
         self.generation = -1
@@ -198,7 +198,7 @@ class BatchRunReconciler:
         """Find or take the snapshot, or return why it cannot be taken."""
         context = self._context
         observed_at = context.clock.monotonic()
-        snapshot = await self._snapshots.resolve(run, observed_at)
+        snapshot = await self._snapshots.resolve(run)
         if isinstance(snapshot, Missing):
             return snapshot
         recorded = read_run(run.status) if "phase" in run.status else Recorded()

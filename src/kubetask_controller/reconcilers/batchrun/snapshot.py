@@ -10,9 +10,10 @@ tasks continue, and pending tasks end as SnapshotLost.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Phase, Reason
@@ -37,10 +38,12 @@ REFUSED = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a run does.
+    """What a run does. Take it with ``of``.
 
     Attributes:
-        batch: the Batch's spec: contexts of every task, of each task, and its other fields.
+        batch: the Batch's spec without its variableContexts.
+        parts: the contexts of each task that are its own, as JSON; empty where the work is not known any more. Parsed,
+            those of 10,000 tasks take up to ten times as much memory.
         origin: the index that each task had in the run it is retried from; empty for a run that is no retry.
         name: of the ControllerRevision, empty for a run with an inline batchSpec.
         digest: of its data.
@@ -49,6 +52,7 @@ class Snapshot:
     """
 
     batch: BatchSpecJSON
+    parts: Sequence[bytes] = ()
     origin: Sequence[int] = ()
     name: str = ""
     digest: str = ""
@@ -58,24 +62,37 @@ class Snapshot:
     @property
     def total(self) -> int:
         """Tasks of the run."""
-        return len(self.variable) or self.lost_total
+        return len(self.parts) or self.lost_total
+
+    @staticmethod
+    def of(
+        spec: BatchSpecJSON, origin: Sequence[int] = (), name: str = "", digest: str = ""
+    ) -> "Snapshot":
+        """The work of a Batch's spec."""
+        parts = tuple(to_json(x) for x in spec.get("variableContexts") or ())
+        rest = {k: v for k, v in spec.items() if k != "variableContexts"}
+        return Snapshot(cast(BatchSpecJSON, rest), parts, origin, name, digest)
 
     @property
-    def variable(self) -> Sequence[Sequence[ContextJSON]]:
-        """The contexts of each task that are its own; empty where the work is not known any more."""
-        return self.batch.get("variableContexts") or []
+    def data(self) -> JSON:
+        """The data of its ControllerRevision."""
+        variable = [from_json(x) for x in self.parts]
+        return {**self.batch, "variableContexts": variable, "origin": list(self.origin)}
+
+    def variable(self, index: int) -> list[ContextJSON]:
+        """The contexts of a task that are its own; none where the work is not known any more."""
+        return cast(list[ContextJSON], from_json(self.parts[index])) if self.parts else []
 
     @property
     def workspace_config_ref(self) -> str:
         """The value in the Batch, empty where it is not set."""
         return self.batch.get("workspaceConfigRef") or ""
 
-    @property
     def everything(self) -> Iterator[ContextJSON]:
         """All contexts, each once."""
         yield from self.batch.get("commonContext") or []
-        for part in self.variable:
-            yield from part
+        for index in range(len(self.parts)):
+            yield from self.variable(index)
 
     def is_of(self, run: RunView) -> bool:
         """Whether the status of the run records this snapshot, or none yet. Another leader may have recorded its own."""
@@ -83,13 +100,12 @@ class Snapshot:
 
     def contexts(self, index: int) -> list[ContextJSON]:
         """All contexts of a task, merged."""
-        return merged(self.batch.get("commonContext") or [], self.variable[index])
+        return merged(self.batch.get("commonContext") or [], self.variable(index))
 
     def cut(self, indexes: Sequence[int]) -> "Snapshot":
         """The same work for some of its tasks, which get new indexes from 0."""
-        batch = self.batch.copy()
-        batch["variableContexts"] = [list(self.variable[i]) for i in indexes]
-        return Snapshot(batch, [self.origin[i] if self.origin else i for i in indexes])
+        origin = [self.origin[i] if self.origin else i for i in indexes]
+        return Snapshot(self.batch, [self.parts[i] for i in indexes], origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +134,14 @@ class SnapshotResolver:
     def __init__(self, context: ReconcilerContext) -> None:
         self._context = context
 
-    async def resolve(self, run: RunView, since: float) -> Snapshot | Missing:
+    async def resolve(self, run: RunView) -> Snapshot | Missing:
         """The work of a run, or why it is not known.
-
-        Args:
-            run: as it was observed at the monotonic time `since`.
-            since: the Batch must be at least as new as this.
 
         Raises:
             ClientError: the API server gave no answer.
         """
-        inline = run.spec.get("batchSpec")
-        if inline:
-            return Snapshot(inline)
+        if run.work:
+            return Snapshot.of(from_json(run.work))
         if recorded := run.status.get("batchSnapshot"):
             return await self._recorded(run, recorded)
         if run.spec.get("cancel"):
@@ -141,7 +152,7 @@ class SnapshotResolver:
                 f"{c.KIND_BATCH_RUN}/{retry_of} select {run.spec.get('select') or SELECT_FAILED}"
             )
         else:
-            found = await self._batch(run, run.spec.get("batchRef") or "", since)
+            found = await self._batch(run, run.spec.get("batchRef") or "")
             source = f"{c.KIND_BATCH}/{run.spec.get('batchRef')}"
         if isinstance(found, Missing):
             return found
@@ -155,12 +166,12 @@ class SnapshotResolver:
                 raise
             return Missing(refusal(error), retry_after=REFUSED)
 
-    async def _batch(self, run: RunView, name: str, since: float) -> Snapshot | Missing:
-        batch = await self._context.fresh.batch(run.namespace, name, since)
+    async def _batch(self, run: RunView, name: str) -> Snapshot | Missing:
+        batch = await self._context.fresh.batch(run.namespace, name)
         if batch is None:
             text = f"Batch {name} does not exist in namespace {run.namespace}"
             return Missing(PendingReason(Reason.BATCH_NOT_FOUND, text))
-        return Snapshot(batch.spec)
+        return Snapshot.of(batch.spec)
 
     async def _retry(self, run: RunView, name: str) -> Snapshot | Missing:
         other = await self._context.fresh.run(run.namespace, name)
@@ -170,8 +181,7 @@ class SnapshotResolver:
         if other.status.get("phase") not in (Phase.SUCCEEDED, Phase.FAILED):
             text = f"BatchRun {name} has not ended yet"
             return Missing(PendingReason(Reason.RETRY_OF_NOT_FINISHED, text))
-        inline = other.spec.get("batchSpec")
-        snapshot = Snapshot(inline) if inline else await self._load(other)
+        snapshot = Snapshot.of(from_json(other.work)) if other.work else await self._load(other)
         if snapshot is None:
             text = f"BatchRun {name} has no snapshot of its work, so nothing of it can be retried"
             return Missing(PendingReason(Reason.INVALID_SPEC, text), final=True)
@@ -217,7 +227,7 @@ class SnapshotResolver:
             self._context.client,
             files.Owner(c.KIND_BATCH_RUN, run.namespace, run.name, run.uid),
         )
-        data: JSON = dict(snapshot.batch) | {"origin": list(snapshot.origin)}
+        data = snapshot.data
         name, digest = revision_name(run), digest_of(data)
         body: JSON = {
             "apiVersion": CONTROLLERREVISIONS.api_version,
@@ -253,7 +263,7 @@ class SnapshotResolver:
             uid = existing["metadata"]["uid"]
             await client.delete(CONTROLLERREVISIONS, run.namespace, name, uid=uid)
             await client.create(CONTROLLERREVISIONS, run.namespace, body)
-        return Snapshot(snapshot.batch, snapshot.origin, name, digest)
+        return replace(snapshot, name=name, digest=digest)
 
 
 def select_indexes(select: str, other: RunView, total: int) -> list[int] | Missing:
@@ -297,4 +307,4 @@ def _read(revision: JSON, run: RunView) -> Snapshot | None:
     digest = digest_of(data)
     origin = data.pop("origin", None) or ()
     batch = BatchSpecJSON(**data)  # type: ignore[typeddict-item]
-    return Snapshot(batch, tuple(origin), revision["metadata"]["name"], digest)
+    return Snapshot.of(batch, tuple(origin), revision["metadata"]["name"], digest)

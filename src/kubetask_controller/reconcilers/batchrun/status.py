@@ -239,7 +239,8 @@ def _ranges(tracker: Tracker) -> JSON:
 def _entries(run: RunView, tracker: Tracker, snapshot: Snapshot, cache: dict[int, Any]) -> JSON:
     """Entries within the remaining size of the object: kubectl apply stores the manifest once more in an annotation."""
     metadata = len(to_json(run.annotations)) + len(to_json(run.labels))
-    budget = c.MAX_OBJECT_BYTES - _ENVELOPE - len(to_json(run.spec)) - metadata
+    spec = len(to_json(run.spec)) + len(run.work)
+    budget = c.MAX_OBJECT_BYTES - _ENVELOPE - spec - metadata
     entries = [_entry(run, tracker, snapshot, index, cache) for index in range(tracker.total)]
     omitted: list[str] = []
     for step in (None, *Omitted):
@@ -291,8 +292,8 @@ def _unstarted(
 
 
 def _contexts(run: RunView, snapshot: Snapshot, index: int) -> list[JSON]:
-    if index < len(snapshot.variable):
-        return distinguishing(snapshot.variable[index])
+    if index < len(snapshot.parts):
+        return distinguishing(snapshot.variable(index))
     entries: Iterable[Any] = run.status.get("tasks") or ()
     return next((list(x.get("contexts") or ()) for x in entries if x["index"] == index), [])
 

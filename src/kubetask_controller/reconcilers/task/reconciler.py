@@ -153,7 +153,7 @@ class TaskReconciler:
         everything = task.spec.get("contexts") or []
         self._known[request] = (
             tracker,
-            OwnerWork(lambda _: list(everything), everything, {}, single=True),
+            OwnerWork(lambda _: list(everything), lambda: everything, {}, single=True),
         )
         return self._known[request]
 

@@ -7,7 +7,7 @@ repeated.
 
 import hashlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -153,7 +153,7 @@ class OwnerWork:
     """
 
     contexts: Callable[[int], list[ContextJSON]]
-    everything: Sequence[ContextJSON]
+    everything: Callable[[], Iterable[ContextJSON]]
     batch: BatchSpecJSON
     single: bool = False
     places: Mapping[str, str] | None = None
@@ -796,7 +796,7 @@ class TaskRunner:
         context = self._context
         ref = files.Owner(self._kind, owner.namespace, owner.name, owner.uid)
         if work.places is None:
-            packed = files.pack(ref, work.everything)
+            packed = files.pack(ref, work.everything())
             try:
                 await files.ensure(context.client, packed)
             except ClientError as error:
