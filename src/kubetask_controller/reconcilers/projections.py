@@ -197,7 +197,7 @@ class ResourceView(Generic[SpecT, StatusT]):
     """One of the project's own kinds: its identity, and its spec and status as they came.
 
     Attributes:
-        work: the batchSpec of a BatchRun as JSON, which ``spec`` lacks then: parsed, it takes up to ten times as much memory.
+        work: the batchSpec of a BatchRun as JSON, which ``spec`` lacks then: parsed, it is ten times as large in memory.
     """
 
     namespace: str

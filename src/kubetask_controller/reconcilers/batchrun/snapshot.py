@@ -43,7 +43,7 @@ class Snapshot:
     Attributes:
         batch: the Batch's spec without its variableContexts.
         parts: the contexts of each task that are its own, as JSON; empty where the work is not known any more. Parsed,
-            those of 10,000 tasks take up to ten times as much memory.
+            those of 10,000 tasks are ten times as large in memory.
         origin: the index that each task had in the run it is retried from; empty for a run that is no retry.
         name: of the ControllerRevision, empty for a run with an inline batchSpec.
         digest: of its data.
