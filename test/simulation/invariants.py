@@ -319,7 +319,8 @@ class Invariants:
         if owner is None or not owner.alive or owner.cancelled is not None or finished(job.obj):
             return
         for truth in self._tries(job):
-            if self._ran_before(truth):
+            evicted = truth.pod_uid in self.world.kubelet.lost and truth.disrupted
+            if self._ran_before(truth) and not evicted:
                 self._bad(f"{actor} deleted the healthy Job {job.meta['name']} of {owner}, whose agent runs")
 
     def _pod_changed(self, old: Stored, new: Stored, actor: str) -> None:
@@ -543,6 +544,9 @@ class Invariants:
                     causes[index].add(str(truth.stuck))
                 if truth.started is not None and truth.ended is None and truth.behaviour.hang:
                     causes[index].add("TaskRunning")
+                if truth.pod_uid in world.kubelet.lost and truth.disrupted and truth.ended is None:
+                    # The next Job is created when the Pod is gone.
+                    causes[index] |= {"Queued", "Starting"}
             for uid in mine:
                 if world.owner_of(uid)[1] == index and not self._overdue(owner, None, uid):
                     job = next((x for x in world.server.all(JOBS) if x.uid == uid), None)

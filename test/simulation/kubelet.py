@@ -90,6 +90,10 @@ class Try:
     """False where the Pod was gone before anybody could have read its end."""
 
 
+EVICTED, REMOVED = 5.0, 200.0
+"""Seconds until the Pods of a node that does not answer are evicted, and until they are removed with the node."""
+
+
 @dataclass
 class Kubelet:
     """One node with room for everything."""
@@ -100,6 +104,8 @@ class Kubelet:
     tries: dict[str, Try] = field(default_factory=dict)
     """By the Pod's uid."""
     by_task: dict[tuple[str, int], list[Try]] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+    """Pods, by uid, on nodes that do not answer any more: their agents may run on, and nobody reports it."""
     _killed: dict[str, str] = field(default_factory=dict)
 
     def refusal(self, job: Stored) -> str:
@@ -285,15 +291,35 @@ class Kubelet:
         self._set(pod, lambda o: _pod_condition(o, "DisruptionTarget", "True", reason, "evicted"))
         self.world.server.delete(PODS, pod.meta["namespace"], pod.meta["name"], ACTOR)
 
+    def lose(self, removed: bool) -> None:
+        """The node of all Pods of now does not answer: they are evicted, and stay until the node is removed, if it ever is."""
+        for pod in self.world.server.all(PODS):
+            if pod.obj["spec"].get("nodeName") and not terminal(pod.obj):
+                self.lost.add(pod.uid)
+                self.tries[pod.uid].read = False
+                self.world.loop.later(EVICTED, self._evict_lost, pod)
+                if removed:
+                    self.world.loop.later(REMOVED, self._remove_lost, pod)
+
+    def _evict_lost(self, pod: Stored) -> None:
+        if self._now(pod) is not None:
+            self.disrupt(pod, "DeletionByTaintManager")
+
+    def _remove_lost(self, pod: Stored) -> None:
+        if self._now(pod) is not None:
+            truth = self.tries[pod.uid]
+            truth.ended = truth.ended or self.world.loop.time()
+            self._set(pod, lambda o: o["status"].update(phase="Failed"))
+
     def _kill(self, pod: Stored, why: str, grace: float) -> None:
-        if pod.uid not in self._killed:
+        if pod.uid not in self._killed and pod.uid not in self.lost:
             self._killed[pod.uid] = why
             self.world.loop.later(grace, self._end, pod, why)
 
     def _end(self, pod: Stored, why: str) -> None:
         """All containers of a Pod have ended, killed or not."""
         now = self._now(pod)
-        if now is None or terminal(now.obj):
+        if now is None or terminal(now.obj) or pod.uid in self.lost:
             return
         truth = self.tries[pod.uid]
         ran = truth.started is not None and truth.ended is None
@@ -322,7 +348,7 @@ class Kubelet:
 
     def _over(self, pod: Stored) -> bool:
         now = self._now(pod)
-        return now is None or terminal(now.obj) or pod.uid in self._killed
+        return now is None or terminal(now.obj) or pod.uid in self._killed or pod.uid in self.lost
 
     def _now(self, pod: Stored) -> Stored | None:
         found = self.world.server.find(PODS, pod.meta["namespace"], pod.meta["name"])

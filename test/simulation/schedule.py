@@ -169,6 +169,9 @@ def draw(seed: int) -> Schedule:
     dice = random.Random(-seed - 1)
     if dice.random() < 0.05:
         _refused_by_node(draft, dice)
+    elif dice.random() < 0.05:
+        draft.add(dice.uniform(0.3, 8.0), "lose-node", removed=dice.random() < 0.5)
+        draft.title += " + lost_node"
     return draft.finish()
 
 

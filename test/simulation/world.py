@@ -322,6 +322,9 @@ class World:
         if pods:
             self.kubelet.disrupt(pods[number % len(pods)], reason)
 
+    def do_lose_node(self, removed: bool) -> None:
+        self.kubelet.lose(removed)
+
     def do_refuse(self, on: bool) -> None:
         self.refusing = on
 
