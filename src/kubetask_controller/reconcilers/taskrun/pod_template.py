@@ -167,9 +167,7 @@ def _agent_container(config: JSON, images: Images, parts: PodParts) -> JSON:
     git = config.get("git") or {}
     mounts = _agent_mounts(config, parts)
     given = {x["name"] for x in config.get("env") or ()}
-    ignoring_case = {x.upper() for x in given}
-    proxies = _proxy_env(config.get("proxy") or {})
-    env = [*parts.env, *(x for x in proxies if x["name"].upper() not in ignoring_case)]
+    env = [*parts.env, *_agent_proxies(config)]
     if (git.get("credentials") or {}).get("shareWithAgent"):
         mounts.append(_mount(c.VOLUME_GIT_CREDENTIALS, c.MOUNT_GIT_CREDENTIALS, read_only=True))
         env.append({"name": c.ENV_GIT_CREDENTIALS, "value": c.MOUNT_GIT_CREDENTIALS})
@@ -241,6 +239,18 @@ def amount(quantity: int | str) -> Decimal:
     """The number that a Kubernetes quantity such as 500m, 1Gi or 1e3 stands for."""
     number, suffix = _QUANTITY.fullmatch(str(quantity)).groups()  # type: ignore[union-attr]
     return Decimal(number) * _SUFFIXES[suffix or ""]
+
+
+def secret_proxies(config: JSON) -> set[str]:
+    """The variables of the agent that contain the URLs of a proxy from a Secret."""
+    return {x["name"] for x in _agent_proxies(config) if "valueFrom" in x}
+
+
+def _agent_proxies(config: JSON) -> list[JSON]:
+    """A variable in the WorkspaceConfig replaces both spellings of that of the proxy."""
+    given = {x["name"].upper() for x in config.get("env") or ()}
+    proxies = _proxy_env(config.get("proxy") or {})
+    return [x for x in proxies if x["name"].upper() not in given]
 
 
 def _proxy_env(proxy: JSON) -> list[JSON]:
