@@ -278,7 +278,8 @@ class WorkspaceConfigSpec(KubeModel):
         Annotated[Labels, Field(json_schema_extra=validations(_no_reserved_prefix("podLabels")))]
         | None
     ) = None
-    """Additional labels of a task's Pod, for NetworkPolicies and PodMonitors."""
+    """Additional labels of a task's Pod, for NetworkPolicies and PodMonitors. They do not replace those
+    of KubeTask, such as app.kubernetes.io/component."""
     pod_annotations: (
         Annotated[
             dict[str, LongText],

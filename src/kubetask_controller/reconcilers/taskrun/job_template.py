@@ -132,6 +132,7 @@ class Template:
         labels = {
             c.LABEL_TASK: names.label_value(task.name),
             c.LABEL_MANAGED_BY: c.LABEL_MANAGED_BY_VALUE,
+            c.LABEL_COMPONENT: c.LABEL_COMPONENT_VALUE,
             c.LABEL_WORKSPACE_CONFIG: names.label_value(self.config_name),
         }
         if task.index is not None:

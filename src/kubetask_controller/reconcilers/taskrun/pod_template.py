@@ -32,7 +32,9 @@ _SCRATCH_SIZE = "10Gi"
 
 _HOME_FILE_MODE = 0o666
 
-_QUANTITY = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([numkMGTPE]|[KMGTPE]i)?")
+_QUANTITY = re.compile(
+    r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)(?:([eE][+-]?[0-9]{1,3})|([numkMGTPE]|[KMGTPE]i))?"
+)
 _SUFFIXES = {
     **{x: Decimal(1000) ** power for power, x in enumerate(("n", "u", "m", "", *"kMGTPE"), -3)},
     **{f"{x}i": Decimal(1024) ** power for power, x in enumerate("KMGTPE", 1)},
@@ -227,7 +229,8 @@ def _preparation_resources(workspace: JSON) -> JSON:
     requests = {**_PREPARATION_RESOURCES["requests"], **(given.get("requests") or {})}
     limits = {**_PREPARATION_RESOURCES["limits"], **(given.get("limits") or {})}
     for name in requests.keys() & limits.keys():
-        if amount(requests[name]) > amount(limits[name]):
+        field = f"workspace.resources.%s.{name}"
+        if amount(requests[name], field % "requests") > amount(limits[name], field % "limits"):
             if name in (given.get("requests") or {}):
                 limits[name] = requests[name]
             else:
@@ -235,10 +238,17 @@ def _preparation_resources(workspace: JSON) -> JSON:
     return {"requests": requests, "limits": limits}
 
 
-def amount(quantity: int | str) -> Decimal:
-    """The number that a Kubernetes quantity such as 500m, 1Gi or 1e3 stands for."""
-    number, suffix = _QUANTITY.fullmatch(str(quantity)).groups()  # type: ignore[union-attr]
-    return Decimal(number) * _SUFFIXES[suffix or ""]
+def amount(quantity: int | str, field: str) -> Decimal:
+    """The number that a Kubernetes quantity such as 500m, 1Gi or 1e3 stands for.
+
+    Raises:
+        ValueError: it is no quantity; the message names the field.
+    """
+    found = _QUANTITY.fullmatch(str(quantity))
+    if found is None:
+        raise ValueError(f"{field}: {quantity} is not a quantity: use one such as 500m or 2Gi")
+    number, exponent, suffix = found.groups("")
+    return Decimal(number + exponent) * _SUFFIXES[suffix]
 
 
 def secret_proxies(config: JSON) -> set[str]:
