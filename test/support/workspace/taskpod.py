@@ -123,6 +123,8 @@ class TaskPod:
 
     def place(self, path: str) -> str:
         """Where a path of the containers lies on this machine."""
+        if Path(path).is_relative_to(self.room.parent):
+            return path
         found = self._here(path)
         return found if found != path else f"{self.room}{path}"
 
