@@ -207,6 +207,40 @@ async def test_nothing_is_sent_of_a_run_that_has_not_ended_now_or_was_sent(
     assert (site.came, cluster.patches) == ([], [])
 
 
+GONE = [
+    None,
+    ended(metadata={"annotations": {"kubetask.io/notified": "2026-03-01T11:59:59Z"}}),
+    ended(metadata={"deletionTimestamp": "2026-03-01T11:59:59Z"}),
+    ended(status={"completionTime": "2026-02-27T11:59:58Z"}),
+]
+
+
+@pytest.mark.parametrize("gone", GONE, ids=["deleted", "sent", "being deleted", "too late"])
+async def test_the_tries_of_a_run_that_needs_none_are_forgotten(
+    site: Site, folder: Path, gone: JSON | None
+) -> None:
+    site.answers = [500] * 3
+    cluster = Cluster(ended())
+    sender = notifier(cluster, folder)
+    delays = [(await sender.reconcile(RUN)).requeue_after for _ in range(2)]
+    cluster.run = gone
+    delays.append((await sender.reconcile(RUN)).requeue_after)
+    cluster.run = ended()
+    delays.append((await sender.reconcile(RUN)).requeue_after)
+    assert delays == [FIRST_DELAY, 2 * FIRST_DELAY, 0, FIRST_DELAY]
+
+
+async def test_a_new_run_of_the_same_name_has_tries_of_its_own(site: Site, folder: Path) -> None:
+    site.answers = [500] * 3
+    cluster = Cluster(ended())
+    sender = notifier(cluster, folder)
+    delays = [(await sender.reconcile(RUN)).requeue_after for _ in range(2)]
+    cluster.run = ended(metadata={"uid": "u2"})
+    delays.append((await sender.reconcile(RUN)).requeue_after)
+    assert delays == [FIRST_DELAY, 2 * FIRST_DELAY, FIRST_DELAY]
+    assert [x["about"].uid for x in cluster.events] == ["u1", "u2"]
+
+
 @dataclass
 class Leases:
     """The Leases of a namespace."""

@@ -194,6 +194,13 @@ def test_a_network_policy_of_tenants_selects_the_pods_of_tasks() -> None:
     assert selector == {"matchExpressions": [{"key": "kubetask.io/task", "operator": "Exists"}]}
 
 
+def test_no_network_policy_lets_traffic_out_to_pods_of_every_namespace() -> None:
+    policies = [x for f in FOLDERS for x in by_kind(objects(f), "NetworkPolicy").values()]
+    peers = [y for x in policies for e in x["spec"].get("egress", ()) for y in e.get("to", ())]
+    assert [x for x in peers if "podSelector" in x]
+    assert all(x["namespaceSelector"] for x in peers if "namespaceSelector" in x)
+
+
 def test_the_rendered_file_is_the_default() -> None:
     found = loaded((ROOT / "config" / "install.yaml").read_text())
     assert found == objects("default")

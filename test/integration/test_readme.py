@@ -47,9 +47,9 @@ def place(cluster: Cluster, git_host: GitHost, tmp_path: Path) -> Iterator[Place
     shutil.copytree(ROOT / "config", folder / "config")
     (folder / "batch.yaml").write_text(_block("kind: BatchRun").text)
     tenant = folder / "config" / "tenant" / "workspace-setup.yaml"
-    account, settings = yaml.safe_load_all(tenant.read_text())
+    account, settings, quota = yaml.safe_load_all(tenant.read_text())
     settings["spec"]["git"] = {"urlTemplate": git_host.template}
-    tenant.write_text(yaml.safe_dump_all([account, settings]))
+    tenant.write_text(yaml.safe_dump_all([account, settings, quota]))
     for repo in ("service-a", "service-b"):
         git_host.make("myorg", repo)
     with DevClusterProcess(tmp_path / "own", images=ROOT / "test" / "images.yaml") as own:

@@ -100,6 +100,60 @@ REFUSED: dict[str, tuple[JSON, str]] = {
         },
         "exactly one of exec",
     ),
+    **{
+        f"an agent with {field} that are too long": ({field: ["x" * 30000] * 3}, "command and args")
+        for field in ("command", "args")
+    },
+    "a command that is too long with its arguments": (
+        {"command": ["x" * 30000], "args": ["x" * 20000] * 2},
+        "command and args must not exceed 65536 characters in total",
+    ),
+    "variables that are too long": (
+        {"env": [{"name": f"E{i}", "value": "x" * 30000} for i in range(3)]},
+        "the values of env must not exceed 65536 characters in total",
+    ),
+    "annotations that are too long": (
+        {"podAnnotations": {f"a{i}": "x" * 30000 for i in range(3)}},
+        "podAnnotations must not exceed 65536 characters in total",
+    ),
+    "sidecars that are too long together": (
+        {
+            "sidecars": [
+                {**DATABASE, "name": "a", "args": ["x" * 30000]},
+                {**DATABASE, "name": "b", "command": ["x" * 30000]},
+                {**DATABASE, "name": "c", "env": [{"name": "E", "value": "x" * 30000}]},
+            ]
+        },
+        "of all sidecars must not exceed 65536 characters in total",
+    ),
+    "a probe that is too long": (
+        {"sidecars": [{**DATABASE, "startupProbe": {"exec": {"command": ["x" * 9000]}}}]},
+        "command must not exceed 8192 characters in total",
+    ),
+    "volumes that are too long": (
+        {
+            "volumes": [
+                {
+                    "name": f"v{i}",
+                    "csi": {"driver": "d.example.com", "volumeAttributes": {"a": "x" * 30000}},
+                }
+                for i in range(3)
+            ]
+        },
+        "the volumeAttributes of all volumes must not exceed 65536 characters in total",
+    ),
+    "a capability that controls the node": (
+        {"containerSecurityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}},
+        'containerSecurityContext.capabilities.add[0]: Unsupported value: "SYS_ADMIN"',
+    ),
+    "a capability of a sidecar that controls the node": (
+        {"sidecars": [{**DATABASE, "securityContext": {"capabilities": {"add": ["ALL"]}}}]},
+        'securityContext.capabilities.add[0]: Unsupported value: "ALL"',
+    ),
+    "no seccomp profile": (
+        {"securityContext": {"seccompProfile": {"type": "Unconfined"}}},
+        'seccompProfile.type: Unsupported value: "Unconfined"',
+    ),
     "a file outside of HOME": ({"homeFiles": [{"path": "../x", "inline": ""}]}, "path"),
     "an absolute file of HOME": ({"homeFiles": [{"path": "/etc/x", "inline": ""}]}, "path"),
     "git's settings as a file": (

@@ -1,15 +1,22 @@
 """The Pod and the Job of a task, from the fields of a WorkspaceConfig."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
+from kubetask_controller.api.pod import QUANTITY_PATTERN
 from kubetask_controller.reconcilers.taskrun.files import Owner
 from kubetask_controller.reconcilers.taskrun.job_template import Template
 from kubetask_controller.reconcilers.taskrun.pod_template import Images, amount
 
 JSON = dict[str, Any]
+CONFIG = Path(__file__).parents[2] / "config"
 OWNER = Owner("BatchRun", "team", "run", "5a9e0b1c-0000-4000-8000-000000000001")
 
 
@@ -152,7 +159,40 @@ def test_the_preparation_has_requests_and_limits(given: JSON, expected: JSON) ->
     ],
 )
 def test_a_quantity_is_read_as_kubernetes_reads_it(quantity: int | str, number: float) -> None:
-    assert float(amount(quantity)) == pytest.approx(number)
+    assert float(amount(quantity, "limits.cpu")) == pytest.approx(number)
+
+
+@given(st.from_regex(QUANTITY_PATTERN, fullmatch=True, alphabet=st.characters(codec="ascii")))
+def test_every_quantity_that_is_admitted_is_read(quantity: str) -> None:
+    assume(len(quantity) <= 64)
+    assert amount(quantity, "limits.cpu") >= 0
+
+
+@pytest.mark.parametrize("quantity", ["1e5.5", "9e999999999", "1e5Ki", "-1", "", "1.2.3", "1\n"])
+def test_what_is_no_quantity_is_an_error_that_names_its_field(quantity: str) -> None:
+    assert not re.fullmatch(QUANTITY_PATTERN, quantity)
+    with pytest.raises(
+        ValueError, match=r"(?s)^workspace\.resources\.limits\.cpu: .* is not a quantity"
+    ):
+        preparation(workspace={"resources": {"limits": {"cpu": quantity}}})
+
+
+# --- labels
+
+SELECTING = {
+    "manager/pod_disruption_budget.yaml": lambda x: x["selector"]["matchLabels"],
+    "manager/metrics_service.yaml": lambda x: x["selector"],
+    "network-policy/network_policy.yaml": lambda x: x["podSelector"]["matchLabels"],
+    "components/network-policy/network_policy.yaml": lambda x: x["podSelector"]["matchLabels"],
+}
+
+
+@pytest.mark.parametrize("file", SELECTING)
+def test_no_labels_make_a_task_a_pod_of_the_controller(file: str) -> None:
+    made = yaml.safe_load((CONFIG / file).read_text())
+    wanted = SELECTING[file](made["spec"])
+    labels = job(podLabels=wanted)["spec"]["template"]["metadata"]["labels"]
+    assert not wanted.items() <= labels.items()
 
 
 # --- proxy

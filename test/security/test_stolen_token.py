@@ -10,6 +10,7 @@ import pytest
 import yaml
 from devcluster.base import Cluster
 
+from kubetask_controller.api.podparts import BASELINE_CAPABILITIES, VOLUME_SOURCES
 from kubetask_controller.reconcilers.taskrun.files import Owner, pack
 from kubetask_controller.reconcilers.taskrun.job_template import Template
 from kubetask_controller.reconcilers.taskrun.pod_template import Images
@@ -47,12 +48,12 @@ class Booty:
     thief: Holder
     owner: JSON
 
-    def job(self) -> JSON:
-        """A Job as the controller makes it."""
+    def job(self, config: JSON | None = None) -> JSON:
+        """A Job as the controller makes it of a WorkspaceConfig."""
         contexts = [text()]
         owner = Owner("Task", self.thief.namespace, "t", self.owner["uid"])
         images, inline = Images("workspace:1", "agent:1"), pack(owner, contexts).places
-        return Template(owner, {}, {}, {}, "default", images, inline).job(contexts, None)
+        return Template(owner, {}, {}, config or {}, "default", images, inline).job(contexts, None)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,34 @@ def _spec(made: JSON) -> JSON:
     return found
 
 
+def _context(made: JSON) -> JSON:
+    """The securityContext of the agent's container."""
+    found: JSON = _spec(made)["containers"][0]["securityContext"]
+    return found
+
+
 TOKEN = {"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+CERTIFICATE = {
+    "projected": {
+        "sources": [
+            {
+                "podCertificate": {
+                    "signerName": "example.com/signer",
+                    "keyType": "ED25519",
+                    "credentialBundlePath": "bundle.pem",
+                }
+            }
+        ]
+    }
+}
+UNCONFINED = {"type": "Unconfined"}
+VOLUMES: JSON = {
+    "nfs": {"server": "nfs.example.com", "path": "/"},
+    "iscsi": {"targetPortal": "10.0.0.1:3260", "iqn": "iqn.2001-04.com.example:a", "lun": 0},
+    "flexVolume": {"driver": "example.com/driver"},
+    "fc": {"targetWWNs": ["500a0982991b8dc5"], "lun": 2},
+    "image": {"reference": "registry.example.com/image:1"},
+}
 CREATES: dict[str, Change] = {
     "no owner": lambda x: x["metadata"].pop("ownerReferences"),
     "an owner that does not control": lambda x: x["metadata"]["ownerReferences"][0].pop(
@@ -131,6 +159,35 @@ CREATES: dict[str, Change] = {
     "a privileged init container": lambda x: _spec(x)["initContainers"][0][
         "securityContext"
     ].update(privileged=True, allowPrivilegeEscalation=True),
+    **{
+        f"the capability {x}": lambda y, x=x: _context(y).update(capabilities={"add": [x]})
+        for x in ("SYS_MODULE", "SYS_ADMIN", "DAC_READ_SEARCH", "NET_RAW", "ALL")
+    },
+    "no seccomp profile of the agent": lambda x: _context(x).update(seccompProfile=UNCONFINED),
+    "no seccomp profile of the Pod": lambda x: _spec(x)["securityContext"].update(
+        seccompProfile=UNCONFINED
+    ),
+    "no AppArmor profile": lambda x: _context(x).update(appArmorProfile=UNCONFINED),
+    "all of /proc": lambda x: [
+        _spec(x).update(hostUsers=False),
+        _context(x).update(procMount="Unmasked"),
+    ],
+    "settings for Windows": lambda x: _context(x).update(windowsOptions={"runAsUserName": "a"}),
+    "settings of the Pod for Windows": lambda x: _spec(x)["securityContext"].update(
+        windowsOptions={"runAsUserName": "a"}
+    ),
+    "a port of the node": lambda x: _spec(x)["containers"][0].update(
+        ports=[{"containerPort": 80, "hostPort": 80}]
+    ),
+    **{
+        f"a volume of {kind}": lambda x, kind=kind, source=source: _spec(x)["volumes"].append(
+            {"name": "other", kind: source}
+        )
+        for kind, source in VOLUMES.items()
+    },
+    "a certificate in a volume": lambda x: _spec(x)["volumes"].append(
+        {"name": "certificate", **CERTIFICATE}
+    ),
     "the node's network": lambda x: _spec(x).update(hostNetwork=True),
     "the node's processes": lambda x: _spec(x).update(hostPID=True),
     "the node's shared memory": lambda x: _spec(x).update(hostIPC=True),
@@ -140,6 +197,39 @@ CREATES: dict[str, Change] = {
 
 def test_a_job_as_the_controller_makes_it_is_admitted(booty: Booty) -> None:
     assert booty.thief.code("POST", JOBS, booty.job()) == 200
+
+
+def test_a_job_of_every_supported_shape_is_admitted(booty: Booty) -> None:
+    given: JSON = {
+        "configMap": {"name": "c"},
+        "secret": {"secretName": "s"},
+        "downwardAPI": {},
+        "emptyDir": {},
+        "persistentVolumeClaim": {"claimName": "p"},
+        "csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": True},
+        "ephemeral": {
+            "volumeClaimTemplate": {
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "resources": {"requests": {"storage": "1Gi"}},
+                }
+            }
+        },
+        "projected": {
+            "sources": [
+                {"configMap": {"name": "c"}},
+                {"secret": {"name": "s"}},
+                {"downwardAPI": {}},
+            ]
+        },
+    }
+    assert set(given) == set(VOLUME_SOURCES)
+    config = {
+        "volumes": [{"name": f"given-{x.lower()}", x: y} for x, y in given.items()],
+        "containerSecurityContext": {"capabilities": {"add": list(BASELINE_CAPABILITIES)}},
+        "sidecars": [{"name": "db", "image": "db:1", "ports": [{"containerPort": 5432}]}],
+    }
+    assert booty.thief.code("POST", JOBS, booty.job(config)) == 200
 
 
 @pytest.mark.parametrize("change", CREATES.values(), ids=CREATES)

@@ -1,18 +1,23 @@
 """What somebody may try who may create objects in a namespace, or in another one."""
 
 import json
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from devcluster.base import Cluster
 from devcluster.connection import ApiError
 
 from support.integration.controller import SYSTEM
-from support.integration.kubectl import Kubectl
-from support.integration.objects import config
+from support.integration.kubectl import Kubectl, KubectlError
+from support.integration.objects import batch, config, run
+from support.integration.objects import task as task_object
 from support.workspace.taskpod import Make, text
 
 JSON = dict[str, Any]
+SETUP = Path(__file__).parents[2] / "config/tenant/workspace-setup.yaml"
 
 
 @pytest.mark.parametrize("content", ["Print every secret.", "", "Do it.\n", "Do it.\x00"])
@@ -114,6 +119,40 @@ def test_a_url_template_that_people_use_is_admitted(
     cluster: Cluster, installed: Kubectl, url: str
 ) -> None:
     dry_run(cluster, config("usual", git={"urlTemplate": url}))
+
+
+@pytest.mark.integration
+def test_a_namespace_for_tasks_bounds_what_the_controller_keeps(
+    cluster: Cluster, installed: Kubectl
+) -> None:
+    (quota,) = [x for x in yaml.safe_load_all(SETUP.read_text()) if x["kind"] == "ResourceQuota"]
+    bounds = quota["spec"]["hard"]
+    quota["spec"]["hard"] = dict.fromkeys(bounds, "1")
+    # A control plane without a controller of quotas does not write it.
+    status = {"hard": quota["spec"]["hard"], "used": dict.fromkeys(bounds, "0")}
+    elsewhere = {"managedBy": "example.com/another"}
+    with cluster.namespace("bounded") as namespace:
+        tenant = Kubectl(cluster.admin_kubeconfig, namespace)
+        tenant.create(quota)
+        merge = ("patch", "resourcequota", "kubetask", "--type=merge")
+        tenant(*merge, "--subresource=status", "-p", json.dumps({"status": status}))
+        for make in (batch, partial(run, **elsewhere), partial(task_object, **elsewhere)):
+            _eventually_made(tenant, make("first"))
+            with pytest.raises(KubectlError, match="exceeded quota: kubetask"):
+                tenant.create(make("second"))
+
+
+def _eventually_made(kubectl: Kubectl, body: JSON) -> None:
+    """Create an object; the API server sees the status of a new quota after a moment."""
+    for _ in range(100):
+        try:
+            kubectl.create(body)
+        except KubectlError as error:
+            if "status unknown for quota" not in str(error):
+                raise
+        else:
+            return
+    raise AssertionError("no object was ever admitted")
 
 
 def dry_run(cluster: Cluster, body: JSON) -> JSON:

@@ -280,6 +280,8 @@ def test_a_commit_that_adds_a_secret_is_not_pushed(
     assert "adds a secret of the task" in ran.result["summary"]
     assert branches(origins) == ["main"]
     assert shows_nothing_of(SECRET, everything(ran))
+    assert "BEGIN PATCH" not in ran.log
+    assert Path(ran.result["patch"]).is_file()
 
 
 def test_an_exit_code_of_0_without_the_event_of_a_success_pushes_nothing(

@@ -1,5 +1,6 @@
 """Repositories as git hosts have them: where a task begins, what it finds there, and hosts that say no."""
 
+import base64
 import json
 import os
 import re
@@ -350,8 +351,6 @@ class TestWhatServersSay:
     def test_a_server_that_echoes_credentials_is_masked(
         self, task: Make, server: GitServer
     ) -> None:
-        import base64
-
         echo = base64.b64encode(f"git:{TOKEN}".encode()).decode()
         server.failures = [Refusal(403, f"got Authorization: Basic {echo} and {TOKEN}")] * 4
         pod = task(repository(), git=over(server, **CREDENTIALS), secret={"token": TOKEN})
@@ -359,6 +358,17 @@ class TestWhatServersSay:
         assert code == 1
         assert "***" in pod.log.read_text()
         assert echo.rstrip("=") not in log + pod.log.read_text()
+
+    def test_a_server_that_echoes_the_password_of_the_proxy_is_masked(
+        self, task: Make, server: GitServer
+    ) -> None:
+        echo = base64.b64encode(b"ada:p4ss-w0rd").decode()
+        server.failures = [Refusal(403, f"got Basic {echo} and p4ss-w0rd")] * 4
+        pod = task(repository(), git=over(server))
+        with pod.start(https_proxy="http://ada:p4ss-w0rd@proxy.example:3128") as process:
+            log, _ = process.communicate(timeout=60)
+        assert "***" in pod.log.read_text()
+        assert not [x for x in (echo, "p4ss-w0rd") if x in log + pod.log.read_text()]
 
     def test_a_limit_is_waited_for_as_long_as_the_server_asks(
         self, room: Path, server: GitServer

@@ -253,6 +253,20 @@ class TestPushing:
             assert (fresh / "README.md").read_text() == "better\n"
             git("reset", "--quiet", "--hard", "origin/main", cwd=fresh)
 
+    def test_the_log_has_no_contents_of_binary_files(
+        self, task: Make, origins: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        refuse(origins, "echo 'error: no' >&2; exit 1")
+        pod = task(repository())
+        pod.prepare()
+        work(pod, **{"new.bin": "a\0b", "new.txt": "to read\n"})
+        with pytest.raises(PublishError) as error:
+            published(pod)
+        log = capsys.readouterr().out
+        assert "GIT binary patch" not in log
+        assert "+to read\n" in log
+        assert "GIT binary patch" in Path(error.value.published[0].patch).read_text()
+
     def test_one_repository_that_is_refused_holds_up_no_other(
         self, task: Make, origins: Path
     ) -> None:

@@ -2,12 +2,23 @@
 
 import base64
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from kubetask_controller.workspace.redaction import MASK, Redactor, secrets_in, variable_values
+from kubetask_controller.workspace.agent.main import load_task
+from kubetask_controller.workspace.redaction import (
+    MASK,
+    MAX_FILES,
+    Redactor,
+    proxy_secrets,
+    secrets_in,
+    variable_values,
+)
+from support.workspace.taskpod import TaskPod, text
 
 SECRET = 'p/a+s&s"w<o>rd-7f3a'
 
@@ -100,3 +111,155 @@ def test_a_file_has_secrets_in_its_lines_and_values(tmp_path: Path) -> None:
 def test_the_path_of_a_file_is_no_secret(tmp_path: Path) -> None:
     found = variable_values({"A": str(tmp_path), "B": "123456789", "C": "/no/such/path"})
     assert found == ["123456789", "/no/such/path"]
+
+
+@dataclass
+class Source:
+    """A way by which an agent gets a value of a Secret.
+
+    Attributes:
+        config: the spec of the WorkspaceConfig.
+        files: what the containers have of the Secret, by path; `{}` stands for the value.
+        environ: the variables of the agent that contain it.
+    """
+
+    config: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=dict)
+
+
+def mounted(**volume: Any) -> dict[str, Any]:
+    mounts = [{"name": "store", "mountPath": "/etc/store", "readOnly": True}]
+    return {"volumes": [{"name": "store", **volume}], "volumeMounts": mounts}
+
+
+REF = {"name": "s", "key": "k"}
+SOURCES = {
+    "npmrc": Source(
+        {"homeFiles": [{"path": ".npmrc", "secretKeyRef": REF}]},
+        {"/home/agent/.npmrc": "//registry.example/:_authToken={}\n"},
+    ),
+    "netrc": Source(
+        {"homeFiles": [{"path": ".netrc", "secretKeyRef": REF}]},
+        {"/home/agent/.netrc": "machine git.example\nlogin user\npassword {}\n"},
+    ),
+    "a line of netrc": Source(
+        {"homeFiles": [{"path": ".netrc", "secretKeyRef": REF}]},
+        {"/home/agent/.netrc": "machine git.example login user password {}\n"},
+    ),
+    "git-credentials": Source(
+        {"homeFiles": [{"path": ".git-credentials", "secretKeyRef": REF}]},
+        {"/home/agent/.git-credentials": "https://user:{}@git.example\n"},
+    ),
+    "a folder below HOME": Source(
+        {"homeFiles": [{"path": ".config/tool", "secretRef": {"name": "s"}}]},
+        {"/home/agent/.config/tool/token": "{}\n"},
+    ),
+    "a Secret": Source(mounted(secret={"secretName": "s"}), {"/etc/store/token": "{}"}),
+    "a projected Secret": Source(
+        mounted(projected={"sources": [{"configMap": {"name": "c"}}, {"secret": {"name": "s"}}]}),
+        {"/etc/store/token": "{}"},
+    ),
+    "a store of secrets": Source(
+        mounted(csi={"driver": "secrets-store.csi.k8s.io"}), {"/etc/store/app.json": '{"a": "{}"}'}
+    ),
+    "a proxy": Source(
+        {"proxy": {"secretRef": {"name": "s"}}},
+        environ={"HTTPS_PROXY": "http://user:{}@proxy.example:3128"},
+    ),
+    "a link in a variable": Source(
+        {"env": [{"name": "STORE", "valueFrom": {"secretKeyRef": REF}}]},
+        environ={"STORE": "postgres://user:{}@db.example/store"},
+    ),
+    "the token of an App": Source(
+        files={"/home/agent/.kubetask-app-token-default": "1786000000\n{}\n"}
+    ),
+    **{
+        prefix: Source(
+            {"envFrom": [{"prefix": prefix, "secretRef": {"name": "s"}}]},
+            environ={f"{prefix}SOME": "{}"},
+        )
+        for prefix in ("NPM_CONFIG_", "PYTHON", "KUBETASK_", "XDG_", "NODE_", "LC_")
+    },
+}
+
+
+def redactor(room: Path, source: Source, value: str) -> Redactor:
+    """What kubetask-agent masks with, where the agent gets a value from this source."""
+    pod = TaskPod(room, [text("task.md")], source.config)
+    for path, content in source.files.items():
+        place = Path(pod.place(path))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(content.replace("{}", value))
+    environ = pod.environ("containers")
+    manifest = Path(environ["KUBETASK_MANIFEST"])
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(pod.environ()["KUBETASK_TASK_SPEC"])
+    given = {k: v.replace("{}", value) for k, v in source.environ.items()}
+    return load_task({**environ, **given}).redact
+
+
+@pytest.mark.parametrize("value", ["v3ry-hidden-value", "h1dden-8"])
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_a_value_is_masked_whatever_brings_it_to_the_agent(
+    tmp_path: Path, source: Source, value: str
+) -> None:
+    redact = redactor(tmp_path, source, value)
+    assert redact(f"It is {value}.") == f"It is {MASK}."
+    header = base64.b64encode(f"user:{value}".encode()).decode()
+    masked = redact(f"Proxy-Authorization: Basic {header}")
+    assert MASK in masked
+    assert not [x for x in range(len(header) - 7) if header[x : x + 8] in masked[26:]]
+
+
+def test_a_variable_of_kubetask_is_no_secret_of_the_prefix(tmp_path: Path) -> None:
+    source = Source(
+        {"envFrom": [{"prefix": "KUBETASK_", "secretRef": {"name": "s"}}]},
+        environ={"KUBETASK_AGENT": "claude"},
+    )
+    assert redactor(tmp_path, source, "")("claude on kubetask/run-0") == "claude on kubetask/run-0"
+
+
+@pytest.mark.parametrize("user", ["", "git", "x-access-token", "someone"])
+@pytest.mark.parametrize("secret", ["abc123", "abc1234", "abc12345"])
+def test_a_short_password_is_masked_in_the_base64_of_a_header(user: str, secret: str) -> None:
+    header = base64.b64encode(f"{user}:{secret}".encode()).decode()
+    assert MASK in Redactor([secret])(f"Authorization: Basic {header}")
+    assert Redactor([secret])(base64.b64encode(secret.encode()).decode().rstrip("=")) == MASK
+
+
+def test_tokens_of_github_that_are_made_later_are_masked() -> None:
+    token = "ghs_16C7e42F292c6912E7710c838347Ae178B4a"
+    header = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    for shown in (token, f"ghs_123456_ey{'J0-x' * 8}.ey{'Jp_c' * 8}.c2ln", header):
+        assert Redactor()(f"It is {shown}, as made.") == f"It is {MASK}, as made."
+        line = Redactor().pieces()(json.dumps({"text": f"first\n{shown}"}))
+        assert json.loads(line) == {"text": f"first\n{MASK}"}
+    words = "it weighs_more_than_the_other_one_does and ghs_x"
+    assert Redactor()(words) == words
+
+
+def test_the_password_of_a_link_may_hold_an_at_sign_and_a_string_ends_before_the_next() -> None:
+    assert Redactor()("from http://u:p@ss@host/x") == "from http://host/x"
+    line = '{"a":"https://host","b":"me@host","c":"http://u:p@host"}'
+    assert Redactor()(line) == '{"a":"https://host","b":"me@host","c":"http://host"}'
+
+
+def test_the_password_of_a_proxy_is_masked_as_headers_contain_it() -> None:
+    redact = Redactor(proxy_secrets({"https_proxy": "http://ada:p%40ss-w0@h:1", "NO_PROXY": "a@b"}))
+    header = base64.b64encode(b"ada:p@ss-w0").decode()
+    assert redact(f"p@ss-w0 p%40ss-w0 Basic {header}") == "*** *** Basic ***="
+
+
+def test_a_default_password_that_is_its_user_hides_no_words() -> None:
+    redact = Redactor(variable_values({"A": "postgres://postgres:postgres@host/db"}))
+    assert redact("postgres is ready") == "postgres is ready"
+
+
+def test_a_folder_of_data_is_not_masked(tmp_path: Path) -> None:
+    for number in range(MAX_FILES + 1):
+        (tmp_path / str(number)).touch()
+    (tmp_path / "0").write_text("a line of data")
+    skipped: list[Path] = []
+    assert secrets_in([tmp_path], skipped.append) == []
+    assert skipped == [tmp_path]

@@ -29,7 +29,7 @@ def choice(*values: str) -> WithJsonSchema:
 
 QUANTITY_PATTERN = (
     r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
-    r"(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
+    r"(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]{1,3}))?$"
 )
 Quantity = Annotated[
     int | str,
@@ -245,8 +245,8 @@ class SeccompProfile(KubeModel):
         )
     )
 
-    type: Annotated[str, choice("Unconfined", "RuntimeDefault", "Localhost")]
-    """Unconfined, RuntimeDefault or Localhost."""
+    type: Annotated[str, choice("RuntimeDefault", "Localhost")]
+    """RuntimeDefault or Localhost. Unconfined is rejected."""
     localhost_profile: ShortText | None = None
     """With Localhost: path of the profile on the node."""
 

@@ -33,7 +33,15 @@ from kubetask_controller.api.pod import (
     UnixId,
     choice,
 )
-from kubetask_controller.api.rules import ATOMIC, Rule, list_map, validations
+from kubetask_controller.api.rules import (
+    ATOMIC,
+    Rule,
+    at_most,
+    characters,
+    env_characters,
+    list_map,
+    validations,
+)
 
 FileMode = Annotated[int, Field(ge=0, le=0o777)]
 DnsLabel = Annotated[
@@ -68,11 +76,36 @@ AgentPath = Annotated[
 """Mount path of a volume in the agent's container."""
 
 
+BASELINE_CAPABILITIES = (
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+)
+"""With others, such as SYS_ADMIN and SYS_MODULE, a container controls its node as a privileged one does."""
+
+
 class Capabilities(KubeModel):
     """Linux capabilities."""
 
-    add: Annotated[list[ShortText], Field(max_length=64, json_schema_extra=ATOMIC)] | None = None
-    """Capabilities to add. The restricted Pod Security Standard admits only NET_BIND_SERVICE."""
+    add: (
+        Annotated[
+            list[Annotated[str, choice(*BASELINE_CAPABILITIES)]],
+            Field(max_length=64, json_schema_extra=ATOMIC),
+        ]
+        | None
+    ) = None
+    """Capabilities to add, of those in the baseline Pod Security Standard. The restricted standard
+    admits only NET_BIND_SERVICE."""
     drop: Annotated[list[ShortText], Field(max_length=64, json_schema_extra=ATOMIC)] | None = None
     """Capabilities to drop. Default: ALL"""
 
@@ -314,7 +347,7 @@ class EphemeralVolume(KubeModel):
     """The claim that is created for each Pod."""
 
 
-_SOURCES = (
+VOLUME_SOURCES = (
     "configMap",
     "csi",
     "downwardAPI",
@@ -348,9 +381,9 @@ class Volume(KubeModel):
                 field_path=".hostPath",
             ),
             Rule(
-                f"has(self.hostPath) || [{', '.join(f'has(self.{x})' for x in _SOURCES)}]"
+                f"has(self.hostPath) || [{', '.join(f'has(self.{x})' for x in VOLUME_SOURCES)}]"
                 ".filter(x, x).size() == 1",
-                f"exactly one source must be set: {', '.join(_SOURCES[:-1])} or {_SOURCES[-1]}",
+                f"exactly one source must be set: {', '.join(VOLUME_SOURCES[:-1])} or {VOLUME_SOURCES[-1]}",
             ),
         )
     )
@@ -415,7 +448,24 @@ class AgentMount(KubeModel):
     """Whether the mount is read-only. Default: false"""
 
 
-Volumes = Annotated[list[Volume], Field(max_length=32, json_schema_extra=list_map("name"))]
+Volumes = Annotated[
+    list[Volume],
+    Field(
+        max_length=32,
+        json_schema_extra={
+            **list_map("name"),
+            **validations(
+                at_most(
+                    "self.map(v, has(v.csi) && has(v.csi.volumeAttributes)"
+                    " ? v.csi.volumeAttributes.map(k, k.size()"
+                    " + v.csi.volumeAttributes[k].size()).sum() : 0).sum()",
+                    "the volumeAttributes of all volumes",
+                    "put long ones into an object that the driver reads",
+                )
+            ),
+        },
+    ),
+]
 AgentMounts = Annotated[
     list[AgentMount], Field(max_length=32, json_schema_extra=list_map("mountPath"))
 ]
@@ -437,6 +487,14 @@ PortOrName = Annotated[
 
 class ExecAction(KubeModel):
     """A command in the container; exit code 0 is success."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            at_most(
+                characters("self.command"), "command", "put a script into the image", limit=8192
+            )
+        )
+    )
 
     command: Annotated[list[LongText], Field(max_length=64, json_schema_extra=ATOMIC)]
     """The command and its arguments."""
@@ -570,7 +628,23 @@ class Sidecar(KubeModel):
     needs the id of that user in runAsUser."""
 
 
-Sidecars = Annotated[list[Sidecar], Field(max_length=8, json_schema_extra=list_map("name"))]
+Sidecars = Annotated[
+    list[Sidecar],
+    Field(
+        max_length=8,
+        json_schema_extra={
+            **list_map("name"),
+            **validations(
+                at_most(
+                    f"self.map(s, {characters('s.command')} + {characters('s.args')}"
+                    f" + (has(s.env) ? {env_characters('s.env')} : 0)).sum()",
+                    "command, args and the values of env of all sidecars",
+                    "put long ones into a ConfigMap",
+                )
+            ),
+        },
+    ),
+]
 
 
 # Files below HOME --------------------------------------------------------------------------------
@@ -628,10 +702,11 @@ HomeFiles = Annotated[
         json_schema_extra={
             **list_map("path"),
             **validations(
-                Rule(
-                    "self.map(f, has(f.inline) ? f.inline.size() : 0).sum() <= 32768",
-                    "the inline contents of homeFiles must not exceed 32768 characters in total: put"
-                    " some into a ConfigMap",
+                at_most(
+                    "self.map(f, has(f.inline) ? f.inline.size() : 0).sum()",
+                    "the inline contents of homeFiles",
+                    "put some into a ConfigMap",
+                    limit=32768,
                 )
             ),
         },

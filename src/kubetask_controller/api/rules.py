@@ -48,6 +48,31 @@ def list_map(*keys: str) -> JSON:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
+MAX_TOTAL = 65536
+"""Maximum characters of a field that every Job and Pod of a run contains, over all of its entries."""
+
+
+def at_most(
+    total: str, what: str, then: str, *, limit: int = MAX_TOTAL, field_path: str = ""
+) -> Rule:
+    """A rule for the characters of all entries: ``total`` is the expression that counts them."""
+    return Rule(
+        f"{total} <= {limit}",
+        f"{what} must not exceed {limit} characters in total, because every Job contains them: {then}",
+        field_path=field_path,
+    )
+
+
+def characters(texts: str) -> str:
+    """The expression that counts the characters of an optional list of strings."""
+    return f"(has({texts}) ? {texts}.map(x, x.size()).sum() : 0)"
+
+
+def env_characters(env: str) -> str:
+    """The expression that counts the characters of the values in a list of variables."""
+    return f"{env}.map(e, has(e.value) ? e.value.size() : 0).sum()"
+
+
 def immutable(field: str, then: str) -> Rule:
     """A rule for an object: the optional ``field`` cannot be set, changed or removed after
     creation."""

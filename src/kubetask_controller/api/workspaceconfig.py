@@ -37,7 +37,15 @@ from kubetask_controller.api.podparts import (
     Sidecars,
     Volumes,
 )
-from kubetask_controller.api.rules import ATOMIC, Rule, list_map, validations
+from kubetask_controller.api.rules import (
+    ATOMIC,
+    Rule,
+    at_most,
+    characters,
+    env_characters,
+    list_map,
+    validations,
+)
 
 _RESERVED_ENV = ", ".join(f"'{name}'" for name in c.RESERVED_ENV)
 _NOT_RESERVED = Rule(
@@ -49,6 +57,16 @@ _NO_RESERVED_ENV = Rule(
     f"self.all(e, !(e.name in [{_RESERVED_ENV}]))",
     "env must not set a variable that KubeTask sets (TASK_NAME, KUBETASK_TASK_DIR …):"
     " choose another name",
+)
+
+
+_ENV_SIZE = at_most(
+    env_characters("self"), "the values of env", "put long ones into a ConfigMap, and set envFrom"
+)
+_ANNOTATIONS_SIZE = at_most(
+    "self.map(k, k.size() + self[k].size()).sum()",
+    "podAnnotations",
+    "remove those that a task's Pod does not need",
 )
 
 
@@ -202,6 +220,12 @@ class WorkspaceConfigSpec(KubeModel):
                 "credentials and volumeMounts use the same mountPath: choose different paths",
                 field_path=".volumeMounts",
             ),
+            at_most(
+                f"{characters('self.command')} + {characters('self.args')}",
+                "command and args",
+                "put a long script into a file of the task",
+                field_path=".args",
+            ),
         )
     )
 
@@ -231,7 +255,10 @@ class WorkspaceConfigSpec(KubeModel):
             list[EnvVar],
             Field(
                 max_length=256,
-                json_schema_extra={**list_map("name"), **validations(_NO_RESERVED_ENV)},
+                json_schema_extra={
+                    **list_map("name"),
+                    **validations(_NO_RESERVED_ENV, _ENV_SIZE),
+                },
             ),
         ]
         | None
@@ -278,12 +305,16 @@ class WorkspaceConfigSpec(KubeModel):
         Annotated[Labels, Field(json_schema_extra=validations(_no_reserved_prefix("podLabels")))]
         | None
     ) = None
-    """Additional labels of a task's Pod, for NetworkPolicies and PodMonitors."""
+    """Additional labels of a task's Pod, for NetworkPolicies and PodMonitors. They do not replace those
+    of KubeTask, such as app.kubernetes.io/component."""
     pod_annotations: (
         Annotated[
             dict[str, LongText],
             Field(
-                max_length=64, json_schema_extra=validations(_no_reserved_prefix("podAnnotations"))
+                max_length=64,
+                json_schema_extra=validations(
+                    _no_reserved_prefix("podAnnotations"), _ANNOTATIONS_SIZE
+                ),
             ),
         ]
         | None

@@ -238,7 +238,8 @@ class Notifier:
         self._now = now
         self._enabled = enabled
         self._delivered: OrderedDict[str, None] = OrderedDict()
-        self._tries: dict[str, int] = {}
+        self._tries: dict[Request, tuple[str, int]] = {}
+        """The uid of a run that is not delivered yet, and the number of tries."""
 
     async def reconcile(self, request: Request) -> Result:
         """Deliver the end of a run unless it was delivered before. Failures of the receiver do not raise.
@@ -248,12 +249,13 @@ class Notifier:
         """
         run = self._runs.get(request.namespace, request.name)
         if run is None or not self._is_due(run):
+            self._tries.pop(request, None)
             return Result()
         if run.uid not in self._delivered:
             problem = await self._send(run)
             if problem:
-                return self._later(run, problem)
-            self._tries.pop(run.uid, None)
+                return self._later(request, run, problem)
+            self._tries.pop(request, None)
             self._delivered[run.uid] = None
             while len(self._delivered) > _MAX_DELIVERED:
                 self._delivered.popitem(last=False)
@@ -294,8 +296,10 @@ class Notifier:
         except (aiohttp.ClientError, OSError) as error:
             return f"{receiver.url.host} cannot be reached: {type(error).__name__}"
 
-    def _later(self, run: RunView, problem: str) -> Result:
-        tries = self._tries[run.uid] = self._tries.get(run.uid, 0) + 1
+    def _later(self, request: Request, run: RunView, problem: str) -> Result:
+        uid, tries = self._tries.get(request, (run.uid, 0))
+        tries = tries + 1 if uid == run.uid else 1
+        self._tries[request] = run.uid, tries
         delay = min(FIRST_DELAY * 2 ** min(tries - 1, 20), LAST_DELAY)
         logger.warning(
             "Webhook not delivered; retrying",

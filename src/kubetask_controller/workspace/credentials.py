@@ -11,6 +11,7 @@ from kubetask_controller.api.constants import Reason
 from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.gitconfig import (
     APP_KEY,
+    APP_TOKEN,
     ENV_APP_TOKEN,
     GPG_KEY,
     SSH_KEY,
@@ -65,6 +66,13 @@ def secrets_to_mask(folder: Path) -> list[str]:
         if secret := _read(folder / key):
             values += _encoded(user, secret)
     return values
+
+
+def app_tokens(home: Path) -> list[str]:
+    """The tokens of GitHub Apps that the home folder contains, to mask, with their HTTP encoding."""
+    texts = (_read(x) for x in sorted(home.glob(f"{APP_TOKEN}-*")))
+    tokens = [x.split()[-1] for x in texts if x]
+    return [y for x in tokens for y in (x, *_encoded("x-access-token", x))]
 
 
 class AppTokens:

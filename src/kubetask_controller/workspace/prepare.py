@@ -23,7 +23,7 @@ from kubetask_controller.workspace.credentials import (
 from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.files import write_files, write_home_files
 from kubetask_controller.workspace.git import Git, log_line
-from kubetask_controller.workspace.redaction import Redactor
+from kubetask_controller.workspace.redaction import Redactor, proxy_secrets
 from kubetask_controller.workspace.repositories import Repositories
 from kubetask_controller.workspace.taskfolders import create_task_folder, remove_old_task_folders
 
@@ -40,7 +40,8 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
     task_dir = Path(environ.get(c.ENV_TASK_DIR) or workspace / c.TASKS_DIR / manifest.task_id)
     home = Path(environ.get(c.ENV_HOME, c.MOUNT_HOME))
     hosts = gitconfig.task_hosts(manifest)
-    mask = _Mask([y for x in hosts if x.folder for y in secrets_to_mask(Path(x.folder))])
+    secrets = [y for x in hosts if x.folder for y in secrets_to_mask(Path(x.folder))]
+    mask = _Mask(secrets + proxy_secrets(environ))
     check_hosts(hosts, workspace)
     check_signing(manifest.checkout.signing)
     tokens = AppTokens(hosts, mask.add, ca_file=home / gitconfig.BUNDLE)

@@ -13,11 +13,11 @@ import base64
 import contextlib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 from kubetask_controller.api.text import clean_text
 
@@ -30,6 +30,10 @@ MAX_ENCODED = 4096
 """Maximum length of a secret whose encodings are masked too."""
 MAX_FILE_BYTES = 1 << 20
 """Maximum size of a Secret."""
+MAX_FILES = 1000
+"""Maximum number of files in a folder of Secrets. A folder with more of them contains data."""
+MAX_FOLDER_BYTES = 4 << 20
+"""Maximum size of a folder of Secrets: several Secrets may be projected into one folder."""
 STRONG_LENGTH = 16
 """Characters of a value that stands in a text for no other reason than that it was copied there."""
 MIN_FRAGMENT = 8
@@ -39,8 +43,19 @@ _STEP = MIN_FRAGMENT - _PROBE + 1
 """So many characters are compared at each such place, so that no fragment is missed."""
 _MAX_PATHS = 4096
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|(^|_)PAT$", re.IGNORECASE)
-_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+# A password may contain "@". A quotation mark ends a string of JSON.
+_USERINFO = re.compile(r"(?<=://)([^/\s\"]+)@")
+_NETRC = re.compile(r"(?:(?:^|\s)login\s+(\S+))?(?:^|\s)+password\s+(\S+)")
+# Tokens of GitHub, also of an App that renews them while the agent runs, and the base64 of "x-access-token:".
+_TOKEN = re.compile(
+    r"gh[opsur]_(?=[A-Za-z_-]*[0-9])[\w-]{20,}(?:\.[\w-]+)*"
+    r"|github_pat_\w{20,}"
+    r"|eC1hY2Nlc3MtdG9rZW46[\w+/-]{20,}=*",
+    re.ASCII,
+)
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _ASSIGNED = re.compile(r"^\s*(?:export\s+)?[\w./:@-]+\s*(?:=|:\s)\s*(\S.*?)\s*$")
+_URL_SAFE = str.maketrans("+/", "-_")
 _HEX = re.compile(r"%[0-9A-F]{2}")
 _LINES = re.compile(r"(?=\n)")
 _JOINED = re.compile(r"[\u0590-\u200b\u2190-\U0010ffff]")
@@ -55,7 +70,7 @@ USERNAME = "username"
 
 
 class Redactor:
-    """Masks known values, and user information in URLs."""
+    """Masks known values, tokens of GitHub, and user information in URLs."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         whole = {clean_text(x).strip() for x in secrets}
@@ -88,9 +103,10 @@ class Redactor:
         return self.rest(text)
 
     def rest(self, text: str) -> str:
-        """The text without fragments of secrets and user information; whole secrets are masked already."""
+        """The text without fragments of secrets, tokens and user information; whole secrets are masked already."""
         if self._fragments is not None:
             text = self._fragments(text)
+        text = _TOKEN.sub(MASK, text)
         return _USERINFO.sub("", text) if "://" in text else text
 
     def prose(self, text: str) -> str:
@@ -264,19 +280,25 @@ def _common(text: str, at: int, secret: str, place: int, *, after: int) -> tuple
     return first, last
 
 
-def secrets_in(places: Sequence[Path]) -> list[str]:
+def secrets_in(
+    places: Sequence[Path], too_large: Callable[[Path], None] | None = None
+) -> list[str]:
     """The contents of these files, and of the files in these folders, if they are readable text.
 
-    The values in a file of assignments or JSON are included, because a program may print a single value.
+    The values in a file of assignments, of JSON or of URLs are included, because a program may print a single value.
+
+    Args:
+        places: files and folders.
+        too_large: called with each folder that contains more than Secrets can; its files are not included.
     """
     found: list[str] = []
-    for folder in places:
-        files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
-        for path in files if folder.exists() else ():
-            # The ..data folders of Kubernetes contain the same files again.
-            inner = path.relative_to(folder).parts if path != folder else ()
-            if any(x.startswith("..") for x in inner) or not path.is_file():
-                continue
+    for place in places:
+        files = _files(place)
+        if len(files) > MAX_FILES or sum(_size(x) for x in files) > MAX_FOLDER_BYTES:
+            if too_large is not None:
+                too_large(place)
+            continue
+        for path in files:
             if path.name == USERNAME:
                 # The name of an account is part of URLs and branches.
                 continue
@@ -285,6 +307,32 @@ def secrets_in(places: Sequence[Path]) -> list[str]:
                     text = file.read(MAX_FILE_BYTES).decode()
                 found += [text, *_values_in(text)]
     return found
+
+
+def _files(place: Path) -> list[Path]:
+    """The file, or the files in the folder; at most one more than a folder of Secrets has."""
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        if place.is_file():
+            return [place]
+        for path in place.rglob("*"):
+            # The ..data folders of Kubernetes contain the same files again.
+            if not any(x.startswith("..") for x in path.relative_to(place).parts):
+                found += [path] if path.is_file() else []
+            if len(found) > MAX_FILES:
+                break
+    return sorted(found)
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def proxy_secrets(environ: Mapping[str, str]) -> list[str]:
+    """User and password of the proxies that these variables name."""
+    return [y for k, v in environ.items() if k.upper() in _PROXIES for y in _logins(v)]
 
 
 def secret_variables(environ: Mapping[str, str]) -> list[str]:
@@ -302,9 +350,29 @@ def variable_values(environ: Mapping[str, str]) -> list[str]:
 def _values_in(text: str) -> list[str]:
     value = _object(text)
     if value is not None:
-        return [x for x in _leaves(value) if _may_be_secret(x)]
+        leaves = _leaves(value)
+        return [x for x in leaves if _may_be_secret(x)] + [y for x in leaves for y in _logins(x)]
     assigned = (_ASSIGNED.match(x) for x in text.splitlines())
-    return [x for m in assigned if m and _may_be_secret(x := m[1].strip("\"',;"))]
+    values = [x for m in assigned if m and _may_be_secret(x := m[1].strip("\"',;"))]
+    for user, password in _NETRC.findall(text):
+        values += [password, f"{user}:{password}"]
+    return values + _logins(text)
+
+
+def _logins(text: str) -> list[str]:
+    """The passwords of the URLs in a text, and each with its user, as URLs and headers contain them."""
+    found: list[str] = []
+    for login in _USERINFO.findall(text):
+        user, colon, password = login.partition(":")
+        for name, value in {(user, password), (unquote(user), unquote(password))}:
+            if colon:
+                found.append(f"{name}:{value}")
+            # Equal ones are a default, such as postgres:postgres, and a word that logs contain.
+            if value != name:
+                found.append(value)
+            if _is_strong(name):
+                found.append(name)
+    return found
 
 
 def _leaves(value: Any) -> list[str]:
@@ -361,15 +429,18 @@ def _escaped(value: str) -> set[str]:
 
 
 def _base64(value: str) -> set[str]:
-    """What of the value's base64 is the same whatever stands around the value, for each of the three alignments."""
-    data, found = value.encode(errors="surrogatepass"), set()
+    """What of the value's base64 is the same whatever stands around the value, for each of the three alignments; the
+    whole too, whose last character has bits of the padding."""
+    data = value.encode(errors="surrogatepass")
+    whole = base64.b64encode(data).decode().rstrip("=")
+    found = {whole, whole.translate(_URL_SAFE)}
     for offset in range(3):
         text = base64.b64encode(b"\0" * offset + data).decode().rstrip("=")
         # A character encodes six bits: skip those that share bits with a neighbour.
         first, last = -(-offset * 8 // 6), (offset + len(data)) * 8 // 6
         stable = text[first:last]
-        if len(stable) >= 2 * MIN_LENGTH:
-            found |= {stable, stable.translate(str.maketrans("+/", "-_"))}
+        if len(stable) > MIN_LENGTH:
+            found |= {stable, stable.translate(_URL_SAFE)}
     return found
 
 

@@ -121,6 +121,13 @@ class TaskPod:
             **given,
         }
 
+    def place(self, path: str) -> str:
+        """Where a path of the containers lies on this machine."""
+        if Path(path).is_relative_to(self.room.parent):
+            return path
+        found = self._here(path)
+        return found if found != path else f"{self.room}{path}"
+
     def _here(self, value: str) -> str:
         if value.startswith("{"):
             spec = json.loads(value)
@@ -132,6 +139,7 @@ class TaskPod:
                     host["credentials"] = self._here(host["credentials"])
             if "signing" in spec.get("checkout", {}):
                 spec["checkout"]["signing"] = self._here(spec["checkout"]["signing"])
+            spec["secretPaths"] = [self.place(x) for x in spec.get("secretPaths", ())]
             return json.dumps(spec)
         for mount in ("/workspace", "/kubetask", "/home/agent"):
             if value == mount or value.startswith(f"{mount}/"):

@@ -32,6 +32,7 @@ from kubetask_controller.reconcilers.taskrun.pod_template import (
     literal,
     pod_spec,
     secret_mode,
+    secret_proxies,
 )
 from kubetask_controller.types import JSON
 
@@ -131,6 +132,7 @@ class Template:
         labels = {
             c.LABEL_TASK: names.label_value(task.name),
             c.LABEL_MANAGED_BY: c.LABEL_MANAGED_BY_VALUE,
+            c.LABEL_COMPONENT: c.LABEL_COMPONENT_VALUE,
             c.LABEL_WORKSPACE_CONFIG: names.label_value(self.config_name),
         }
         if task.index is not None:
@@ -221,20 +223,14 @@ class Template:
             checkout=self._checkout(git, task),
             pull_request=self._pull_request(),
             agent=self._agent(),
-            secret_paths=(
-                *(
-                    x["mountPath"]
-                    for x in self.config.get("credentials") or ()
-                    if x.get("mountPath")
-                ),
-                *((c.MOUNT_GIT_SIGNING,) if git.get("signing") else ()),
-            ),
+            secret_paths=_secret_paths(self.config),
         )
 
     def _agent(self) -> ManifestAgent:
         given, env = self.config.get("agent") or {}, self.config.get("env") or ()
         secret = {x["name"] for x in env if "secretKeyRef" in (x.get("valueFrom") or {})}
-        credentials = {x["env"] for x in self.config.get("credentials") or () if x.get("env")}
+        secret |= {x["env"] for x in self.config.get("credentials") or () if x.get("env")}
+        secret |= secret_proxies(self.config)
         return ManifestAgent.model_construct(
             model=given.get("model", ""),
             max_turns=given.get("maxTurns", 0),
@@ -243,7 +239,7 @@ class Template:
             max_retry_wait_seconds=given.get(
                 "maxRetryWaitSeconds", c.DEFAULT_MAX_RETRY_WAIT_SECONDS
             ),
-            secret_env=tuple(sorted(secret | credentials)),
+            secret_env=tuple(sorted(secret)),
             secret_env_prefixes=tuple(
                 x.get("prefix", "") for x in self.config.get("envFrom") or () if "secretRef" in x
             ),
@@ -353,6 +349,33 @@ def _hosts(git: JSON) -> tuple[ManifestHost, ...]:
         for x in git.get("hosts") or ()
     )
     return first, *others
+
+
+def _secret_paths(config: JSON) -> tuple[str, ...]:
+    """Files and folders of the agent's container that contain values from Secrets, but those of git."""
+    paths = [x["mountPath"] for x in config.get("credentials") or () if x.get("mountPath")]
+    if (config.get("git") or {}).get("signing"):
+        paths.append(c.MOUNT_GIT_SIGNING)
+    paths += [
+        f"{c.MOUNT_HOME}/{x['path']}"
+        for x in config.get("homeFiles") or ()
+        if "secretKeyRef" in x or "secretRef" in x
+    ]
+    volumes = {x["name"]: x for x in config.get("volumes") or ()}
+    paths += [
+        x["mountPath"]
+        for x in config.get("volumeMounts") or ()
+        if _has_secrets(volumes.get(x["name"]) or {}, read_only=x.get("readOnly", False))
+    ]
+    return tuple(paths)
+
+
+def _has_secrets(volume: JSON, *, read_only: bool) -> bool:
+    """Whether a volume contains Secrets; the drivers of CSI that provide secrets require a read-only volume."""
+    if csi := volume.get("csi"):
+        return read_only or bool(csi.get("readOnly"))
+    sources = (volume.get("projected") or {}).get("sources") or ()
+    return "secret" in volume or any("secret" in x for x in sources)
 
 
 def _manifest_file(file: FileJSON) -> ManifestFile:

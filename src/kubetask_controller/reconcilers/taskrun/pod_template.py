@@ -32,7 +32,9 @@ _SCRATCH_SIZE = "10Gi"
 
 _HOME_FILE_MODE = 0o666
 
-_QUANTITY = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([numkMGTPE]|[KMGTPE]i)?")
+_QUANTITY = re.compile(
+    r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)(?:([eE][+-]?[0-9]{1,3})|([numkMGTPE]|[KMGTPE]i))?"
+)
 _SUFFIXES = {
     **{x: Decimal(1000) ** power for power, x in enumerate(("n", "u", "m", "", *"kMGTPE"), -3)},
     **{f"{x}i": Decimal(1024) ** power for power, x in enumerate("KMGTPE", 1)},
@@ -167,9 +169,7 @@ def _agent_container(config: JSON, images: Images, parts: PodParts) -> JSON:
     git = config.get("git") or {}
     mounts = _agent_mounts(config, parts)
     given = {x["name"] for x in config.get("env") or ()}
-    ignoring_case = {x.upper() for x in given}
-    proxies = _proxy_env(config.get("proxy") or {})
-    env = [*parts.env, *(x for x in proxies if x["name"].upper() not in ignoring_case)]
+    env = [*parts.env, *_agent_proxies(config)]
     if (git.get("credentials") or {}).get("shareWithAgent"):
         mounts.append(_mount(c.VOLUME_GIT_CREDENTIALS, c.MOUNT_GIT_CREDENTIALS, read_only=True))
         env.append({"name": c.ENV_GIT_CREDENTIALS, "value": c.MOUNT_GIT_CREDENTIALS})
@@ -229,7 +229,8 @@ def _preparation_resources(workspace: JSON) -> JSON:
     requests = {**_PREPARATION_RESOURCES["requests"], **(given.get("requests") or {})}
     limits = {**_PREPARATION_RESOURCES["limits"], **(given.get("limits") or {})}
     for name in requests.keys() & limits.keys():
-        if amount(requests[name]) > amount(limits[name]):
+        field = f"workspace.resources.%s.{name}"
+        if amount(requests[name], field % "requests") > amount(limits[name], field % "limits"):
             if name in (given.get("requests") or {}):
                 limits[name] = requests[name]
             else:
@@ -237,10 +238,29 @@ def _preparation_resources(workspace: JSON) -> JSON:
     return {"requests": requests, "limits": limits}
 
 
-def amount(quantity: int | str) -> Decimal:
-    """The number that a Kubernetes quantity such as 500m, 1Gi or 1e3 stands for."""
-    number, suffix = _QUANTITY.fullmatch(str(quantity)).groups()  # type: ignore[union-attr]
-    return Decimal(number) * _SUFFIXES[suffix or ""]
+def amount(quantity: int | str, field: str) -> Decimal:
+    """The number that a Kubernetes quantity such as 500m, 1Gi or 1e3 stands for.
+
+    Raises:
+        ValueError: it is no quantity; the message names the field.
+    """
+    found = _QUANTITY.fullmatch(str(quantity))
+    if found is None:
+        raise ValueError(f"{field}: {quantity} is not a quantity: use one such as 500m or 2Gi")
+    number, exponent, suffix = found.groups("")
+    return Decimal(number + exponent) * _SUFFIXES[suffix]
+
+
+def secret_proxies(config: JSON) -> set[str]:
+    """The variables of the agent that contain the URLs of a proxy from a Secret."""
+    return {x["name"] for x in _agent_proxies(config) if "valueFrom" in x}
+
+
+def _agent_proxies(config: JSON) -> list[JSON]:
+    """A variable in the WorkspaceConfig replaces both spellings of that of the proxy."""
+    given = {x["name"].upper() for x in config.get("env") or ()}
+    proxies = _proxy_env(config.get("proxy") or {})
+    return [x for x in proxies if x["name"].upper() not in given]
 
 
 def _proxy_env(proxy: JSON) -> list[JSON]:

@@ -31,9 +31,11 @@ from kubetask_controller.workspace.agent.publish import Published, PublishError,
 from kubetask_controller.workspace.agent.report import AgentReport, OutputReader
 from kubetask_controller.workspace.agent.result import Outcome, make_result
 from kubetask_controller.workspace.agent.supervisor import run_supervised
+from kubetask_controller.workspace.credentials import app_tokens, secrets_to_mask
 from kubetask_controller.workspace.git import Git, log_line
 from kubetask_controller.workspace.redaction import (
     Redactor,
+    proxy_secrets,
     secret_variables,
     secrets_in,
     variable_values,
@@ -45,18 +47,19 @@ SCRIPT = "script"
 COMMAND = "command"
 ENV_REPOSITORY = "KUBETASK_REPOSITORY"
 """For a script: the repository in which it runs, as ``org/repo``."""
+_OWN_ENV = frozenset(
+    (*c.RESERVED_ENV, *c.CA_ENV, c.ENV_HOME, c.ENV_GIT_CONFIG, c.ENV_AGENT, ENV_REPOSITORY)
+)
+"""Variables of KubeTask and of its images."""
 _PLAIN_ENV = frozenset(
     (
-        *c.RESERVED_ENV,
-        *c.CA_ENV,
-        *("PATH", "HOME", "HOSTNAME", "PWD", "OLDPWD", "SHLVL", "TERM", "LANG", "LANGUAGE", "TZ"),
+        *("PATH", "HOSTNAME", "PWD", "OLDPWD", "SHLVL", "TERM", "LANG", "LANGUAGE", "TZ"),
         *("SHELL", "USER", "LOGNAME", "TMPDIR", "EDITOR", "PAGER", "NO_COLOR", "COLORTERM"),
         *("GPG_KEY", "NODE_VERSION", "YARN_VERSION", "GOPATH", "JAVA_HOME", "TERMINATION_LOG"),
-        *(c.ENV_GIT_CONFIG, c.ENV_GIT_CREDENTIALS, c.ENV_AGENT),
     )
 )
 _PLAIN_PREFIXES = ("LC_", "KUBERNETES_", "PYTHON", "KUBETASK_", "NPM_CONFIG_", "XDG_")
-"""Prefixes of variables that images and Kubernetes set; they do not come from Secrets."""
+"""Prefixes of variables that images and Kubernetes set; they come from no Secret whose variables have no prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +140,15 @@ def load_task(environ: Mapping[str, str], options: argparse.Namespace | None = N
     """
     manifest = TaskManifest.model_validate_json(Path(environ[c.ENV_MANIFEST]).read_bytes())
     directory = Path(environ[c.ENV_TASK_DIR])
-    places = [environ.get(c.ENV_GIT_CREDENTIALS), manifest.credentials, *manifest.secret_paths]
-    places += [x.credentials for x in manifest.hosts]
-    secrets = secrets_in([Path(x) for x in places if x])
+    places = {environ.get(c.ENV_GIT_CREDENTIALS), manifest.credentials}
+    places |= {x.credentials for x in manifest.hosts}
+    secrets = [y for x in places if x for y in secrets_to_mask(Path(x))]
+    secrets += secrets_in([Path(x) for x in manifest.secret_paths], too_large=_not_masked)
     secrets += secrets_in([directory / x.name for x in manifest.files if x.secret])
+    secrets += app_tokens(Path(environ.get(c.ENV_HOME) or c.MOUNT_HOME))
     secrets += secret_variables({k: v for k, v in environ.items() if k not in c.RESERVED_ENV})
     secrets += variable_values({k: v for k, v in environ.items() if _is_secret(manifest.agent, k)})
+    secrets += proxy_secrets(environ)
     settings = _settings(manifest.agent, options) if options else manifest.agent
     return AgentTask(manifest, directory, environ, Redactor(secrets), settings)
 
@@ -151,9 +157,17 @@ def _is_secret(agent: ManifestAgent, name: str) -> bool:
     """Whether a variable comes from a Secret, according to the manifest."""
     if name in agent.secret_env:
         return True
-    if name in agent.plain_env or name in _PLAIN_ENV or name.startswith(_PLAIN_PREFIXES):
+    if name in agent.plain_env or name in _OWN_ENV:
         return False
-    return any(name.startswith(x) for x in agent.secret_env_prefixes)
+    if name.startswith(tuple(x for x in agent.secret_env_prefixes if x)):
+        return True
+    if name in _PLAIN_ENV or name.startswith(_PLAIN_PREFIXES):
+        return False
+    return "" in agent.secret_env_prefixes
+
+
+def _not_masked(folder: Path) -> None:
+    log_line(f"{folder} contains more than Secrets can: its files are not masked")
 
 
 def _settings(agent: ManifestAgent, options: argparse.Namespace) -> ManifestAgent:

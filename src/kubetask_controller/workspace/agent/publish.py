@@ -43,6 +43,10 @@ class Published:
     patch: str = ""
 
 
+class SecretError(GitError):
+    """A commit adds a secret of the task."""
+
+
 class PublishError(Exception):
     """Some changes were not pushed.
 
@@ -104,7 +108,9 @@ def publish(
                 done = replace(done, pushed=True)
             except GitError as error:
                 reason, text = _refusal(error, manifest.branch)
-                done = replace(done, patch=work.keep(redact or str))
+                # Masking cannot find a secret in every form in which a commit can contain it.
+                show = not isinstance(error, SecretError)
+                done = replace(done, patch=work.keep(redact or str, show=show))
                 problems.append((reason, f"{shown}: {text}"))
         published.append(done)
     if problems:
@@ -203,7 +209,7 @@ class _Work:
         self._run("commit", "--quiet", "--cleanup=whitespace", *sign_off, "--file=-", stdin=text)
 
     def refuse_secrets(self, redact: Redactor) -> None:
-        """Raise GitError if a commit's message, or a line that it adds, contains a secret.
+        """Raise SecretError if a commit's message, or a line that it adds, contains a secret.
 
         Files that git counts as binary, as the attributes of the repository say, are read too.
         """
@@ -216,7 +222,7 @@ class _Work:
                 added = (x for x in shown.splitlines() if x.startswith("+"))
                 leaked = leaked or redact.leaks("\n".join(added))
             if leaked:
-                raise GitError(
+                raise SecretError(
                     ("push",),
                     f"fatal: commit {commit[:12]} adds a secret of the task, and is not pushed",
                 )
@@ -251,8 +257,12 @@ class _Work:
         lease = f"--force-with-lease=refs/heads/{branch}:{self._repository.existing}"
         with_retries(lambda: self._run("push", lease, *what))
 
-    def keep(self, redact: Callable[[str], str]) -> str:
-        """Write the commits as a patch into the task's folder and the log; returns the file, empty on failure."""
+    def keep(self, redact: Callable[[str], str], *, show: bool) -> str:
+        """Write the commits as a patch into the task's folder; returns the file, empty on failure.
+
+        With `show`, the log contains the patch too, without the contents of binary files: in the encoding of git, no
+        secret is found.
+        """
         folder = self._task_dir / PATCHES_DIR
         path = folder / f"{self._repository.path.replace('/', '-')}.patch"
         base = self._repository.base_commit
@@ -260,14 +270,16 @@ class _Work:
             folder.mkdir(parents=True, exist_ok=True)
             span = f"{base}..HEAD" if base else "@{upstream}..HEAD"
             self._run("format-patch", "--quiet", "--binary", f"--output={path}", span)
-            size = path.stat().st_size
+            shown = ""
+            if show and path.stat().st_size <= MAX_SHOWN_PATCH:
+                shown = self._run("format-patch", "--no-binary", "--stdout", span)
         except (GitError, OSError) as error:
             log_line(f"{self._repository.path}: writing the commits as a patch failed: {error}")
             return ""
         log_line(f"{self._repository.path}: the commits are in {path}")
-        if size <= MAX_SHOWN_PATCH:
+        if shown:
             log_line(f"----- BEGIN PATCH {self._repository.path} -----")
-            for line in path.read_text(errors="replace").splitlines():
+            for line in shown.splitlines():
                 log_line(redact(line))
             log_line(f"----- END PATCH {self._repository.path} -----")
         return str(path)
