@@ -14,9 +14,14 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.patterns import ORG_PATTERN, REPO_PATTERN
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
 from kubetask_controller.cli.manifests import BlockDumper
-from kubetask_controller.cli.pullrequests import HostConnections, host_of, parse_apis, provider_for
+from kubetask_controller.cli.pullrequests import (
+    HostConnections,
+    TrustedHost,
+    parse_apis,
+    provider_for,
+)
 from kubetask_controller.cli.terminal import Terminal, clean
-from kubetask_controller.hosts import HostError, RepositoryInfo
+from kubetask_controller.hosts import HostError, RepositoryInfo, host_of
 from kubetask_controller.types import JSON
 
 DEFAULT_URL = "https://github.com"
@@ -206,10 +211,13 @@ def batch_yaml(batch: JSON) -> str:
 async def _fetched(options: argparse.Namespace, terminal: Terminal) -> list[RepositoryInfo]:
     kind = provider_for(options.url, options.provider)
     host = host_of(options.url)
-    apis = parse_apis([f"{host}={options.api}"]) if options.api else {}
+    if options.api:
+        parse_apis([f"{host}={options.api}"])
+    # The user named the host, so its scheme is the user's choice.
+    trusted = {host: TrustedHost(kind, options.api, plain=True)}
     found: list[RepositoryInfo] = []
     try:
-        async with HostConnections({host}, apis, terminal.note) as hosts:
+        async with HostConnections(trusted, terminal.note) as hosts:
             api = await hosts.of(kind, options.url)
             for owner in options.owners or [""]:
                 listed = api.repositories(owner, search=options.search, topic=options.topic)
