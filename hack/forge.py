@@ -100,6 +100,8 @@ class Forge:
         self.exchanges: list[Exchange] = []
         self.failures: list[Refusal] = []
         """Responses to the next requests, instead of the real ones."""
+        self.lost = 0
+        """Number of the next writes that are carried out, but answered with 502."""
         self.page_size = 2
         """The maximum page size of a list, even if a client requests more."""
         self.forks: set[str] = set()
@@ -229,6 +231,9 @@ class Forge:
             if self.token and self.token not in dialect.tokens():
                 raise ApiError(401, "Bad credentials")
             body = await dialect.dispatch()
+            if self.lost and request.method != "GET":
+                self.lost -= 1
+                raise ApiError(502, "Bad Gateway")
         except ApiError as error:
             return web.json_response(
                 dialect.error(error), status=error.status, headers=dict(error.headers)

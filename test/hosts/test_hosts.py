@@ -283,6 +283,12 @@ async def test_a_write_that_may_have_happened_is_not_repeated(lab: Lab) -> None:
     assert len(lab.forge.requests) == before + 1
 
 
+async def test_a_request_whose_answer_was_lost_is_found(lab: Lab) -> None:
+    lab.forge.lost = 1
+    made, _ = await lab.open()
+    assert (made.number, len(lab.forge.pulls)) == (1, 1)
+
+
 async def test_the_words_of_the_host_are_told(lab: Lab) -> None:
     with pytest.raises(
         HostError, match=r"responded with (404|422): .*(Not Found|unknown revision|fatal|Needed)"
@@ -380,8 +386,16 @@ class TestSession:
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+            async def sleep(seconds: float) -> None:
+                waits.append(seconds)
+
+            waits = limits.pop("waits", None)
             session = HostSession(
-                url, {"Authorization": f"Bearer {TOKEN}"}, limits=RequestLimits(**limits)
+                url,
+                {"Authorization": f"Bearer {TOKEN}"},
+                limits=RequestLimits(**limits),
+                sleep=asyncio.sleep if waits is None else sleep,
             )
             sessions.append(await session.__aenter__())
             return session
@@ -455,6 +469,115 @@ class TestSession:
         with pytest.raises(HostError) as error:
             await session.get("x")
         assert error.value.rate_limited
+
+    @pytest.mark.parametrize("headers", [{}, {"Retry-After": "1"}])
+    async def test_a_rate_limit_is_waited_for_until_the_limit_of_time(
+        self, served: Any, headers: dict[str, str]
+    ) -> None:
+        asked: list[str] = []
+
+        async def limited(request: web.Request) -> web.Response:
+            asked.append(request.method)
+            if len(asked) <= 12:
+                return web.json_response({"message": "slow"}, status=429, headers=headers)
+            return web.json_response({"id": 1})
+
+        waits: list[float] = []
+        session = await served(limited, waits=waits)
+        assert await session.post("x", {}) == {"id": 1}
+        assert len(waits) == 12
+        assert max(waits) <= 91
+        assert sum(waits) > 200
+        asked.clear()
+        session = await served(limited, waits=[], max_wait=100)
+        with pytest.raises(HostError) as error:
+            await session.get("x")
+        assert error.value.rate_limited
+        assert len(asked) < 12
+
+    async def test_githubs_secondary_limit_is_waited_for_a_minute(self, served: Any) -> None:
+        waits: list[float] = []
+
+        async def limited(request: web.Request) -> web.Response:
+            if waits:
+                return web.json_response([])
+            text = "You have exceeded a secondary rate limit."
+            return web.json_response({"message": text}, status=403)
+
+        session = await served(limited, waits=waits)
+        assert await session.get("x") == []
+        assert [60 < x < 65 for x in waits] == [True]
+
+    async def test_what_may_happen_twice_is_repeated_and_other_writes_are_not(
+        self, served: Any
+    ) -> None:
+        asked: list[str] = []
+
+        async def broken(request: web.Request) -> web.Response:
+            asked.append(request.path)
+            return web.json_response({}, status=502 if len(asked) == 1 else 200)
+
+        session = await served(broken, waits=[])
+        assert (await session.send("POST", "token", {}, repeatable=True)).status == 200
+        asked.clear()
+        with pytest.raises(HostError, match="502") as error:
+            await session.post("comment", {})
+        assert error.value.uncertain
+
+    async def test_a_write_is_repeated_while_the_host_cannot_be_reached(
+        self, served: Any, unused_tcp_port: int
+    ) -> None:
+        waits: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+
+        session = HostSession(f"http://127.0.0.1:{unused_tcp_port}", {}, sleep=sleep)
+        async with session:
+            with pytest.raises(HostError, match="is unreachable") as error:
+                await session.post("token", {})
+        assert len(waits) == requests.TRIES - 1
+        assert not error.value.uncertain
+
+    async def test_a_renamed_repository_is_followed(self, served: Any) -> None:
+        seen: list[str] = []
+
+        async def renamed(request: web.Request) -> web.Response:
+            seen.append(f"{request.method} {request.path_qs}")
+            if request.path.startswith("/repositories"):
+                return web.json_response({"auth": request.headers["Authorization"]})
+            status = {"/a": 301, "/b": 307}.get(request.path, 308)
+            location = {"/a": "/repositories/7/pulls", "/b": "/repositories/7/pulls?x=2"}
+            to = location.get(request.path, request.path)
+            return web.Response(status=status, headers={"Location": to})
+
+        session = await served(renamed)
+        assert await session.get("a", x=1) == {"auth": f"Bearer {TOKEN}"}
+        assert await session.post("b", {}) == {"auth": f"Bearer {TOKEN}"}
+        assert seen[1] == "GET /repositories/7/pulls?x=1"
+        assert seen[3] == "POST /repositories/7/pulls?x=2"
+        with pytest.raises(HostError, match="redirects to /repositories/7/pulls: the repo"):
+            await session.post("a", {})
+        seen.clear()
+        with pytest.raises(HostError, match="redirects to /loop"):
+            await session.get("loop")
+        assert len(seen) == requests.MAX_REDIRECTS + 1
+
+    async def test_a_web_page_is_no_answer(self, served: Any) -> None:
+        async def page(request: web.Request) -> web.Response:
+            return web.Response(text="<html>Sign in</html>", content_type="text/html")
+
+        session = await served(page)
+        with pytest.raises(HostError, match="responded with a web page"):
+            await session.get("x")
+
+    async def test_certificates_that_are_not_there_are_told(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")
+        with pytest.raises(HostError, match="/nonexistent has no certificate authorities"):
+            async with HostSession("https://git.example", {}):
+                pass
 
     async def test_single_sign_on_says_where(self, served: Any) -> None:
         async def refuse(request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-from kubetask_controller.hosts.http import HostError, HostSession, path_segment
+from kubetask_controller.hosts.http import HostError, HostSession, create_once, path_segment
 from kubetask_controller.hosts.model import (
     Checks,
     MergeMethod,
@@ -74,12 +74,10 @@ class AzureDevOps:
                 "labels": [{"name": x} for x in wanted.labels],
                 "reviewers": [{"id": x} for x in wanted.reviewers if _ID.match(x)],
             }
-            try:
-                raw = await self._post(f"{path}/pullrequests", {**body, **more})
-            except HostError as error:
-                raw = await self._newest(path, wanted.branch, "active")
-                if error.status != 409 or raw is None:
-                    raise
+            raw = await create_once(
+                lambda: self._post(f"{path}/pullrequests", {**body, **more}),
+                lambda: self._newest(path, wanted.branch, "active"),
+            )
         else:
             raw = await self._patch(f"{path}/pullrequests/{raw['pullRequestId']}", body)
             for label in wanted.labels:

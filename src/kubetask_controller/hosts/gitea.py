@@ -10,7 +10,7 @@ from kubetask_controller.hosts.githubstyle import (
     repository_path,
     reviewers_of,
 )
-from kubetask_controller.hosts.http import HostError, path_segment
+from kubetask_controller.hosts.http import HostError, create_once, path_segment
 from kubetask_controller.hosts.model import (
     Checks,
     MergeMethod,
@@ -52,11 +52,10 @@ class Gitea(GitHubStyleAPI):
             fields["assignees"] = list(wanted.assignees)
         if raw is None:
             body = {**fields, "head": wanted.branch, "base": base, "labels": labels}
-            try:
-                raw = await self._session.post(f"{path}/pulls", body)
-            except HostError as error:
-                if error.status != 409 or not (raw := await self._existing(path, wanted.branch)):
-                    raise
+            raw = await create_once(
+                lambda: self._session.post(f"{path}/pulls", body),
+                lambda: self._existing(path, wanted.branch),
+            )
         else:
             number = raw["number"]
             raw = await self._session.patch(f"{path}/pulls/{number}", {**fields, "base": base})

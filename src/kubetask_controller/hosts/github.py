@@ -10,7 +10,7 @@ from kubetask_controller.hosts.githubstyle import (
     repository_path,
     reviewers_of,
 )
-from kubetask_controller.hosts.http import HostError
+from kubetask_controller.hosts.http import HostError, create_once
 from kubetask_controller.hosts.model import (
     Checks,
     MergeMethod,
@@ -150,19 +150,17 @@ class GitHub(GitHubStyleAPI):
 
     async def _create(self, org: str, repo: str, wanted: PullRequestSpec, body: JSON) -> JSON:
         path = f"{repository_path(org, repo)}/pulls"
+
+        async def existing() -> JSON | None:
+            return await self._existing(org, repo, wanted.branch, body["base"])
+
         try:
-            made: JSON = await self._session.post(path, body)
-            return made
+            return await create_once(lambda: self._session.post(path, body), existing, 422)
         except HostError as error:
-            if error.status != 422:
+            if error.status != 422 or not wanted.draft or "draft" not in str(error).lower():
                 raise
-            # Another attempt created it, or an earlier response was lost.
-            if raw := await self._existing(org, repo, wanted.branch, body["base"]):
-                return raw
-            if wanted.draft and "draft" in str(error).lower():
-                made = await self._session.post(path, {**body, "draft": False})
-                return made
-            raise
+            made: JSON = await self._session.post(path, {**body, "draft": False})
+            return made
 
     async def _add_details(self, path: str, raw: JSON, wanted: PullRequestSpec) -> list[str]:
         """Add labels, assignees, reviewers and auto-merge; returns failures, which do not fail the pull request."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from kubetask_controller.hosts.http import HostError, HostSession, path_segment
+from kubetask_controller.hosts.http import HostError, HostSession, create_once, path_segment
 from kubetask_controller.hosts.model import (
     Checks,
     MergeMethod,
@@ -54,11 +54,10 @@ class GitLab:
         if raw is None:
             body = {"source_branch": wanted.branch, "remove_source_branch": True, **fields}
             body["labels"] = body.pop("add_labels", "")
-            try:
-                raw = await self._session.post(f"{path}/merge_requests", body)
-            except HostError as error:
-                if error.status != 409 or not (raw := await self._existing(path, wanted.branch)):
-                    raise
+            raw = await create_once(
+                lambda: self._session.post(f"{path}/merge_requests", body),
+                lambda: self._existing(path, wanted.branch),
+            )
         else:
             raw = await self._session.put(f"{path}/merge_requests/{raw['iid']}", fields)
         if wanted.auto_merge:

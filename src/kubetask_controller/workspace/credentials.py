@@ -110,7 +110,9 @@ class AppTokens:
                     ca_file=self._ca_file,
                 )
             except ValueError as error:
-                raise PreparationError(Reason.CLONE_FAILED, str(error)) from error
+                limited = getattr(error, "rate_limited", False)
+                reason = Reason.RATE_LIMITED if limited else Reason.CLONE_FAILED
+                raise PreparationError(reason, str(error)) from error
             self._tokens[host.position] = until, token
             for value in (token, *_encoded("x-access-token", token)):
                 self._seen(value)

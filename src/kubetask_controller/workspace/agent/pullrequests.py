@@ -87,10 +87,10 @@ def open_requests(
             request, missing = asyncio.run(
                 _open(hosts[repository.host], each, _desired(wanted, values), environ)
             )
-        except (HostError, ValueError, KeyError) as error:
+        except (HostError, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
             limited = isinstance(error, HostError) and error.rate_limited
             reason = Reason.RATE_LIMITED if limited else Reason.PULL_REQUEST_FAILED
-            text = redact(str(error))
+            text = redact(_shown(error))
             problems.append(
                 (
                     reason,
@@ -104,6 +104,12 @@ def open_requests(
             log_line(redact(f"{shown}: {text}"))
         done.append(replace(each, request=request.url))
     return done, problems
+
+
+def _shown(error: Exception) -> str:
+    if isinstance(error, HostError | ValueError | OSError):
+        return str(error) or repr(error)
+    return f"the host sent an unexpected response: {error!r}"
 
 
 def _desired(wanted: ManifestPullRequest, values: Mapping[str, str]) -> PullRequestSpec:
