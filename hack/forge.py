@@ -100,6 +100,8 @@ class Forge:
         self.exchanges: list[Exchange] = []
         self.failures: list[Refusal] = []
         """Responses to the next requests, instead of the real ones."""
+        self.found = 0
+        """Number of results that a search of GitHub claims; 0: the real one."""
         self.lost = 0
         """Number of the next writes that are carried out, but answered with 502."""
         self.page_size = 2
@@ -417,7 +419,8 @@ class GitHubDialect(Dialect):
         words = [x for x in query.split() if ":" not in x]
         found = [x for x in self.forge.repositories(org) if all(w in x[1] for w in words)]
         items = [await self.repository(*x) for x in self.linked(found)]
-        return {"total_count": len(found), "incomplete_results": False, "items": items}
+        found_count = self.forge.found or len(found)
+        return {"total_count": found_count, "incomplete_results": False, "items": items}
 
     async def do_installation(self, org: str, repo: str) -> Any:
         """GET /api/v3/repos/{org}/{repo}/installation"""

@@ -441,7 +441,7 @@ class TestDiscover:
         return [x[0]["repository"]["repo"] for x in batch["spec"]["variableContexts"]]
 
     async def test_an_organisation_becomes_a_batch(self, cli: Cli, org: ForgeServer):
-        where = ("--url", org.url, "--provider", "Gitea", "--name", "bump")
+        where = ("--url", org.url, "--provider", "gitea", "--name", "bump")
         end = await cli("discover", "myorg", *where)
         assert end.code == 0, end.err
         assert self.names(end.out) == ["service-0", "service-3", "Zebra"]
@@ -476,10 +476,46 @@ class TestDiscover:
         end = await cli("discover", "myorg", *where, "-f", str(file), "--write")
         assert end.code == 0, end.err
         after = yaml.safe_load(file.read_text())
-        assert self.names(file.read_text()) == ["new", "service-0", "service-3", "Zebra"]
-        assert after["spec"]["variableContexts"][1][1] == extra
+        assert self.names(file.read_text()) == ["service-0", "service-3", "Zebra", "new"]
+        assert after["spec"]["variableContexts"][0][1] == extra
         assert after["spec"]["workspaceConfigRef"] == "claude"
         assert after["spec"]["commonContext"][0]["file"]["source"]["inline"] == task.read_text()
+
+    async def test_a_kind_of_host_that_is_none_is_told(
+        self, cli: Cli, capsys: pytest.CaptureFixture[str]
+    ):
+        assert (await cli("discover", "acme", "--name", "x", "--provider", "cvs")).code == 2
+        assert "'cvs' is none of GitHub, GitLab" in capsys.readouterr().err
+
+    async def test_entries_of_a_batch_that_exists_stay_where_they_are(
+        self, cli: Cli, tmp_path: Path
+    ):
+        def entry(*repositories: str, host: str = "") -> list[dict[str, Any]]:
+            more = {"host": host} if host else {}
+            return [
+                {"type": "Repository", "repository": {"org": "a", "repo": x, **more}}
+                for x in repositories
+            ]
+
+        main, release = entry("x"), entry("x")
+        main[0]["repository"]["branch"] = "main"
+        release[0]["repository"]["branch"] = "release"
+        file = [{"type": "File", "file": {"name": "n.txt", "source": {"inline": "x"}}}]
+        old = [main, release, file, entry("gone"), entry("y", "z"), entry("gone", host="other")]
+        batch = {
+            "apiVersion": "kubetask.io/v1alpha1",
+            "kind": "Batch",
+            "metadata": {"name": "bump"},
+            "spec": {"variableContexts": old},
+        }
+        path = tmp_path / "batch.yaml"
+        path.write_text(yaml.safe_dump(batch))
+        (tmp_path / "list").write_text("a/x\na/y\na/z\na/new\n")
+        end = await cli("discover", "--from", str(tmp_path / "list"), "-f", str(path), "--write")
+        assert end.code == 0, end.err
+        after = yaml.safe_load(path.read_text())["spec"]["variableContexts"]
+        kept = [main, release, file, entry("y", "z"), entry("gone", host="other")]
+        assert after == [*kept, entry("new")]
 
     async def test_a_file_needs_no_host(self, cli: Cli, tmp_path: Path):
         text = "b/two\n# a comment\nhttps://github.com/a/one.git\ngit@github.com:c/three.git  # x\nB/two\n"

@@ -253,6 +253,16 @@ async def test_all_pages_of_repositories_are_read(lab: Lab) -> None:
         assert [x.repo for x in found.values() if x.empty] == ["void"]
 
 
+@pytest.mark.parametrize("lab", ["GitHub"], indirect=True)
+async def test_a_search_that_finds_too_much_is_told(lab: Lab) -> None:
+    found = [x.repo async for x in lab.host.repositories("", topic="python")]
+    assert found == ["billing"]
+    assert lab.forge.exchanges[-1].query["q"] == "topic:python fork:true"
+    lab.forge.found = 1001
+    with pytest.raises(HostError, match="finds 1001 repositories, and GitHub returns 1000"):
+        [x async for x in lab.host.repositories("", topic="python")]
+
+
 @pytest.mark.parametrize(
     "lab", ["GitHub", "GitLab"], indirect=True
 )  # the waiting is the same for all

@@ -39,6 +39,8 @@ mutation($id: ID!, $how: PullRequestMergeMethod!) {
   enablePullRequestAutoMerge(input: {pullRequestId: $id, mergeMethod: $how}) { clientMutationId }
 }
 """
+_MAX_FOUND = 1000
+"""Maximum number of results of a search: https://docs.github.com/en/rest/search/search"""
 _ROLLUP = {
     "SUCCESS": Checks.PASSED,
     "PENDING": Checks.PENDING,
@@ -124,16 +126,23 @@ class GitHub(GitHubStyleAPI):
         self, owner: str, *, search: str = "", topic: str = ""
     ) -> AsyncIterator[RepositoryInfo]:
         """See `HostAPI`."""
-        if search:
+        if search or not owner:
             query = " ".join(
                 [
-                    search,
+                    *([search] if search else []),
                     *([f"org:{owner}"] if owner else []),
                     *([f"topic:{topic}"] if topic else []),
                     "fork:true",
                 ]
             )
             async for page in self._session.pages("search/repositories", q=query, per_page=100):
+                total = page.get("total_count") or 0
+                if total > _MAX_FOUND:
+                    raise HostError(
+                        f"the search finds {total} repositories, and GitHub returns {_MAX_FOUND}: narrow it"
+                    )
+                if page.get("incomplete_results"):
+                    raise HostError("the search timed out at GitHub: try again, or narrow it")
                 for raw in page.get("items") or ():
                     yield _repository(raw)
             return
