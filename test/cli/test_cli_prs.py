@@ -18,8 +18,9 @@ from hack.gitserver import Refusal, make_repository
 
 from kubetask_controller.cli import pullrequests
 from kubetask_controller.cli.burndown import burn_down, counts_at
+from kubetask_controller.cli.commands.prs import PullRequestAction, totals_line
 from kubetask_controller.cli.runview import TaskRow
-from kubetask_controller.hosts import PullRequestInfo, PullRequestState, parse_link
+from kubetask_controller.hosts import Checks, PullRequestInfo, PullRequestState, parse_link
 from kubetask_controller.hosts.detect import api_url
 from support.cli.cliobjects import Cli, run, succeeded
 
@@ -149,6 +150,18 @@ async def test_merge_merges_what_is_ready_and_says_what_is_not(api, cli: Cli, fo
         "1 done, 0 failed",
     ):
         assert text in end.out
+
+
+def test_a_pull_request_with_unknown_checks_is_not_ready() -> None:
+    link = parse_link("https://github.com/a/b/pull/7")
+    assert link is not None
+    request = PullRequestInfo(
+        7, link.url, PullRequestState.OPEN, checks=Checks.UNKNOWN, note="no right"
+    )
+    found = pullrequests.FoundPullRequest(0, link, request)
+    assert PullRequestAction("merge").refuses(found) == "some fields are unknown: no right"
+    assert PullRequestAction("merge", force=True).refuses(found) == ""
+    assert totals_line([found]) == "1 open"
 
 
 async def test_close_and_comment_go_over_all_that_are_open(api, cli: Cli, forge: ForgeServer):

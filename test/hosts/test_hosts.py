@@ -253,6 +253,91 @@ async def test_all_pages_of_repositories_are_read(lab: Lab) -> None:
         assert [x.repo for x in found.values() if x.empty] == ["void"]
 
 
+@pytest.mark.parametrize("lab", ["GitLab"], indirect=True)
+async def test_a_request_that_gitlab_still_checks_merges_by_itself_later(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(lab.session, "_sleep", sleep)
+    lab.forge.unchecked = 3
+    _, problems = await lab.open(auto_merge=MergeMethod.SQUASH)
+    assert (problems, lab.pull.auto_merge) == ([], "squash")
+    assert waits == [1, 2, 4]
+    waits.clear()
+    lab.forge.unchecked = 100
+    _, problems = await lab.open(auto_merge=MergeMethod.SQUASH)
+    assert [x for x in problems if "autoMerge: " in x and "405" in x]
+    assert sum(waits) == 60
+
+
+@pytest.mark.parametrize("lab", ["AzureDevOps"], indirect=True)
+async def test_the_newest_status_of_a_check_counts(lab: Lab) -> None:
+    made, _ = await lab.open()
+    lab.forge.statuses = [
+        {"id": number, "state": state, "context": {"genre": "ci", "name": name}}
+        for number, state, name in (
+            (3, "succeeded", "build"),
+            (1, "pending", "build"),
+            (2, "failed", "build"),
+            (4, "notApplicable", "lint"),
+        )
+    ]
+    assert (await lab.host.look(lab.org, "billing", made.number)).checks is Checks.PASSED
+    lab.forge.statuses.append({"id": 5, "state": "pending", "context": {"name": "build"}})
+    assert (await lab.host.look(lab.org, "billing", made.number)).checks is Checks.PENDING
+
+
+@pytest.mark.parametrize("lab", ["Gitea"], indirect=True)
+async def test_giteas_labels_are_read_to_their_end_and_an_unknown_assignee_is_told(
+    lab: Lab,
+) -> None:
+    lab.forge.page_size = 1
+    made, problems = await lab.open(labels=["bot", "dependencies"], assignees=["nobody"])
+    assert made.number == 1
+    assert lab.pull.labels == ["bot", "dependencies"]
+    assert [x for x in problems if x.startswith("assignees: ") and "nobody" in x]
+
+
+@pytest.mark.parametrize("lab", ["GitHub"], indirect=True)
+async def test_checks_that_the_token_may_not_read_are_unknown(lab: Lab) -> None:
+    made, _ = await lab.open()
+    lab.pull.checks, lab.pull.reviews = "passed", {"ada": "approved"}
+    text = "Resource not accessible by personal access token"
+    lab.forge.graphql_errors = [{"type": "FORBIDDEN", "message": text}] * 2
+    seen = await lab.host.look(lab.org, "billing", made.number)
+    assert (seen.checks, seen.review) == (Checks.UNKNOWN, Review.APPROVED)
+    assert seen.note.endswith(f"/api/graphql: {text}")
+
+
+@pytest.mark.parametrize("lab", ["GitHub"], indirect=True)
+async def test_a_query_is_repeated_after_an_error_of_the_server_and_a_rate_limit(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(lab.session, "_sleep", sleep)
+    made, _ = await lab.open()
+    lab.forge.graphql_errors = [{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}]
+    assert (await lab.host.look(lab.org, "billing", made.number)).note == ""
+    assert len(waits) == 1
+    answer = await lab.session.get(f"repos/{lab.org}/billing/pulls/1")
+
+    async def get(*_: Any, **more: Any) -> Any:
+        return answer
+
+    monkeypatch.setattr(lab.session, "get", get)
+    lab.forge.failures = [Refusal(502, "bad gateway")]
+    assert (await lab.host.look(lab.org, "billing", made.number)).note == ""
+    assert len(waits) == 2
+
+
 @pytest.mark.parametrize("lab", ["GitHub"], indirect=True)
 async def test_a_search_that_finds_too_much_is_told(lab: Lab) -> None:
     found = [x.repo async for x in lab.host.repositories("", topic="python")]
@@ -635,11 +720,29 @@ def test_errors_of_all_hosts_are_read(body: Any, words: str) -> None:
          "https://bitbucket.acme.example/rest/api/1.0"),
         ("https://dev.azure.com/acme/My%20Project/_git/x", "AzureDevOps", "https://dev.azure.com"),
         ("git@ssh.dev.azure.com:v3/acme/p/x", "AzureDevOps", "https://dev.azure.com"),
+        ("acme@vs-ssh.visualstudio.com:v3/acme/p/x", "AzureDevOps", "https://dev.azure.com"),
+        ("ssh://git@altssh.gitlab.com:443/a/b.git", "GitLab", "https://gitlab.com/api/v4"),
+        ("ssh://git@altssh.bitbucket.org:443/a/b.git", "Bitbucket", "https://api.bitbucket.org/2.0"),
     ],
 )  # fmt: skip
 def test_hosts_are_told_by_their_names(url: str, kind: str, api: str) -> None:
     assert provider_of(url) == kind
     assert api_url(kind, url) == api
+
+
+@pytest.mark.parametrize(
+    ("kind", "username", "scheme"),
+    [
+        ("GitLab", "", "Bearer"),
+        ("Bitbucket", "", "Bearer"),
+        ("Bitbucket", "x-token-auth", "Bearer"),
+        ("Bitbucket", "ada@acme.example", "Basic"),
+        ("Gitea", "", "token"),
+    ],
+)
+def test_how_a_host_is_signed_in_to(kind: str, username: str, scheme: str) -> None:
+    session, _ = connect(kind, "https://git.example/a/b", token=TOKEN, username=username)
+    assert session._headers["Authorization"].partition(" ")[0] == scheme
 
 
 def test_a_host_whose_name_does_not_tell_has_to_be_named() -> None:

@@ -1,5 +1,6 @@
 """Partial clones: what is left out, what still works, and servers that cannot do it."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +120,19 @@ def test_nothing_is_left_out_that_the_agent_could_not_fetch(
     pod = task(repository(), git=over(open_server, **settings), secret={"token": TOKEN})
     pod.prepare()
     assert (missing(pod) > 0) is partial
+
+
+@pytest.mark.parametrize(
+    ("host", "shared", "partial"),
+    [("", False, True), ("other", False, False), ("other", True, True)],
+)
+def test_credentials_of_the_hosts_that_a_task_uses_count(
+    task: Make, host: str, shared: bool, partial: bool
+) -> None:
+    credentials = {"secretRef": {"name": "b"}, "shareWithAgent": shared}
+    other = {"name": "other", "urlTemplate": "https://x/{org}/{repo}", "credentials": credentials}
+    pod = task(repository(**({"host": host} if host else {})), git={"hosts": [other]})
+    assert json.loads(pod.environ()["KUBETASK_TASK_SPEC"])["partial"] is partial
 
 
 @pytest.mark.parametrize("partial", [False, True])

@@ -299,9 +299,8 @@ async def find_token(provider: str, url: str) -> tuple[str, str]:
     """The user's name and token: from the variables of the hosts' tools, else from git's credential helpers."""
     for name in token_variables(provider, host_of(url)):
         if os.environ.get(name):
-            return os.environ.get(
-                "BITBUCKET_USERNAME", ""
-            ) if "BITBUCKET" in name else "", os.environ[name]
+            users = ("BITBUCKET_EMAIL", "BITBUCKET_USERNAME") if "BITBUCKET" in name else ()
+            return next((os.environ[x] for x in users if os.environ.get(x)), ""), os.environ[name]
     text = f"protocol={urlsplit(url).scheme}\nhost={host_of(url)}\n\n"
     try:
         process = await asyncio.create_subprocess_exec(

@@ -91,12 +91,16 @@ class GitHub(GitHubStyleAPI):
         path = repository_path(org, repo)
         raw = await self._session.get(f"{path}/pulls/{number}")
         values = {"org": org, "repo": repo, "number": number}
-        data = await self._graphql(_LOOK, values)
+        data, note = await self._graphql(_LOOK, values, repeatable=True)
         more = ((data.get("repository") or {}).get("pullRequest")) or {}
+        if note and not more:
+            raise HostError(note)
         nodes = (more.get("commits") or {}).get("nodes") or [{}]
-        rollup = (nodes[0].get("commit") or {}).get("statusCheckRollup") or {}
+        rollup = ((nodes[0] or {}).get("commit") or {}).get("statusCheckRollup") or {}
+        # The token may lack the right to read checks.
+        without = Checks.UNKNOWN if note else Checks.NONE
         opinions = {
-            x["state"] for x in (more.get("latestOpinionatedReviews") or {}).get("nodes") or ()
+            x["state"] for x in (more.get("latestOpinionatedReviews") or {}).get("nodes") or () if x
         }
         decision = more.get("reviewDecision")
         review = Review.NONE
@@ -106,7 +110,8 @@ class GitHub(GitHubStyleAPI):
             review = Review.APPROVED
         return _request(
             raw,
-            checks=_ROLLUP.get(rollup.get("state", ""), Checks.NONE),
+            checks=_ROLLUP.get(rollup.get("state", ""), without),
+            note=note,
             review=review,
             conflict=more.get("mergeable") == "CONFLICTING",
             behind=more.get("mergeStateStatus") == "BEHIND",
@@ -192,21 +197,23 @@ class GitHub(GitHubStyleAPI):
         if wanted.auto_merge:
             values = {"id": raw.get("node_id", ""), "how": wanted.auto_merge.value.upper()}
             try:
-                await self._graphql(_AUTO_MERGE, values)
+                _, problem = await self._graphql(_AUTO_MERGE, values)
+                problems += [f"autoMerge: {problem}"] if problem else []
             except HostError as error:
                 problems.append(f"autoMerge: {error}")
         return problems
 
-    async def _graphql(self, query: str, values: Mapping[str, Any]) -> JSON:
+    async def _graphql(
+        self, query: str, values: Mapping[str, Any], *, repeatable: bool = False
+    ) -> tuple[JSON, str]:
+        """The data, which may lack fields, and the messages of errors."""
         # For https://HOST/api/v3, the URL is https://HOST/api/graphql.
-        url = self._session.url
-        where = f"{url.removesuffix('/v3')}/graphql"
-        answer = await self._session.post(where, {"query": query, "variables": dict(values)})
-        if answer.get("errors"):
-            text = "; ".join(str(x.get("message", "")) for x in answer["errors"])
-            raise HostError(f"{where}: {text}")
-        data: JSON = answer.get("data") or {}
-        return data
+        where = f"{self._session.url.removesuffix('/v3')}/graphql"
+        body = {"query": query, "variables": dict(values)}
+        answer = (await self._session.send("POST", where, body, repeatable=repeatable)).body
+        texts = dict.fromkeys(str(x.get("message", "")) for x in answer.get("errors") or ())
+        problem = f"{where}: {'; '.join(texts)}" if texts else ""
+        return answer.get("data") or {}, problem
 
 
 def _request(raw: JSON, **more: Any) -> PullRequestInfo:

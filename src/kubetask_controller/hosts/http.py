@@ -227,7 +227,7 @@ class HostSession:
                 url, params = self._redirected(method, url, params, answer, redirects)
                 redirects += 1
                 continue
-            if answer.status < 400:
+            if answer.status < 400 and not _is_refused_query(answer):
                 return self._accepted(answer)
             failure = _failure(method, url, answer)
             requested = _requested_wait(answer.headers)
@@ -306,6 +306,23 @@ class HostSession:
                     )
             headers = {k.lower(): v for k, v in response.headers.items()}
             return HostResponse(response.status, headers, _parsed(raw))
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+        await self._sleep(seconds)
+
+    async def numbered(self, path: str, **query: Any) -> AsyncIterator[JSON]:
+        """The entries of all pages of a list without a Link header, by number."""
+        count = 0
+        for page in range(1, MAX_LIST_PAGES + 1):
+            answer = await self.send("GET", path, query={**query, "page": page})
+            for item in answer.body or ():
+                count += 1
+                yield item
+            total = answer.headers.get("x-total-count", "")
+            if not answer.body or (total.isdigit() and count >= int(total)):
+                return
+        raise HostError(f"{self.url}: the list has more than {MAX_LIST_PAGES} pages")
 
     def _full(self, path: str) -> str:
         return path if "://" in path else f"{self.url}/{path.lstrip('/')}"
@@ -391,6 +408,14 @@ def _limit_wait(message: str, refusals: int, requested: float | None) -> float:
     return MAX_LIMIT_WAIT + wait if _SECONDARY.search(message) else wait
 
 
+def _is_refused_query(answer: HostResponse) -> bool:
+    """Whether a GraphQL query was rejected by a rate limit, which has the status 200."""
+    errors = answer.body.get("errors") if isinstance(answer.body, dict) else None
+    return isinstance(errors, list) and any(
+        isinstance(x, dict) and x.get("type") == "RATE_LIMITED" for x in errors
+    )
+
+
 def _failure(method: str, url: str, answer: HostResponse) -> HostError:
     """Convert a response into an error with the host's message."""
     text = error_text(answer.body) or {
@@ -398,7 +423,8 @@ def _failure(method: str, url: str, answer: HostResponse) -> HostError:
         403: "the token may not do that",
         404: "not found, or the token may not see it",
     }.get(answer.status, "")
-    limited = answer.status == 429 or (
+    limited = answer.status == 429 or _is_refused_query(answer)
+    limited = limited or (
         answer.status == 403
         and (
             bool(_LIMIT.search(text))

@@ -60,10 +60,10 @@ def check_signing(folder: str | None) -> None:
 def secrets_to_mask(folder: Path) -> list[str]:
     """The values of a Secret to mask, including the HTTP encoding of user and password."""
     values = secrets_in([folder])
-    user = _read(folder / "username") or "git"
+    users = {_read(folder / "username") or "git", _read(folder / "email")}
     for key in ("password", "token"):
         if secret := _read(folder / key):
-            values += _encoded(user, secret)
+            values += [y for x in sorted(filter(None, users)) for y in _encoded(x, secret)]
     return values
 
 

@@ -96,6 +96,8 @@ class PullRequestAction:
             return "it has conflicts"
         if request.checks in (Checks.FAILED, Checks.PENDING):
             return f"its checks are {request.checks.value.lower()}"
+        if request.note:
+            return f"some fields are unknown: {request.note}"
         if request.review is Review.CHANGES:
             return "a reviewer requested changes"
         return ""
@@ -395,7 +397,7 @@ def _cells(found: FoundPullRequest) -> dict[str, str]:
         "age": human(age(request)),
         "branch": request.branch,
         "title": request.title,
-        "note": ", ".join([*notes, *([found.problem] if found.problem else [])]),
+        "note": ", ".join([*notes, *filter(None, (request.note, found.problem))]),
     }
 
 
@@ -421,6 +423,7 @@ def _json(found: FoundPullRequest) -> JSON:
         "review": request.review.value,
         "conflict": request.conflict,
         "behind": request.behind,
+        "note": request.note or None,
         "createdAt": request.created.isoformat() if request.created else None,
         "closedAt": request.closed.isoformat() if request.closed else None,
     }

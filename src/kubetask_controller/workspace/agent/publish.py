@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import unquote
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Reason
@@ -148,8 +149,8 @@ def template_values(
         "run": manifest.run or "",
         "index": "" if manifest.index is None else str(manifest.index),
         "namespace": manifest.namespace,
-        "org": repository.org,
-        "repo": repository.repo,
+        "org": unquote(repository.org),
+        "repo": unquote(repository.repo),
         "branch": manifest.branch,
         "base": repository.base or repository.branch,
     }
