@@ -100,6 +100,16 @@ class Forge:
         self.exchanges: list[Exchange] = []
         self.failures: list[Refusal] = []
         """Responses to the next requests, instead of the real ones."""
+        self.found = 0
+        """Number of results that a search of GitHub claims; 0: the real one."""
+        self.unchecked = 0
+        """Number of requests for merge requests of GitLab until they are checked; they cannot merge before."""
+        self.statuses: list[JSON] = []
+        """Statuses of pull requests at Azure DevOps."""
+        self.graphql_errors: list[JSON] = []
+        """Errors of the next query of GitHub, whose answer lacks the checks."""
+        self.lost = 0
+        """Number of the next writes that are carried out, but answered with 502."""
         self.page_size = 2
         """The maximum page size of a list, even if a client requests more."""
         self.forks: set[str] = set()
@@ -229,6 +239,9 @@ class Forge:
             if self.token and self.token not in dialect.tokens():
                 raise ApiError(401, "Bad credentials")
             body = await dialect.dispatch()
+            if self.lost and request.method != "GET":
+                self.lost -= 1
+                raise ApiError(502, "Bad Gateway")
         except ApiError as error:
             return web.json_response(
                 dialect.error(error), status=error.status, headers=dict(error.headers)
@@ -390,6 +403,9 @@ class GitHubDialect(Dialect):
         states = {"passed": "SUCCESS", "failed": "FAILURE", "pending": "PENDING"}
         opinions = {"approved": "APPROVED", "changes": "CHANGES_REQUESTED"}
         rollup = {"state": states[pull.checks]} if pull.checks else None
+        errors, self.forge.graphql_errors = self.forge.graphql_errors, []
+        if any(x.get("type") == "RATE_LIMITED" for x in errors):
+            return {"errors": errors}
         shown = {
             "reviewDecision": None,
             "mergeable": "MERGEABLE",
@@ -397,8 +413,10 @@ class GitHubDialect(Dialect):
             "latestOpinionatedReviews": {
                 "nodes": [{"state": opinions[x]} for x in pull.reviews.values()]
             },
-            "commits": {"nodes": [{"commit": {"statusCheckRollup": rollup}}]},
+            "commits": {"nodes": [{"commit": {"statusCheckRollup": None if errors else rollup}}]},
         }
+        if errors:
+            return {"data": {"repository": {"pullRequest": shown}}, "errors": errors}
         return {"data": {"repository": {"pullRequest": shown}}}
 
     async def do_org(self, org: str) -> Any:
@@ -412,7 +430,8 @@ class GitHubDialect(Dialect):
         words = [x for x in query.split() if ":" not in x]
         found = [x for x in self.forge.repositories(org) if all(w in x[1] for w in words)]
         items = [await self.repository(*x) for x in self.linked(found)]
-        return {"total_count": len(found), "incomplete_results": False, "items": items}
+        found_count = self.forge.found or len(found)
+        return {"total_count": found_count, "incomplete_results": False, "items": items}
 
     async def do_installation(self, org: str, repo: str) -> Any:
         """GET /api/v3/repos/{org}/{repo}/installation"""
@@ -486,6 +505,7 @@ class GitLabDialect(Dialect):
 
     async def do_get(self, project: str, number: str) -> Any:
         """GET /api/v4/projects/{project}/merge_requests/{number}"""
+        self.forge.unchecked = max(self.forge.unchecked - 1, 0)
         return await self.pull(self.forge.one(*self.split(project), number))
 
     async def do_put(self, project: str, number: str) -> Any:
@@ -520,6 +540,8 @@ class GitLabDialect(Dialect):
     async def do_merge(self, project: str, number: str) -> Any:
         """PUT /api/v4/projects/{project}/merge_requests/{number}/merge"""
         pull = self.forge.one(*self.split(project), number)
+        if self.body.get("auto_merge") and self.forge.unchecked:
+            raise ApiError(405, "Method Not Allowed")
         if self.body.get("auto_merge"):
             pull.auto_merge = "squash" if self.body["squash"] else "merge"
         else:
@@ -577,7 +599,11 @@ class GitLabDialect(Dialect):
             "sha": await self.forge.head(pull),
             "author": {"username": "bot"},
             "has_conflicts": False,
-            "detailed_merge_status": "requested_changes" if changes else "mergeable",
+            "detailed_merge_status": "checking"
+            if self.forge.unchecked > 1
+            else "requested_changes"
+            if changes
+            else "mergeable",
             "head_pipeline": {"status": status} if status else None,
             "diverged_commits_count": 0,
             "created_at": stamp(pull.created),
@@ -629,11 +655,16 @@ class GiteaDialect(Dialect):
         pull.draft = title.startswith("WIP: ") if "title" in self.body else pull.draft
         pull.title = title.removeprefix("WIP: ")
         pull.body = self.body.get("body", pull.body)
+        if unknown := [x for x in self.body.get("assignees", ()) if x not in USERS]:
+            raise ApiError(422, f"Assignee does not exist: [name: {unknown[0]}]")
         pull.assignees = self.body.get("assignees") or pull.assignees
 
     async def do_labels(self, org: str, repo: str) -> Any:
         """GET /api/v1/repos/{org}/{repo}/labels"""
-        return self.linked([{"id": v, "name": k} for k, v in LABELS.items()])
+        items = [{"id": v, "name": k} for k, v in LABELS.items()]
+        size, page = min(int(self.query("limit")), self.forge.page_size), int(self.query("page"))
+        self.headers["X-Total-Count"] = str(len(items))
+        return items[(page - 1) * size : page * size]
 
     async def do_add_labels(self, org: str, repo: str, number: str) -> Any:
         """POST /api/v1/repos/{org}/{repo}/issues/{number}/labels"""
@@ -1088,7 +1119,7 @@ class AzureDialect(Dialect):
 
     async def do_statuses(self, o: str, p: str, repo: str, number: str) -> Any:
         """GET /azure/{o}/{p}/_apis/git/repositories/{repo}/pullrequests/{number}/statuses"""
-        return {"value": [], "count": 0}
+        return {"value": self.forge.statuses, "count": len(self.forge.statuses)}
 
     async def do_evaluations(self, o: str, p: str) -> Any:
         """GET /azure/{o}/{p}/_apis/policy/evaluations"""

@@ -4,18 +4,24 @@ import json
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import pytest
 import yaml
 from hack.forge import ForgeServer
 from hack.gitserver import Refusal, make_repository
 
+from kubetask_controller.cli import pullrequests
 from kubetask_controller.cli.burndown import burn_down, counts_at
-from kubetask_controller.cli.pullrequests import parse_link
-from kubetask_controller.hosts import PullRequestInfo, PullRequestState
+from kubetask_controller.cli.commands.prs import PullRequestAction, totals_line
+from kubetask_controller.cli.runview import TaskRow
+from kubetask_controller.hosts import Checks, PullRequestInfo, PullRequestState, parse_link
+from kubetask_controller.hosts.detect import api_url
 from support.cli.cliobjects import Cli, run, succeeded
 
 pytestmark = pytest.mark.processes
@@ -63,8 +69,12 @@ async def nightly(api: Any, forge: ForgeServer, *more: Any, trusted: bool = True
     ]
     await api.put("batchruns", run("nightly", *tasks, *more))
     if trusted:
-        spec = {"git": {"urlTemplate": f"{forge.url}/{{org}}/{{repo}}.git"}}
-        await api.put("workspaceconfigs", {"metadata": {"name": "default"}, "spec": spec})
+        await api.put("workspaceconfigs", workspace_config(forge))
+
+
+def workspace_config(forge: ForgeServer, name: str = "default", **git: Any) -> dict[str, Any]:
+    git = {"urlTemplate": f"{forge.url}/{{org}}/{{repo}}.git", "provider": "Gitea"} | git
+    return {"metadata": {"name": name}, "spec": {"git": git}}
 
 
 async def test_the_table_has_state_checks_reviews_and_age(api, cli: Cli, forge: ForgeServer):
@@ -142,6 +152,18 @@ async def test_merge_merges_what_is_ready_and_says_what_is_not(api, cli: Cli, fo
         assert text in end.out
 
 
+def test_a_pull_request_with_unknown_checks_is_not_ready() -> None:
+    link = parse_link("https://github.com/a/b/pull/7")
+    assert link is not None
+    request = PullRequestInfo(
+        7, link.url, PullRequestState.OPEN, checks=Checks.UNKNOWN, note="no right"
+    )
+    found = pullrequests.FoundPullRequest(0, link, request)
+    assert PullRequestAction("merge").refuses(found) == "some fields are unknown: no right"
+    assert PullRequestAction("merge", force=True).refuses(found) == ""
+    assert totals_line([found]) == "1 open"
+
+
 async def test_close_and_comment_go_over_all_that_are_open(api, cli: Cli, forge: ForgeServer):
     await nightly(api, forge)
     forge.forge.pulls[0].state = "merged"
@@ -177,19 +199,177 @@ async def test_no_token_goes_to_a_host_that_only_an_agent_names(api, cli: Cli, f
     assert forge.forge.requests == []
     host = forge.url.partition("//")[2]
     assert f"pass --host {host} to trust it" in end.out
-    assert "Open" in (await cli("prs", "nightly", "--host", host)).out
+    end = await cli("prs", "nightly", "--host", f"{host}=gitea")
+    assert f"{host}: the link has no TLS" in end.out
+    end = await cli("prs", "nightly", "--api", f"{host}={forge.url}/api/v1")
+    assert f"{host}: unknown kind of git host" in end.out
+    assert forge.forge.requests == []
+    known = ("--host", f"{host}=gitea", "--api", f"{host}={forge.url}/api/v1")
+    assert "Open" in (await cli("prs", "nightly", *known)).out
+    end = await cli("prs", "nightly", "--host", f"{host}=cvs")
+    assert (end.code, "cvs is none of GitHub, GitLab" in end.err) == (2, True)
 
 
 async def test_a_pull_request_of_another_repository_is_shown_and_never_merged(
     api, cli: Cli, forge: ForgeServer
 ):
     stranger = succeeded(9, pullRequest=f"{forge.url}/myorg/service-0/pulls/1")
-    spec = {"git": {"urlTemplate": f"{forge.url}/{{org}}/{{repo}}.git"}}
-    await api.put("workspaceconfigs", {"metadata": {"name": "default"}, "spec": spec})
+    await api.put("workspaceconfigs", workspace_config(forge))
     await api.put("batchruns", run("nightly", stranger))
     end = await cli("prs", "nightly", "--merge", "--yes")
     assert "skipped: myorg/service-0#1: myorg/service-0 is not a repository of task 9" in end.out
     assert forge.forge.pulls[0].open
+    assert forge.forge.requests == []
+
+
+async def test_the_workspaceconfig_of_a_batchs_snapshot_names_the_host(
+    api, cli: Cli, forge: ForgeServer
+):
+    found = run("nightly", succeeded(0, pullRequest=f"{forge.url}/myorg/service-0/pulls/1"))
+    found["status"]["batchSnapshot"] = "bump-1"
+    found["spec"] = {"batchRef": "bump"}
+    await api.put("batchruns", found)
+    revision = {"metadata": {"name": "bump-1"}, "data": {"workspaceConfigRef": "claude"}}
+    await api.put("controllerrevisions", revision)
+    await api.put("workspaceconfigs", {"metadata": {"name": "default"}, "spec": {}})
+    await api.put("workspaceconfigs", workspace_config(forge, "claude"))
+    assert "Open" in (await cli("prs", "nightly")).out
+
+
+async def test_the_api_of_a_workspaceconfig_is_used(api, cli: Cli, forge: ForgeServer):
+    await nightly(api, forge, trusted=False)
+    host = forge.url.partition("//")[2]
+    git = {"urlTemplate": f"http://{host}/{{org}}/{{repo}}.git", "provider": "GitHub"}
+    config = workspace_config(forge, **git, apiURL=f"{forge.url}/api/v1")
+    await api.put("workspaceconfigs", config)
+    end = await cli("prs", "nightly")
+    assert f"{host} is GitHub, and the link is that of a host of kind Gitea" in end.out
+    config = workspace_config(forge, provider="Forgejo", apiURL=f"{forge.url}/elsewhere")
+    await api.put("workspaceconfigs", config)
+    await cli("prs", "nightly")
+    assert forge.forge.requests == []
+    config["spec"]["git"]["apiURL"] = f"{forge.url}/api/v1"
+    await api.put("workspaceconfigs", config)
+    assert "Open" in (await cli("prs", "nightly")).out
+
+
+class TestTrust:
+    """Which link gets which token."""
+
+    CONFIG: ClassVar = {
+        "git": {
+            "urlTemplate": "https://git.acme.example/git/{org}/{repo}.git",
+            "provider": "Gitea",
+            "hosts": [
+                {"urlTemplate": "https://gitlab.acme.example/gitlab/{org}/{repo}.git",
+                 "apiURL": "https://gitlab.acme.example/gitlab/api/v4"},
+                {"urlTemplate": "https://tfs.acme.example/tfs/{org}/_git/{repo}",
+                 "apiURL": "https://tfs.acme.example/tfs"},
+                {"urlTemplate": "https://acme.visualstudio.com/{org}/_git/{repo}"},
+                {"urlTemplate": "ssh://git@stash.acme.example:7999/{org}/{repo}.git"},
+                {"urlTemplate": "https://code.acme.example/{org}/{repo}.git"},
+                {"urlTemplate": "https://github.acme.example/{org}/{repo}.git"},
+                {"urlTemplate": "https://github.com/{org}/{repo}.git",
+                 "apiURL": "http://thief.example"},
+            ],
+        }
+    }  # fmt: skip
+
+    @pytest.fixture
+    def sent(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str, str]]:
+        """Kind, URL of the API, repository and number of each pull request that is fetched."""
+        sent: list[tuple[str, str, str, str]] = []
+
+        class Host:
+            def __init__(self, kind: str, api: str) -> None:
+                self.kind, self.api = kind, api
+
+            async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
+                sent.append((self.kind, self.api, f"{org}/{repo}", f"{number}"))
+                return PullRequestInfo(number, "u", PullRequestState.OPEN)
+
+        def connect(kind: str, url: str, *, api: str, **more: Any) -> tuple[Any, Host]:
+            return nullcontext(), Host(kind, api or api_url(kind, url))
+
+        async def find_token(kind: str, url: str) -> tuple[str, str]:
+            return "", TOKEN
+
+        monkeypatch.setattr(pullrequests, "connect", connect)
+        monkeypatch.setattr(pullrequests, "find_token", find_token)
+        return sent
+
+    async def problem(self, url: str, target: str) -> str:
+        """Why the pull request was not fetched."""
+
+        async def get(*_: Any) -> dict[str, Any]:
+            return {"spec": self.CONFIG}
+
+        session: Any = SimpleNamespace(client=SimpleNamespace(get=get), namespace="team")
+        trusted = await pullrequests.trusted_hosts(session, {}, [], {})
+        row = TaskRow(0, "Succeeded", target=target, entry={"result": {"pullRequest": url}})
+        async with pullrequests.HostConnections(trusted) as hosts:
+            (found,) = await pullrequests.fetch_pull_requests(
+                pullrequests.find_links([row], trusted), hosts
+            )
+        assert bool(found.request) is not bool(found.problem)
+        return found.problem
+
+    @pytest.mark.parametrize(
+        ("url", "target", "problem"),
+        [
+            ("http://github.com/a/b/pull/1", "a/b", "the link has no TLS"),
+            ("http://git.acme.example/a/b/pulls/1", "a/b", "the link has no TLS"),
+            ("https://codeberg.org/a/b/pull/1", "a/b", "is Forgejo, and the link is that of a host of kind GitHub"),
+            ("https://github.com/a/b/-/merge_requests/1", "a/b", "is GitHub"),
+            ("https://git.acme.example/git/a/b/pull/1", "a/b", "is Gitea"),
+            ("https://code.acme.example/a/b/pull/1", "a/b", "unknown kind of git host"),
+            ("https://github.com/a/b/pull/1", "", "the repository of task 0 is unknown"),
+            ("https://github.com/a/b/pull/1", "a/c", "is not a repository of task 0"),
+            ("https://evil.example/a/b/pull/1", "a/b", "is not a host of the run's WorkspaceConfig"),
+            ("https://github.com@evil.example/a/b/pull/1", "a/b", "is not a host of the run's"),
+        ],
+    )  # fmt: skip
+    async def test_no_request_is_sent(self, sent, url: str, target: str, problem: str):
+        assert problem in await self.problem(url, target)
+        assert sent == []
+
+    @pytest.mark.parametrize(
+        ("url", "target", "kind", "where"),
+        [
+            ("https://github.com/a/b/pull/1", "a/b@main", "GitHub", "https://api.github.com"),
+            ("https://codeberg.org/a/b/pulls/1", "a/b", "Forgejo", "https://codeberg.org/api/v1"),
+            ("https://git.acme.example/git/a/b/pulls/1", "a/b", "Gitea", "https://git.acme.example/api/v1"),
+            ("https://gitlab.acme.example/gitlab/g/s/b/-/merge_requests/1", "x/y,g/s/b", "GitLab",
+             "https://gitlab.acme.example/gitlab/api/v4"),
+            ("https://tfs.acme.example/tfs/Default/My%20P/_git/b/pullrequest/1", "Default/My%20P/b",
+             "AzureDevOps", "https://tfs.acme.example/tfs"),
+            ("https://acme.visualstudio.com/P/_git/b/pullrequest/1", "P/b", "AzureDevOps",
+             "https://acme.visualstudio.com"),
+            ("https://stash.acme.example/users/jdoe/repos/b/pull-requests/1", "~jdoe/b",
+             "BitbucketDataCenter", "https://stash.acme.example/rest/api/1.0"),
+        ],
+    )  # fmt: skip
+    async def test_one_request_is_sent_to_the_host(
+        self, sent, url: str, target: str, kind: str, where: str
+    ):
+        assert await self.problem(url, target) == ""
+        repository = unquote(target.rpartition(",")[2].partition("@")[0])
+        assert sent == [(kind, where, repository, "1")]
+
+    @pytest.mark.parametrize(
+        ("url", "expected"),
+        [
+            ("https://github.com/a/b", "public"),
+            ("https://acme.ghe.com/a/b", "public"),
+            ("https://github.acme.example/a/b", "enterprise"),
+        ],
+    )
+    async def test_the_token_of_github_com_stays_there(
+        self, monkeypatch: pytest.MonkeyPatch, url: str, expected: str
+    ):
+        monkeypatch.setenv("GH_TOKEN", "public")
+        monkeypatch.setenv("GH_ENTERPRISE_TOKEN", "enterprise")
+        assert await pullrequests.find_token("GitHub", url) == ("", expected)
 
 
 async def test_a_picture_shows_how_they_became_fewer(
@@ -253,6 +433,7 @@ def test_links_of_all_hosts_are_understood(url: str, expected: tuple[str, str, s
         "ftp://x/a/b/pull/1",
         "",
         "https:///a/b/pull/1",
+        "https://[::1/a/b/pull/1",
     ],
 )
 def test_other_links_are_none(url: str) -> None:
@@ -273,7 +454,7 @@ class TestDiscover:
         return [x[0]["repository"]["repo"] for x in batch["spec"]["variableContexts"]]
 
     async def test_an_organisation_becomes_a_batch(self, cli: Cli, org: ForgeServer):
-        where = ("--url", org.url, "--provider", "Gitea", "--name", "bump")
+        where = ("--url", org.url, "--provider", "gitea", "--name", "bump")
         end = await cli("discover", "myorg", *where)
         assert end.code == 0, end.err
         assert self.names(end.out) == ["service-0", "service-3", "Zebra"]
@@ -308,10 +489,46 @@ class TestDiscover:
         end = await cli("discover", "myorg", *where, "-f", str(file), "--write")
         assert end.code == 0, end.err
         after = yaml.safe_load(file.read_text())
-        assert self.names(file.read_text()) == ["new", "service-0", "service-3", "Zebra"]
-        assert after["spec"]["variableContexts"][1][1] == extra
+        assert self.names(file.read_text()) == ["service-0", "service-3", "Zebra", "new"]
+        assert after["spec"]["variableContexts"][0][1] == extra
         assert after["spec"]["workspaceConfigRef"] == "claude"
         assert after["spec"]["commonContext"][0]["file"]["source"]["inline"] == task.read_text()
+
+    async def test_a_kind_of_host_that_is_none_is_told(
+        self, cli: Cli, capsys: pytest.CaptureFixture[str]
+    ):
+        assert (await cli("discover", "acme", "--name", "x", "--provider", "cvs")).code == 2
+        assert "'cvs' is none of GitHub, GitLab" in capsys.readouterr().err
+
+    async def test_entries_of_a_batch_that_exists_stay_where_they_are(
+        self, cli: Cli, tmp_path: Path
+    ):
+        def entry(*repositories: str, host: str = "") -> list[dict[str, Any]]:
+            more = {"host": host} if host else {}
+            return [
+                {"type": "Repository", "repository": {"org": "a", "repo": x, **more}}
+                for x in repositories
+            ]
+
+        main, release = entry("x"), entry("x")
+        main[0]["repository"]["branch"] = "main"
+        release[0]["repository"]["branch"] = "release"
+        file = [{"type": "File", "file": {"name": "n.txt", "source": {"inline": "x"}}}]
+        old = [main, release, file, entry("gone"), entry("y", "z"), entry("gone", host="other")]
+        batch = {
+            "apiVersion": "kubetask.io/v1alpha1",
+            "kind": "Batch",
+            "metadata": {"name": "bump"},
+            "spec": {"variableContexts": old},
+        }
+        path = tmp_path / "batch.yaml"
+        path.write_text(yaml.safe_dump(batch))
+        (tmp_path / "list").write_text("a/x\na/y\na/z\na/new\n")
+        end = await cli("discover", "--from", str(tmp_path / "list"), "-f", str(path), "--write")
+        assert end.code == 0, end.err
+        after = yaml.safe_load(path.read_text())["spec"]["variableContexts"]
+        kept = [main, release, file, entry("y", "z"), entry("gone", host="other")]
+        assert after == [*kept, entry("new")]
 
     async def test_a_file_needs_no_host(self, cli: Cli, tmp_path: Path):
         text = "b/two\n# a comment\nhttps://github.com/a/one.git\ngit@github.com:c/three.git  # x\nB/two\n"

@@ -253,6 +253,101 @@ async def test_all_pages_of_repositories_are_read(lab: Lab) -> None:
         assert [x.repo for x in found.values() if x.empty] == ["void"]
 
 
+@pytest.mark.parametrize("lab", ["GitLab"], indirect=True)
+async def test_a_request_that_gitlab_still_checks_merges_by_itself_later(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(lab.session, "_sleep", sleep)
+    lab.forge.unchecked = 3
+    _, problems = await lab.open(auto_merge=MergeMethod.SQUASH)
+    assert (problems, lab.pull.auto_merge) == ([], "squash")
+    assert waits == [1, 2, 4]
+    waits.clear()
+    lab.forge.unchecked = 100
+    _, problems = await lab.open(auto_merge=MergeMethod.SQUASH)
+    assert [x for x in problems if "autoMerge: " in x and "405" in x]
+    assert sum(waits) == 60
+
+
+@pytest.mark.parametrize("lab", ["AzureDevOps"], indirect=True)
+async def test_the_newest_status_of_a_check_counts(lab: Lab) -> None:
+    made, _ = await lab.open()
+    lab.forge.statuses = [
+        {"id": number, "state": state, "context": {"genre": "ci", "name": name}}
+        for number, state, name in (
+            (3, "succeeded", "build"),
+            (1, "pending", "build"),
+            (2, "failed", "build"),
+            (4, "notApplicable", "lint"),
+        )
+    ]
+    assert (await lab.host.look(lab.org, "billing", made.number)).checks is Checks.PASSED
+    lab.forge.statuses.append({"id": 5, "state": "pending", "context": {"name": "build"}})
+    assert (await lab.host.look(lab.org, "billing", made.number)).checks is Checks.PENDING
+
+
+@pytest.mark.parametrize("lab", ["Gitea"], indirect=True)
+async def test_giteas_labels_are_read_to_their_end_and_an_unknown_assignee_is_told(
+    lab: Lab,
+) -> None:
+    lab.forge.page_size = 1
+    made, problems = await lab.open(labels=["bot", "dependencies"], assignees=["nobody"])
+    assert made.number == 1
+    assert lab.pull.labels == ["bot", "dependencies"]
+    assert [x for x in problems if x.startswith("assignees: ") and "nobody" in x]
+
+
+@pytest.mark.parametrize("lab", ["GitHub"], indirect=True)
+async def test_checks_that_the_token_may_not_read_are_unknown(lab: Lab) -> None:
+    made, _ = await lab.open()
+    lab.pull.checks, lab.pull.reviews = "passed", {"ada": "approved"}
+    text = "Resource not accessible by personal access token"
+    lab.forge.graphql_errors = [{"type": "FORBIDDEN", "message": text}] * 2
+    seen = await lab.host.look(lab.org, "billing", made.number)
+    assert (seen.checks, seen.review) == (Checks.UNKNOWN, Review.APPROVED)
+    assert seen.note.endswith(f"/api/graphql: {text}")
+
+
+@pytest.mark.parametrize("lab", ["GitHub"], indirect=True)
+async def test_a_query_is_repeated_after_an_error_of_the_server_and_a_rate_limit(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(lab.session, "_sleep", sleep)
+    made, _ = await lab.open()
+    lab.forge.graphql_errors = [{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}]
+    assert (await lab.host.look(lab.org, "billing", made.number)).note == ""
+    assert len(waits) == 1
+    answer = await lab.session.get(f"repos/{lab.org}/billing/pulls/1")
+
+    async def get(*_: Any, **more: Any) -> Any:
+        return answer
+
+    monkeypatch.setattr(lab.session, "get", get)
+    lab.forge.failures = [Refusal(502, "bad gateway")]
+    assert (await lab.host.look(lab.org, "billing", made.number)).note == ""
+    assert len(waits) == 2
+
+
+@pytest.mark.parametrize("lab", ["GitHub"], indirect=True)
+async def test_a_search_that_finds_too_much_is_told(lab: Lab) -> None:
+    found = [x.repo async for x in lab.host.repositories("", topic="python")]
+    assert found == ["billing"]
+    assert lab.forge.exchanges[-1].query["q"] == "topic:python fork:true"
+    lab.forge.found = 1001
+    with pytest.raises(HostError, match="finds 1001 repositories, and GitHub returns 1000"):
+        [x async for x in lab.host.repositories("", topic="python")]
+
+
 @pytest.mark.parametrize(
     "lab", ["GitHub", "GitLab"], indirect=True
 )  # the waiting is the same for all
@@ -281,6 +376,12 @@ async def test_a_write_that_may_have_happened_is_not_repeated(lab: Lab) -> None:
     with pytest.raises(HostError, match="502"):
         await lab.host.comment(lab.org, "billing", made, "Once")
     assert len(lab.forge.requests) == before + 1
+
+
+async def test_a_request_whose_answer_was_lost_is_found(lab: Lab) -> None:
+    lab.forge.lost = 1
+    made, _ = await lab.open()
+    assert (made.number, len(lab.forge.pulls)) == (1, 1)
 
 
 async def test_the_words_of_the_host_are_told(lab: Lab) -> None:
@@ -380,8 +481,16 @@ class TestSession:
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+            async def sleep(seconds: float) -> None:
+                waits.append(seconds)
+
+            waits = limits.pop("waits", None)
             session = HostSession(
-                url, {"Authorization": f"Bearer {TOKEN}"}, limits=RequestLimits(**limits)
+                url,
+                {"Authorization": f"Bearer {TOKEN}"},
+                limits=RequestLimits(**limits),
+                sleep=asyncio.sleep if waits is None else sleep,
             )
             sessions.append(await session.__aenter__())
             return session
@@ -456,6 +565,115 @@ class TestSession:
             await session.get("x")
         assert error.value.rate_limited
 
+    @pytest.mark.parametrize("headers", [{}, {"Retry-After": "1"}])
+    async def test_a_rate_limit_is_waited_for_until_the_limit_of_time(
+        self, served: Any, headers: dict[str, str]
+    ) -> None:
+        asked: list[str] = []
+
+        async def limited(request: web.Request) -> web.Response:
+            asked.append(request.method)
+            if len(asked) <= 12:
+                return web.json_response({"message": "slow"}, status=429, headers=headers)
+            return web.json_response({"id": 1})
+
+        waits: list[float] = []
+        session = await served(limited, waits=waits)
+        assert await session.post("x", {}) == {"id": 1}
+        assert len(waits) == 12
+        assert max(waits) <= 91
+        assert sum(waits) > 200
+        asked.clear()
+        session = await served(limited, waits=[], max_wait=100)
+        with pytest.raises(HostError) as error:
+            await session.get("x")
+        assert error.value.rate_limited
+        assert len(asked) < 12
+
+    async def test_githubs_secondary_limit_is_waited_for_a_minute(self, served: Any) -> None:
+        waits: list[float] = []
+
+        async def limited(request: web.Request) -> web.Response:
+            if waits:
+                return web.json_response([])
+            text = "You have exceeded a secondary rate limit."
+            return web.json_response({"message": text}, status=403)
+
+        session = await served(limited, waits=waits)
+        assert await session.get("x") == []
+        assert [60 < x < 65 for x in waits] == [True]
+
+    async def test_what_may_happen_twice_is_repeated_and_other_writes_are_not(
+        self, served: Any
+    ) -> None:
+        asked: list[str] = []
+
+        async def broken(request: web.Request) -> web.Response:
+            asked.append(request.path)
+            return web.json_response({}, status=502 if len(asked) == 1 else 200)
+
+        session = await served(broken, waits=[])
+        assert (await session.send("POST", "token", {}, repeatable=True)).status == 200
+        asked.clear()
+        with pytest.raises(HostError, match="502") as error:
+            await session.post("comment", {})
+        assert error.value.uncertain
+
+    async def test_a_write_is_repeated_while_the_host_cannot_be_reached(
+        self, served: Any, unused_tcp_port: int
+    ) -> None:
+        waits: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+
+        session = HostSession(f"http://127.0.0.1:{unused_tcp_port}", {}, sleep=sleep)
+        async with session:
+            with pytest.raises(HostError, match="is unreachable") as error:
+                await session.post("token", {})
+        assert len(waits) == requests.TRIES - 1
+        assert not error.value.uncertain
+
+    async def test_a_renamed_repository_is_followed(self, served: Any) -> None:
+        seen: list[str] = []
+
+        async def renamed(request: web.Request) -> web.Response:
+            seen.append(f"{request.method} {request.path_qs}")
+            if request.path.startswith("/repositories"):
+                return web.json_response({"auth": request.headers["Authorization"]})
+            status = {"/a": 301, "/b": 307}.get(request.path, 308)
+            location = {"/a": "/repositories/7/pulls", "/b": "/repositories/7/pulls?x=2"}
+            to = location.get(request.path, request.path)
+            return web.Response(status=status, headers={"Location": to})
+
+        session = await served(renamed)
+        assert await session.get("a", x=1) == {"auth": f"Bearer {TOKEN}"}
+        assert await session.post("b", {}) == {"auth": f"Bearer {TOKEN}"}
+        assert seen[1] == "GET /repositories/7/pulls?x=1"
+        assert seen[3] == "POST /repositories/7/pulls?x=2"
+        with pytest.raises(HostError, match="redirects to /repositories/7/pulls: the repo"):
+            await session.post("a", {})
+        seen.clear()
+        with pytest.raises(HostError, match="redirects to /loop"):
+            await session.get("loop")
+        assert len(seen) == requests.MAX_REDIRECTS + 1
+
+    async def test_a_web_page_is_no_answer(self, served: Any) -> None:
+        async def page(request: web.Request) -> web.Response:
+            return web.Response(text="<html>Sign in</html>", content_type="text/html")
+
+        session = await served(page)
+        with pytest.raises(HostError, match="responded with a web page"):
+            await session.get("x")
+
+    async def test_certificates_that_are_not_there_are_told(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")
+        with pytest.raises(HostError, match="/nonexistent has no certificate authorities"):
+            async with HostSession("https://git.example", {}):
+                pass
+
     async def test_single_sign_on_says_where(self, served: Any) -> None:
         async def refuse(request: web.Request) -> web.Response:
             headers = {"X-GitHub-SSO": "required; url=https://github.com/orgs/acme/sso?x=1"}
@@ -502,11 +720,29 @@ def test_errors_of_all_hosts_are_read(body: Any, words: str) -> None:
          "https://bitbucket.acme.example/rest/api/1.0"),
         ("https://dev.azure.com/acme/My%20Project/_git/x", "AzureDevOps", "https://dev.azure.com"),
         ("git@ssh.dev.azure.com:v3/acme/p/x", "AzureDevOps", "https://dev.azure.com"),
+        ("acme@vs-ssh.visualstudio.com:v3/acme/p/x", "AzureDevOps", "https://dev.azure.com"),
+        ("ssh://git@altssh.gitlab.com:443/a/b.git", "GitLab", "https://gitlab.com/api/v4"),
+        ("ssh://git@altssh.bitbucket.org:443/a/b.git", "Bitbucket", "https://api.bitbucket.org/2.0"),
     ],
 )  # fmt: skip
 def test_hosts_are_told_by_their_names(url: str, kind: str, api: str) -> None:
     assert provider_of(url) == kind
     assert api_url(kind, url) == api
+
+
+@pytest.mark.parametrize(
+    ("kind", "username", "scheme"),
+    [
+        ("GitLab", "", "Bearer"),
+        ("Bitbucket", "", "Bearer"),
+        ("Bitbucket", "x-token-auth", "Bearer"),
+        ("Bitbucket", "ada@acme.example", "Basic"),
+        ("Gitea", "", "token"),
+    ],
+)
+def test_how_a_host_is_signed_in_to(kind: str, username: str, scheme: str) -> None:
+    session, _ = connect(kind, "https://git.example/a/b", token=TOKEN, username=username)
+    assert session._headers["Authorization"].partition(" ")[0] == scheme
 
 
 def test_a_host_whose_name_does_not_tell_has_to_be_named() -> None:

@@ -153,6 +153,37 @@ def test_what_is_worth_another_try(output: str, transient: bool) -> None:
     assert GitError(("fetch",), output).transient is transient
 
 
+@pytest.mark.parametrize(
+    ("output", "limited"),
+    [
+        ("remote: API rate limit exceeded for user ID 1.\nfatal: could not read", True),
+        ("remote: You have exceeded a secondary rate limit.", True),
+        ("remote: This endpoint has been requested too many times. Try again later.", True),
+        ("fatal: unable to access 'https://x/a/rate-limit/': The requested URL returned error: 429", True),
+        ("fatal: repository 'https://x/acme/rate-limit.git/' not found", False),
+        ("fatal: could not read Username for 'https://x/a/rate limited': No such device", False),
+        ("fatal: couldn't find remote ref refs/heads/fix/rate-limited", False),
+        (" ! [rejected]        HEAD -> rate-limit (fetch first)\nerror: failed to push", False),
+        ("remote: error: src/rate limit.py: File rate-limit is 120.00 MB", False),
+    ],
+)  # fmt: skip
+def test_a_name_is_no_rate_limit(output: str, limited: bool) -> None:
+    assert GitError(("fetch",), output).rate_limited is limited
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "error: cannot lock ref 'refs/remotes/origin/main': unable to resolve reference",
+        "fatal: refs/remotes/origin/main: reference broken",
+        "fatal: bad shallow line: 1234",
+        "fatal: unexpected line in /workspace/repos/x.git/packed-refs: x",
+    ],
+)
+def test_broken_refs_are_a_corrupt_repository(output: str) -> None:
+    assert GitError(("fetch",), output).corrupt
+
+
 def test_the_words_of_ssh_are_told_and_not_those_of_git_after_them() -> None:
     output = (
         "git@x: Permission denied (publickey).\n"

@@ -1,5 +1,6 @@
 """Partial clones: what is left out, what still works, and servers that cannot do it."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from hack.gitserver import GitServer
 
-from support.workspace.origin import TOKEN, commit, served
+from support.workspace.origin import ENVIRON, TOKEN, commit, served
 from support.workspace.taskpod import BRANCH, Make, TaskPod, git, repository
 
 CLAIM = {"workspace": {"persistentVolumeClaim": {"claimName": "shared"}}}
@@ -119,6 +120,52 @@ def test_nothing_is_left_out_that_the_agent_could_not_fetch(
     pod = task(repository(), git=over(open_server, **settings), secret={"token": TOKEN})
     pod.prepare()
     assert (missing(pod) > 0) is partial
+
+
+@pytest.mark.parametrize(
+    ("host", "shared", "partial"),
+    [("", False, True), ("other", False, False), ("other", True, True)],
+)
+def test_credentials_of_the_hosts_that_a_task_uses_count(
+    task: Make, host: str, shared: bool, partial: bool
+) -> None:
+    credentials = {"secretRef": {"name": "b"}, "shareWithAgent": shared}
+    other = {"name": "other", "urlTemplate": "https://x/{org}/{repo}", "credentials": credentials}
+    pod = task(repository(**({"host": host} if host else {})), git={"hosts": [other]})
+    assert json.loads(pod.environ()["KUBETASK_TASK_SPEC"])["partial"] is partial
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_repository_with_sha_256_names_is_prepared_and_pushed(
+    task: Make, origins: Path, room: Path, partial: bool
+) -> None:
+    work, origin = room / "work", origins / "acme/modern.git"
+    git("init", "--quiet", "--object-format=sha256", "--initial-branch=main", str(work), cwd=room)
+    (work / "README.md").write_text("# modern\n")
+    for arguments in (("add", "."), ("commit", "--quiet", "-m", "One"), ("tag", "-am", "v1", "v1")):
+        git(*arguments, cwd=work, environ=ENVIRON)
+    git("clone", "--quiet", "--bare", str(work), str(origin), cwd=room)
+    git("config", "uploadpack.allowFilter", "true", cwd=origin)
+    volume = room / "volume"
+    for index in range(2):
+        pod = task(
+            repository("modern"),
+            git={"partialClone": partial},
+            config=CLAIM,
+            volume=volume,
+            index=index,
+        )
+        folder = pod.prepare() / "modern"
+        (folder / "README.md").write_text("# more modern\n")
+        assert pod.git("describe", "--tags", repo="modern") == "v1"
+        pod.git("commit", "--quiet", "-am", "Two", repo="modern")
+        pod.git("push", "--quiet", "origin", "HEAD", repo="modern")
+        branch = pod.git("branch", "--show-current", repo="modern")
+        made = git("rev-parse", branch, cwd=origin)
+        assert (len(made), made) == (64, pod.git("rev-parse", "HEAD", repo="modern"))
+    # The second task uses the bare repository of the first one.
+    made = sorted(x.parent.name[-6:] for x in volume.rglob("kubetask-ready"))
+    assert made == ["-0.git", "-1.git"]
 
 
 def test_a_whole_and_a_partial_clone_of_one_origin_do_not_mix(

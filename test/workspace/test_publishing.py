@@ -5,14 +5,28 @@ import os
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from hack.gitserver import GitServer, Refusal
 
-from kubetask_controller.api.manifest import TaskManifest
-from kubetask_controller.workspace.agent.publish import PublishError, publish
+from kubetask_controller.api.constants import Reason
+from kubetask_controller.api.manifest import (
+    ManifestHost,
+    ManifestPullRequest,
+    ManifestRepository,
+    TaskManifest,
+)
+from kubetask_controller.hosts.githubapp import TokenError
+from kubetask_controller.workspace import credentials
+from kubetask_controller.workspace.agent import pullrequests
+from kubetask_controller.workspace.agent.publish import Published, PublishError, publish
+from kubetask_controller.workspace.agent.report import AgentReport
+from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.git import Git
+from kubetask_controller.workspace.gitconfig import TaskHost
+from kubetask_controller.workspace.redaction import Redactor
 from support.workspace.origin import commit, forged, served
 from support.workspace.taskpod import BRANCH, Make, TaskPod, git, repository, text
 
@@ -448,6 +462,57 @@ class TestPullRequests:
         assert result["pullRequest"]
         assert "acme/billing: reviewers: " in log
 
+    def test_an_answer_without_the_expected_fields_leaves_the_result(
+        self, task: Make, origins: Path
+    ) -> None:
+        with forged(origins, token=HOST_TOKEN) as server:
+            settings = {"provider": "GitHub", "apiURL": f"{server.url}/api/v3"}
+            pod = self._pod(task, server.url, {}, **settings)
+            server.forge.failures = [Refusal(200, '"hello"')]
+            code, _, result = self._run(pod)
+        assert (code, result["reason"]) == (1, "PullRequestFailed")
+        assert "the host sent an unexpected response: TypeError" in str(result["summary"])
+        assert (result["branch"], len(result["commits"])) == (BRANCH, 1)
+
+    @pytest.mark.parametrize("step", ["push", "request"])
+    def test_no_error_after_the_agents_work_loses_its_result(
+        self, monkeypatch: pytest.MonkeyPatch, step: str
+    ) -> None:
+        main = sys.modules["kubetask_controller.workspace.agent.main"]
+        manifest = TaskManifest(
+            task_id="abcdefgh", task="t", namespace="n", branch="kubetask/t",
+            pull_request=ManifestPullRequest(),
+        )  # fmt: skip
+        done = [
+            Published(
+                ManifestRepository(org="a", repo="b", url="https://x/a/b", path="b"),
+                ("c",),
+                pushed=True,
+            )
+        ]
+
+        def publish(*_: object) -> list[Published]:
+            if step == "push":
+                raise OSError(28, "No space left on device")
+            return done
+
+        def open_requests(*_: object, **more: object) -> None:
+            raise RuntimeError("s3cret-of-the-task is not expected")
+
+        monkeypatch.setattr(main, "_publish", publish)
+        monkeypatch.setattr(pullrequests, "open_requests", open_requests)
+        prepared = main.AgentTask(
+            manifest, Path(), {}, Redactor(["s3cret-of-the-task"]), manifest.agent
+        )
+        published, problem, reason = main._get_out(Namespace(), prepared, AgentReport())
+        if step == "push":
+            assert (published, reason) == ([], Reason.WORKSPACE_ERROR)
+            assert "No space left on device" in problem
+        else:
+            assert (published, reason) == (done, Reason.PULL_REQUEST_FAILED)
+            assert "RuntimeError" in problem
+            assert "s3cret" not in problem
+
     def test_without_changes_there_is_none(self, task: Make, origins: Path) -> None:
         with forged(origins, token=HOST_TOKEN) as server:
             settings = {"provider": "GitHub", "apiURL": f"{server.url}/api/v3"}
@@ -539,6 +604,20 @@ class TestGitHubApp:
                 pod.git("fetch", "origin", PATH="/usr/bin:/bin", GIT_TERMINAL_PROMPT="0")
             pod.git("fetch", "origin", PATH=f"{scripts}:{os.environ['PATH']}")
             assert len(asked) == 2
+
+    def test_a_rate_limit_is_the_reason(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object, **more: object) -> None:
+            raise TokenError("the GitHub App 1 got no token: 429", 429, rate_limited=True)
+
+        monkeypatch.setattr(credentials, "make_app_token", refuse)
+        (tmp_path / "githubAppPrivateKey").write_text("x")
+        repo = ManifestRepository(org="a", repo="b", url="https://github.com/a/b", path="b")
+        host = TaskHost(0, ManifestHost(url_template=""), str(tmp_path), [repo])
+        with pytest.raises(PreparationError, match="429") as error:
+            credentials.AppTokens([host], str, ca_file=tmp_path / "none")()
+        assert error.value.reason is Reason.RATE_LIMITED
 
     def test_a_key_that_is_none_ends_clearly(self, task: Make, origins: Path) -> None:
         with served(origins, token="x") as server:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubetask_controller.api.manifest import ManifestRepository, TaskManifest
+from kubetask_controller.api.manifest import ManifestHost, ManifestRepository, TaskManifest
 from kubetask_controller.api.result import clean_result
 from kubetask_controller.workspace.agent.publish import find_pull_request
 from kubetask_controller.workspace.redaction import Redactor, secret_variables
@@ -78,6 +78,19 @@ def test_what_is_cut_still_fits_a_status() -> None:
         ),
         ("as in https://github.com/other/thing/pull/1", ""),
         ("https://github.com/acme/billing/pull/new/branch", ""),
+        ("https://github.com/x/y/pull/1?of=/acme/billing/", ""),
+        (
+            "https://stash.example/projects/ACME/repos/billing/pull-requests/7/overview",
+            "https://stash.example/projects/ACME/repos/billing/pull-requests/7/overview",
+        ),
+        (
+            "https://dev.azure.com/acme/My%20P/_git/shop/pullrequest/7.",
+            "https://dev.azure.com/acme/My%20P/_git/shop/pullrequest/7",
+        ),
+        (
+            "https://git.example/forgejo/acme/billing/pulls/4",
+            "https://git.example/forgejo/acme/billing/pulls/4",
+        ),
         ("nothing", ""),
     ],
 )
@@ -85,8 +98,17 @@ def test_a_pull_request_of_the_task_is_found(text: str, expected: str) -> None:
     repository = ManifestRepository(
         org="acme", repo="billing", url="https://github.com/acme/billing.git", path="billing"
     )
+    azure = ManifestRepository(
+        org="acme/My%20P", repo="shop", url="https://dev.azure.com/acme/My%20P/_git/shop", path="s"
+    )
+    host = ManifestHost(url_template="https://git.example/forgejo/{org}/{repo}.git")
     manifest = TaskManifest(
-        task_id="abcdefgh", task="t", namespace="n", branch="kubetask/t", repositories=(repository,)
+        task_id="abcdefgh",
+        task="t",
+        namespace="n",
+        branch="kubetask/t",
+        repositories=(repository, azure),
+        hosts=(host,),
     )
     assert find_pull_request(manifest, text) == expected
 

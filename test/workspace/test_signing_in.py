@@ -1,5 +1,6 @@
 """How git signs in, and where its credentials are not found."""
 
+import base64
 import json
 import os
 import subprocess
@@ -8,6 +9,12 @@ from pathlib import Path
 import pytest
 from hack.gitserver import GitServer
 
+from kubetask_controller.api.manifest import ManifestHost, ManifestRepository, TaskManifest
+from kubetask_controller.workspace import gitconfig
+from kubetask_controller.workspace.agent import pullrequests
+from kubetask_controller.workspace.agent.publish import template_values
+from kubetask_controller.workspace.credentials import secrets_to_mask
+from kubetask_controller.workspace.gitconfig import TaskHost
 from support.workspace.origin import TOKEN, authority, served
 from support.workspace.taskpod import BRANCH, Make, TaskPod, repository
 
@@ -33,6 +40,55 @@ def test_a_repository_behind_a_token_is_cloned(
 ) -> None:
     pod = task(repository(), git=over(server, **CREDENTIALS), secret=secret)
     assert (pod.prepare() / "billing/README.md").exists()
+
+
+def _host(position: int, *urls: str) -> TaskHost:
+    repositories = [ManifestRepository(org="a", repo="b", url=x, path="b") for x in urls]
+    return TaskHost(position, ManifestHost(url_template=""), f"/keys/{position}", repositories)
+
+
+def test_each_repository_of_a_host_has_the_key_of_its_entry(tmp_path: Path) -> None:
+    hosts = [
+        _host(0, "git@git.example:acme/one.git"),
+        _host(1, "ssh://git@git.example:22/acme/My%20two.git", "git@git.example:acme/three.git"),
+        _host(2, "ssh://git@[fd00::1]:22/acme/four.git"),
+    ]
+    cases = gitconfig._cases(hosts)
+    script = gitconfig._SSH.replace("{cases}", cases).partition("set -- -o")[0] + 'echo "$d"\n'
+    commands = {
+        ("git@git.example", "git-upload-pack 'acme/one.git'"): "/keys/0",
+        ("git@git.example", "git-receive-pack '/acme/My two.git'"): "/keys/1",
+        ("-p", "22", "git@git.example", "git-upload-pack 'acme/three.git'"): "/keys/1",
+        ("git@git.example", "git-lfs-authenticate acme/three.git upload"): "/keys/1",
+        ("git@git.example", "git-upload-pack 'other/three.git.x'"): "/keys/0",
+        ("-p", "22", "git@fd00::1", "git-upload-pack '/acme/four.git'"): "/keys/2",
+        ("other.example", "git-upload-pack 'acme/three.git'"): "/keys/0",
+    }
+    for arguments, folder in commands.items():
+        done = subprocess.run(
+            ["sh", "-c", script, "ssh", *arguments], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == folder, arguments
+
+
+def test_bitbuckets_api_gets_the_e_mail_address_and_git_the_user(tmp_path: Path) -> None:
+    for name, value in {"username": "ada", "email": "ada@x.example", "token": TOKEN}.items():
+        (tmp_path / name).write_text(value)
+    host = TaskHost(0, ManifestHost(url_template=""), str(tmp_path), [])
+    assert pullrequests._sign_in(host, "Bitbucket", {}) == ("ada@x.example", TOKEN)
+    assert pullrequests._sign_in(host, "BitbucketDataCenter", {}) == ("ada", TOKEN)
+    masked = secrets_to_mask(tmp_path)
+    assert base64.b64encode(f"ada@x.example:{TOKEN}".encode()).decode() in masked
+
+
+def test_names_are_percent_encoded_once() -> None:
+    repository = ManifestRepository(
+        org="acme/My%20Project", repo="b", url="https://dev.azure.com/x", path="b"
+    )
+    manifest = TaskManifest(
+        task_id="abcdefgh", task="t", namespace="n", branch="work", repositories=(repository,)
+    )
+    assert template_values(manifest, repository, "")["org"] == "acme/My Project"
 
 
 def test_without_credentials_it_ends_clearly(task: Make, server: GitServer) -> None:

@@ -1,52 +1,43 @@
 """The pull requests of a run: extracted from the results of its tasks, and fetched with the user's tokens.
 
-Agents write results, so they are not trusted. A link counts only if it is a pull request of a repository of the task, and
-tokens are sent only to trusted hosts: public ones, those in the run's WorkspaceConfig, and those of --host.
+Agents write results, so they are not trusted. A link counts only if it is a pull request of a repository of the task. Tokens
+are sent only to trusted hosts: public ones, those in the run's WorkspaceConfig, and those of --host; only with the scheme
+that they have there, and only to the API of the kind that the host is known to be.
 """
 
 import asyncio
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.cli.exits import UsageError
 from kubetask_controller.cli.runview import TaskRow
 from kubetask_controller.cli.session import Session
-from kubetask_controller.client import ClientError, Resource
+from kubetask_controller.cli.targets import workspace_config
 from kubetask_controller.hosts import (
+    ENTERPRISE_URLS,
     HostAPI,
     HostError,
     PullRequestInfo,
+    PullRequestLink,
     RequestLimits,
     connect,
+    host_of,
+    parse_link,
     provider_of,
+    site_prefixes,
 )
 from kubetask_controller.types import JSON
 
-WORKSPACE_CONFIG_RESOURCE = Resource(
-    c.GROUP, c.VERSION, c.PLURAL_WORKSPACE_CONFIG, c.KIND_WORKSPACE_CONFIG
-)
 PUBLIC_HOSTS = frozenset(
     {"github.com", "gitlab.com", "bitbucket.org", "dev.azure.com", "codeberg.org"}
 )
-_FORMS = (
-    (r"/(?P<org>[^/]+)/(?P<repo>[^/]+)/pull/(?P<number>\d+)", "GitHub"),
-    (r"/(?P<org>.+)/(?P<repo>[^/]+)/-/merge_requests/(?P<number>\d+)", "GitLab"),
-    (r"/(?P<org>[^/]+)/(?P<repo>[^/]+)/pulls/(?P<number>\d+)", "Gitea"),
-    (
-        r"(/.*)?/(projects|users)/(?P<org>[^/]+)/repos/(?P<repo>[^/]+)/pull-requests/(?P<number>\d+)(/overview)?",
-        "BitbucketDataCenter",
-    ),
-    (r"/(?P<org>[^/]+)/(?P<repo>[^/]+)/pull-requests/(?P<number>\d+)", "Bitbucket"),
-    (r"/(?P<org>[^/]+/[^/]+)/_git/(?P<repo>[^/]+)/pullrequest/(?P<number>\d+)", "AzureDevOps"),
-)
 _TOKENS: Mapping[str, Sequence[str]] = {
-    "GitHub": ("GH_TOKEN", "GITHUB_TOKEN"),
+    "GitHub": ("GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN"),
     "GitLab": ("GITLAB_TOKEN",),
     "Gitea": ("GITEA_TOKEN", "FORGEJO_TOKEN"),
     "Forgejo": ("FORGEJO_TOKEN", "GITEA_TOKEN"),
@@ -54,21 +45,39 @@ _TOKENS: Mapping[str, Sequence[str]] = {
     "BitbucketDataCenter": ("BITBUCKET_TOKEN",),
     "AzureDevOps": ("AZURE_DEVOPS_EXT_PAT",),
 }
-_ENTERPRISE_TOKENS = ("GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN")
+_GITHUB_TOKENS = ("GH_TOKEN", "GITHUB_TOKEN")
+"""For github.com and *.ghe.com only, as in GitHub's own tool."""
+UNEXPECTED = (AttributeError, KeyError, IndexError, TypeError, ValueError)
+"""Errors for an answer of a host without the expected fields."""
 CREDENTIAL_SECONDS = 20.0
 """Timeout of git's credential helper."""
 
 
 @dataclass(frozen=True, slots=True)
-class PullRequestLink:
-    """The location of a pull request."""
+class TrustedHost:
+    """A host to which tokens may be sent.
 
-    url: str
-    provider: str
-    host: str
-    org: str
-    repo: str
-    number: int
+    Attributes:
+        provider: its kind; empty to derive it from the host name.
+        api: URL of its API; empty for the default of its kind.
+        prefixes: paths below which its site may be.
+        plain: whether tokens may be sent over HTTP without TLS.
+    """
+
+    provider: str = ""
+    api: str = ""
+    prefixes: Sequence[str] = ("",)
+    plain: bool = False
+
+    def with_more(self, other: Self) -> Self:
+        """The fields of two entries for one host; those of this one take precedence."""
+        return replace(
+            self,
+            provider=self.provider or other.provider,
+            api=self.api or other.api,
+            prefixes=list(dict.fromkeys([*self.prefixes, *other.prefixes])),
+            plain=self.plain or other.plain,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +103,11 @@ class HostConnections:
 
     Attributes:
         trusted: hosts to which tokens may be sent.
-        apis: URL of the API by host, if it is not the default.
         waiting: called with a message before waiting for a rate limit.
         limits: limits of requests.
     """
 
-    trusted: set[str]
-    apis: Mapping[str, str] = field(default_factory=dict)
+    trusted: Mapping[str, TrustedHost]
     waiting: Callable[[str], None] | None = None
     limits: RequestLimits = field(default_factory=RequestLimits)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -116,53 +123,61 @@ class HostConnections:
     async def of(self, provider: str, url: str) -> HostAPI:
         """The API of the host of a URL.
 
+        Args:
+            provider: kind of host that has such URLs.
+            url: the URL.
+
         Raises:
-            HostError: the host is not trusted, or there is no token.
+            HostError: the host is not trusted, or not with this scheme or kind, or there is no token.
         """
         host = host_of(url)
-        if host not in self.trusted:
-            raise HostError(
-                f"{host} is not a host of the run's WorkspaceConfig: pass --host {host} to trust it"
-            )
+        kind = self._checked(provider, url)
         async with self._lock:
-            if (provider, host) not in self._open:
-                username, token = await find_token(provider, url)
+            if (kind, host) not in self._open:
+                username, token = await find_token(kind, url)
                 if not token:
-                    names = ", ".join(_TOKENS[provider])
+                    names = ", ".join(token_variables(kind, host))
                     raise HostError(f"no token for {host}: set one of {names}, or sign in with git")
                 session, api = connect(
-                    provider,
+                    kind,
                     url,
-                    api=self.apis.get(host, ""),
+                    api=self.trusted[host].api,
                     token=token,
                     username=username,
                     limits=self.limits,
                     waiting=self.waiting,
                 )
                 await self._stack.enter_async_context(session)
-                self._open[provider, host] = api
-            return self._open[provider, host]
+                self._open[kind, host] = api
+            return self._open[kind, host]
 
-
-def parse_link(url: str) -> PullRequestLink | None:
-    """Parse the URL of a pull request; None for other URLs."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return None
-    for pattern, provider in _FORMS:
-        if found := re.fullmatch(pattern, parts.path.rstrip("/")):
-            return PullRequestLink(
-                url,
-                provider,
-                host_of(url),
-                unquote(found["org"]),
-                unquote(found["repo"]),
-                int(found["number"]),
+    def _checked(self, provider: str, url: str) -> str:
+        """The kind of the host, which the agent's link does not choose."""
+        host = host_of(url)
+        known = self.trusted.get(host)
+        if known is None:
+            raise HostError(
+                f"{host} is not a host of the run's WorkspaceConfig: pass --host {host} to trust it"
             )
-    return None
+        if urlsplit(url).scheme != "https" and not known.plain:
+            raise HostError(
+                f"{host}: the link has no TLS: set http in git.urlTemplate or git.apiURL of the WorkspaceConfig,"
+                f" or pass --api {host}=http://…"
+            )
+        kind = known.provider or provider_of(url) or provider_of(known.api)
+        if not kind:
+            raise HostError(
+                f"{host}: unknown kind of git host: set git.provider of the WorkspaceConfig, or pass"
+                f" --host {host}=PROVIDER"
+            )
+        if _family(kind) != _family(provider):
+            raise HostError(f"{host} is {kind}, and the link is that of a host of kind {provider}")
+        return kind
 
 
-def find_links(rows: Iterable[TaskRow]) -> list[FoundPullRequest]:
+def find_links(
+    rows: Iterable[TaskRow], trusted: Mapping[str, TrustedHost]
+) -> list[FoundPullRequest]:
     """The pull requests in the results of tasks, without duplicates."""
     found: dict[str, FoundPullRequest] = {}
     for row in rows:
@@ -171,11 +186,13 @@ def find_links(rows: Iterable[TaskRow]) -> list[FoundPullRequest]:
         for url in urls:
             if not isinstance(url, str) or url in found:
                 continue
-            link = parse_link(url)
+            link = _parse(url, row.target, trusted)
             if link is None:
                 continue
             problem = ""
-            if row.target and not _is_target(link, row.target):
+            if not row.target:
+                problem = f"the repository of task {row.index} is unknown"
+            elif not _is_target(link, row.target):
                 problem = f"{link.org}/{link.repo} is not a repository of task {row.index}"
             found[url] = FoundPullRequest(row.index, link, problem=problem)
     return list(found.values())
@@ -187,7 +204,7 @@ async def fetch_pull_requests(
     *,
     done: Callable[[], None] = lambda: None,
 ) -> list[FoundPullRequest]:
-    """Fetch pull requests from their hosts.
+    """Fetch pull requests from their hosts. Those with a problem are returned as they are.
 
     Args:
         found: the pull requests in the results.
@@ -198,50 +215,60 @@ async def fetch_pull_requests(
     async def one(each: FoundPullRequest) -> FoundPullRequest:
         link = each.link
         try:
-            host = await hosts.of(link.provider, link.url)
-            each = replace(each, request=await host.look(link.org, link.repo, link.number))
+            if not each.problem:
+                host = await hosts.of(link.provider, link.url)
+                each = replace(each, request=await host.look(link.org, link.repo, link.number))
         except HostError as error:
-            each = replace(each, problem=each.problem or str(error))
-        except (KeyError, TypeError, ValueError) as error:
-            each = replace(
-                each, problem=each.problem or f"{link.host} sent an unexpected response: {error!r}"
-            )
+            each = replace(each, problem=str(error))
+        except UNEXPECTED as error:
+            each = replace(each, problem=unexpected(link, error))
         done()
         return each
 
     return list(await asyncio.gather(*(one(x) for x in found)))
 
 
-async def trusted_hosts(session: Session, run: JSON, named: Iterable[str]) -> set[str]:
-    """The hosts to which tokens may be sent: public ones, those of the run's WorkspaceConfig, and `named`."""
-    hosts = set(PUBLIC_HOSTS) | {x.lower() for x in named}
-    spec = run.get("spec") or {}
-    name = (
-        spec.get("workspaceConfigRef")
-        or (spec.get("batchSpec") or {}).get("workspaceConfigRef")
-        or c.WORKSPACE_CONFIG_DEFAULT
-    )
-    try:
-        config = await session.client.get(WORKSPACE_CONFIG_RESOURCE, session.namespace, str(name))
-    except ClientError:
-        return hosts
-    git = (config.get("spec") or {}).get("git") or {}
+def unexpected(link: PullRequestLink, error: Exception) -> str:
+    """The message for an answer of a host without the expected fields."""
+    return f"{link.host} sent an unexpected response: {error!r}"
+
+
+async def trusted_hosts(
+    session: Session, run: JSON, named: Iterable[str], apis: Mapping[str, str]
+) -> dict[str, TrustedHost]:
+    """The hosts to which tokens may be sent: public ones, those of the run's WorkspaceConfig, and those of options.
+
+    Args:
+        session: of the API server.
+        run: the BatchRun or Task.
+        named: values of --host.
+        apis: URLs of APIs by host, which take precedence.
+
+    Raises:
+        UsageError: a value of --host has an unknown kind.
+    """
+    every: list[tuple[str, TrustedHost]] = []
+    config = await workspace_config(session, run)
+    git = ((config or {}).get("spec") or {}).get("git") or {}
     for entry in [git, *(git.get("hosts") or ())]:
-        for url in (entry.get("urlTemplate"), entry.get("apiURL")):
-            if url and (host := host_of(str(url))):
-                hosts.add(host)
+        template = str(entry.get("urlTemplate") or c.DEFAULT_URL_TEMPLATE)
+        api = str(entry.get("apiURL") or "")
+        found = TrustedHost(
+            str(entry.get("provider") or ""),
+            api,
+            site_prefixes(template, api),
+            plain=_is_plain(template) or _is_plain(api),
+        )
+        # The API of a public host is known: a WorkspaceConfig cannot name another recipient of its tokens.
+        for host in filter(None, map(host_of, (template, api))):
+            every += [(host, TrustedHost() if _is_public(host) else found)]
+    hosts = {x: TrustedHost(api=url, plain=_is_plain(url)) for x, url in apis.items()}
+    for value in named:
+        host, _, kind = value.partition("=")
+        every.insert(0, (host.lower(), TrustedHost(_provider(kind))))
+    for host, found in [*every, *((x, TrustedHost()) for x in PUBLIC_HOSTS)]:
+        hosts[host] = hosts[host].with_more(found) if host in hosts else found
     return hosts
-
-
-def host_of(url: str) -> str:
-    """Host and optional port of a URL."""
-    parts = urlsplit(url)
-    if parts.scheme in ("http", "https"):
-        return parts.netloc.rpartition("@")[2].lower()
-    if parts.scheme == "ssh":
-        return (parts.hostname or "").lower()
-    found = re.match(r"^[^/@:]+@([^/:]+):", url)
-    return found[1].lower() if found else ""
 
 
 def parse_apis(values: Iterable[str]) -> dict[str, str]:
@@ -261,22 +288,20 @@ def parse_apis(values: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def token_variables(provider: str, host: str) -> Sequence[str]:
+    """The variables that may contain a token for a host."""
+    if provider == "GitHub" and _is_public(host):
+        return _GITHUB_TOKENS
+    return _TOKENS[provider]
+
+
 async def find_token(provider: str, url: str) -> tuple[str, str]:
     """The user's name and token: from the variables of the hosts' tools, else from git's credential helpers."""
-    names = _TOKENS[provider]
-    if (
-        provider == "GitHub"
-        and host_of(url) != "github.com"
-        and not host_of(url).endswith(".ghe.com")
-    ):
-        names = (*_ENTERPRISE_TOKENS, *names)
-    for name in names:
+    for name in token_variables(provider, host_of(url)):
         if os.environ.get(name):
-            return os.environ.get(
-                "BITBUCKET_USERNAME", ""
-            ) if "BITBUCKET" in name else "", os.environ[name]
-    parts = urlsplit(url)
-    text = f"protocol={parts.scheme}\nhost={parts.netloc}\n\n"
+            users = ("BITBUCKET_EMAIL", "BITBUCKET_USERNAME") if "BITBUCKET" in name else ()
+            return next((os.environ[x] for x in users if os.environ.get(x)), ""), os.environ[name]
+    text = f"protocol={urlsplit(url).scheme}\nhost={host_of(url)}\n\n"
     try:
         process = await asyncio.create_subprocess_exec(
             *("git", "credential", "fill"),
@@ -304,10 +329,40 @@ def provider_for(url: str, named: str) -> str:
     return kind
 
 
+def _parse(url: str, target: str, trusted: Mapping[str, TrustedHost]) -> PullRequestLink | None:
+    """A link; where a host's site may be below a path, the link to a repository of the task."""
+    try:
+        known = trusted.get(host_of(url), TrustedHost())
+    except ValueError:
+        return None
+    links = [x for prefix in (*known.prefixes, "") if (x := parse_link(url, prefix))]
+    return next((x for x in links if _is_target(x, target)), next(iter(links), None))
+
+
 def _is_target(link: PullRequestLink, target: str) -> bool:
     """Whether a task works on the repository; `target` is ``org/repo@branch,org/repo``."""
-    names = {unquote(x.partition("@")[0]).lower() for x in target.split(",")}
-    return f"{link.org}/{link.repo}".lower() in names
+    names = (x.partition("@")[0].rpartition("/") for x in target.split(","))
+    return any(link.is_of(org, repo) for org, _, repo in names)
+
+
+def _family(provider: str) -> str:
+    """Forgejo has the API and the URLs of Gitea."""
+    return "Gitea" if provider == "Forgejo" else provider
+
+
+def _provider(name: str) -> str:
+    found = {x.lower(): x for x in ENTERPRISE_URLS}.get(name.lower(), "")
+    if name and not found:
+        raise UsageError(f"--host: {name} is none of {', '.join(ENTERPRISE_URLS)}")
+    return found
+
+
+def _is_public(host: str) -> bool:
+    return host in PUBLIC_HOSTS or host.endswith(".ghe.com")
+
+
+def _is_plain(url: str) -> bool:
+    return urlsplit(url).scheme == "http"
 
 
 def _list(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Targets of the tasks of a run whose status omits contexts.
+"""The Batch of a run: targets of tasks whose contexts the status omits, and the WorkspaceConfig.
 
 They come from the run's batchSpec, else from the ControllerRevision of its snapshot. Users without
 the right to read it see only indexes.
@@ -6,12 +6,15 @@ the right to read it see only indexes.
 
 from collections.abc import Mapping
 
+from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Omitted
 from kubetask_controller.cli.runview import target_of
 from kubetask_controller.cli.session import Session
-from kubetask_controller.client import ClientError
+from kubetask_controller.client import ClientError, Resource
 from kubetask_controller.client.resources import CONTROLLERREVISIONS
 from kubetask_controller.types import JSON
+
+WORKSPACE_CONFIGS = Resource(c.GROUP, c.VERSION, c.PLURAL_WORKSPACE_CONFIG, c.KIND_WORKSPACE_CONFIG)
 
 
 class Targets:
@@ -28,20 +31,33 @@ class Targets:
             return {}
         uid = str(run["metadata"].get("uid", ""))
         if uid not in self._known:
-            work = run["spec"].get("batchSpec") or await self._snapshot(status)
+            work = await batch_spec(self._session, run)
             lists = work.get("variableContexts") or []
             self._known[uid] = {i: target_of(contexts) for i, contexts in enumerate(lists)}
         return self._known[uid]
 
-    async def _snapshot(self, status: JSON) -> JSON:
-        name = status.get("batchSnapshot")
-        if not name:
-            return {}
-        try:
-            revision = await self._session.client.get(
-                CONTROLLERREVISIONS, self._session.namespace, name
-            )
-        except ClientError:
-            return {}
-        data = revision.get("data")
-        return data if isinstance(data, dict) else {}
+
+async def batch_spec(session: Session, run: JSON) -> JSON:
+    """The spec of a run's Batch; empty if its snapshot is not readable."""
+    work = (run.get("spec") or {}).get("batchSpec")
+    name = (run.get("status") or {}).get("batchSnapshot")
+    if isinstance(work, dict) or not name:
+        return work or {}
+    try:
+        revision = await session.client.get(CONTROLLERREVISIONS, session.namespace, name)
+    except ClientError:
+        return {}
+    data = revision.get("data")
+    return data if isinstance(data, dict) else {}
+
+
+async def workspace_config(session: Session, run: JSON) -> JSON | None:
+    """The WorkspaceConfig of a BatchRun or Task; None if it is not readable."""
+    name = (run.get("spec") or {}).get("workspaceConfigRef")
+    name = name or (await batch_spec(session, run)).get("workspaceConfigRef")
+    try:
+        return await session.client.get(
+            WORKSPACE_CONFIGS, session.namespace, str(name or c.WORKSPACE_CONFIG_DEFAULT)
+        )
+    except ClientError:
+        return None

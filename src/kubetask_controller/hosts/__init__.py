@@ -7,6 +7,7 @@ and paging), so these are plain HTTP requests with one set of rules.
 
 from kubetask_controller.hosts.detect import ENTERPRISE_URLS, connect, provider_of
 from kubetask_controller.hosts.http import HostError, HostSession, RequestLimits
+from kubetask_controller.hosts.links import PullRequestLink, host_of, parse_link, site_prefixes
 from kubetask_controller.hosts.model import (
     Checks,
     HostAPI,
@@ -26,11 +27,15 @@ __all__ = [
     "HostSession",
     "MergeMethod",
     "PullRequestInfo",
+    "PullRequestLink",
     "PullRequestSpec",
     "PullRequestState",
     "RepositoryInfo",
     "RequestLimits",
     "Review",
     "connect",
+    "host_of",
+    "parse_link",
     "provider_of",
+    "site_prefixes",
 ]

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-from kubetask_controller.hosts.http import HostError, HostSession, path_segment
+from kubetask_controller.hosts.http import HostError, HostSession, create_once, path_segment
 from kubetask_controller.hosts.model import (
     Checks,
     MergeMethod,
@@ -74,12 +74,10 @@ class AzureDevOps:
                 "labels": [{"name": x} for x in wanted.labels],
                 "reviewers": [{"id": x} for x in wanted.reviewers if _ID.match(x)],
             }
-            try:
-                raw = await self._post(f"{path}/pullrequests", {**body, **more})
-            except HostError as error:
-                raw = await self._newest(path, wanted.branch, "active")
-                if error.status != 409 or raw is None:
-                    raise
+            raw = await create_once(
+                lambda: self._post(f"{path}/pullrequests", {**body, **more}),
+                lambda: self._newest(path, wanted.branch, "active"),
+            )
         else:
             raw = await self._patch(f"{path}/pullrequests/{raw['pullRequestId']}", body)
             for label in wanted.labels:
@@ -87,9 +85,9 @@ class AzureDevOps:
                 await self._post(where, {"name": label})
         if wanted.auto_merge:
             try:
-                me = await self._session.get(
-                    f"{path_segment(org.partition('/')[0])}/_apis/connectionData"
-                )
+                # The part before the project; it may be empty.
+                place = f"{_project(org.rpartition('/')[0])}/_apis/connectionData"
+                me = await self._session.get(place)
                 await self._patch(
                     f"{path}/pullrequests/{raw['pullRequestId']}",
                     {
@@ -111,7 +109,7 @@ class AzureDevOps:
         path = f"{_path(org, repo)}/pullrequests/{number}"
         raw = await self._get(path)
         project = ((raw.get("repository") or {}).get("project") or {}).get("id", "")
-        states = {x.get("state", "") for x in (await self._get(f"{path}/statuses"))["value"]}
+        states = _newest_states((await self._get(f"{path}/statuses"))["value"])
         if project:
             evaluations = await self._session.get(
                 f"{_project(org)}/_apis/policy/evaluations",
@@ -230,6 +228,17 @@ class AzureDevOps:
             closed=optional_time(raw.get("closedDate")),
             **more,
         )
+
+
+def _newest_states(statuses: list[JSON]) -> set[str]:
+    """The state of each check: the host returns every status that was ever posted."""
+    newest: dict[tuple[str, str], JSON] = {}
+    for each in statuses:
+        context = each.get("context") or {}
+        key = (context.get("genre") or "", context.get("name") or "")
+        if each.get("id", 0) >= newest.get(key, {}).get("id", 0):
+            newest[key] = each
+    return {x.get("state", "") for x in newest.values()}
 
 
 def _completion(how: MergeMethod) -> JSON:

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kubetask_controller.hosts.http import MAX_LIST_PAGES, HostError, HostSession, path_segment
+from kubetask_controller.hosts.http import (
+    MAX_LIST_PAGES,
+    HostError,
+    HostSession,
+    create_once,
+    path_segment,
+)
 from kubetask_controller.hosts.model import (
     Checks,
     MergeMethod,
@@ -63,7 +69,10 @@ class BitbucketCloud:
         if raw is None:
             source = {"branch": {"name": wanted.branch}}
             more = {"source": source, "close_source_branch": True}
-            raw = await self._session.post(f"{path}/pullrequests", {**body, **more})
+            raw = await create_once(
+                lambda: self._session.post(f"{path}/pullrequests", {**body, **more}),
+                lambda: self._newest(path, wanted.branch, 'state="OPEN"'),
+            )
         else:
             raw = await self._session.put(f"{path}/pullrequests/{raw['id']}", body)
         return _cloud_request(raw), problems
@@ -101,7 +110,8 @@ class BitbucketCloud:
         path = _cloud_path(org, repo, request)
         newest = await self._session.get(path)
         # The API has no parameter for the expected commit.
-        if not request.head.startswith(newest["source"]["commit"]["hash"]):
+        head = (newest["source"].get("commit") or {}).get("hash")
+        if not head or not request.head.startswith(head):
             raise HostError(f"{request.url}: its branch has newer commits: check it again")
         body = {"type": "pullrequest_merge_parameters", "merge_strategy": _CLOUD_MERGES[how]}
         await self._session.post(f"{path}/merge", {**body, "close_source_branch": True})
@@ -190,8 +200,11 @@ class BitbucketDataCenter:
         raw = await self._newest(path, wanted.branch, "OPEN")
         if raw is None:
             more = {"fromRef": {"id": f"refs/heads/{wanted.branch}"}}
-            raw = await self._with_known_reviewers(
-                "POST", f"{path}/pull-requests", {**body, **more}, problems
+            raw = await create_once(
+                lambda: self._with_known_reviewers(
+                    "POST", f"{path}/pull-requests", {**body, **more}, problems
+                ),
+                lambda: self._newest(path, wanted.branch, "OPEN"),
             )
         else:
             raw = await self._with_known_reviewers(

@@ -22,9 +22,12 @@ _PUBLIC = {
     "github.com": ("GitHub", "https://api.github.com"),
     "ssh.github.com": ("GitHub", "https://api.github.com"),
     "gitlab.com": ("GitLab", "https://gitlab.com/api/v4"),
+    "altssh.gitlab.com": ("GitLab", "https://gitlab.com/api/v4"),
     "bitbucket.org": ("Bitbucket", "https://api.bitbucket.org/2.0"),
+    "altssh.bitbucket.org": ("Bitbucket", "https://api.bitbucket.org/2.0"),
     "dev.azure.com": ("AzureDevOps", "https://dev.azure.com"),
     "ssh.dev.azure.com": ("AzureDevOps", "https://dev.azure.com"),
+    "vs-ssh.visualstudio.com": ("AzureDevOps", "https://dev.azure.com"),
     "codeberg.org": ("Forgejo", "https://codeberg.org/api/v1"),
 }
 _NAMED = (
@@ -150,12 +153,13 @@ def _sign_in(kind: str, token: str, username: str) -> dict[str, str]:
             "X-GitHub-Api-Version": "2022-11-28",
         }
     if kind == "GitLab":
-        return {"PRIVATE-TOKEN": token}
+        # Access tokens of users, projects and groups, and those of OAuth.
+        return {"Authorization": f"Bearer {token}"}
     if kind in ("Gitea", "Forgejo"):
         return {"Authorization": f"token {token}"}
     if kind == "AzureDevOps":
         return {"Authorization": f"Basic {_basic('', token)}"}
-    # App passwords and API tokens of Bitbucket require the user's name, access tokens do not.
+    # API tokens of Bitbucket Cloud require the user's e-mail address, access tokens require no user.
     if username and username not in ("x-token-auth", "git"):
         return {"Authorization": f"Basic {_basic(username, token)}"}
     return {"Authorization": f"Bearer {token}"}

@@ -10,7 +10,7 @@ from kubetask_controller.hosts.githubstyle import (
     repository_path,
     reviewers_of,
 )
-from kubetask_controller.hosts.http import HostError, path_segment
+from kubetask_controller.hosts.http import HostError, create_once, path_segment
 from kubetask_controller.hosts.model import (
     Checks,
     MergeMethod,
@@ -48,20 +48,23 @@ class Gitea(GitHubStyleAPI):
         labels = await self._labels(org, path, wanted, problems) if wanted.labels else []
         raw = await self._existing(path, wanted.branch)
         fields: JSON = {"title": title, "body": wanted.body}
-        if wanted.assignees:
-            fields["assignees"] = list(wanted.assignees)
         if raw is None:
             body = {**fields, "head": wanted.branch, "base": base, "labels": labels}
-            try:
-                raw = await self._session.post(f"{path}/pulls", body)
-            except HostError as error:
-                if error.status != 409 or not (raw := await self._existing(path, wanted.branch)):
-                    raise
+            raw = await create_once(
+                lambda: self._session.post(f"{path}/pulls", body),
+                lambda: self._existing(path, wanted.branch),
+            )
         else:
             number = raw["number"]
             raw = await self._session.patch(f"{path}/pulls/{number}", {**fields, "base": base})
             if labels:
                 await self._session.post(f"{path}/issues/{number}/labels", {"labels": labels})
+        if wanted.assignees:
+            body = {"assignees": list(wanted.assignees)}
+            try:
+                await self._session.patch(f"{path}/pulls/{raw['number']}", body)
+            except HostError as error:
+                problems.append(f"assignees: {error}")
         if wanted.reviewers:
             body = reviewers_of(raw, wanted.reviewers)
             try:
@@ -159,7 +162,7 @@ class Gitea(GitHubStyleAPI):
         known: dict[str, int] = {}
         for where in (f"orgs/{path_segment(org)}/labels", f"{path}/labels"):
             try:
-                async for raw in self._session.items(where, limit=50):
+                async for raw in self._session.numbered(where, limit=50):
                     known[raw["name"].lower()] = raw["id"]
             except HostError as error:
                 if error.status not in (403, 404):

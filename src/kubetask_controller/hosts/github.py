@@ -10,7 +10,7 @@ from kubetask_controller.hosts.githubstyle import (
     repository_path,
     reviewers_of,
 )
-from kubetask_controller.hosts.http import HostError
+from kubetask_controller.hosts.http import HostError, create_once
 from kubetask_controller.hosts.model import (
     Checks,
     MergeMethod,
@@ -39,6 +39,8 @@ mutation($id: ID!, $how: PullRequestMergeMethod!) {
   enablePullRequestAutoMerge(input: {pullRequestId: $id, mergeMethod: $how}) { clientMutationId }
 }
 """
+_MAX_FOUND = 1000
+"""Maximum number of results of a search: https://docs.github.com/en/rest/search/search"""
 _ROLLUP = {
     "SUCCESS": Checks.PASSED,
     "PENDING": Checks.PENDING,
@@ -89,12 +91,16 @@ class GitHub(GitHubStyleAPI):
         path = repository_path(org, repo)
         raw = await self._session.get(f"{path}/pulls/{number}")
         values = {"org": org, "repo": repo, "number": number}
-        data = await self._graphql(_LOOK, values)
+        data, note = await self._graphql(_LOOK, values, repeatable=True)
         more = ((data.get("repository") or {}).get("pullRequest")) or {}
+        if note and not more:
+            raise HostError(note)
         nodes = (more.get("commits") or {}).get("nodes") or [{}]
-        rollup = (nodes[0].get("commit") or {}).get("statusCheckRollup") or {}
+        rollup = ((nodes[0] or {}).get("commit") or {}).get("statusCheckRollup") or {}
+        # The token may lack the right to read checks.
+        without = Checks.UNKNOWN if note else Checks.NONE
         opinions = {
-            x["state"] for x in (more.get("latestOpinionatedReviews") or {}).get("nodes") or ()
+            x["state"] for x in (more.get("latestOpinionatedReviews") or {}).get("nodes") or () if x
         }
         decision = more.get("reviewDecision")
         review = Review.NONE
@@ -104,7 +110,8 @@ class GitHub(GitHubStyleAPI):
             review = Review.APPROVED
         return _request(
             raw,
-            checks=_ROLLUP.get(rollup.get("state", ""), Checks.NONE),
+            checks=_ROLLUP.get(rollup.get("state", ""), without),
+            note=note,
             review=review,
             conflict=more.get("mergeable") == "CONFLICTING",
             behind=more.get("mergeStateStatus") == "BEHIND",
@@ -124,16 +131,23 @@ class GitHub(GitHubStyleAPI):
         self, owner: str, *, search: str = "", topic: str = ""
     ) -> AsyncIterator[RepositoryInfo]:
         """See `HostAPI`."""
-        if search:
+        if search or not owner:
             query = " ".join(
                 [
-                    search,
+                    *([search] if search else []),
                     *([f"org:{owner}"] if owner else []),
                     *([f"topic:{topic}"] if topic else []),
                     "fork:true",
                 ]
             )
             async for page in self._session.pages("search/repositories", q=query, per_page=100):
+                total = page.get("total_count") or 0
+                if total > _MAX_FOUND:
+                    raise HostError(
+                        f"the search finds {total} repositories, and GitHub returns {_MAX_FOUND}: narrow it"
+                    )
+                if page.get("incomplete_results"):
+                    raise HostError("the search timed out at GitHub: try again, or narrow it")
                 for raw in page.get("items") or ():
                     yield _repository(raw)
             return
@@ -150,19 +164,17 @@ class GitHub(GitHubStyleAPI):
 
     async def _create(self, org: str, repo: str, wanted: PullRequestSpec, body: JSON) -> JSON:
         path = f"{repository_path(org, repo)}/pulls"
+
+        async def existing() -> JSON | None:
+            return await self._existing(org, repo, wanted.branch, body["base"])
+
         try:
-            made: JSON = await self._session.post(path, body)
-            return made
+            return await create_once(lambda: self._session.post(path, body), existing, 422)
         except HostError as error:
-            if error.status != 422:
+            if error.status != 422 or not wanted.draft or "draft" not in str(error).lower():
                 raise
-            # Another attempt created it, or an earlier response was lost.
-            if raw := await self._existing(org, repo, wanted.branch, body["base"]):
-                return raw
-            if wanted.draft and "draft" in str(error).lower():
-                made = await self._session.post(path, {**body, "draft": False})
-                return made
-            raise
+            made: JSON = await self._session.post(path, {**body, "draft": False})
+            return made
 
     async def _add_details(self, path: str, raw: JSON, wanted: PullRequestSpec) -> list[str]:
         """Add labels, assignees, reviewers and auto-merge; returns failures, which do not fail the pull request."""
@@ -185,21 +197,23 @@ class GitHub(GitHubStyleAPI):
         if wanted.auto_merge:
             values = {"id": raw.get("node_id", ""), "how": wanted.auto_merge.value.upper()}
             try:
-                await self._graphql(_AUTO_MERGE, values)
+                _, problem = await self._graphql(_AUTO_MERGE, values)
+                problems += [f"autoMerge: {problem}"] if problem else []
             except HostError as error:
                 problems.append(f"autoMerge: {error}")
         return problems
 
-    async def _graphql(self, query: str, values: Mapping[str, Any]) -> JSON:
+    async def _graphql(
+        self, query: str, values: Mapping[str, Any], *, repeatable: bool = False
+    ) -> tuple[JSON, str]:
+        """The data, which may lack fields, and the messages of errors."""
         # For https://HOST/api/v3, the URL is https://HOST/api/graphql.
-        url = self._session.url
-        where = f"{url.removesuffix('/v3')}/graphql"
-        answer = await self._session.post(where, {"query": query, "variables": dict(values)})
-        if answer.get("errors"):
-            text = "; ".join(str(x.get("message", "")) for x in answer["errors"])
-            raise HostError(f"{where}: {text}")
-        data: JSON = answer.get("data") or {}
-        return data
+        where = f"{self._session.url.removesuffix('/v3')}/graphql"
+        body = {"query": query, "variables": dict(values)}
+        answer = (await self._session.send("POST", where, body, repeatable=repeatable)).body
+        texts = dict.fromkeys(str(x.get("message", "")) for x in answer.get("errors") or ())
+        problem = f"{where}: {'; '.join(texts)}" if texts else ""
+        return answer.get("data") or {}, problem
 
 
 def _request(raw: JSON, **more: Any) -> PullRequestInfo:

@@ -22,6 +22,10 @@ _VERSION = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "20
 _LIMITS = RequestLimits(timeout=30, max_wait=300)
 
 
+class TokenError(HostError, ValueError):
+    """The host issued no token."""
+
+
 @dataclass(frozen=True, slots=True)
 class App:
     """A GitHub App: its id or client ID, its key in PEM, and the id of its installation, empty to look it up."""
@@ -44,12 +48,18 @@ def installation_token(
         ca_file: PEM file with additional authorities.
 
     Raises:
-        ValueError: the key is not valid, or the host rejected the request.
+        ValueError: the key is not valid.
+        TokenError: the host rejected the request.
     """
     try:
         return asyncio.run(_token(app, api or api_url("GitHub", url), names, ca_file))
     except HostError as error:
-        raise ValueError(str(error)) from error
+        message = f"the GitHub App {app.id} got no token: {error}"
+        raise TokenError(message, error.status, rate_limited=error.rate_limited) from error
+    except (KeyError, TypeError) as error:
+        raise TokenError(
+            f"the GitHub App {app.id} got an unexpected response: {error!r}"
+        ) from error
 
 
 def signed(app: App, now: float) -> str:
@@ -76,25 +86,21 @@ def signed(app: App, now: float) -> str:
 async def _token(app: App, api: str, names: Sequence[str], ca_file: str) -> tuple[float, str]:
     headers = {**_VERSION, "Authorization": f"Bearer {signed(app, time.time())}"}
     owners = {x.rpartition("/")[0] for x in names}
-    try:
-        async with HostSession(api, headers, limits=_LIMITS, ca_file=ca_file) as session:
-            number = app.installation
-            if not number:
-                org, _, repo = names[0].rpartition("/")
-                found = await session.get(
-                    f"repos/{path_segment(org)}/{path_segment(repo)}/installation"
-                )
-                number = str(found["id"])
-            body = (
-                {"repositories": sorted(x.rpartition("/")[2] for x in names)}
-                if len(owners) == 1
-                else {}
+    async with HostSession(api, headers, limits=_LIMITS, ca_file=ca_file) as session:
+        number = app.installation
+        if not number:
+            org, _, repo = names[0].rpartition("/")
+            found = await session.get(
+                f"repos/{path_segment(org)}/{path_segment(repo)}/installation"
             )
-            made = await session.post(
-                f"app/installations/{path_segment(number)}/access_tokens", body
-            )
-    except HostError as error:
-        raise ValueError(f"the GitHub App {app.id} got no token: {error}") from error
+            number = str(found["id"])
+        body = (
+            {"repositories": sorted(x.rpartition("/")[2] for x in names)}
+            if len(owners) == 1
+            else {}
+        )
+        path = f"app/installations/{path_segment(number)}/access_tokens"
+        made = (await session.send("POST", path, body, repeatable=True)).body
     until = datetime.fromisoformat(made["expires_at"]).timestamp()
     return until, str(made["token"])
 

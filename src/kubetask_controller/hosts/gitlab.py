@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from kubetask_controller.hosts.http import HostError, HostSession, path_segment
+from kubetask_controller.hosts.http import HostError, HostSession, create_once, path_segment
 from kubetask_controller.hosts.model import (
     Checks,
     MergeMethod,
@@ -30,6 +30,13 @@ _PIPELINE = {
 }
 
 
+_UNCHECKED = {"preparing", "unchecked", "checking", "approvals_syncing", "cannot_be_merged_recheck"}
+_MERGEABLE = {"", "mergeable", "can_be_merged", "ci_must_pass", "ci_still_running", *_UNCHECKED}
+"""Values of detailed_merge_status and merge_status."""
+_MERGE_WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
+"""Seconds between tries to enable the automatic merge."""
+
+
 class GitLab:
     """GitLab's API."""
 
@@ -54,24 +61,15 @@ class GitLab:
         if raw is None:
             body = {"source_branch": wanted.branch, "remove_source_branch": True, **fields}
             body["labels"] = body.pop("add_labels", "")
-            try:
-                raw = await self._session.post(f"{path}/merge_requests", body)
-            except HostError as error:
-                if error.status != 409 or not (raw := await self._existing(path, wanted.branch)):
-                    raise
+            raw = await create_once(
+                lambda: self._session.post(f"{path}/merge_requests", body),
+                lambda: self._existing(path, wanted.branch),
+            )
         else:
             raw = await self._session.put(f"{path}/merge_requests/{raw['iid']}", fields)
         if wanted.auto_merge:
             try:
-                await self._session.put(
-                    f"{path}/merge_requests/{raw['iid']}/merge",
-                    {
-                        "merge_when_pipeline_succeeds": True,
-                        "auto_merge": True,
-                        "squash": wanted.auto_merge is MergeMethod.SQUASH,
-                        "sha": raw["sha"],
-                    },
-                )
+                await self._merge_later(f"{path}/merge_requests/{raw['iid']}", raw, wanted)
             except HostError as error:
                 problems.append(f"autoMerge: {error}")
         return _request(raw), problems
@@ -152,6 +150,26 @@ class GitLab:
                 raise
             async for raw in self._session.items(f"users/{path_segment(owner)}/projects", **query):
                 yield _repository(raw)
+
+    async def _merge_later(self, path: str, raw: JSON, wanted: PullRequestSpec) -> None:
+        """Enable the automatic merge, which GitLab refuses until it has checked a new merge request."""
+        body = {
+            "merge_when_pipeline_succeeds": True,
+            "auto_merge": True,
+            "squash": wanted.auto_merge is MergeMethod.SQUASH,
+            "sha": raw["sha"],
+        }
+        for wait in (*_MERGE_WAITS, 0.0):
+            status = raw.get("detailed_merge_status") or raw.get("merge_status") or ""
+            if status not in _UNCHECKED or not wait:
+                try:
+                    await self._session.put(f"{path}/merge", body)
+                    return
+                except HostError as error:
+                    if error.status != 405 or status not in _MERGEABLE or not wait:
+                        raise
+            await self._session.pause(wait)
+            raw = await self._session.get(path)
 
     async def _existing(self, path: str, branch: str) -> JSON | None:
         found = await self._session.get(

@@ -22,12 +22,13 @@ class PullRequestState(StrEnum):
 
 
 class Checks(StrEnum):
-    """The combined result of the checks of a pull request's newest commit."""
+    """The combined result of the checks of a pull request's newest commit; unknown if the token may not read it."""
 
     NONE = "None"
     PENDING = "Pending"
     PASSED = "Passed"
     FAILED = "Failed"
+    UNKNOWN = "Unknown"
 
 
 class Review(StrEnum):
@@ -82,6 +83,7 @@ class PullRequestInfo:
         checks, review: combined results; NONE if there are none, or if they were not fetched.
         conflict: whether it has merge conflicts.
         behind: whether the base has commits that the branch lacks, if the host reports it.
+        note: why fields are unknown; empty if none is.
     """
 
     number: int
@@ -98,6 +100,7 @@ class PullRequestInfo:
     review: Review = Review.NONE
     conflict: bool = False
     behind: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

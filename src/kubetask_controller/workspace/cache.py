@@ -16,7 +16,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kubetask_controller.api.constants import Reason
@@ -49,6 +49,8 @@ _FSCK_HARMLESS = (
     *("badDate", "badDateOverflow", "multipleAuthors", "badTagName", "duplicateEntries"),
 )
 """Checks of git fsck that objects of old, harmless repositories fail."""
+_SHA256 = "objectFormat = sha256"
+_SHA256_DIGITS = 64
 _READY = "kubetask-ready"
 """Marks a complete bare repository; its modification time is that of the last use."""
 
@@ -107,6 +109,8 @@ class BareRepository:
         self._generation = max(
             (int(x.stem.rpartition("-")[2]) for x in root.glob(f"{key}-*.git")), default=0
         )
+        self.sha256 = _SHA256 in _read(self.path / "config")
+        """Whether its objects have SHA-256 names."""
 
     @property
     def path(self) -> Path:
@@ -128,7 +132,8 @@ class BareRepository:
         if self.path.exists():
             log_line("removing an incomplete bare repository")
             shutil.rmtree(self.path)
-        self._git("init", "--quiet", "--bare", "--template=", "--", str(self.path))
+        how = object_format(sha256=self.sha256)
+        self._git("init", "--quiet", "--bare", "--template=", *how, "--", str(self.path))
         (self.path / "config").write_text(self._config())
         ready.touch()
 
@@ -139,6 +144,14 @@ class BareRepository:
         log_line("bare repository is corrupt; recreating it")
         self._generation += 1
         self.ensure()
+
+    def adopt_format(self, refs: Mapping[str, str]) -> None:
+        """Recreate the repository if the names of the origin's objects have another format."""
+        sha256 = any(len(x) == _SHA256_DIGITS for x in refs.values())
+        if refs and sha256 != self.sha256:
+            self.sha256 = sha256
+            self._generation += 1
+            self.ensure()
 
     def fetch(self, *refspecs: str, deepen: bool = True) -> None:
         """Fetch new objects.
@@ -252,13 +265,14 @@ class BareRepository:
     def _config(self) -> str:
         lines = [
             "[core]",
-            f"\trepositoryformatversion = {int(self._partial)}",
+            f"\trepositoryformatversion = {int(self._partial or self.sha256)}",
             "\tbare = true",
             '[remote "origin"]',
             f"\turl = {quoted(self._url)}",
             "\tfetch = +refs/heads/*:refs/remotes/origin/*",
             *promisor(partial=self._partial, remote=True),
             *promisor(partial=self._partial, remote=False),
+            *(["[extensions]", f"\t{_SHA256}"] if self.sha256 else []),
             "[gc]",
             "\tauto = 0",
             "[maintenance]",
@@ -285,6 +299,18 @@ def promisor(*, partial: bool, remote: bool) -> list[str]:
     if remote:
         return ["\tpromisor = true", f"\tpartialclonefilter = {FILTER}"]
     return ["[extensions]", "\tpartialClone = origin"]
+
+
+def object_format(*, sha256: bool) -> list[str]:
+    """Options of git init."""
+    return ["--object-format=sha256"] if sha256 else []
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 @contextlib.contextmanager

@@ -61,10 +61,10 @@ def check_signing(folder: str | None) -> None:
 def secrets_to_mask(folder: Path) -> list[str]:
     """The values of a Secret to mask, including the HTTP encoding of user and password."""
     values = secrets_in([folder])
-    user = _read(folder / "username") or "git"
+    users = {_read(folder / "username") or "git", _read(folder / "email")}
     for key in ("password", "token"):
         if secret := _read(folder / key):
-            values += _encoded(user, secret)
+            values += [y for x in sorted(filter(None, users)) for y in _encoded(x, secret)]
     return values
 
 
@@ -118,7 +118,9 @@ class AppTokens:
                     ca_file=self._ca_file,
                 )
             except ValueError as error:
-                raise PreparationError(Reason.CLONE_FAILED, str(error)) from error
+                limited = getattr(error, "rate_limited", False)
+                reason = Reason.RATE_LIMITED if limited else Reason.CLONE_FAILED
+                raise PreparationError(reason, str(error)) from error
             self._tokens[host.position] = until, token
             for value in (token, *_encoded("x-access-token", token)):
                 self._seen(value)

@@ -72,15 +72,19 @@ _FINAL = re.compile(
     re.IGNORECASE,
 )
 _LIMITED = re.compile(
-    r"returned error: 429|too many requests|rate.?limit(ed| exceeded|s? reached)?\b|abuse detection",
+    r"returned error: 429|too many requests|requested too many times|\brate[ -]?limited\b|\brate limit"
+    r"|\brate[ -]?limits? (exceeded|reached)\b|abuse detection",
     re.IGNORECASE,
 )
+_NAMES = re.compile(r"(?<!\w)'[^'\n]*'|\"[^\"\n]*\"|\S*/\S*|-> *\S+")
+"""Names in messages: quoted text, URLs, paths, refs."""
 _SERVER_ERROR = re.compile(r"returned error: (5\d\d|429)")
 _CORRUPT = re.compile(
     r"is corrupt|bad object|object file .* is empty|invalid sha1 pointer|missing (blob|tree|commit)"
     r"|unable to read (tree|sha1|commit)|unable to parse|not a git repository: |bad (tree|signature)"
     r"|unable to unpack|did not receive expected object|inflate: data stream error"
-    r"|index file .* (small|corrupt)|packfile .* (cannot|not)|failed to read object|bad config",
+    r"|index file .* (small|corrupt)|packfile .* (cannot|not)|failed to read object|bad config"
+    r"|reference broken|unable to resolve reference|bad shallow line|unexpected line in .*packed-refs",
     re.IGNORECASE,
 )
 _NO_MEMORY = re.compile(
@@ -166,7 +170,7 @@ class GitError(Exception):
     ) -> None:
         self.output = output
         self.storage = _storage(output)
-        self.rate_limited = bool(_LIMITED.search(output)) and not self.storage
+        self.rate_limited = bool(_LIMITED.search(_NAMES.sub(" ", output))) and not self.storage
         self.transient = self.rate_limited or (
             bool(_TRANSIENT.search(output)) and not _FINAL.search(output) and not self.storage
         )

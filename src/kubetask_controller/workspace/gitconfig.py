@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.manifest import ManifestHost, ManifestRepository, TaskManifest
@@ -65,7 +65,8 @@ _SSH = """\
 #!/bin/sh
 # Signs in with the mounted Secret, which it reads each time.
 d=
-case " $* " in
+# The host, and the path in the command, which git quotes.
+case "$(printf %s " $* " | tr "'" ' ')" in
 {cases}
 esac
 set -- -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=4 "$@"
@@ -249,9 +250,19 @@ def ssh_host(url: str) -> str:
     """The host of an SSH URL, as git passes it to ssh; empty for other schemes."""
     parts = urlsplit(url)
     if parts.scheme == "ssh":
-        return parts.netloc.partition("@")[2].partition(":")[0] or parts.netloc.partition(":")[0]
-    found = re.match(r"^[^/:@]+@([^/:]+):", url)
-    return found[1] if found and not parts.netloc else ""
+        host = parts.netloc.rpartition("@")[2]
+    else:
+        found = re.match(r"^[^/:@]+@(\[[^/\]]+\]|[^/:]+):", url)
+        host = found[1] if found and not parts.netloc else ""
+    # git passes an IPv6 address without its brackets.
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def _ssh_path(url: str) -> str:
+    """The path of an SSH URL, without the slash before it, which not every program passes to ssh."""
+    parts = urlsplit(url)
+    path = unquote(parts.path) if parts.scheme == "ssh" else url.partition(":")[2]
+    return path.lstrip("/")
 
 
 def _write(path: Path, text: str) -> None:
@@ -297,15 +308,28 @@ def _helper(host: TaskHost, home: Path) -> str:
 
 def _cases(hosts: Sequence[TaskHost]) -> str:
     """Lines that select the credentials folder of the host to which ssh connects."""
-    lines = []
+    used: dict[str, list[TaskHost]] = {}
     for host in hosts:
         for name in sorted({x for y in host.repositories if (x := ssh_host(y.url))}):
-            lines.append(
-                f"*@{shlex.quote(name)}' '*|*' '{shlex.quote(name)}' '*) d={shlex.quote(host.folder)};;"
-            )
+            used.setdefault(name, []).append(host)
+    lines = []
+    for name, entries in used.items():
+        # Deploy keys: two entries for one host, each with the key of its own repositories.
+        for host in entries if len(entries) > 1 else ():
+            for path in sorted(
+                {_ssh_path(x.url) for x in host.repositories if ssh_host(x.url) == name}
+            ):
+                lines += [_case(name, host, f"{x}{path}") for x in ("", "/")]
+        lines.append(_case(name, entries[0]))
     # Submodules and remotes of the agent at other hosts use the first entry.
     lines.append(f"*) d={shlex.quote(hosts[0].folder)};;")
     return "\n".join(lines)
+
+
+def _case(name: str, host: TaskHost, path: str = "") -> str:
+    command = f"*{shlex.quote(f' {path} ')}*" if path else "*"
+    before = f"{shlex.quote(name)}' '"
+    return f"*@{before}{command}|*' '{before}{command}) d={shlex.quote(host.folder)};;"
 
 
 def _signing(folder: Path, home: Path) -> list[str]:

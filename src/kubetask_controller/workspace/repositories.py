@@ -177,6 +177,7 @@ class Repositories:
         """Fetch the task's objects into the bare repository; returns the source, and the tip of an existing task branch."""
         shown = f"{repository.org}/{repository.repo}"
         refs = bare.listed()
+        bare.adopt_format(refs)
         start = find_start_point(repository.branch, refs, lambda: _default_branch(bare))
         existing = self._existing(shown, branch, refs)
         log_line(f"fetching {shown}, branch {start.base}")
@@ -195,6 +196,7 @@ class Repositories:
             bare=bare.path,
             url=repository.url,
             partial=self._partial,
+            sha256=bare.sha256,
             branch=branch,
             base=start.base,
             base_commit=base_commit,

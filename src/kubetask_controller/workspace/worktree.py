@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from kubetask_controller.api.manifest import Checkout
-from kubetask_controller.workspace.cache import promisor
+from kubetask_controller.workspace.cache import object_format, promisor
 from kubetask_controller.workspace.git import Git, GitError, log_line
 from kubetask_controller.workspace.gitconfig import quoted
 
@@ -75,6 +75,7 @@ class WorktreeSource:
         bare: the bare repository whose objects are borrowed.
         url: URL of the origin.
         partial: whether the bare repository lacks contents of earlier commits.
+        sha256: whether objects have SHA-256 names.
         branch: the branch that the agent works on.
         base: branch that the work targets.
         base_commit: its newest commit.
@@ -94,6 +95,7 @@ class WorktreeSource:
     default: bool
     tags: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     shallow: str = ""
+    sha256: bool = False
 
 
 def make_worktree(git: Git, source: WorktreeSource, target: Path, checkout: Checkout) -> None:
@@ -106,7 +108,7 @@ def make_worktree(git: Git, source: WorktreeSource, target: Path, checkout: Chec
         shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     init = ("--quiet", "--template=", f"--initial-branch={source.branch}", "--", str(target))
-    git("init", *init)
+    git("init", *object_format(sha256=source.sha256), *init)
     folder = target / ".git"
     (folder / "objects" / "info").mkdir(exist_ok=True)
     (folder / "objects" / "info" / "alternates").write_text(f"{source.bare / 'objects'}\n")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import yaml
 
@@ -14,9 +14,14 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.patterns import ORG_PATTERN, REPO_PATTERN
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
 from kubetask_controller.cli.manifests import BlockDumper
-from kubetask_controller.cli.pullrequests import HostConnections, host_of, parse_apis, provider_for
+from kubetask_controller.cli.pullrequests import (
+    HostConnections,
+    TrustedHost,
+    parse_apis,
+    provider_for,
+)
 from kubetask_controller.cli.terminal import Terminal, clean
-from kubetask_controller.hosts import HostError, RepositoryInfo
+from kubetask_controller.hosts import ENTERPRISE_URLS, HostError, RepositoryInfo, host_of
 from kubetask_controller.types import JSON
 
 DEFAULT_URL = "https://github.com"
@@ -29,15 +34,15 @@ class Discover:
     name = "discover"
     help = "write a Batch over the repositories of an organisation, group, topic, search or file"
     description = """\
-Write a Batch to standard output, with one task for each repository that is found. Forks, archived
-and empty repositories are skipped by default. Repositories are sorted by name, so that diffs are
-small. With -f, only the repositories of an existing Batch change: repositories that are still found
-keep their entries.
+Write a Batch to standard output, with one task for each repository that is found, sorted by name.
+Forks, archived and empty repositories are skipped by default. With -f, only the repositories of an
+existing Batch change: entries of repositories that are still found keep their place, others are
+removed, new ones are added at the end. Comments of the file are not kept.
 
 It uses your own token, like `kubectl kubetask prs`, and needs no cluster.
 
   kubectl kubetask discover acme --name bump > batch.yaml
-  kubectl kubetask discover acme --topic python --exclude '^legacy-' --task task.md --name bump
+  kubectl kubetask discover acme --topic python --exclude '/legacy-' --task task.md --name bump
   kubectl kubetask discover platform/tools --url https://gitlab.acme.example --name bump
   kubectl kubetask discover acme --search 'language:python' -f batch.yaml --write
   kubectl kubetask discover --from repositories.txt --name bump
@@ -88,7 +93,10 @@ It uses your own token, like `kubectl kubetask prs`, and needs no cluster.
             "--url", default=DEFAULT_URL, help=f"URL of the host; default: {DEFAULT_URL}"
         )
         hosts.add_argument(
-            "--provider", default="", help="kind of the host; default: derived from its name"
+            "--provider",
+            type=_kind,
+            metavar="KIND",
+            help=f"{', '.join(ENTERPRISE_URLS)}; default: derived from the name of the host",
         )
         hosts.add_argument("--api", default="", metavar="URL", help="URL of its API")
 
@@ -110,10 +118,6 @@ It uses your own token, like `kubectl kubetask prs`, and needs no cluster.
         chosen, left = select_repositories(found, options)
         if not chosen:
             raise CliError("no repository was found" + (f" ({left})" if left else ""))
-        if len(chosen) > c.MAX_TASKS:
-            raise CliError(
-                f"{len(chosen)} repositories were found, and a Batch has at most {c.MAX_TASKS} tasks"
-            )
         text = batch_yaml(make_batch(name, chosen, old, options))
         if options.write:
             _write(options.filename, text)
@@ -155,28 +159,39 @@ def select_repositories(
 def make_batch(
     name: str, chosen: Sequence[RepositoryInfo], old: Mapping[str, Any], options: argparse.Namespace
 ) -> JSON:
-    """The Batch: the old one with the selected repositories."""
+    """The Batch: the old one without repositories that were not found, and with the new ones at its end.
+
+    Entries of the old Batch without repositories, or with repositories of other hosts, are kept.
+    """
     spec = dict(old.get("spec") or {})
-    known: dict[tuple[str, str], list[JSON]] = {}
+    host = options.as_host
+    missing = {_key(host, x.org, x.repo): x for x in chosen}
+    found = set(missing)
+    entries: list[Any] = []
     for contexts in spec.get("variableContexts") or ():
-        for context in contexts:
-            if repository := context.get("repository"):
-                key = (repository["org"].lower(), repository["repo"].lower())
-                known.setdefault(key, contexts)
+        keys = {
+            _key(x.get("host") or "", str(x.get("org")), str(x.get("repo")))
+            for context in contexts
+            if (x := context.get("repository"))
+        }
+        if not keys or keys & found or any(x[0] != host for x in keys):
+            entries.append(contexts)
+        for key in keys:
+            missing.pop(key, None)
     common = list(spec.get("commonContext") or ())
     if options.task:
         text = _text(options.task)
         file = {"type": "File", "file": {"name": "task.md", "source": {"inline": text}}}
         common = [file, *(x for x in common if (x.get("file") or {}).get("name") != "task.md")]
-    entries = []
-    for each in chosen:
+    for each in missing.values():
         repository = {"org": each.org, "repo": each.repo}
         if options.branch:
             repository["branch"] = options.branch
-        if options.as_host:
-            repository["host"] = options.as_host
-        fresh = [{"type": "Repository", "repository": repository}]
-        entries.append(known.get((each.org.lower(), each.repo.lower()), fresh))
+        if host:
+            repository["host"] = host
+        entries.append([{"type": "Repository", "repository": repository}])
+    if len(entries) > c.MAX_TASKS:
+        raise CliError(f"the Batch has {len(entries)} tasks, and the maximum is {c.MAX_TASKS}")
     spec = {**spec, "commonContext": common, "variableContexts": entries}
     if options.workspace_config:
         spec["workspaceConfigRef"] = options.workspace_config
@@ -186,6 +201,10 @@ def make_batch(
         "metadata": {**(old.get("metadata") or {}), "name": name},
         "spec": spec,
     }
+
+
+def _key(host: str, org: str, repo: str) -> tuple[str, str, str]:
+    return host, unquote(org).lower(), unquote(repo).lower()
 
 
 def batch_yaml(batch: JSON) -> str:
@@ -204,12 +223,15 @@ def batch_yaml(batch: JSON) -> str:
 
 
 async def _fetched(options: argparse.Namespace, terminal: Terminal) -> list[RepositoryInfo]:
-    kind = provider_for(options.url, options.provider)
+    kind = provider_for(options.url, options.provider or "")
     host = host_of(options.url)
-    apis = parse_apis([f"{host}={options.api}"]) if options.api else {}
+    if options.api:
+        parse_apis([f"{host}={options.api}"])
+    # The user named the host, so its scheme is the user's choice.
+    trusted = {host: TrustedHost(kind, options.api, plain=True)}
     found: list[RepositoryInfo] = []
     try:
-        async with HostConnections({host}, apis, terminal.note) as hosts:
+        async with HostConnections(trusted, terminal.note) as hosts:
             api = await hosts.of(kind, options.url)
             for owner in options.owners or [""]:
                 listed = api.repositories(owner, search=options.search, topic=options.topic)
@@ -264,6 +286,13 @@ def _write(name: str, text: str) -> None:
         Path(name).write_text(text)
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}") from error
+
+
+def _kind(text: str) -> str:
+    found = {x.lower(): x for x in ENTERPRISE_URLS}.get(text.lower())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(ENTERPRISE_URLS)}")
+    return found
 
 
 def _pattern(text: str) -> re.Pattern[str]:

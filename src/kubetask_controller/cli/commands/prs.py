@@ -5,7 +5,7 @@ import asyncio
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,12 +24,15 @@ from kubetask_controller.cli.commands.results import spreadsheet_safe
 from kubetask_controller.cli.exits import CliError, Exit, UsageError
 from kubetask_controller.cli.podresults import results_from_pods
 from kubetask_controller.cli.pullrequests import (
+    UNEXPECTED,
     FoundPullRequest,
     HostConnections,
+    TrustedHost,
     fetch_pull_requests,
     find_links,
     parse_apis,
     trusted_hosts,
+    unexpected,
 )
 from kubetask_controller.cli.runview import run_view, task_view
 from kubetask_controller.cli.session import TASK_RESOURCE, Session, Target
@@ -93,6 +96,8 @@ class PullRequestAction:
             return "it has conflicts"
         if request.checks in (Checks.FAILED, Checks.PENDING):
             return f"its checks are {request.checks.value.lower()}"
+        if request.note:
+            return f"some fields are unknown: {request.note}"
         if request.review is Review.CHANGES:
             return "a reviewer requested changes"
         return ""
@@ -108,10 +113,11 @@ Show the pull requests of a run: state, checks, reviews and age, as reported by 
 apply to all of them or to a selection. Merging skips pull requests that are not ready: drafts,
 conflicts, failing or running checks, requested changes; --force merges those too.
 
-It uses your own token from GH_TOKEN, GITHUB_TOKEN, GH_ENTERPRISE_TOKEN, GITLAB_TOKEN, GITEA_TOKEN,
-FORGEJO_TOKEN, BITBUCKET_TOKEN (and BITBUCKET_USERNAME), AZURE_DEVOPS_EXT_PAT, else from git's
-credential helpers. Agents write the links, so tokens are sent only to the public hosts, to those of
-the run's WorkspaceConfig, and to those of --host.
+It uses your own token from GH_TOKEN or GITHUB_TOKEN (github.com and *.ghe.com), GH_ENTERPRISE_TOKEN
+(other hosts of GitHub), GITLAB_TOKEN, GITEA_TOKEN, FORGEJO_TOKEN, BITBUCKET_TOKEN (and
+BITBUCKET_EMAIL or BITBUCKET_USERNAME), AZURE_DEVOPS_EXT_PAT, else from git's credential helpers.
+Agents write the links, so tokens are sent only to the public hosts, to those of the run's
+WorkspaceConfig, and to those of --host; without TLS only where the WorkspaceConfig or --api says so.
 
   kubectl kubetask prs nightly-7xk2p
   kubectl kubetask prs nightly-7xk2p --checks failed -o csv > red.csv
@@ -164,7 +170,11 @@ the run's WorkspaceConfig, and to those of --host.
         )
         hosts = parser.add_argument_group("git hosts")
         hosts.add_argument(
-            "--host", action="append", default=[], metavar="HOST", help="additional host to trust"
+            "--host",
+            action="append",
+            default=[],
+            metavar="HOST[=PROVIDER]",
+            help="additional host to trust, and its kind if its name does not imply it",
         )
         hosts.add_argument(
             "--api", action="append", default=[], metavar="HOST=URL", help="URL of a host's API"
@@ -180,10 +190,10 @@ the run's WorkspaceConfig, and to those of --host.
         apis = parse_apis(options.api)
         target = Target.parse(options.run)
         run = await session.get(target)
-        found = await _found(session, target, run, options)
-        trusted = await trusted_hosts(session, run, [*options.host, *apis])
+        trusted = await trusted_hosts(session, run, options.host, apis)
+        found = await _found(session, target, run, trusted, options)
         waiting = terminal.note if terminal.moving(error=True) else None
-        async with HostConnections(trusted, apis, waiting, RequestLimits()) as hosts:
+        async with HostConnections(trusted, waiting, RequestLimits()) as hosts:
             with _bar(terminal, "fetching", len(found)) as step:
                 seen = await fetch_pull_requests(found, hosts, done=step)
             seen = [x for x in seen if _selected(x, options)]
@@ -198,7 +208,11 @@ the run's WorkspaceConfig, and to those of --host.
 
 
 async def _found(
-    session: Session, target: Target, run: JSON, options: argparse.Namespace
+    session: Session,
+    target: Target,
+    run: JSON,
+    trusted: Mapping[str, TrustedHost],
+    options: argparse.Namespace,
 ) -> list[FoundPullRequest]:
     if target.resource is TASK_RESOURCE:
         rows: Sequence[Any] = task_view(run).rows
@@ -209,7 +223,7 @@ async def _found(
         wanted = parse_indexes(options.select) if options.select else None
     except ValueError as error:
         raise UsageError(f"--select: {error}") from None
-    return [x for x in find_links(rows) if wanted is None or x.index in wanted]
+    return [x for x in find_links(rows, trusted) if wanted is None or x.index in wanted]
 
 
 def _actions(options: argparse.Namespace) -> list[PullRequestAction]:
@@ -270,6 +284,8 @@ async def _act(
                     await _do(action, each, hosts)
             except HostError as error:
                 failures.append((each, str(error)))
+            except UNEXPECTED as error:
+                failures.append((each, unexpected(each.link, error)))
             step()
 
         # Sequentially in each repository, because merges may conflict, and few at once, because hosts limit writes.
@@ -381,7 +397,7 @@ def _cells(found: FoundPullRequest) -> dict[str, str]:
         "age": human(age(request)),
         "branch": request.branch,
         "title": request.title,
-        "note": ", ".join([*notes, *([found.problem] if found.problem else [])]),
+        "note": ", ".join([*notes, *filter(None, (request.note, found.problem))]),
     }
 
 
@@ -407,6 +423,7 @@ def _json(found: FoundPullRequest) -> JSON:
         "review": request.review.value,
         "conflict": request.conflict,
         "behind": request.behind,
+        "note": request.note or None,
         "createdAt": request.created.isoformat() if request.created else None,
         "closedAt": request.closed.isoformat() if request.closed else None,
     }

@@ -19,7 +19,7 @@ from kubetask_controller.cli.logs.pods import TaskPod, newest_pods, selector, ta
 from kubetask_controller.cli.logs.stream import LogOptions, log_lines
 from kubetask_controller.cli.runview import BatchRunView, run_view, task_view
 from kubetask_controller.cli.session import BATCH_RUN_RESOURCE, TASK_RESOURCE, Session, Target
-from kubetask_controller.cli.targets import Targets
+from kubetask_controller.cli.targets import Targets, workspace_config
 from kubetask_controller.cli.terminal import log_text
 from kubetask_controller.cli.ui import views
 from kubetask_controller.client import APIStatusError, ClientError, Resource
@@ -377,7 +377,7 @@ async def task(session: Session, target: Target, index: int) -> JSON:
     every = [*events, *(x for each in more for x in each)]
     uid |= {str((x.get("involvedObject") or {}).get("uid")) for x in every}
     every.sort(key=lambda x: str(views.event_json(x)["at"]), reverse=True)
-    web = views.web_template(await _config(session, found, row.entry))
+    web = views.web_template(await workspace_config(session, found))
     return views.task_detail(target, session.namespace, row, pods, every[:MAX_EVENTS], web)
 
 
@@ -405,19 +405,6 @@ async def _pods(session: Session, target: Target, index: int, job: str) -> list[
         return []
     mine = [x for x in answer.get("items") or [] if task_pod(x, target, c.CONTAINER_AGENT)]
     return sorted((views.pod_times(x) for x in mine), key=lambda x: x.created, reverse=True)
-
-
-async def _config(session: Session, found: JSON, entry: JSON) -> JSON | None:
-    """The WorkspaceConfig of a run or Task, else the one named default."""
-    spec = found.get("spec") or {}
-    name = spec.get("workspaceConfigRef") or (spec.get("batchSpec") or {}).get("workspaceConfigRef")
-    resource = Resource(c.GROUP, c.VERSION, c.PLURAL_WORKSPACE_CONFIG, c.KIND_WORKSPACE_CONFIG)
-    try:
-        return await session.client.get(
-            resource, session.namespace, str(name or c.WORKSPACE_CONFIG_DEFAULT)
-        )
-    except ClientError:
-        return None
 
 
 async def log(session: Session, target: Target, index: int, container: str, send: Send) -> None:

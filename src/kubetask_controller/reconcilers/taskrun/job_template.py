@@ -216,9 +216,7 @@ class Template:
             ca_bundle=c.CA_BUNDLE_FILE if git.get("caBundle") else None,
             credentials=c.MOUNT_GIT_CREDENTIALS if credentials else None,
             # An agent that cannot sign in could not fetch what a partial clone leaves out.
-            partial=git.get(
-                "partialClone", not credentials or bool(credentials.get("shareWithAgent"))
-            ),
+            partial=git.get("partialClone", not _unshared(git, {x.get("host", "") for x in found})),
             hosts=hosts,
             checkout=self._checkout(git, task),
             pull_request=self._pull_request(),
@@ -376,6 +374,14 @@ def _has_secrets(volume: JSON, *, read_only: bool) -> bool:
         return read_only or bool(csi.get("readOnly"))
     sources = (volume.get("projected") or {}).get("sources") or ()
     return "secret" in volume or any("secret" in x for x in sources)
+
+
+def _unshared(git: JSON, names: set[str]) -> bool:
+    """Whether one of the named hosts has credentials that the agent does not get."""
+    given = {"": git.get("credentials")} | {
+        x["name"]: x.get("credentials") for x in git.get("hosts") or ()
+    }
+    return any((x := given.get(name)) and not x.get("shareWithAgent") for name in names)
 
 
 def _manifest_file(file: FileJSON) -> ManifestFile:

@@ -299,21 +299,32 @@ def _ended_by(number: int, agent: str = "the agent") -> str:
 def _get_out(
     options: argparse.Namespace, task: AgentTask, report: AgentReport
 ) -> tuple[list[Published], str, Reason | None]:
-    """Push the work and open its pull requests, as configured; returns the problems and the task's reason too."""
+    """Push the work and open its pull requests, as configured; returns the problems and the task's reason too.
+
+    Any other error is a problem too, because the result with commits, usage and cost is written afterwards.
+    """
     problems: list[str] = []
+    published: list[Published] = []
     reason = None
     try:
         published = _publish(options, task, report)
     except PublishError as error:
         published, reason = error.published, error.reason
         problems.append(str(error))
+    except Exception as error:
+        reason = Reason.WORKSPACE_ERROR
+        problems.append(task.redact(f"committing or pushing failed: {error!r}"))
     if task.manifest.pull_request and any(x.pushed for x in published):
-        # Importing takes time.
-        from kubetask_controller.workspace.agent.pullrequests import open_requests
+        try:
+            # Importing takes time.
+            from kubetask_controller.workspace.agent.pullrequests import open_requests
 
-        published, refused = open_requests(
-            task.manifest, published, report.summary, task.environ, redact=task.redact
-        )
+            published, refused = open_requests(
+                task.manifest, published, report.summary, task.environ, redact=task.redact
+            )
+        except Exception as error:
+            text = f"the branch was pushed, but opening pull requests failed: {error!r}"
+            refused = [(Reason.PULL_REQUEST_FAILED, task.redact(text))]
         problems += [text for _, text in refused]
         reason = reason or next((x for x, _ in refused), None)
     return published, "; ".join(problems), reason

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import unquote
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Reason
@@ -122,10 +123,18 @@ def find_pull_request(manifest: TaskManifest, text: str) -> str:
     """The last URL in a text that is a pull request of one of the task's repositories; empty if there is none."""
     for found in reversed(_URL.findall(text)):
         url = found.rstrip(".,;:!?*_")
-        names = (f"/{x.org}/{x.repo}/".lower() for x in manifest.repositories)
-        if _REQUEST.search(url) and any(x in url.lower() for x in names):
+        if _REQUEST.search(url) and _is_own(manifest, url):
             return str(url)
     return ""
+
+
+def _is_own(manifest: TaskManifest, url: str) -> bool:
+    # Importing takes time, and few tasks need it.
+    from kubetask_controller.hosts import parse_link, site_prefixes
+
+    places = [y for x in manifest.hosts for y in site_prefixes(x.url_template, x.api_url)]
+    links = [x for place in dict.fromkeys([*places, ""]) if (x := parse_link(url, place))]
+    return any(x.is_of(y.org, y.repo) for x in links for y in manifest.repositories)
 
 
 def fill_template(template: str, values: Mapping[str, str]) -> str:
@@ -146,8 +155,8 @@ def template_values(
         "run": manifest.run or "",
         "index": "" if manifest.index is None else str(manifest.index),
         "namespace": manifest.namespace,
-        "org": repository.org,
-        "repo": repository.repo,
+        "org": unquote(repository.org),
+        "repo": unquote(repository.repo),
         "branch": manifest.branch,
         "base": repository.base or repository.branch,
     }

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import ManifestPullRequest, TaskManifest
@@ -87,10 +88,10 @@ def open_requests(
             request, missing = asyncio.run(
                 _open(hosts[repository.host], each, _desired(wanted, values), environ)
             )
-        except (HostError, ValueError, KeyError) as error:
+        except (HostError, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
             limited = isinstance(error, HostError) and error.rate_limited
             reason = Reason.RATE_LIMITED if limited else Reason.PULL_REQUEST_FAILED
-            text = redact(str(error))
+            text = redact(_shown(error))
             problems.append(
                 (
                     reason,
@@ -104,6 +105,12 @@ def open_requests(
             log_line(redact(f"{shown}: {text}"))
         done.append(replace(each, request=request.url))
     return done, problems
+
+
+def _shown(error: Exception) -> str:
+    if isinstance(error, HostError | ValueError | OSError):
+        return str(error) or repr(error)
+    return f"the host sent an unexpected response: {error!r}"
 
 
 def _desired(wanted: ManifestPullRequest, values: Mapping[str, str]) -> PullRequestSpec:
@@ -142,7 +149,7 @@ async def _open(
         waiting=log_line,
     )
     async with session:
-        return await api.open(repository.org, repository.repo, desired)
+        return await api.open(unquote(repository.org), unquote(repository.repo), desired)
 
 
 def _sign_in(host: TaskHost, kind: str, environ: Mapping[str, str]) -> tuple[str, str]:
@@ -154,8 +161,11 @@ def _sign_in(host: TaskHost, kind: str, environ: Mapping[str, str]) -> tuple[str
         return "x-access-token", token
     for key in ("password", "token") if host.folder else ():
         if token := _read(folder / key):
-            return _read(folder / "username"), token
-    return "", next((environ[x] for x in _TOKENS.get(kind, ()) if environ.get(x)), "")
+            # git and the API of Bitbucket Cloud require different names for one token.
+            email = _read(folder / "email") if kind == "Bitbucket" else ""
+            return email or _read(folder / "username"), token
+    email = environ.get("BITBUCKET_EMAIL", "") if kind == "Bitbucket" else ""
+    return email, next((environ[x] for x in _TOKENS.get(kind, ()) if environ.get(x)), "")
 
 
 def _read(path: Path) -> str:
