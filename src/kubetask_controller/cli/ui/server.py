@@ -17,7 +17,7 @@ import asyncio
 import hmac
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
@@ -42,6 +42,8 @@ MAX_BODY = 64 * 1024
 CODE_SECONDS = 60.0
 """Seconds for which the one-time code in the browser's URL is valid."""
 SHUTDOWN_TIMEOUT = 1.0
+PING_SECONDS = 15.0
+"""Interval of {"type": "ping"} in a stream; the page reconnects after some time without a message."""
 ASSETS = {
     "/": ("index.html", "text/html"),
     "/app.js": ("app.js", "text/javascript"),
@@ -366,11 +368,22 @@ async def _stream(
     async def send(message: JSON) -> None:
         await response.write(to_json(message) + b"\n")
 
+    pings = asyncio.create_task(_ping(send))
     try:
         await source(send)
     except (CliError, ClientError, LookupError) as error:
         await send({"type": "error", "message": views.shown(error)})
     except ConnectionResetError:
         return response
+    finally:
+        pings.cancel()
     await response.write_eof()
     return response
+
+
+async def _ping(send: streams.Send) -> None:
+    """Send pings, also while the source waits for the API server, until the page disconnects."""
+    with suppress(ConnectionResetError):
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            await send({"type": "ping"})

@@ -1277,7 +1277,7 @@ function TaskPanel({ place, run, row, close }) {
       current = false;
       clearInterval(timer);
     };
-  }, [place.namespace, place.name, index, row[1 /* phase */], row[2 /* reason */]]);
+  }, [place.namespace, place.name, run.uid, index, row[1 /* phase */], row[2 /* reason */]]);
   A2(() => {
     if (close) panel.current?.focus();
   }, [index]);
@@ -1338,7 +1338,7 @@ function TaskPanel({ place, run, row, close }) {
         "Log ",
         /* @__PURE__ */ a3("span", { class: "tabs", role: "group", "aria-label": "Container", children: [["agent", "agent"], ["workspace", "preparation"]].map(([name, text]) => /* @__PURE__ */ a3("button", { type: "button", "aria-pressed": container === name, onClick: () => setContainer(name), children: text }, name)) })
       ] }),
-      /* @__PURE__ */ a3(Log, { place, index, container })
+      detail || problem2 ? /* @__PURE__ */ a3(Log, { place, index, container }, detail?.pods[0]?.name) : /* @__PURE__ */ a3("p", { class: "note", children: "Reading …" })
     ] }),
     /* @__PURE__ */ a3("section", { children: [
       /* @__PURE__ */ a3("h3", { children: "Events" }),
