@@ -96,8 +96,8 @@ async def test_status_shows_what_is_spent_and_projected_and_what_to_do(api, cli:
     await api.put("batchruns", canary(maxCostUSD="12"))
     end = await cli("status", "nightly")
     assert "spent $2.00, projected $10.00 of at most $12.00" in end.out.splitlines()[0]
-    assert "8 tasks held back: only the first 2 tasks may start." in end.err
-    assert "kubectl kubetask promote nightly --all" in end.err
+    assert "8 tasks wait: taskLimit allows only the first 2 tasks to start." in end.err
+    assert "kubectl kubetask -n team promote nightly --all" in end.err
 
 
 async def test_status_explains_a_run_that_ended_over_its_budget(api, cli: Cli):
