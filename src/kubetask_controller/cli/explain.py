@@ -46,7 +46,9 @@ REASONS: Mapping[str, ReasonText] = {
     "Queued": ReasonText("waiting for a free slot", waits=True),
     "Suspended": ReasonText("suspended", "Resume the run to start them.", waits=True),
     "TaskLimit": ReasonText(
-        "waiting because of taskLimit", "Check the tasks that ran, then promote the run.", waits=True
+        "waiting because of taskLimit",
+        "Check the tasks that ran, then promote the run.",
+        waits=True,
     ),
     "Starting": ReasonText("the Pod is being started", waits=True),
     "RetryOfNotFinished": ReasonText("the run that it retries has not ended yet", waits=True),

@@ -95,7 +95,10 @@ def _repository(item: Part, path: str, report: Report) -> Lines | None:
     if item.node.kind == "scalar":
         fields = repository_of(item.node.value)
         if fields is None:
-            report.lost(path, f"{item.node.value!r} is neither org/repo nor the URL of a repository; removed")
+            report.lost(
+                path,
+                f"{item.node.value!r} is neither org/repo nor the URL of a repository; removed",
+            )
             return None
         _warn_of_host(fields, path, report)
         return [
