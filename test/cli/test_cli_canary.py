@@ -48,7 +48,7 @@ async def test_promote_lets_some_more_or_all_start_and_says_what_they_will_cost(
     end = await cli("promote", "nightly", "3")
     assert (end.code, end.out) == (0, "batchrun/nightly promoted\n")
     assert end.err.splitlines() == [
-        "3 tasks more may start: 5 of 10 in all.",
+        "3 more tasks may start: 5 of 10 in all.",
         "At the mean cost so far ($1.00 a task) they cost about $3.00; $2.00 is spent.",
     ]
     assert spec(api, "nightly")["taskLimit"] == 5
@@ -59,7 +59,7 @@ async def test_promote_lets_some_more_or_all_start_and_says_what_they_will_cost(
 async def test_promote_beyond_the_last_task_removes_the_limit(api, cli: Cli):
     await api.put("batchruns", canary())
     end = await cli("promote", "nightly", "100")
-    assert "8 tasks more may start: all 10 of the run." in end.err
+    assert "8 more tasks may start: all 10 of the run." in end.err
     assert "taskLimit" not in spec(api, "nightly")
 
 

@@ -236,10 +236,10 @@ async def test_a_change_is_confirmed_with_what_it_will_do(
     async with looking(browser, page, "#/run/team/canary") as tab:
         dialog = tab.get_by_role("dialog")
         await tab.get_by_role("button", name="Promote …").click()
-        await expect(dialog).to_contain_text("10 tasks more may start: 11 of 30 in all.")
+        await expect(dialog).to_contain_text("10 more tasks may start: 11 of 30 in all.")
         await expect(dialog).to_contain_text("they cost about $4.00")
         await dialog.get_by_label("Number of tasks").fill("5")
-        await expect(dialog).to_contain_text("5 tasks more may start: 6 of 30 in all.")
+        await expect(dialog).to_contain_text("5 more tasks may start: 6 of 30 in all.")
         await expect(dialog).to_contain_text("kubectl kubetask -n team promote canary 5")
         assert spec()["taskLimit"] == 1
         await dialog.get_by_role("button", name="Promote", exact=True).click()

@@ -126,6 +126,36 @@ async def test_somebody_with_rights_in_some_namespaces_sees_those(api: FakeApi, 
     async with page.stream("/api/runs") as messages:
         first = await anext(messages)
         assert sorted(x["name"] for x in first["set"]) == ["in-mine", "in-team"]
+        assert first["refused"] == []
+
+
+@pytest.mark.parametrize(
+    ("listable", "names", "omitted"),
+    [
+        (True, ["in-mine"], "namespaces after the first 1: start the page with -n"),
+        (False, ["in-team"], "namespaces other than team: "),
+    ],
+)
+async def test_the_page_says_which_namespaces_it_omits(
+    api: FakeApi,
+    page: Page,
+    monkeypatch: pytest.MonkeyPatch,
+    listable: bool,
+    names: list[str],
+    omitted: str,
+) -> None:
+    monkeypatch.setattr("kubetask_controller.cli.ui.streams.MAX_NAMESPACES", 1)
+    for name in ("team", "mine"):
+        await api.put("namespaces", {"metadata": {"name": name}}, "")
+        await api.put("batchruns", made(f"in-{name}", [working(0, 5)]), name)
+    hidden = ["/apis/kubetask.io/v1alpha1/batchruns"]
+    hidden += [] if listable else ["/api/v1/namespaces"]
+    api.refuse = lambda x: failure(403, "no", reason="Forbidden") if x.path in hidden else None
+    async with page.stream("/api/runs") as messages:
+        first = await anext(messages)
+        assert [x["name"] for x in first["set"]] == names
+        (note,) = first["refused"]
+        assert note.startswith(omitted)
 
 
 async def test_with_a_namespace_nothing_of_another_one_is_shown(
@@ -148,7 +178,7 @@ async def test_a_run_is_sent_whole_once_and_then_what_changed(api: FakeApi, page
         while "events" not in first or not first["events"]:
             first |= await anext(messages)
         assert len(first["rows"]) == 3
-        assert first["events"][0]["words"] == "A container started"
+        assert first["events"][0]["words"] == "The first task started"
         tasks[1] = done(1, 50, 40)
         await api.status("batchruns", "r", made("r", tasks)["status"])
         change = await anext(messages)
@@ -320,9 +350,14 @@ def ask(run: dict, action: str, **more: object) -> dict:
     ("action", "more", "says", "becomes"),
     [
         ("suspend", {}, "2 tasks will not start until the run is resumed.", {"suspend": True}),
-        ("cancel", {}, "1 task that run now are stopped", {"cancel": True}),
-        ("promote", {"more": 1}, "1 task more may start: 3 of 4 in all.", {"taskLimit": 3}),
-        ("promote", {"more": None}, "2 tasks more may start: all 4 of the run.", {}),
+        (
+            "cancel",
+            {},
+            "Stops 1 running task, which counts as failed. Logs remain.",
+            {"cancel": True},
+        ),
+        ("promote", {"more": 1}, "1 more task may start: 3 of 4 in all.", {"taskLimit": 3}),
+        ("promote", {"more": None}, "2 more tasks may start: all 4 of the run.", {}),
     ],
 )
 async def test_a_change_says_what_it_will_do_and_then_does_that(

@@ -16,7 +16,7 @@ Protection against other clients:
 import asyncio
 import hmac
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -87,7 +87,6 @@ class Server:
         self._settings = settings
         self._token = secrets.token_urlsafe(32)
         self._codes: dict[str, float] = {}
-        self._namespaces: list[str] | None = None
         self.port = 0
 
     @property
@@ -193,11 +192,12 @@ class Server:
 
     async def _runs(self, request: web.Request) -> web.StreamResponse:
         async def runs(send: streams.Send) -> None:
+            namespaces: Sequence[str]
             if self._settings.namespace:
-                namespaces = [self._settings.namespace]
+                namespaces, omitted = [self._settings.namespace], ""
             else:
-                namespaces = list(await streams.visible_namespaces(self._session))
-            await streams.overview(self._session, namespaces, send)
+                namespaces, omitted = await streams.visible_namespaces(self._session)
+            await streams.overview(self._session, namespaces, send, omitted)
 
         return await _stream(request, runs)
 

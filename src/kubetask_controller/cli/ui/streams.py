@@ -125,23 +125,29 @@ class ObjectList:
             self._link.dirty.set()
 
 
-async def visible_namespaces(session: Session) -> Sequence[str]:
-    """The namespaces whose runs the user can list; ``[""]`` for all namespaces.
+async def visible_namespaces(session: Session) -> tuple[Sequence[str], str]:
+    """The namespaces whose runs the user can list, ``[""]`` for all; and which are omitted, or an empty string.
 
     Raises:
         ClientError: a request failed.
     """
     try:
         await session.client.list(BATCH_RUN_RESOURCE, None, params={"limit": "1"})
-        return [""]
+        return [""], ""
     except APIStatusError as error:
         if not is_forbidden(error):
             raise
     try:
         answer = await session.client.list(NAMESPACES, None, params={"limit": str(MAX_NAMESPACES)})
-        names = [str(x["metadata"]["name"]) for x in answer.get("items") or []]
-    except APIStatusError:
-        return [session.namespace]
+    except APIStatusError as error:
+        why = views.shown(error, 300)
+        return [session.namespace], f"namespaces other than {session.namespace}: {why}"
+    names = [str(x["metadata"]["name"]) for x in answer.get("items") or []]
+    omitted = ""
+    if answer["metadata"].get("continue"):
+        omitted = (
+            f"namespaces after the first {MAX_NAMESPACES}: start the page with -n for one of them"
+        )
     slots = asyncio.Semaphore(8)
 
     async def allowed(name: str) -> bool:
@@ -153,7 +159,8 @@ async def visible_namespaces(session: Session) -> Sequence[str]:
             return True
 
     answers = await asyncio.gather(*(allowed(x) for x in names))
-    return [name for name, good in zip(names, answers, strict=True) if good] or [session.namespace]
+    visible = [name for name, good in zip(names, answers, strict=True) if good]
+    return visible or [session.namespace], omitted
 
 
 def _now() -> datetime:
@@ -191,8 +198,13 @@ async def _ticks(link: ServerConnection) -> AsyncGenerator[None, None]:
         yield
 
 
-async def overview(session: Session, namespaces: Sequence[str], send: Send) -> None:
-    """Send all runs and Tasks: ``{"type": "runs", "set": […], "gone": [uid, …], "whole": bool}``."""
+async def overview(
+    session: Session, namespaces: Sequence[str], send: Send, omitted: str = ""
+) -> None:
+    """Send all runs and Tasks: ``{"type": "runs", "set": […], "gone": [uid, …], "whole": bool}``.
+
+    `refused` of the message contains `omitted` and the errors of lists that the user may not read.
+    """
     link = ServerConnection()
     mirrors: list[tuple[str, ObjectList]] = []
     with unwrapped():
@@ -211,6 +223,7 @@ async def overview(session: Session, namespaces: Sequence[str], send: Send) -> N
                     if first and not all(x.listed for _, x in mirrors):
                         continue
                     message = _overview_message(mirrors, sent, first)
+                    message["refused"] += [omitted] if omitted else []
                     if first or message["set"] or message["gone"]:
                         await send(message)
                     first = False
