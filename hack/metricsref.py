@@ -24,8 +24,8 @@ What the controller serves under `/metrics`, in Prometheus' text format. The nam
 so dashboards made for other operators work. How to scrape it: [operations](../operations.md#metrics); alerts are in
 `config/prometheus`, a dashboard in `config/grafana`.
 
-A replica that does not lead serves metrics too: its gauges `kubetask_tasks` and `kubetask_batchruns` say the same as the
-leader's, so take their maximum and not their sum.
+A replica that does not lead serves metrics too: its gauges `kubetask_tasks` and `kubetask_batchruns` have the same values
+as the leader's, so take their maximum and not their sum.
 """
 _PARTS = (
     ("kubetask_", "Tasks and runs"),

@@ -11,8 +11,7 @@ _INTRODUCTION = """# API reference
 <!-- Generated from src/kubetask_controller/api by `make generate`. Do not edit. -->
 
 The four kinds of `kubetask.io/v1alpha1`, field by field. `kubectl explain batchrun.spec --recursive` shows the same from
-a cluster. Fields are optional unless they say *required*. All objects are namespaced, and what they refer to lies in
-their own namespace.
+a cluster. Fields are optional unless marked *required*. Objects refer only to objects in the same namespace.
 """
 
 

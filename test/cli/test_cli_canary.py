@@ -48,7 +48,7 @@ async def test_promote_lets_some_more_or_all_start_and_says_what_they_will_cost(
     end = await cli("promote", "nightly", "3")
     assert (end.code, end.out) == (0, "batchrun/nightly promoted\n")
     assert end.err.splitlines() == [
-        "3 tasks more may start: 5 of 10 in all.",
+        "3 more tasks may start: 5 of 10 in all.",
         "At the mean cost so far ($1.00 a task) they cost about $3.00; $2.00 is spent.",
     ]
     assert spec(api, "nightly")["taskLimit"] == 5
@@ -59,7 +59,7 @@ async def test_promote_lets_some_more_or_all_start_and_says_what_they_will_cost(
 async def test_promote_beyond_the_last_task_removes_the_limit(api, cli: Cli):
     await api.put("batchruns", canary())
     end = await cli("promote", "nightly", "100")
-    assert "8 tasks more may start: all 10 of the run." in end.err
+    assert "8 more tasks may start: all 10 of the run." in end.err
     assert "taskLimit" not in spec(api, "nightly")
 
 
@@ -96,8 +96,8 @@ async def test_status_shows_what_is_spent_and_projected_and_what_to_do(api, cli:
     await api.put("batchruns", canary(maxCostUSD="12"))
     end = await cli("status", "nightly")
     assert "spent $2.00, projected $10.00 of at most $12.00" in end.out.splitlines()[0]
-    assert "8 tasks held back: only the first 2 tasks may start." in end.err
-    assert "kubectl kubetask promote nightly --all" in end.err
+    assert "8 tasks wait: taskLimit allows only the first 2 tasks to start." in end.err
+    assert "kubectl kubetask -n team promote nightly --all" in end.err
 
 
 async def test_status_explains_a_run_that_ended_over_its_budget(api, cli: Cli):

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import yaml
 from aiohttp import web
 
+from kubetask_controller.cli.follow import LISTED
 from support.cli.cliobjects import Cli, failed, queued, run, run_status, running, succeeded
 from support.cli.fakeapi import FakeApi, failure
 
@@ -159,6 +161,21 @@ async def test_a_run_that_is_deleted_while_it_is_watched_is_not_found(api, cli: 
     await api.watched()
     await api.remove("batchruns", "nightly")
     end = await watching
+    assert (end.code, end.err) == (4, "error: batchrun/nightly was deleted\n")
+
+
+async def test_a_run_that_is_deleted_during_an_outage_of_the_server_was_deleted(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+):
+    async def changes(*_: object) -> AsyncIterator[tuple[str, dict]]:
+        """A list, a change, an outage, and a list without the run."""
+        body = run("nightly", running(0))
+        for kind in ("ADDED", LISTED, "MODIFIED", LISTED):
+            yield kind, {} if kind == LISTED else body
+        raise AssertionError("it waits for a run that does not exist")
+
+    monkeypatch.setattr("kubetask_controller.cli.follow.changes", changes)
+    end = await cli("status", "nightly", "-w")
     assert (end.code, end.err) == (4, "error: batchrun/nightly was deleted\n")
 
 

@@ -1,8 +1,13 @@
 """logs: whole, prefixed, followed, across broken connections, and what is said where there is none."""
 
 import asyncio
+import io
 
+import pytest
+
+from kubetask_controller.cli import program
 from kubetask_controller.cli.logs.stream import LogPosition
+from kubetask_controller.cli.terminal import Terminal
 from support.cli.cliobjects import (
     Cli,
     ended_pod,
@@ -169,6 +174,48 @@ async def test_logs_of_a_task_by_its_job(api, cli: Cli):
     api.logs["one-abc-xyz/agent"] = Log([(0, "hi")], open=False)
     assert (await cli("logs", "task/one")).out == "hi\n"
     assert (await cli("logs", "task/one", "-f")).out == "hi\n"
+
+
+def task_without_a_job() -> dict:
+    status = {"phase": "Pending", "reason": "Queued"}
+    return {"metadata": {"name": "one"}, "spec": {"contexts": []}, "status": status}
+
+
+async def test_a_task_without_a_job_has_not_started(api, cli: Cli):
+    await api.put("tasks", task_without_a_job())
+    end = await cli("logs", "task/one")
+    assert (end.code, end.err) == (
+        4,
+        "task 0: no log: has not started (Queued)\nerror: task/one has no log\n",
+    )
+
+
+async def test_follow_waits_for_the_job_of_a_task(api, cli: Cli):
+    await api.put("tasks", task_without_a_job())
+    following = asyncio.create_task(cli("logs", "task/one", "-f"))
+    await api.watched()
+    body = ended_pod(0, name="one-abc-xyz")
+    body["metadata"]["labels"] = {"batch.kubernetes.io/job-name": "one-abc"}
+    await api.put("pods", body)
+    api.logs["one-abc-xyz/agent"] = Log([(0, "hi")], open=False)
+    status = {"phase": "Succeeded", "reason": "TaskSucceeded", "jobName": "one-abc"}
+    await api.status("tasks", "one", status)
+    end = await following
+    assert (end.code, end.out, end.err) == (0, "hi\n", "")
+
+
+async def test_a_reader_that_goes_away_ends_following(api, kubeconfig):
+    class Closed(io.StringIO):
+        def flush(self) -> None:
+            if self.getvalue():
+                raise BrokenPipeError
+
+    await api.put("batchruns", run("nightly", running(0)))
+    await api.put("pods", pod(0))
+    api.logs["nightly-task-0-abcde/agent"] = Log([(0, "one")])
+    terminal = Terminal(Closed(), io.StringIO(), io.StringIO())
+    with pytest.raises(BrokenPipeError):
+        await program.run_command(["logs", "nightly", "-f"], terminal)
 
 
 async def test_a_log_that_cannot_be_read_is_told_and_others_still_come(api, cli: Cli):

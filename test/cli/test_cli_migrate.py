@@ -160,7 +160,7 @@ def test_what_has_no_place_is_told_by_its_path_and_its_comment_stays():
     assert found == {"variableContexts": [repository(repo="a")]}
     assert losses == [
         "spec.schedule: unknown field; removed",
-        "spec.repositories[0]: '7' is neither org/repo nor a URL; removed",
+        "spec.repositories[0]: '7' is neither org/repo nor the URL of a repository; removed",
         "spec.repositories[1].depth: unknown field; removed",
         "spec.context.prompt: unknown field; removed",
     ]
@@ -252,6 +252,22 @@ async def test_a_list_from_kubectl_and_json(cli: Cli):
     assert json.loads(single.out)["kind"] == "Batch"
 
 
+def test_every_item_of_a_list_is_converted_like_a_document():
+    role = (
+        "  - apiVersion: rbac.authorization.k8s.io/v1\n    kind: Role\n    metadata: {name: r}\n"
+        "    rules:\n      - apiGroups: [codesweep.io]\n        resources: [bundles]\n"
+        "        verbs: [get]\n"
+    )
+    webhook = "  - kind: Webhook\n    metadata: {name: w}\n    group: codesweep.io\n"
+    new, losses = migrated("apiVersion: v1\nkind: List\nitems:\n" + role + webhook)
+    (found, other) = yaml.safe_load(new)["items"]
+    assert found["rules"] == [
+        {"apiGroups": ["kubetask.io"], "resources": ["batches"], "verbs": ["get"]}
+    ]
+    assert other["group"] == "codesweep.io"
+    assert losses == ["f.yaml: Webhook/w: it mentions codesweep.io; unchanged"]
+
+
 def test_other_documents_that_speak_of_codesweep_are_named():
     crd = (
         "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n"
@@ -299,6 +315,21 @@ async def test_files_that_are_not_there_are_usage_errors(cli: Cli, tmp_path: Pat
         ("https://github.com/a/b.git", {"org": "a", "repo": "b", "host": "github.com"}),
         ("git@gitlab.com:g/s/b.git", {"org": "g/s", "repo": "b", "host": "gitlab.com"}),
         ("ssh://git@h:22/a/b", {"org": "a", "repo": "b", "host": "h:22"}),
+        ("github.com/myorg/a", {"org": "myorg", "repo": "a", "host": "github.com"}),
+        ("gitlab.com/g/s/b", {"org": "g/s", "repo": "b", "host": "gitlab.com"}),
+        ("my.org/b", {"org": "my.org", "repo": "b"}),
+        (
+            "https://me@dev.azure.com/o/My%20Project/_git/r",
+            {"org": "o/My Project", "repo": "r", "host": "dev.azure.com"},
+        ),
+        ("https://github.com/o/a/tree/main", None),
+        ("https://github.com/o/a/pulls", None),
+        ("https://gitlab.com/o/a/-/tree/main", None),
+        ("https://git.example/o/a/blob/main/README.md", None),
+        ("https://github.com/o/a?tab=readme", None),
+        ("https://github.com/o/", None),
+        ("a/b@", None),
+        ("a//b", None),
         ("justone", None),
         ("", None),
     ],

@@ -50,13 +50,14 @@ async def test_ctrl_c_ends_it_without_a_word_and_leaves_the_run_alone(api):
     assert all(method == "GET" for method, _ in api.requests)
 
 
-async def test_a_reader_that_goes_away_is_no_error(api):
+@pytest.mark.parametrize("flags", [(), ("-f",)])
+async def test_a_reader_that_goes_away_is_no_error(api, flags: tuple[str, ...]):
     await api.put("batchruns", run("nightly", succeeded(0)))
     await api.put("pods", ended_pod(0))
     lines = [(0, "x" * 1000) for _ in range(5000)]
     api.logs["nightly-task-0-abcde/agent"] = Log(lines, open=False)
     read, write = os.pipe()
-    async with process("logs", "nightly", stdout=write) as program:
+    async with process("logs", "nightly", *flags, stdout=write) as program:
         os.close(write)
         await asyncio.to_thread(os.read, read, 10)
         os.close(read)

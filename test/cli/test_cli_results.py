@@ -4,7 +4,8 @@ import csv
 import io
 import json
 
-from support.cli.cliobjects import Cli, ended_pod, failed, run, running, succeeded
+from support.cli.cliobjects import Cli, ended_pod, entry, failed, run, running, succeeded
+from support.cli.fakeapi import failure
 
 RESULT = {
     "summary": "Bumped 3 packages,\nall tests pass",
@@ -92,6 +93,19 @@ async def test_a_large_run_gets_targets_from_its_snapshot_and_results_from_its_p
     assert [x["status"] for x in rows] == ["Succeeded", "Succeeded", "Failed", "Succeeded"]
     assert rows[0]["result"] == RESULT
     assert rows[0]["jobName"] == "nightly-task-0"
-    assert end.err.startswith("task 2-3: the status of this large run omits")
+    omits = "task 3: the status of this large run omits their results, and their Pods"
+    assert end.err == f"{omits} were deleted\n"
+    api.refuse = lambda x: failure(403, "no pods") if x.path.endswith("/pods") else None
+    end = await cli("results", "nightly", "-o", "json")
+    assert end.err == f"{omits.replace('3', '0-1,3')} cannot be read: no pods\n"
+    api.refuse = lambda _: None
     tree = (await cli("status", "nightly")).out
     assert "2  o/r2@main  AgentError  exit 1" in tree
+
+
+async def test_a_task_that_never_started_lacks_no_result(api, cli: Cli):
+    large = run("nightly", failed(0), entry(1, "Failed", "Cancelled"))
+    large["status"]["omitted"] = ["Contexts", "Times", "Tasks", "Details"]
+    await api.put("batchruns", large)
+    end = await cli("results", "nightly", "-o", "json")
+    assert end.err.startswith("task 0: the status of this large run omits")

@@ -1,15 +1,21 @@
 """The tree of a run, its lines in a pipe, and the picture on a terminal."""
 
+import asyncio
 import io
 import re
+import signal
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from kubetask_controller.api.indexes import format_indexes, parse_indexes
+from kubetask_controller.cli.logs.output import LogOutput
 from kubetask_controller.cli.progress import MANY, ChangeLines, _Picture
 from kubetask_controller.cli.runview import run_view
+from kubetask_controller.cli.terminal import Terminal
 from kubetask_controller.cli.times import human, parse_duration
 from kubetask_controller.cli.tree import DRAWN, PLAIN, render_tree
 from support.cli.cliobjects import failed, queued, run, running, succeeded
@@ -32,6 +38,54 @@ def test_the_tree_is_drawn_with_the_last_branch_closed():
         "   ├─ 1  myorg/service-1  TaskRunning  1m5s",
         "   └─ 2  myorg/service-2  TaskRunning  1m5s",
     ]
+
+
+def test_columns_are_aligned_by_the_width_of_characters_on_a_terminal():
+    wide, narrow = failed(0), failed(1)
+    wide["contexts"][0]["repository"]["repo"] = "日本"
+    lines = tree(run("nightly", wide, narrow), glyphs=PLAIN)
+    (first, second) = [x for x in lines if "AgentError" in x]
+    assert cell_len(first.partition("AgentError")[0]) == len(second.partition("AgentError")[0])
+    out = io.StringIO()
+    Terminal(out).table(["NAME", "STATE"], [["日本", "x"], ["service", "y"]])
+    assert out.getvalue() == "NAME      STATE\n日本      x\nservice   y\n"
+
+
+@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_logs_on_a_terminal_have_colours_unless_no_color_is_set(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], coloured: bool
+):
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in {"TERM": "xterm-256color", **variables}.items():
+        monkeypatch.setenv(name, value)
+    out = Screen()
+    LogOutput(Terminal(out), {0: "o/r"}).write(0, b"hello")
+    assert ("\x1b[" in out.getvalue()) is coloured
+
+
+@pytest.mark.parametrize("read", [Terminal.read, Terminal.read_line])
+def test_ctrl_c_interrupts_a_command_that_reads_its_input(read: Callable[[Terminal], str]):
+    class Keyboard(io.StringIO):
+        def read(self, *_: object) -> str:
+            signal.raise_signal(signal.SIGINT)
+            return ""
+
+        readline = read
+
+    went_on = False
+
+    async def command() -> None:
+        nonlocal went_on
+        read(Terminal(stdin=Keyboard()))
+        went_on = True
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(command())
+    assert not went_on
 
 
 def test_many_that_say_the_same_are_one_line_and_failures_never_are():

@@ -21,6 +21,7 @@ from support.config.manifests import (
     objects,
     rendered,
 )
+from support.integration.documents import blocks
 
 pytestmark = pytest.mark.processes
 
@@ -172,6 +173,19 @@ def test_what_a_scraper_speaks_follows_what_the_controller_serves(tmp_path: Path
     assert endpoint == {"port": "metrics", "path": "/metrics", "honorLabels": True}
     policy = by_kind(found, "NetworkPolicy")["kubetask-controller"]["spec"]
     assert policy["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 8080}]
+
+
+def test_the_overlay_of_the_installation_guide_names_another_registry(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    shutil.copytree(CONFIG, config)
+    overlay = config / "overlays" / "own-registry"
+    overlay.mkdir()
+    (block,) = [x for x in blocks("install.md") if x.language == "yaml"]
+    (overlay / "kustomization.yaml").write_text(block.text)
+    found = objects("overlays/own-registry", config)
+    own = "registry.example.com/kubetask-{}:v" + __version__
+    assert controller(found)["image"] == own.format("controller")
+    assert _environ(found)["KUBETASK_WORKSPACE_IMAGE"] == own.format("workspace")
 
 
 @pytest.mark.parametrize(

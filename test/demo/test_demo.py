@@ -51,7 +51,7 @@ def test_the_demo_ends_with_a_branch_in_every_repository_and_says_why_tasks_fail
     assert ended.stdout.count("requests==2.32.4") == len(SERVICES)
     assert "AgentError: exit code 1: requests is pinned nowhere in acme/handbook" in ended.stdout
     assert "CloneFailed: acme/no-such-repository" in ended.stdout
-    assert "3 tasks held back: only the first 2 tasks may start." in ended.stdout
+    assert "3 tasks wait: taskLimit allows only the first 2 tasks to start." in ended.stdout
     assert "batchrun/canary-001 promoted" in ended.stdout
     assert "5 open" in ended.stdout
     assert "chore(billing): Bump requests to 2.32.4 (#1)" in ended.stdout

@@ -17,13 +17,23 @@ from devcluster.process import DevClusterProcess
 from support.integration.controller import SYSTEM, free_port
 from support.integration.documents import DOCS, Block, blocks
 from support.integration.kubectl import KUBECTL, Kubectl
-from support.integration.objects import config, run, scripted
+from support.integration.objects import batch, config, run, scripted, task
 from support.integration.plugin import install
 
 pytestmark = [pytest.mark.slow(10), pytest.mark.timeout(240)]
 
 ROOT = DOCS.parent
 FOREVER = {"runSeconds": None}
+BATCH = "update-dependencies"
+WITHOUT_A_TOOL = """
+"quay.io/kubetask/kubetask-agent:*":
+  path: ["${BIN}"]
+  entrypoint: ["kubetask-agent"]
+  user: "65532:65532"
+"""
+"""The agent image of config/tenant as the Dockerfile makes it. Elsewhere in the tests every image runs `true`."""
+NOTHING_TO_DO = ["--agent", "command", "--", "true"]
+"""Arguments of an agent that needs no tool: what a reader sets who has no model."""
 
 
 @dataclass
@@ -93,13 +103,20 @@ def run_deployment(kubectl: Kubectl) -> None:
     kubectl("wait", "--for=create", "lease/controller.kubetask.io", "--timeout=12s")
 
 
+def images(folder: Path) -> Path:
+    """The images of the tests, but that of the agents as it is."""
+    path = folder / "images.yaml"
+    path.write_text((ROOT / "test" / "images.yaml").read_text() + WITHOUT_A_TOOL)
+    return path
+
+
 @pytest.fixture(scope="module")
 def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     cluster.require("processes")
     folder = tmp_path_factory.mktemp("reader")
     shutil.copytree(ROOT / "config", folder / "config")
-    images = ROOT / "test" / "images.yaml"
-    with DevClusterProcess(tmp_path_factory.mktemp("own"), images=images) as own:
+    own_images = images(tmp_path_factory.mktemp("images"))
+    with DevClusterProcess(tmp_path_factory.mktemp("own"), images=own_images) as own:
         kubeconfig = folder / "kubeconfig"
         shutil.copy(own.admin_kubeconfig, kubeconfig)
         tools = tmp_path_factory.mktemp("bin")
@@ -113,11 +130,14 @@ def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         reader = Place(folder, environ, Kubectl(kubeconfig, "team-a"))
         # Every other page is for somebody who has read this one.
         reader.printed |= reader.read("install.md")
+        # They go on with an agent of their own, and with a Batch that the other pages name.
+        reader.kubectl.apply(config(args=NOTHING_TO_DO), batch(BATCH, tasks=2))
         yield reader
 
 
 def test_install(place: Place) -> None:
     printed = place.printed
+    assert any("Hello from task 0" in x for x in printed.values())
     table = next(x for x in printed.values() if "PHASE" in x).splitlines()[-2:]
     shown = next(x.text for x in blocks("install.md") if x.language == "text").splitlines()
     # All but the age.
@@ -168,14 +188,25 @@ def test_upgrade_and_uninstall(place: Place) -> None:
     kubectl.apply(
         scripted("lasts", outcome=FOREVER),
         run("under-way", tasks=2, parallelism=1, workspaceConfigRef="lasts"),
+        run("held", workspaceConfigRef="lasts", suspend=True),
+        run("waits", workspaceConfigRef="missing"),
+        task("single", workspaceConfigRef="missing"),
     )
     kubectl.wait_phase("batchrun/under-way", "Running")
+    kubectl.wait_reason("batchrun/waits", "WorkspaceConfigNotFound")
+    open_ones = ("batchrun/under-way", "batchrun/waits", "task/single")
     for block in [x for x in blocks("upgrade.md") if x.language == "sh"]:
         place.run(block)
         if "rollout" in block.text:
             assert kubectl.get("batchrun", "under-way")["status"]["phase"] == "Running"
+        if "kubetask suspend" in block.text or "kubetask resume" in block.text:
+            suspended = "kubetask suspend" in block.text
+            for each in open_ones:
+                assert kubectl.get(*each.split("/"))["spec"]["suspend"] is suspended, each
+            assert kubectl.get("batchrun", "held")["spec"]["suspend"] is True
     kept = {x["metadata"]["name"] for x in kubectl.items("batches")}
-    assert kept == {"update-dependencies"}
+    assert kept == {"hello", BATCH}
+    assert (place.folder / "results-team-a-first.csv").read_text()
     assert "kubetask.io" not in kubectl("get", "jobs", "-A", "-o", "name")
 
 

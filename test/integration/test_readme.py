@@ -11,7 +11,7 @@ import pytest
 import yaml
 from devcluster.base import Cluster
 from devcluster.process import DevClusterProcess
-from test_documents import Place, run_deployment
+from test_documents import NOTHING_TO_DO, Place, images, run_deployment
 
 from support.integration.controller import SYSTEM
 from support.integration.documents import DOCS, Block, blocks
@@ -39,7 +39,7 @@ def _bounds() -> str:
 
 @pytest.fixture
 def place(cluster: Cluster, git_host: GitHost, tmp_path: Path) -> Iterator[Place]:
-    """A reader with a checkout, on a cluster of their own; the repositories of README are on their git server."""
+    """A reader with a checkout, on a cluster of their own, with an agent and a git server of their own."""
     cluster.require("processes", "loopback")
     folder, tools = tmp_path / "checkout", tmp_path / "bin"
     tools.mkdir()
@@ -48,11 +48,11 @@ def place(cluster: Cluster, git_host: GitHost, tmp_path: Path) -> Iterator[Place
     (folder / "batch.yaml").write_text(_block("kind: BatchRun").text)
     tenant = folder / "config" / "tenant" / "workspace-setup.yaml"
     account, settings, quota = yaml.safe_load_all(tenant.read_text())
-    settings["spec"]["git"] = {"urlTemplate": git_host.template}
+    settings["spec"] |= {"git": {"urlTemplate": git_host.template}, "args": NOTHING_TO_DO}
     tenant.write_text(yaml.safe_dump_all([account, settings, quota]))
     for repo in ("service-a", "service-b"):
         git_host.make("myorg", repo)
-    with DevClusterProcess(tmp_path / "own", images=ROOT / "test" / "images.yaml") as own:
+    with DevClusterProcess(tmp_path / "own", images=images(tmp_path)) as own:
         kubeconfig = folder / "kubeconfig"
         shutil.copy(own.admin_kubeconfig, kubeconfig)
         path = os.pathsep.join([str(tools), str(KUBECTL.parent), os.environ["PATH"]])
@@ -96,7 +96,6 @@ def test_the_first_run_of_readme_succeeds_on_a_cluster_with_policies_and_without
 
 def _watch_and_steer(place: Place) -> None:
     """What README shows next; a watch has no end, so it gets one."""
-    place.kubectl("config", "set-context", "--current", f"--namespace={NAMESPACE}")
     for command in _block("kubectl get batchruns -w").text.splitlines():
         endless = command.startswith("kubectl get batchruns -w")
         printed = _shell(place, f"set +e\ntimeout 2 {command}\ntrue" if endless else command)

@@ -292,7 +292,7 @@ class Kubelet:
         self.world.server.delete(PODS, pod.meta["namespace"], pod.meta["name"], ACTOR)
 
     def lose(self, removed: bool) -> None:
-        """The node of all Pods of now does not answer: they are evicted, and stay until the node is removed, if it ever is."""
+        """The node of all present Pods does not answer: they are evicted, and stay until the node is removed, if it is."""
         for pod in self.world.server.all(PODS):
             if pod.obj["spec"].get("nodeName") and not terminal(pod.obj):
                 self.lost.add(pod.uid)

@@ -48,7 +48,7 @@ export interface Message {
 }
 
 const KEY = "kubetask-token";
-const SILENT_MS = 40_000; // the server sends something every 15 to 20 s
+const SILENT_MS = 40_000; // the server sends a ping every 15 s
 const RETRY_MS = [250, 500, 1000, 2000, 4000];
 
 /** Take the token, or exchange the one-time code, from the URL, and remove it from there. */

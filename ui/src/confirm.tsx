@@ -47,18 +47,18 @@ export function Confirm({ run, place, action, close, done }: {
         <fieldset>
           <label><input type="radio" name="more" checked={more !== null} onChange={() => setMore(Math.min(10, left) || 1)} /> <input type="number" min={1} max={left || undefined}
             aria-label="Number of tasks" value={more ?? ""} disabled={more === null} onInput={(e) => setMore(Math.max(Number(e.currentTarget.value) || 1, 1))} /> more tasks</label>
-          <label><input type="radio" name="more" checked={more === null} onChange={() => setMore(null)} /> all {left ? `${number(left)} that are held back` : "tasks"}</label>
+          <label><input type="radio" name="more" checked={more === null} onChange={() => setMore(null)} /> all {left ? `${number(left)} that wait` : "tasks"}</label>
         </fieldset>
       )}
       <div aria-live="polite" class="effects">
         {plan && <ul>{plan.effects.map((x) => <li key={x}>{x}</li>)}</ul>}
-        {!plan && !problem && <p class="note">Looking at what would happen …</p>}
-        {plan?.nothing && <p class="note">It is so already.</p>}
+        {!plan && !problem && <p class="note">Computing the effects …</p>}
+        {plan?.nothing && <p class="note">The object already has this value.</p>}
         {(problem || plan?.refused) && <p class="problem" role="alert">This cannot be done: {problem || plan?.refused}</p>}
       </div>
       {plan && <p class="same">The same in a terminal: <Command text={plan.command} /></p>}
       <div class="buttons">
-        <button type="button" onClick={() => dialog.current!.close()}>Leave it as it is</button>
+        <button type="button" onClick={() => dialog.current!.close()}>Close</button>
         <button type="button" class={action.action === "cancel" ? "danger" : "primary"} disabled={busy || !plan || plan.nothing || !!plan.refused} onClick={act}>{yes}</button>
       </div>
     </dialog>

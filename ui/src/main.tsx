@@ -63,7 +63,7 @@ function Page({ about }: { about: About }) {
         <span class={`live ${why === null ? "on" : "off"}`} role="status">{why === null ? "live" : "not live"}</span>
         <Theme />
       </header>
-      {why !== null && <p class="lost" role="alert"><strong>{lost.server !== null ? "No connection to kubectl kubetask ui." : "No connection to the cluster."}</strong> What is shown may be old; it is tried again. <span class="said">{why}</span></p>}
+      {why !== null && <p class="lost" role="alert"><strong>{lost.server !== null ? "No connection to kubectl kubetask ui." : "No connection to the cluster."}</strong> The data may be outdated. The page retries the connection. <span class="said">{why}</span></p>}
       {place ? <RunPage key={`${place.kind}/${place.namespace}/${place.name}`} place={place} index={route.index} link={link} about={about} search={search} /> : <Overview link={link} search={search} />}
     </>
   );

@@ -20,7 +20,7 @@ export function Events({ events }: { events: EventLine[] }) {
   );
 }
 
-/** A log, added to as it comes; the document holds the last MAX_LINES lines. */
+/** The log of the newest Pod of a task, followed; the document holds the last MAX_LINES lines. */
 function Log({ place, index, container }: { place: Place; index: number; container: string }) {
   const box = useRef<HTMLPreElement>(null);
   const [note, setNote] = useState("Reading …");
@@ -86,7 +86,7 @@ export function TaskPanel({ place, run, row, close }: { place: Place; run: Run; 
     void load();
     const timer = ended ? 0 : setInterval(load, 4000);
     return () => { current = false; clearInterval(timer); };
-  }, [place.namespace, place.name, index, row[Cell.phase], row[Cell.reason]]);
+  }, [place.namespace, place.name, run.uid, index, row[Cell.phase], row[Cell.reason]]);
   useEffect(() => { if (close) panel.current?.focus(); }, [index]);
   const usage = row[Cell.inputTokens] + row[Cell.outputTokens] > 0;
   return (
@@ -114,7 +114,7 @@ export function TaskPanel({ place, run, row, close }: { place: Place; run: Run; 
       <section>
         <h3>Log <span class="tabs" role="group" aria-label="Container">
           {[["agent", "agent"], ["workspace", "preparation"]].map(([name, text]) => <button key={name} type="button" aria-pressed={container === name} onClick={() => setContainer(name!)}>{text}</button>)}</span></h3>
-        <Log place={place} index={index} container={container} />
+        {detail || problem ? <Log key={detail?.pods[0]?.name} place={place} index={index} container={container} /> : <p class="note">Reading …</p>}
       </section>
       <section><h3>Events</h3>{detail ? <Events events={detail.events} /> : <p class="note">Reading …</p>}</section>
       <section><h3>The same with kubectl</h3><ul class="commands">{(detail?.commands ?? run.commands).map((x) => <li key={x}><Command text={x} /></li>)}</ul></section>

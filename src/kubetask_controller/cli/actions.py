@@ -46,7 +46,9 @@ def suspend(target: Target, found: JSON, view: BatchRunView) -> PlannedChange:
     going, waiting = _going(view), view.counts["pending"]
     effects = [
         f"{_tasks(waiting)} will not start until the run is resumed.",
-        f"{_tasks(going)} that run now continue to their end." if going else "No task runs now.",
+        f"{_tasks(going, 'running')} {'continues' if going == 1 else 'continue'}."
+        if going
+        else "No task runs now.",
     ]
     return _change(target, found, effects, "suspend", {"suspend": True})
 
@@ -64,11 +66,15 @@ def cancel(target: Target, found: JSON, view: BatchRunView) -> PlannedChange:
     going, waiting = _going(view), view.counts["pending"]
     ended = view.counts["completed"] + view.counts["failed"]
     effects = [
-        f"{_tasks(going)} that run now are stopped and count as failed. Their logs stay."
+        f"Stops {_tasks(going, 'running')}, which {'counts' if going == 1 else 'count'} as failed. Logs remain."
         if going
         else "No task runs now.",
-        f"{_tasks(waiting)} that have not started will never start.",
-        *([f"{_tasks(ended)} that have ended do not change."] if ended else []),
+        f"{_tasks(waiting, 'pending')} will never start.",
+        *(
+            [f"{_tasks(ended, 'ended')} {'does' if ended == 1 else 'do'} not change."]
+            if ended
+            else []
+        ),
         "This cannot be undone.",
     ]
     return _change(target, found, effects, "cancel", {"cancel": True})
@@ -92,7 +98,7 @@ def promote(target: Target, found: JSON, view: BatchRunView, more: int | None) -
     allowed = max(total - limit, 0) if wanted is None else wanted - limit
     if total:
         effects = [
-            f"{_tasks(allowed)} more may start"
+            f"{_tasks(allowed, 'more')} may start"
             + (
                 f": all {total:,} of the run."
                 if wanted is None
@@ -114,7 +120,7 @@ def promote(target: Target, found: JSON, view: BatchRunView, more: int | None) -
     if bill.limit is not None:
         effects.append(f"maxCostUSD stays at {dollars(bill.limit)}.")
     if view.counts["failed"]:
-        effects.append(f"{_tasks(view.counts['failed'])} of those that ran have failed.")
+        effects.append(f"Failed so far: {_tasks(view.counts['failed'])}.")
     return _change(target, found, effects, f"promote {named}", {"taskLimit": wanted}, named=True)
 
 
@@ -216,5 +222,6 @@ def _money(view: BatchRunView) -> list[str]:
     return [f"So far: {text}."] if text else []
 
 
-def _tasks(count: int) -> str:
-    return f"{count:,} task{'' if count == 1 else 's'}"
+def _tasks(count: int, kind: str = "") -> str:
+    """``1 task``, ``2 running tasks``."""
+    return " ".join(filter(None, (f"{count:,}", kind, "task" if count == 1 else "tasks")))

@@ -4,6 +4,8 @@ The codes are part of the interface, because scripts and pipelines match on them
 added, existing ones never change.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -47,3 +49,15 @@ class UsageError(CliError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, Exit.USAGE)
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Raise the first exception of a TaskGroup instead of the group."""
+    try:
+        yield
+    except BaseExceptionGroup as errors:
+        first: BaseException = errors
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from errors

@@ -46,7 +46,9 @@ REASONS: Mapping[str, ReasonText] = {
     "Queued": ReasonText("waiting for a free slot", waits=True),
     "Suspended": ReasonText("suspended", "Resume the run to start them.", waits=True),
     "TaskLimit": ReasonText(
-        "held back by taskLimit", "Check the tasks that ran, then promote the run.", waits=True
+        "waiting because of taskLimit",
+        "Check the tasks that ran, then promote the run.",
+        waits=True,
     ),
     "Starting": ReasonText("the Pod is being started", waits=True),
     "RetryOfNotFinished": ReasonText("the run that it retries has not ended yet", waits=True),
@@ -219,19 +221,46 @@ class Finding:
     command: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """The run or Task in commands."""
+
+    namespace: str
+    name: str
+    task: bool
+
+    @classmethod
+    def of(cls, found: JSON, view: BatchRunView) -> "_Object":
+        namespace = str((found.get("metadata") or {}).get("namespace", ""))
+        return cls(namespace, view.name, found.get("kind") == c.KIND_TASK)
+
+    def command(self, verb: str, more: str = "") -> str:
+        """A command of the plugin."""
+        name = f"task/{self.name}" if self.task else self.name
+        return f"kubectl kubetask -n {self.namespace} {verb} {name} {more}".rstrip()
+
+    def describe(self) -> str:
+        """The command that shows the object."""
+        kind = (c.KIND_TASK if self.task else c.KIND_BATCH_RUN).lower()
+        return f"kubectl -n {self.namespace} describe {kind}/{self.name}"
+
+
 def findings(found: JSON, view: BatchRunView, now: datetime) -> list[Finding]:
     """Why a run or Task has not ended, the causes that need a user first; for an ended one, why it failed."""
+    of = _Object.of(found, view)
     if view.ended:
-        return list(_failures(view))
-    metadata, spec = found.get("metadata") or {}, view.spec
-    kind = str(found.get("kind") or c.KIND_BATCH_RUN).lower()
-    where = f"-n {metadata.get('namespace', '')}"
-    name = f"{kind}/{view.name}"
-    whole = list(_of_the_object(found, view, now, f"{where} {name}"))
+        return list(_failures(of, view))
+    whole = list(_of_the_object(found, view, now, of))
     if whole and not view.phase:
         return whole
-    tasks = [*_held(view), *_refused(view), *_budget(view), *_working(view, now), *_waiting(view)]
-    if spec.get("cancel"):
+    tasks = [
+        *_held(of, view),
+        *_refused(view),
+        *_budget(view),
+        *_working(of, view, now),
+        *_waiting(view),
+    ]
+    if view.spec.get("cancel"):
         tasks = [x for x in tasks if x.reason == "Cancelling"]
     order = {"act": 0, "wait": 1, "info": 2}
     return whole + sorted(tasks, key=lambda x: order[x.level])
@@ -248,7 +277,7 @@ def summary_line(found: Sequence[Finding], view: BatchRunView) -> str:
 
 
 def _of_the_object(
-    found: JSON, view: BatchRunView, now: datetime, target: str
+    found: JSON, view: BatchRunView, now: datetime, of: _Object
 ) -> Iterator[Finding]:
     metadata, spec, status = found.get("metadata") or {}, view.spec, view.status
     if metadata.get("deletionTimestamp"):
@@ -268,7 +297,7 @@ def _of_the_object(
     generation, observed = metadata.get("generation"), status.get("observedGeneration")
     if isinstance(generation, int) and isinstance(observed, int) and observed < generation:
         yield Finding("wait", "The controller has not processed the latest change yet.")
-    yield from _requested_by_user(view, target)
+    yield from _requested_by_user(of, view)
     if not view.rows and view.reason not in ("", "Suspended"):
         text = reason_text(view.reason)
         yield Finding(
@@ -277,7 +306,7 @@ def _of_the_object(
             clean(view.message),
             text.todo,
             view.reason,
-            command=f"kubectl {_describe(target)}",
+            command=of.describe(),
         )
 
 
@@ -293,7 +322,7 @@ def _unprocessed(age: float) -> Finding:
     )
 
 
-def _requested_by_user(view: BatchRunView, target: str) -> Iterator[Finding]:
+def _requested_by_user(of: _Object, view: BatchRunView) -> Iterator[Finding]:
     """The effect of spec.cancel or spec.suspend."""
     if view.spec.get("cancel"):
         going = [x for x in view.rows if x.phase in (Phase.RUNNING, STARTED)]
@@ -314,14 +343,8 @@ def _requested_by_user(view: BatchRunView, target: str) -> Iterator[Finding]:
             if waiting
             else "Suspended by a user.",
             todo="Resume it.",
-            command=f"kubectl kubetask resume {target.replace('batchrun/', '')}",
+            command=of.command("resume"),
         )
-
-
-def _describe(target: str) -> str:
-    """``-n NAMESPACE describe KIND/NAME``."""
-    where, _, name = target.rpartition(" ")
-    return f"{where} describe {name}"
 
 
 def _refused(view: BatchRunView) -> Iterator[Finding]:
@@ -344,22 +367,22 @@ def _refused(view: BatchRunView) -> Iterator[Finding]:
         )
 
 
-def _held(view: BatchRunView) -> Iterator[Finding]:
+def _held(of: _Object, view: BatchRunView) -> Iterator[Finding]:
     rows = [x for x in view.rows if x.phase == Phase.PENDING and x.reason == "TaskLimit"]
     limit = view.spec.get("taskLimit")
     if not rows and view.reason != "TaskLimit":
         return
     waiting = len(rows) or view.counts["pending"]
-    allowed = f"only the first {_tasks(limit)} may start" if limit else "taskLimit holds it back"
+    allowed = f": taskLimit allows only the first {_tasks(limit)} to start" if limit else ""
     going = any(x.phase in (Phase.RUNNING, STARTED) for x in view.rows)
     yield Finding(
         "wait" if going else "act",
-        f"{_tasks(waiting)} held back: {allowed}.",
+        f"{_tasks(waiting)} {'waits' if waiting == 1 else 'wait'}{allowed}.",
         _bill(view),
         "Check the tasks that ran, then promote the run: some more tasks, or all.",
         "TaskLimit",
         _indexes(rows),
-        f"kubectl kubetask promote {view.name} --all",
+        of.command("promote", "--all"),
     )
 
 
@@ -384,7 +407,7 @@ def _budget(view: BatchRunView) -> Iterator[Finding]:
         )
 
 
-def _working(view: BatchRunView, now: datetime) -> Iterator[Finding]:
+def _working(of: _Object, view: BatchRunView, now: datetime) -> Iterator[Finding]:
     rows = [x for x in view.rows if x.phase in (Phase.RUNNING, STARTED)]
     if not rows:
         return
@@ -419,7 +442,7 @@ def _working(view: BatchRunView, now: datetime) -> Iterator[Finding]:
             "Read its log. If it hangs, cancel the run or delete the Job of the task.",
             slow[0].reason,
             _indexes(slow),
-            f"kubectl kubetask logs {view.name} {slow[0].index} -f",
+            of.command("logs", "-f" if of.task else f"{slow[0].index} -f"),
         )
     rest = [x for x in rows if x not in slow]
     if rest:
@@ -453,20 +476,22 @@ def _waiting(view: BatchRunView) -> Iterator[Finding]:
         )
 
 
-def _failures(view: BatchRunView) -> Iterator[Finding]:
+def _failures(of: _Object, view: BatchRunView) -> Iterator[Finding]:
     """Why tasks failed: one finding for each reason, the largest group first."""
-    if view.reason in ("MaxFailuresExceeded", "BudgetExceeded", "Cancelled", "InvalidSpec"):
+    early = ("MaxFailuresExceeded", "BudgetExceeded", "Cancelled", "InvalidSpec")
+    if not of.task and view.reason in early:
         text = reason_text(view.reason)
         yield Finding("act", f"It ended early: {text.what}.", clean(view.message), text.todo)
     groups: dict[str, list[TaskRow]] = {}
     for row in view.rows:
-        if row.phase == Phase.FAILED and row.reason != view.reason:
+        # The reason of a Task is that of its only row.
+        if row.phase == Phase.FAILED and (of.task or row.reason != view.reason):
             groups.setdefault(row.reason, []).append(row)
     for reason, rows in sorted(groups.items(), key=lambda x: (-len(x[1]), x[0])):
         known = reason_text(reason)
         yield Finding(
             "act",
-            f"{_tasks(len(rows))} failed: {known.what}.",
+            f"{'The Task' if of.task else _tasks(len(rows))} failed: {known.what}.",
             clean(rows[0].message),
             known.todo,
             reason,

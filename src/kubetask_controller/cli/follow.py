@@ -93,6 +93,7 @@ async def states(session: Session, target: Target) -> AsyncGenerator[JSON, None]
         async with aclosing(changes(session, target.resource, selector)) as events:
             async for kind, item in events:
                 if kind == LISTED:
+                    # Objects of the list are ADDED; MODIFIED is of an earlier watch.
                     if not present:
                         raise _gone(session, target, deleted=bool(uid))
                     present = False
@@ -100,7 +101,7 @@ async def states(session: Session, target: Target) -> AsyncGenerator[JSON, None]
                 found = str(item.get("metadata", {}).get("uid", ""))
                 if kind == "DELETED" or (uid and found != uid):
                     raise _gone(session, target, deleted=True)
-                uid, present = found, True
+                uid, present = found, present or kind == "ADDED"
                 yield item
 
 

@@ -5,10 +5,13 @@ wrapped in a pipe. NO_COLOR and TERM=dumb are respected.
 """
 
 import os
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
@@ -60,6 +63,16 @@ class Terminal:
         stream = self.stderr if error else self.stdout
         return stream.isatty() and os.environ.get("TERM") != "dumb"
 
+    def read(self) -> str:
+        """Standard input to its end. Ctrl-C interrupts it."""
+        with _interruptible():
+            return self.stdin.read()
+
+    def read_line(self) -> str:
+        """A line of standard input. Ctrl-C interrupts it."""
+        with _interruptible():
+            return self.stdin.readline()
+
     def print(self, line: Text | str = "") -> None:
         """Print a line of the result."""
         self._out.print(line)
@@ -71,10 +84,20 @@ class Terminal:
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print columns like kubectl; cells are cleaned."""
         cells = [[clean(x) for x in row] for row in rows]
-        widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+        widths = [max(map(cell_len, column)) for column in zip(header, *cells, strict=True)]
         for row in [list(header), *cells]:
-            padded = (x.ljust(width) for x, width in zip(row, widths, strict=True))
+            padded = (set_cell_size(x, width) for x, width in zip(row, widths, strict=True))
             self.print(Text(_GAP.join(padded).rstrip()))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt at Ctrl-C: asyncio's handler only cancels a task, which a blocking call prevents."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Console(Console):

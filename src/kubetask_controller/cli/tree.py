@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from kubetask_controller.api.constants import Phase
@@ -94,12 +95,12 @@ def group(view: BatchRunView, *, now: datetime, everything: bool = False) -> Ite
 
 def _branches(group: Group, stem: str, glyphs: Glyphs) -> Iterator[Text]:
     first = max(len(x[0]) for x in group.lines)
-    second = min(max(len(x[1]) for x in group.lines), 60)
+    second = min(max(cell_len(x[1]) for x in group.lines), 60)
     for number, (indexes, target, rest) in enumerate(group.lines):
         twig = glyphs.last if number == len(group.lines) - 1 else glyphs.fork
         line = Text(f"{stem}{twig}{indexes.ljust(first)}")
         if second:
-            line.append(f"  {target.ljust(second)}")
+            line.append(f"  {target}{' ' * (second - cell_len(target))}")
         if rest:
             line.append("  ").append(rest)
         line.rstrip()

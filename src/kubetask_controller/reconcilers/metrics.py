@@ -154,7 +154,7 @@ class StateCollector(Collector):
         )
         used = GaugeMetricFamily(
             c.METRIC_CONCURRENCY_USED,
-            "Tasks under way that use a WorkspaceConfig with maxConcurrentTasks",
+            "Unfinished tasks that use a WorkspaceConfig with maxConcurrentTasks",
             labels=["namespace", "workspace_config"],
         )
         for config in self._configs.list():

@@ -19,7 +19,7 @@ from playwright.async_api import Browser, CDPSession, Locator, async_playwright,
 from playwright.async_api import Page as Tab
 
 from support.cli import scenes
-from support.cli.fakeapi import FakeApi, failure, serving
+from support.cli.fakeapi import FakeApi, Log, failure, serving
 from support.cli.pagekit import Page, opened, with_pods
 from support.cli.scenes import done, made, waiting, working
 
@@ -197,6 +197,24 @@ async def test_the_page_alone_says_why_each_of_ten_runs_is_not_finished(
                 await expect(found).to_contain_text(part)
 
 
+async def test_the_log_of_a_second_attempt_replaces_that_of_the_first(
+    api: FakeApi, browser: Browser, page: Page
+) -> None:
+    await api.put("batchruns", made("r", [working(0, 50)]))
+    await api.put("pods", scenes.pod("r", 0, prepare=60, work=50, end=30))
+    api.logs["r-task-0-abcde/agent"] = Log([(0, "first attempt")], open=False)
+    async with looking(browser, page, "#/run/team/r/task/0") as tab:
+        shown = tab.locator(".panel .log")
+        await expect(shown).to_contain_text("first attempt")
+        second = scenes.pod("r", 0, prepare=20, work=10)
+        second["metadata"]["name"] = "second"
+        api.logs["second/agent"] = Log([(0, "second attempt")])
+        await api.put("pods", second)
+        again = waiting(0, "Starting", "")
+        await api.status("batchruns", "r", made("r", [again])["status"])
+        await expect(shown).to_have_text("second attempt\n")
+
+
 async def test_a_task_shows_its_log_live_with_its_result_events_and_commands(
     api: FakeApi, page: Page, browser: Browser
 ) -> None:
@@ -236,10 +254,10 @@ async def test_a_change_is_confirmed_with_what_it_will_do(
     async with looking(browser, page, "#/run/team/canary") as tab:
         dialog = tab.get_by_role("dialog")
         await tab.get_by_role("button", name="Promote …").click()
-        await expect(dialog).to_contain_text("10 tasks more may start: 11 of 30 in all.")
+        await expect(dialog).to_contain_text("10 more tasks may start: 11 of 30 in all.")
         await expect(dialog).to_contain_text("they cost about $4.00")
         await dialog.get_by_label("Number of tasks").fill("5")
-        await expect(dialog).to_contain_text("5 tasks more may start: 6 of 30 in all.")
+        await expect(dialog).to_contain_text("5 more tasks may start: 6 of 30 in all.")
         await expect(dialog).to_contain_text("kubectl kubetask -n team promote canary 5")
         assert spec()["taskLimit"] == 1
         await dialog.get_by_role("button", name="Promote", exact=True).click()

@@ -7,7 +7,7 @@ import pytest
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.cli.costs import costs
 from kubetask_controller.cli.explain import REASONS, findings, summary_line
-from kubetask_controller.cli.runview import run_view
+from kubetask_controller.cli.runview import run_view, task_view
 from kubetask_controller.cli.ui import views
 from support.cli import scenes
 from support.cli.scenes import done, failed, made, waiting, working
@@ -65,6 +65,33 @@ def test_a_failed_run_says_what_went_wrong_by_reason_the_most_frequent_first() -
         "3 tasks failed: the agent failed.",
         "1 task failed: the repository could not be cloned.",
     ]
+
+
+def single(**status: object) -> dict:
+    metadata = {"name": "one", "namespace": "team-b", "creationTimestamp": scenes.at(9000)}
+    return {"kind": "Task", "metadata": metadata, "spec": {"contexts": []}, "status": status}
+
+
+def of_task(task: dict) -> list:
+    return findings(task, task_view(task), scenes.now())
+
+
+def test_a_failed_task_says_what_went_wrong_and_needs_action() -> None:
+    times = {"startTime": scenes.at(100), "completionTime": scenes.at(50)}
+    task = single(phase="Failed", reason="AgentError", message="exit code 1", **times)
+    (one,) = of_task(task)
+    assert (one.title, one.detail) == ("The Task failed: the agent failed.", "exit code 1")
+    assert views.run_summary(task, task_view(task), scenes.now())["needs"]
+
+
+def test_commands_name_namespace_and_kind() -> None:
+    (task,) = of_task(single(phase="Running", reason="TaskRunning", startTime=scenes.at(8000)))
+    assert task.command == "kubectl kubetask -n team-b logs task/one -f"
+    run = made("r", [working(0, 8000)], metadata={"namespace": "team-b"})
+    assert found(run)[0].command == "kubectl kubetask -n team-b logs r 0 -f"
+    limited = made("r", [waiting(0, "TaskLimit", "")], spec={"taskLimit": 1})
+    limited["metadata"]["namespace"] = "team-b"
+    assert found(limited)[0].command == "kubectl kubetask -n team-b promote r --all"
 
 
 def test_a_run_that_succeeded_has_nothing_to_explain() -> None:

@@ -14,6 +14,8 @@ from support.cli.pagekit import Page, opened, with_pods
 from support.cli.scenes import done, failed, made, waiting, working
 
 RUN = "/api/run?kind=BatchRun&namespace=team&name="
+PREPARE = 14
+"""The cell of a row with the start of the workspace container."""
 
 
 @pytest.mark.parametrize("path", ["/api/runs", "/api/run", "/api/log", "/api/about", "/api/task"])
@@ -124,6 +126,36 @@ async def test_somebody_with_rights_in_some_namespaces_sees_those(api: FakeApi, 
     async with page.stream("/api/runs") as messages:
         first = await anext(messages)
         assert sorted(x["name"] for x in first["set"]) == ["in-mine", "in-team"]
+        assert first["refused"] == []
+
+
+@pytest.mark.parametrize(
+    ("listable", "names", "omitted"),
+    [
+        (True, ["in-mine"], "namespaces after the first 1: start the page with -n"),
+        (False, ["in-team"], "namespaces other than team: "),
+    ],
+)
+async def test_the_page_says_which_namespaces_it_omits(
+    api: FakeApi,
+    page: Page,
+    monkeypatch: pytest.MonkeyPatch,
+    listable: bool,
+    names: list[str],
+    omitted: str,
+) -> None:
+    monkeypatch.setattr("kubetask_controller.cli.ui.streams.MAX_NAMESPACES", 1)
+    for name in ("team", "mine"):
+        await api.put("namespaces", {"metadata": {"name": name}}, "")
+        await api.put("batchruns", made(f"in-{name}", [working(0, 5)]), name)
+    hidden = ["/apis/kubetask.io/v1alpha1/batchruns"]
+    hidden += [] if listable else ["/api/v1/namespaces"]
+    api.refuse = lambda x: failure(403, "no", reason="Forbidden") if x.path in hidden else None
+    async with page.stream("/api/runs") as messages:
+        first = await anext(messages)
+        assert [x["name"] for x in first["set"]] == names
+        (note,) = first["refused"]
+        assert note.startswith(omitted)
 
 
 async def test_with_a_namespace_nothing_of_another_one_is_shown(
@@ -146,13 +178,57 @@ async def test_a_run_is_sent_whole_once_and_then_what_changed(api: FakeApi, page
         while "events" not in first or not first["events"]:
             first |= await anext(messages)
         assert len(first["rows"]) == 3
-        assert first["events"][0]["words"] == "A container started"
+        assert first["events"][0]["words"] == "The first task started"
         tasks[1] = done(1, 50, 40)
         await api.status("batchruns", "r", made("r", tasks)["status"])
         change = await anext(messages)
         assert [(x[0], x[1]) for x in change["rows"]] == [(1, "Succeeded")]
         await api.remove("batchruns", "r")
         assert (await anext(messages))["type"] == "gone"
+
+
+async def test_a_run_that_is_created_again_replaces_the_rows_of_the_old_one(
+    api: FakeApi, page: Page
+) -> None:
+    await api.put("batchruns", made("r", [done(0, 100, 10), working(1, 50)]))
+    async with page.stream(RUN + "r") as messages:
+        assert len((await anext(messages))["rows"]) == 2
+        await api.remove("batchruns", "r")
+        await api.put("batchruns", made("r", [done(0, 100, 10)]))
+        change = await anext(messages)
+        assert change["whole"]
+        assert [x[0] for x in change["rows"]] == [0]
+
+
+async def test_the_page_of_a_task_without_a_job_shows_it_and_then_its_pod(
+    api: FakeApi, page: Page
+) -> None:
+    place = "kind=Task&namespace=team&name=one"
+    body = {"metadata": {"name": "one"}, "spec": {"contexts": []}}
+    await api.put("tasks", body | {"status": {"phase": "Pending", "reason": "Queued"}})
+    assert (await page.get(f"/api/task?{place}&index=0"))[0] == 200
+    async with page.stream(f"/api/log?{place}&index=0") as messages:
+        assert (await anext(messages))["type"] == "wait"
+    async with page.stream(f"/api/run?{place}") as messages:
+        assert (await anext(messages))["run"]["refused"] == []
+        pod = scenes.pod("one", 0, prepare=60, work=40)
+        await api.put("pods", pod)
+        status = {"phase": "Running", "reason": "TaskRunning", "jobName": "j-0"}
+        await api.status("tasks", "one", status)
+        rows: list = []
+        while not (rows and rows[0][PREPARE]):
+            rows = (await anext(messages)).get("rows") or rows
+
+
+async def test_the_page_gets_pings_while_the_cluster_does_not_answer(
+    api: FakeApi, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kubetask_controller.cli.ui.server.PING_SECONDS", 0.01)
+    api.answering.clear()
+    headers = {"Authorization": f"Bearer {page.token}"}
+    for path in ("/api/runs", RUN + "r", "/api/log?kind=BatchRun&namespace=team&name=r&index=0"):
+        async with page.http.get(page.url(path), headers=headers) as answer:
+            assert await answer.content.readline() == b'{"type":"ping"}\n'
 
 
 async def test_a_cluster_that_goes_away_is_told_and_waited_for(api: FakeApi, page: Page) -> None:
@@ -202,6 +278,45 @@ async def test_a_log_waits_for_its_container_and_says_when_the_pod_is_gone(
         )
 
 
+async def test_the_log_of_a_second_attempt_follows_that_of_the_first(
+    api: FakeApi, page: Page
+) -> None:
+    await api.put("batchruns", made("r", [working(0, 50)]))
+    first = scenes.pod("r", 0, prepare=60, work=50, end=30)
+    await api.put("pods", first)
+    api.logs["r-task-0-abcde/agent"] = Log([(0, "first")], open=False)
+    log = "/api/log?kind=BatchRun&namespace=team&name=r&index=0"
+    async with page.stream(log) as messages:
+        assert (await anext(messages))["lines"] == ["first"]
+    second = scenes.pod("r", 0, prepare=20, work=None)
+    second["metadata"]["name"] = "second"
+    api.logs["second/agent"] = Log([(0, "second")])
+    await api.put("pods", second)
+    async with page.stream(log) as messages:
+        assert (await anext(messages))["type"] == "wait"
+        status = scenes.pod("r", 0, prepare=20, work=10)["status"]
+        await api.status("pods", "second", status)
+        assert (await anext(messages))["lines"] == ["second"]
+    # After the end, the log of an agent that worked counts more than a Pod whose agent never started.
+    await api.status("batchruns", "r", made("r", [done(0, 50, 10)])["status"])
+    await api.put("pods", {**second, "status": {"phase": "Failed"}})
+    async with page.stream(log) as messages:
+        assert (await anext(messages))["lines"] == ["first"]
+
+
+async def test_the_log_of_an_agent_after_a_failed_preparation_ends(
+    api: FakeApi, page: Page
+) -> None:
+    await api.put("batchruns", made("r", [failed(0, 50, 5, "CloneFailed", "no branch")]))
+    pod = scenes.pod("r", 0, prepare=60, work=None)
+    await api.put("pods", {**pod, "status": {**pod["status"], "phase": "Failed"}})
+    async with page.stream("/api/log?kind=BatchRun&namespace=team&name=r&index=0") as messages:
+        assert await anext(messages) == {
+            "type": "end",
+            "message": "The container agent of this task did not start.",
+        }
+
+
 async def test_a_task_has_its_result_links_events_and_commands(api: FakeApi, page: Page) -> None:
     run = await api.put("batchruns", made("r", [done(0, 100, 10)]))
     await with_pods(api, run, range(1))
@@ -235,9 +350,14 @@ def ask(run: dict, action: str, **more: object) -> dict:
     ("action", "more", "says", "becomes"),
     [
         ("suspend", {}, "2 tasks will not start until the run is resumed.", {"suspend": True}),
-        ("cancel", {}, "1 task that run now are stopped", {"cancel": True}),
-        ("promote", {"more": 1}, "1 task more may start: 3 of 4 in all.", {"taskLimit": 3}),
-        ("promote", {"more": None}, "2 tasks more may start: all 4 of the run.", {}),
+        (
+            "cancel",
+            {},
+            "Stops 1 running task, which counts as failed. Logs remain.",
+            {"cancel": True},
+        ),
+        ("promote", {"more": 1}, "1 more task may start: 3 of 4 in all.", {"taskLimit": 3}),
+        ("promote", {"more": None}, "2 more tasks may start: all 4 of the run.", {}),
     ],
 )
 async def test_a_change_says_what_it_will_do_and_then_does_that(

@@ -4,6 +4,7 @@ import asyncio
 import copy
 import itertools
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 JSON = dict[str, Any]
+LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 KINDS = {
     "batches": "Batch",
     "batchruns": "BatchRun",
@@ -60,6 +62,9 @@ class FakeApi:
         self._watches: set[web.StreamResponse] = set()
         self.log_cuts = 0
         """How many log connections break after their first piece."""
+        self.answering = asyncio.Event()
+        """While it is cleared, requests hang."""
+        self.answering.set()
 
     async def put(self, plural: str, body: JSON, namespace: str = "team") -> JSON:
         """Make or replace an object, and tell watches."""
@@ -114,6 +119,7 @@ class FakeApi:
         async with self._changed:
             self.requests.append((request.method, request.path))
             self._changed.notify_all()
+        await self.answering.wait()
         refused = self.refuse(request)
         if refused is not None:
             return refused
@@ -132,6 +138,9 @@ class FakeApi:
             return await self._one(request, plural, namespace, rest[0])
         if request.method == "POST":
             return await self._create(request, plural, namespace)
+        for term in request.query.get("labelSelector", "").split(","):
+            if not LABEL_VALUE.fullmatch(value := term.partition("=")[2]):
+                return failure(400, f"unable to parse requirement: values[0]: {value!r}")
         if request.query.get("watch"):
             return await self._watch(request, plural, namespace)
         return self._list(request, plural, namespace)

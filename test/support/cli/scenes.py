@@ -276,7 +276,7 @@ def unfinished() -> dict[str, tuple[JSON, tuple[str, ...]]]:
                 spec={"taskLimit": 3, "maxCostUSD": "20"},
             ),
             (
-                "37 tasks held back: only the first 3 tasks may start.",
+                "37 tasks wait: taskLimit allows only the first 3 tasks to start.",
                 "spent $1.20, projected $16.00 of at most $20.00",
                 "promote the run",
             ),

@@ -182,7 +182,7 @@ async def _print(
 
 
 async def _pods(request: _Request, view: BatchRunView, container: str) -> dict[int, TaskPod]:
-    parameters = selector(request.target, str(view.status.get("jobName") or "-"))
+    parameters = selector(request.target, str(view.status.get("jobName") or ""))
     found = []
     with request.session.explained(request.target):
         async with aclosing(changes(request.session, PODS, parameters)) as events:

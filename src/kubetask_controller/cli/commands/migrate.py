@@ -90,7 +90,7 @@ def _sources(names: Iterable[str], *, recursive: bool) -> Iterator[Path | None]:
 
 def _read(source: Path | None, terminal: Terminal) -> str:
     try:
-        return terminal.stdin.read() if source is None else source.read_bytes().decode("utf-8")
+        return terminal.read() if source is None else source.read_bytes().decode("utf-8")
     except OSError as error:
         raise UsageError(f"{source}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

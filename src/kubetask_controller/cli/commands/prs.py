@@ -323,7 +323,7 @@ def _confirmed(question: str, terminal: Terminal) -> bool:
     if not terminal.stdin.isatty():
         raise CliError("standard input is not a terminal: pass --yes to confirm", Exit.USAGE)
     terminal.note(f"{question} [y/N] ")
-    return terminal.stdin.readline().strip().lower() in ("y", "yes")
+    return terminal.read_line().strip().lower() in ("y", "yes")
 
 
 def _selected(found: FoundPullRequest, options: argparse.Namespace) -> bool:

@@ -9,7 +9,6 @@ from decimal import Decimal, InvalidOperation
 
 from pydantic_core import to_json
 
-from kubetask_controller.api.indexes import format_indexes
 from kubetask_controller.api.text import clean_text, escaped_json
 from kubetask_controller.cli.arguments import add_output
 from kubetask_controller.cli.exits import Exit, UsageError
@@ -75,12 +74,9 @@ write their content.
             raise UsageError(f"{target}: only a BatchRun has results; a Task has status.result")
         run = await session.get(target)
         view = run_view(run, await Targets(session).of(run))
-        rows, lost = await results_from_pods(session, target, view)
-        if lost:
-            terminal.note(
-                f"task {format_indexes(lost)}: the status of this large run omits their results, and their"
-                " Pods were deleted"
-            )
+        rows, missing = await results_from_pods(session, target, view)
+        if missing:
+            terminal.note(missing)
         if options.output == "json":
             text = to_json([as_json(x) for x in rows], indent=2).decode()
             terminal.stdout.write(escaped_json(text) + "\n")

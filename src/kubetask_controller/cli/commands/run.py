@@ -94,7 +94,7 @@ def _read(filename: str, terminal: Terminal) -> JSON:
         UsageError: the file is not readable, or does not contain a single such object.
     """
     try:
-        text = terminal.stdin.read() if filename == "-" else Path(filename).read_text("utf-8")
+        text = terminal.read() if filename == "-" else Path(filename).read_text("utf-8")
         documents = [x for x in yaml.safe_load_all(text) if isinstance(x, dict)]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{filename}: {error}") from error

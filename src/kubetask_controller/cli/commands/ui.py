@@ -59,9 +59,8 @@ machine has your rights.
         async with server.serving(options.port):
             terminal.print(server.url)
             terminal.stdout.flush()
-            terminal.note(
-                Text("Serving until Ctrl-C. The URL above is for you alone.", style="dim")
-            )
+            warning = "Do not share this URL: it grants your rights in the cluster."
+            terminal.note(Text(f"Serving until Ctrl-C. {warning}", style="dim"))
             if not options.no_browser and _has_browser():
                 await asyncio.to_thread(webbrowser.open, server.one_time_url())
             await asyncio.Event().wait()

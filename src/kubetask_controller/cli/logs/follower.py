@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
-from kubetask_controller.cli.exits import CliError
+from kubetask_controller.cli.exits import unwrapped
 from kubetask_controller.cli.follow import changes, states
 from kubetask_controller.cli.logs.output import LogOutput
 from kubetask_controller.cli.logs.pods import TaskPod, selector, task_pod
@@ -48,30 +48,27 @@ class LogFollower:
 
         Raises:
             CliError: the run does not exist or was deleted, or the server rejected a request.
+            BrokenPipeError: the reader of the output closed the pipe.
         """
-        try:
+        with unwrapped():
             async with asyncio.TaskGroup() as group:
                 side = [group.create_task(self._flush())]
-                watched = ""
+                watched: dict[str, str] = {}
                 async with aclosing(states(self._session, self._target)) as found:
                     async for run in found:
                         status = run.get("status") or {}
                         self._wanted = wanted(run)
                         # The Pods of a Task are selected by its Job, which may not exist yet.
-                        job = str(status.get("jobName") or "-")
-                        if job != watched:
-                            watched = job
-                            side.append(group.create_task(self._watch(group, job)))
+                        pods = selector(self._target, str(status.get("jobName") or ""))
+                        if pods != watched:
+                            watched = pods
+                            side.append(group.create_task(self._watch(group, pods)))
                         self._begin(group)
                         if status.get("phase") in ("Succeeded", "Failed"):
                             break
                 await self._look(group, watched)
                 for task in side:
                     task.cancel()
-        except* ClientError as errors:
-            raise _first(errors) from errors
-        except* CliError as errors:
-            raise _first(errors) from errors
         self._output.flush()
         return run
 
@@ -80,17 +77,16 @@ class LogFollower:
         """The Pods whose logs are being read or were read, by index."""
         return {x.index: x for x in self._pods.values() if x.uid in self._begun}
 
-    async def _watch(self, group: asyncio.TaskGroup, job: str) -> None:
-        found = selector(self._target, job)
-        async with aclosing(changes(self._session, PODS, found)) as events:
+    async def _watch(self, group: asyncio.TaskGroup, pods: dict[str, str]) -> None:
+        async with aclosing(changes(self._session, PODS, pods)) as events:
             async for kind, pod in events:
                 if kind in ("ADDED", "MODIFIED"):
                     self._learn(pod)
                     self._begin(group)
 
-    async def _look(self, group: asyncio.TaskGroup, job: str) -> None:
+    async def _look(self, group: asyncio.TaskGroup, pods: dict[str, str]) -> None:
         """List all Pods again: the end of the run may be observed before the end of its Pods."""
-        async with aclosing(changes(self._session, PODS, selector(self._target, job))) as events:
+        async with aclosing(changes(self._session, PODS, pods)) as events:
             async for kind, pod in events:
                 if kind != "ADDED":
                     break
@@ -122,8 +118,3 @@ class LogFollower:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             self._output.flush()
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

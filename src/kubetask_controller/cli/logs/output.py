@@ -23,11 +23,12 @@ class LogOutput:
 
     def __init__(self, terminal: Terminal, prefixes: Mapping[int, str] | None) -> None:
         """`prefixes`: by index; None for none."""
+        console = terminal.console()
         self._terminal = terminal
         self._prefixes = prefixes
         self._binary: BinaryIO | None = getattr(terminal.stdout, "buffer", None)
         self._person = terminal.stdout.isatty()
-        self._colour = terminal.console().color_system is not None
+        self._colour = console.color_system is not None and not console.no_color
         self._made: dict[int, bytes] = {}
 
     def write(self, index: int, line: bytes) -> None:

@@ -9,6 +9,8 @@ from kubetask_controller.types import JSON
 
 MAX_LABEL = 63
 _JOB_NAME = "batch.kubernetes.io/job-name"
+_NO_JOB = "NONE"
+"""A label value that no Job can have as its name, because names are in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,10 @@ def selector(target: Target, job: str) -> dict[str, str]:
 
     Args:
         target: the run or Task.
-        job: the Task's Job; unused for a run.
+        job: the Task's Job; empty if it has none yet, which selects no Pod. Unused for a run.
     """
     if target.resource is TASK_RESOURCE:
-        label = f"{_JOB_NAME}={job}"
+        label = f"{_JOB_NAME}={job or _NO_JOB}"
     elif len(target.name) <= MAX_LABEL:
         label = f"{c.LABEL_BATCH_RUN}={target.name}"
     else:

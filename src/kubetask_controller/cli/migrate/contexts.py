@@ -7,6 +7,7 @@ reported.
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 
@@ -26,11 +27,13 @@ from kubetask_controller.cli.migrate.report import Report
 STEP = 2
 REPOSITORY_FIELDS = ("org", "repo", "branch")
 SOURCE_FIELDS = ("inline", "configMapKeyRef", "secretKeyRef")
-_URL = re.compile(
-    r"^(?:(?:https?|ssh)://(?:[^@/]+@)?(?P<host>[^/]+)/|[^@/\s]+@(?P<ssh>[^:/]+):)?"
-    r"(?P<org>[^@:\s]+)/(?P<repo>[^/@:\s]+?)(?:\.git)?(?:@(?P<branch>[^@\s]+))?/?$"
+_HOST = re.compile(
+    r"(?:https?|ssh)://(?:[^@/]+@)?(?P<host>[^/]+)/|[^@/\s]+@(?P<ssh>[^:/\s]+):", re.IGNORECASE
 )
 _GITHUB = "github.com"
+_WITHOUT_SUBGROUPS = (_GITHUB, "bitbucket.org", "codeberg.org")
+_PAGES = frozenset(("tree", "blob", "-"))
+"""Parts of the URL of a page, not of a repository."""
 
 Convert = Callable[[Part, str, Report], "Lines | None"]
 
@@ -46,13 +49,32 @@ def common_context(sequence: Block, report: Report, path: str) -> Lines:
 
 
 def repository_of(text: str) -> dict[str, str] | None:
-    """org, repo and branch of ``org/repo``, ``org/repo@branch`` or a clone URL; None for others."""
-    found = _URL.match(text)
-    if not found:
+    """org, repo, branch and host of ``org/repo``, ``org/repo@branch``, ``host/org/repo`` or a clone URL.
+
+    None for others, such as the URL of a folder.
+    """
+    found = _HOST.match(text)
+    host = (found["host"] or found["ssh"]).lower() if found else ""
+    path, at, branch = text[found.end() if found else 0 :].removesuffix("/").partition("@")
+    names = path.split("/")
+    if not host and len(names) > 2 and "." in names[0]:
+        host, *names = names
+    names = [unquote(x) if host else x for x in names]
+    if len(names) > 2 and names[-2] == "_git":
+        names.pop(-2)
+    *groups, repo = names
+    repo = repo.removesuffix(".git")
+    if (
+        not groups
+        or not all((*groups, repo))
+        or re.search(r"[:?#\s]", path)
+        or _PAGES & set(names[2:])
+        or (len(groups) > 1 and host in _WITHOUT_SUBGROUPS)
+        or (at and not re.fullmatch(r"[^@\s]+", branch))
+    ):
         return None
-    fields = {key: found[key] for key in REPOSITORY_FIELDS if found[key]}
-    host = found["host"] or found["ssh"]
-    return fields | ({"host": host} if host else {})
+    fields = {"org": "/".join(groups), "repo": repo, "branch": branch, "host": host}
+    return {key: value for key, value in fields.items() if value}
 
 
 def _each(sequence: Block, report: Report, path: str, convert: Convert) -> Lines:
@@ -73,7 +95,10 @@ def _repository(item: Part, path: str, report: Report) -> Lines | None:
     if item.node.kind == "scalar":
         fields = repository_of(item.node.value)
         if fields is None:
-            report.lost(path, f"{item.node.value!r} is neither org/repo nor a URL; removed")
+            report.lost(
+                path,
+                f"{item.node.value!r} is neither org/repo nor the URL of a repository; removed",
+            )
             return None
         _warn_of_host(fields, path, report)
         return [

@@ -108,19 +108,20 @@ def _object(body: str, root: Node, report: Report) -> str:
 
 
 def _list(body: str, report: Report) -> str:
-    """Convert the items of a List of ``kubectl get -o yaml``."""
+    """Convert the items of a List of ``kubectl get -o yaml``, each like a document."""
     value = yaml.safe_load(body)
     changed = False
     for number, item in enumerate(value.get("items") or []):
-        if isinstance(item, dict) and _is_old(item.get("apiVersion"), item.get("kind")):
-            text = "\n".join(dump_lines(item, 0)) + "\n"
-            root = parse_document(text)
-            assert root is not None
-            value["items"][number] = yaml.safe_load(_body(text, root, report))
+        text = "\n".join(dump_lines(item, 0)) + "\n"
+        root = parse_document(text)
+        if root is None or OLD_GROUP not in text:
+            continue
+        new = _body(text, root, report)
+        if new != text:
+            value["items"][number] = yaml.safe_load(new)
             changed = True
     report.subject = "List"
     if not changed:
-        report.lost("", f"it mentions {OLD_GROUP}; unchanged")
         return body
     if _is_json(body):
         return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

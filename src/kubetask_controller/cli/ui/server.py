@@ -16,8 +16,8 @@ Protection against other clients:
 import asyncio
 import hmac
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
@@ -42,6 +42,8 @@ MAX_BODY = 64 * 1024
 CODE_SECONDS = 60.0
 """Seconds for which the one-time code in the browser's URL is valid."""
 SHUTDOWN_TIMEOUT = 1.0
+PING_SECONDS = 15.0
+"""Interval of {"type": "ping"} in a stream; the page reconnects after some time without a message."""
 ASSETS = {
     "/": ("index.html", "text/html"),
     "/app.js": ("app.js", "text/javascript"),
@@ -85,7 +87,6 @@ class Server:
         self._settings = settings
         self._token = secrets.token_urlsafe(32)
         self._codes: dict[str, float] = {}
-        self._namespaces: list[str] | None = None
         self.port = 0
 
     @property
@@ -191,11 +192,12 @@ class Server:
 
     async def _runs(self, request: web.Request) -> web.StreamResponse:
         async def runs(send: streams.Send) -> None:
+            namespaces: Sequence[str]
             if self._settings.namespace:
-                namespaces = [self._settings.namespace]
+                namespaces, omitted = [self._settings.namespace], ""
             else:
-                namespaces = list(await streams.visible_namespaces(self._session))
-            await streams.overview(self._session, namespaces, send)
+                namespaces, omitted = await streams.visible_namespaces(self._session)
+            await streams.overview(self._session, namespaces, send, omitted)
 
         return await _stream(request, runs)
 
@@ -366,11 +368,22 @@ async def _stream(
     async def send(message: JSON) -> None:
         await response.write(to_json(message) + b"\n")
 
+    pings = asyncio.create_task(_ping(send))
     try:
         await source(send)
     except (CliError, ClientError, LookupError) as error:
         await send({"type": "error", "message": views.shown(error)})
     except ConnectionResetError:
         return response
+    finally:
+        pings.cancel()
     await response.write_eof()
     return response
+
+
+async def _ping(send: streams.Send) -> None:
+    """Send pings, also while the source waits for the API server, until the page disconnects."""
+    with suppress(ConnectionResetError):
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            await send({"type": "ping"})

@@ -7,13 +7,14 @@ Resources that the user cannot list are omitted and named, and do not end the st
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from kubetask_controller.api import constants as c
+from kubetask_controller.cli.exits import unwrapped
 from kubetask_controller.cli.follow import LISTED, changes
 from kubetask_controller.cli.logs.pods import TaskPod, newest_pods, selector, task_pod
 from kubetask_controller.cli.logs.stream import LogOptions, log_lines
@@ -33,8 +34,6 @@ SETTLE = 0.2
 """Seconds for which changes are batched."""
 TICK = 5.0
 """Interval in seconds of updates that depend on the time."""
-BEAT = 15.0
-"""Seconds after which a stream without messages sends {"type": "ping"}, to detect lost connections."""
 MAX_NAMESPACES = 200
 MAX_EVENTS = 100
 TAIL = 5000
@@ -89,6 +88,7 @@ class ObjectList:
         keep: Callable[[JSON], JSON | None] = lambda x: x,
     ) -> None:
         """Keep `objects` up to date, by uid; returns if the user cannot list them."""
+        self._seen.clear()
         try:
             async with aclosing(changes(session, resource, parameters, lost=self._lost)) as found:
                 async for kind, item in found:
@@ -125,23 +125,29 @@ class ObjectList:
             self._link.dirty.set()
 
 
-async def visible_namespaces(session: Session) -> Sequence[str]:
-    """The namespaces whose runs the user can list; ``[""]`` for all namespaces.
+async def visible_namespaces(session: Session) -> tuple[Sequence[str], str]:
+    """The namespaces whose runs the user can list, ``[""]`` for all; and which are omitted, or an empty string.
 
     Raises:
         ClientError: a request failed.
     """
     try:
         await session.client.list(BATCH_RUN_RESOURCE, None, params={"limit": "1"})
-        return [""]
+        return [""], ""
     except APIStatusError as error:
         if not is_forbidden(error):
             raise
     try:
         answer = await session.client.list(NAMESPACES, None, params={"limit": str(MAX_NAMESPACES)})
-        names = [str(x["metadata"]["name"]) for x in answer.get("items") or []]
-    except APIStatusError:
-        return [session.namespace]
+    except APIStatusError as error:
+        why = views.shown(error, 300)
+        return [session.namespace], f"namespaces other than {session.namespace}: {why}"
+    names = [str(x["metadata"]["name"]) for x in answer.get("items") or []]
+    omitted = ""
+    if answer["metadata"].get("continue"):
+        omitted = (
+            f"namespaces after the first {MAX_NAMESPACES}: start the page with -n for one of them"
+        )
     slots = asyncio.Semaphore(8)
 
     async def allowed(name: str) -> bool:
@@ -153,11 +159,17 @@ async def visible_namespaces(session: Session) -> Sequence[str]:
             return True
 
     answers = await asyncio.gather(*(allowed(x) for x in names))
-    return [name for name, good in zip(names, answers, strict=True) if good] or [session.namespace]
+    visible = [name for name, good in zip(names, answers, strict=True) if good]
+    return visible or [session.namespace], omitted
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _job_name(found: JSON) -> str:
+    """The Job of a Task; empty if it has none yet, and for a run."""
+    return str((found.get("status") or {}).get("jobName") or "")
 
 
 def view_of(found: JSON) -> BatchRunView:
@@ -173,10 +185,8 @@ async def _viewed(found: JSON, targets: Targets) -> BatchRunView:
     return run_view(found, await targets.of(found))
 
 
-async def _ticks(link: ServerConnection) -> AsyncGenerator[bool, None]:
-    """Yields after changes, and every TICK seconds: whether a ping is due."""
-    loop = asyncio.get_running_loop()
-    beat = loop.time()
+async def _ticks(link: ServerConnection) -> AsyncGenerator[None, None]:
+    """Yields after changes, and every TICK seconds."""
     while True:
         try:
             async with asyncio.timeout(TICK):
@@ -185,29 +195,19 @@ async def _ticks(link: ServerConnection) -> AsyncGenerator[bool, None]:
         except TimeoutError:
             pass
         link.dirty.clear()
-        due = loop.time() - beat >= BEAT
-        if due:
-            beat = loop.time()
-        yield due
-
-
-@contextmanager
-def _unwrapped() -> Iterator[None]:
-    """Raise the first exception of a TaskGroup instead of the group."""
-    try:
         yield
-    except BaseExceptionGroup as errors:
-        first: BaseException = errors
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from errors
 
 
-async def overview(session: Session, namespaces: Sequence[str], send: Send) -> None:
-    """Send all runs and Tasks: ``{"type": "runs", "set": […], "gone": [uid, …], "whole": bool}``."""
+async def overview(
+    session: Session, namespaces: Sequence[str], send: Send, omitted: str = ""
+) -> None:
+    """Send all runs and Tasks: ``{"type": "runs", "set": […], "gone": [uid, …], "whole": bool}``.
+
+    `refused` of the message contains `omitted` and the errors of lists that the user may not read.
+    """
     link = ServerConnection()
     mirrors: list[tuple[str, ObjectList]] = []
-    with _unwrapped():
+    with unwrapped():
         async with asyncio.TaskGroup() as group:
             for namespace in namespaces:
                 for resource in (BATCH_RUN_RESOURCE, TASK_RESOURCE):
@@ -218,15 +218,14 @@ async def overview(session: Session, namespaces: Sequence[str], send: Send) -> N
             sent: dict[str, JSON] = {}
             first = True
             async with aclosing(_ticks(link)) as ticks:
-                async for beat in ticks:
+                async for _ in ticks:
                     await link.send_state(send)
                     if first and not all(x.listed for _, x in mirrors):
                         continue
                     message = _overview_message(mirrors, sent, first)
+                    message["refused"] += [omitted] if omitted else []
                     if first or message["set"] or message["gone"]:
                         await send(message)
-                    elif beat:
-                        await send({"type": "ping"})
                     first = False
 
 
@@ -264,29 +263,31 @@ async def one_run(session: Session, target: Target, send: Send) -> None:
     named = {"fieldSelector": f"metadata.name={target.name}"}
     about = {"fieldSelector": f"involvedObject.name={target.name}"}
     feed = _RunFeed(session, target, run, pods, events)
-    with _unwrapped():
+    with unwrapped():
         async with asyncio.TaskGroup() as group:
             group.create_task(run.follow(session, target.resource, named))
             group.create_task(events.follow(session, CORE_EVENTS, about))
-            job: str | None = None
+            watched: dict[str, str] = {}
+            watch: asyncio.Task[None] | None = None
             async with aclosing(_ticks(link)) as ticks:
-                async for beat in ticks:
+                async for _ in ticks:
                     await link.send_state(send)
                     if not run.listed:
                         continue
                     found = next(iter(run.objects.values()), None)
                     if found is not None:
-                        wanted = str((found.get("status") or {}).get("jobName") or "-")
-                        if job is None or (target.resource is TASK_RESOURCE and wanted != job):
-                            job = wanted
-                            group.create_task(
-                                pods.follow(session, PODS, selector(target, job), feed.keep)
+                        wanted = selector(target, _job_name(found))
+                        if wanted != watched:
+                            # The Job of a Task changes: its first one is created, or a new attempt starts.
+                            if watch is not None:
+                                watch.cancel()
+                            watched = wanted
+                            watch = group.create_task(
+                                pods.follow(session, PODS, watched, feed.keep)
                             )
                     message = await feed.message(found)
                     if message is not None:
                         await send(message)
-                    elif beat:
-                        await send({"type": "ping"})
 
 
 class _RunFeed:
@@ -305,6 +306,7 @@ class _RunFeed:
         self._events = events
         self._target = target
         self._targets = Targets(session)
+        self._uid = ""
         self._head: JSON | None = None
         self._rows: dict[int, list[Any]] = {}
         self._sent: list[JSON] | None = None
@@ -326,6 +328,10 @@ class _RunFeed:
         self._gone = False
         found = {**found, "kind": self._target.resource.kind}
         view = await _viewed(found, self._targets)
+        if view.uid != self._uid:
+            # The run was deleted and created again since the last message.
+            self._uid, self._head, self._sent = view.uid, None, None
+            self._rows.clear()
         head = views.detail(found, view, _now())
         head["refused"] = sorted({x.refused for x in (self._pods, self._events) if x.refused})
         times: dict[int, views.PodTimes] = {}
@@ -396,7 +402,7 @@ async def _events(session: Session, name: str) -> list[JSON]:
 
 async def _pods(session: Session, target: Target, index: int, job: str) -> list[views.PodTimes]:
     """The Pods of one task, newest first."""
-    parameters = dict(selector(target, job or "-"))
+    parameters = dict(selector(target, job))
     if target.resource is BATCH_RUN_RESOURCE:
         parameters["labelSelector"] += f",{c.LABEL_TASK_INDEX}={index}"
     try:
@@ -417,13 +423,12 @@ async def log(session: Session, target: Target, index: int, container: str, send
         ClientError: the server rejected a request.
     """
     pod = await _started_pod(session, target, index, container, send)
-    if pod is None:
-        message = "The Pod of this task was deleted, and its log with it."
-        await send({"type": "end", "message": message})
+    if isinstance(pod, str):
+        await send({"type": "end", "message": pod})
         return
     buffer: list[str] = []
     done = asyncio.Event()
-    with _unwrapped():
+    with unwrapped():
         async with asyncio.TaskGroup() as group:
             group.create_task(_deliver(buffer, done, send))
             options = LogOptions(container, TAIL, follow=True)
@@ -436,42 +441,41 @@ async def log(session: Session, target: Target, index: int, container: str, send
 
 async def _started_pod(
     session: Session, target: Target, index: int, container: str, send: Send
-) -> TaskPod | None:
-    """Wait for a Pod of the task whose container has started; None if the task ended and has no Pod."""
+) -> TaskPod | str:
+    """Wait until the container of the task's newest Pod has started; text if it will never start.
+
+    If the task has ended, the newest Pod whose container has started counts.
+    """
     waiting = False
     while True:
         found = await session.get(target)
-        job = str((found.get("status") or {}).get("jobName") or "-")
-        parameters = dict(selector(target, job))
+        parameters = dict(selector(target, _job_name(found)))
         if target.resource is BATCH_RUN_RESOURCE:
             parameters["labelSelector"] += f",{c.LABEL_TASK_INDEX}={index}"
         answer = await session.client.list(PODS, session.namespace, params=parameters)
         every = [task_pod(x, target, container) for x in answer.get("items") or []]
-        pod = newest_pods(x for x in every if x is not None).get(index)
+        pods = [x for x in every if x is not None and x.index == index]
+        rows = view_of({**found, "kind": target.resource.kind}).rows
+        ended = any(x.index == index and x.ended for x in rows)
+        pod = (
+            newest_pods(pods).get(index)
+            if ended
+            else max(pods, key=lambda x: (x.created, x.name), default=None)
+        )
         if pod is not None and pod.began:
             return pod
-        if pod is None:
-            row = next(
-                (
-                    x
-                    for x in view_of({**found, "kind": target.resource.kind}).rows
-                    if x.index == index
-                ),
-                None,
-            )
-            if row is not None and row.ended:
-                return None
+        if ended and pod is None:
+            return "The Pod of this task was deleted, and its log with it."
+        if ended and pod is not None and pod.over:
+            return f"The container {container} of this task did not start."
         if not waiting:
             waiting = True
             await send({"type": "wait", "message": "The container has not started."})
         await asyncio.sleep(LOG_WAIT)
-        await send({"type": "ping"})
 
 
 async def _deliver(buffer: list[str], done: asyncio.Event, send: Send) -> None:
     """Send the buffer a few times per second, until `done` is set and the buffer is empty."""
-    loop = asyncio.get_running_loop()
-    beat = loop.time()
     while not done.is_set() or buffer:
         try:
             async with asyncio.timeout(SETTLE / 2):
@@ -481,6 +485,3 @@ async def _deliver(buffer: list[str], done: asyncio.Event, send: Send) -> None:
         if buffer:
             lines, buffer[:] = list(buffer), []
             await send({"type": "lines", "lines": lines})
-        elif loop.time() - beat >= BEAT:
-            beat = loop.time()
-            await send({"type": "ping"})

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from kubetask_controller.api import constants as c
+from kubetask_controller.api.constants import EventReason
 from kubetask_controller.cli.costs import costs, count_or_zero, decimal
 from kubetask_controller.cli.explain import Finding, findings, reason_text, summary_line
 from kubetask_controller.cli.runview import BatchRunView, TaskRow
@@ -314,11 +315,29 @@ def web_template(config: JSON | None) -> str:
 
 
 EVENT_WORDS: Mapping[str, str] = {
+    EventReason.QUEUED: "The work was accepted and is queued",
+    EventReason.STARTED: "The first task started",
+    EventReason.SUSPENDED: "A user suspended the run or Task",
+    EventReason.RESUMED: "A user resumed the run or Task",
+    EventReason.CANCELLING: "A user cancelled the run or Task",
+    EventReason.WAITING: "A required object does not exist",
+    EventReason.JOB_CREATED: "The Job was created",
+    EventReason.TASK_FAILED: "A task failed",
+    EventReason.RETRYING: "A new Job replaces the task's Job",
+    EventReason.TASK_LIMIT: "The first tasks have ended; the others wait for a promotion",
+    EventReason.IGNORED: "An object that claims this owner is ignored",
+    EventReason.SUCCEEDED: "The run or Task succeeded",
+    EventReason.FAILED: "The run or Task failed",
+    EventReason.WEBHOOK_FAILED: "The webhook was not delivered",
+    EventReason.JOB_DELETED: "The Job was deleted after its time to live",
+}
+"""Explanations of Events about a BatchRun or Task."""
+_KUBERNETES_WORDS: Mapping[str, str] = {
     "Scheduled": "A node was chosen for the Pod",
     "FailedScheduling": "No node fits the Pod",
     "Pulling": "An image is being pulled",
     "Pulled": "The image was pulled",
-    "Failed": "It failed",
+    "Failed": "An image or a container failed",
     "BackOff": "A failed step is retried with increasing delays",
     "Created": "A container was created",
     "Started": "A container started",
@@ -328,26 +347,16 @@ EVENT_WORDS: Mapping[str, str] = {
     "FailedCreate": "The Pod was refused",
     "SuccessfulCreate": "The Pod was created",
     "SuccessfulDelete": "The Pod was deleted",
+    "Suspended": "The Job was suspended",
+    "Resumed": "The Job was resumed",
     "Completed": "The Job is complete",
     "BackoffLimitExceeded": "The Job failed and is not tried again",
     "Evicted": "The node evicted the Pod",
     "Preempted": "A Pod of higher priority preempted this one",
     "TaintManagerEviction": "The node is drained",
     "FailedCreatePodSandBox": "The node cannot create the Pod sandbox",
-    "Queued": "The work was accepted and is queued",
-    "Suspended": "A user suspended it",
-    "Resumed": "A user resumed it",
-    "Cancelling": "A user cancelled it",
-    "Waiting": "A required object does not exist",
-    "JobCreated": "The Job was created",
-    "TaskFailed": "A task failed",
-    "Succeeded": "It succeeded",
-    "WebhookFailed": "The webhook was not delivered",
-    "TaskLimit": "The first tasks have ended; the others wait for a promotion",
-    "Retrying": "A new Job replaces the task's Job",
-    "Ignored": "An object that claims this owner is ignored",
-    "JobDeleted": "The Job was deleted after its time to live",
 }
+"""Explanations of Events about a Job or Pod."""
 
 
 def event_json(event: JSON) -> JSON:
@@ -361,11 +370,13 @@ def event_json(event: JSON) -> JSON:
         or (event.get("metadata") or {}).get("creationTimestamp")
     )
     about = event.get("involvedObject") or event.get("regarding") or {}
+    ours = about.get("kind") in (c.KIND_BATCH_RUN, c.KIND_TASK)
+    words = (EVENT_WORDS if ours else _KUBERNETES_WORDS).get(reason)
     return {
         "at": time_of(last),
         "warning": event.get("type") == "Warning",
         "reason": shown(reason, 128),
-        "words": EVENT_WORDS.get(reason) or shown(reason, 128),
+        "words": words or shown(reason, 128),
         "note": shown(event.get("message") or event.get("note") or ""),
         "count": count_or_zero(series.get("count") or event.get("count") or 1),
         "about": shown(f"{about.get('kind', '')} {about.get('name', '')}"),

@@ -1155,13 +1155,13 @@ function Confirm({ run, place, action, close, done }) {
       /* @__PURE__ */ a3("label", { children: [
         /* @__PURE__ */ a3("input", { type: "radio", name: "more", checked: more === null, onChange: () => setMore(null) }),
         " all ",
-        left ? `${number(left)} that are held back` : "tasks"
+        left ? `${number(left)} that wait` : "tasks"
       ] })
     ] }),
     /* @__PURE__ */ a3("div", { "aria-live": "polite", class: "effects", children: [
       plan && /* @__PURE__ */ a3("ul", { children: plan.effects.map((x3) => /* @__PURE__ */ a3("li", { children: x3 }, x3)) }),
-      !plan && !problem2 && /* @__PURE__ */ a3("p", { class: "note", children: "Looking at what would happen …" }),
-      plan?.nothing && /* @__PURE__ */ a3("p", { class: "note", children: "It is so already." }),
+      !plan && !problem2 && /* @__PURE__ */ a3("p", { class: "note", children: "Computing the effects …" }),
+      plan?.nothing && /* @__PURE__ */ a3("p", { class: "note", children: "The object already has this value." }),
       (problem2 || plan?.refused) && /* @__PURE__ */ a3("p", { class: "problem", role: "alert", children: [
         "This cannot be done: ",
         problem2 || plan?.refused
@@ -1172,7 +1172,7 @@ function Confirm({ run, place, action, close, done }) {
       /* @__PURE__ */ a3(Command, { text: plan.command })
     ] }),
     /* @__PURE__ */ a3("div", { class: "buttons", children: [
-      /* @__PURE__ */ a3("button", { type: "button", onClick: () => dialog.current.close(), children: "Leave it as it is" }),
+      /* @__PURE__ */ a3("button", { type: "button", onClick: () => dialog.current.close(), children: "Close" }),
       /* @__PURE__ */ a3("button", { type: "button", class: action.action === "cancel" ? "danger" : "primary", disabled: busy || !plan || plan.nothing || !!plan.refused, onClick: act, children: yes })
     ] })
   ] });
@@ -1277,7 +1277,7 @@ function TaskPanel({ place, run, row, close }) {
       current = false;
       clearInterval(timer);
     };
-  }, [place.namespace, place.name, index, row[1 /* phase */], row[2 /* reason */]]);
+  }, [place.namespace, place.name, run.uid, index, row[1 /* phase */], row[2 /* reason */]]);
   A2(() => {
     if (close) panel.current?.focus();
   }, [index]);
@@ -1338,7 +1338,7 @@ function TaskPanel({ place, run, row, close }) {
         "Log ",
         /* @__PURE__ */ a3("span", { class: "tabs", role: "group", "aria-label": "Container", children: [["agent", "agent"], ["workspace", "preparation"]].map(([name, text]) => /* @__PURE__ */ a3("button", { type: "button", "aria-pressed": container === name, onClick: () => setContainer(name), children: text }, name)) })
       ] }),
-      /* @__PURE__ */ a3(Log, { place, index, container })
+      detail || problem2 ? /* @__PURE__ */ a3(Log, { place, index, container }, detail?.pods[0]?.name) : /* @__PURE__ */ a3("p", { class: "note", children: "Reading …" })
     ] }),
     /* @__PURE__ */ a3("section", { children: [
       /* @__PURE__ */ a3("h3", { children: "Events" }),
@@ -1760,7 +1760,7 @@ function Page({ about }) {
     ] }),
     why !== null && /* @__PURE__ */ a3("p", { class: "lost", role: "alert", children: [
       /* @__PURE__ */ a3("strong", { children: lost.server !== null ? "No connection to kubectl kubetask ui." : "No connection to the cluster." }),
-      " What is shown may be old; it is tried again. ",
+      " The data may be outdated. The page retries the connection. ",
       /* @__PURE__ */ a3("span", { class: "said", children: why })
     ] }),
     place ? /* @__PURE__ */ a3(RunPage, { place, index: route.index, link, about, search }, `${place.kind}/${place.namespace}/${place.name}`) : /* @__PURE__ */ a3(Overview, { link, search })
