@@ -47,7 +47,7 @@ class GitCredentials(KubeModel):
     secret_ref: LocalObjectReference
     """A Secret with the keys username and password or token for HTTPS, ssh-privatekey and
     known_hosts for SSH, or githubAppID, githubAppInstallationID and githubAppPrivateKey for a
-    GitHub App. git reads it each time it signs in."""
+    GitHub App; email is the user of Bitbucket Cloud's API. git reads it each time it signs in."""
     share_with_agent: bool | None = None
     """Whether the agent's git can use the credentials too, so that it can push. Default: false"""
 

@@ -65,8 +65,8 @@ _SPACE = re.compile(r"[\s\u200c\u200d]+")
 """White space, and the joiners, which nobody sees but some scripts need."""
 
 
-USERNAME = "username"
-"""The key of a ``kubernetes.io/basic-auth`` Secret that is no secret."""
+NO_SECRETS = ("username", "email")
+"""Keys of a Secret for git that are no secrets."""
 
 
 class Redactor:
@@ -299,8 +299,8 @@ def secrets_in(
                 too_large(place)
             continue
         for path in files:
-            if path.name == USERNAME:
-                # The name of an account is part of URLs and branches.
+            if path.name in NO_SECRETS:
+                # The name of an account is part of URLs and branches, its address of commits.
                 continue
             with contextlib.suppress(OSError, UnicodeDecodeError):
                 with path.open("rb") as file:

@@ -242,7 +242,7 @@ async def _fetched(options: argparse.Namespace, terminal: Terminal) -> list[Repo
 
 
 def _listed(source: str, terminal: Terminal) -> list[RepositoryInfo]:
-    text = terminal.stdin.read() if source == "-" else _text(source)
+    text = terminal.read() if source == "-" else _text(source)
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         name = line.partition("#")[0].strip()

@@ -191,7 +191,7 @@ WorkspaceConfig, and to those of --host; without TLS only where the WorkspaceCon
         target = Target.parse(options.run)
         run = await session.get(target)
         trusted = await trusted_hosts(session, run, options.host, apis)
-        found = await _found(session, target, run, trusted, options)
+        found = await _found(session, target, run, trusted, options, terminal)
         waiting = terminal.note if terminal.moving(error=True) else None
         async with HostConnections(trusted, waiting, RequestLimits()) as hosts:
             with _bar(terminal, "fetching", len(found)) as step:
@@ -213,12 +213,15 @@ async def _found(
     run: JSON,
     trusted: Mapping[str, TrustedHost],
     options: argparse.Namespace,
+    terminal: Terminal,
 ) -> list[FoundPullRequest]:
     if target.resource is TASK_RESOURCE:
         rows: Sequence[Any] = task_view(run).rows
     else:
         view = run_view(run, await Targets(session).of(run))
-        rows, _ = await results_from_pods(session, target, view)
+        rows, missing = await results_from_pods(session, target, view)
+        if missing:
+            terminal.note(missing)
     try:
         wanted = parse_indexes(options.select) if options.select else None
     except ValueError as error:
