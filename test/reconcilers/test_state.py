@@ -869,6 +869,25 @@ def test_a_task_ends_though_the_node_of_its_pod_does_not_answer(
     assert unsure.needs is Needs.PODS
 
 
+def test_an_agent_that_succeeded_before_its_node_was_lost_has_succeeded() -> None:
+    gone = pod(
+        exited(finished_at=at(-20)),
+        container("mesh"),
+        disrupted_at=at(-15),
+        **DISRUPTED,
+    )
+    decision = look(job(), gone, **LOST)
+    assert (shown(decision), decision.action) == (
+        (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED),
+        Action.END,
+    )
+
+
+def test_a_running_agent_is_looked_at_again_when_its_deadline_has_passed_for_good() -> None:
+    decision = look(job(), pod(container(), active_deadline_seconds=600), overdue_for=-500.0)
+    assert (shown(decision)[0], decision.wake_after) == (Phase.RUNNING, 590.0)
+
+
 def test_an_agent_on_a_lost_node_is_tried_again_as_far_as_disruptions_are_allowed() -> None:
     gone = pod(container(), **DISRUPTED)
     decision = look(job(), gone, rules=TaskRules(max_disruptions=1), **LOST)

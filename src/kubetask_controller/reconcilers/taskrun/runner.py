@@ -55,7 +55,6 @@ from kubetask_controller.reconcilers.taskrun.state import (
     TaskRules,
     TaskState,
     decide,
-    is_overdue,
     newest,
     one_line,
 )
@@ -317,7 +316,6 @@ class TaskRunner:
         now = context.clock.monotonic()
         uid = job.uid if job is not None and not job.finished else ""
         pod = newest(pods)
-        overdue = bool(uid) and pod is not None and is_overdue(pod, context.now())
         queued = known is not None and known.reason == Reason.QUEUED and bool(known.job_name)
         facts = TaskFacts(
             job=job,
@@ -330,7 +328,7 @@ class TaskRunner:
             job_verified=job_verified,
             pods_verified=pods_verified,
             ended_for=tracker.holds_for(f"ended/{uid}", now, holds=bool(uid) and _runs_on(pods)),
-            overdue_for=tracker.holds_for(f"overdue/{pod.uid if pod else uid}", now, holds=overdue),
+            overdue_for=_overdue_for(tracker, pod, now) if uid and pod else None,
             gated_ago=tracker.gated_ago(uid, now, gated=bool(uid) and queued),
         )
         return decide(name, known, facts, rules, tracker.ending(index))
@@ -989,6 +987,18 @@ def _impossible(tracker: Tracker, index: int, error: Exception) -> None:
 def _explained_by(job: JobView, pod: PodView | None) -> str:
     """The uid of the object whose Events show why the agent does not start: once its Pod has ended, that is the Job."""
     return job.uid if pod is None or pod.terminal else pod.uid
+
+
+def _overdue_for(tracker: Tracker, pod: PodView, now: float) -> float | None:
+    """Seconds since a kubelet should have begun to end this Pod; see ``TaskFacts``. No clock of another machine counts."""
+    if pod.terminal or not pod.node:
+        return None
+    past = []
+    if pod.deleting:
+        past.append(tracker.holds_for(f"deleted/{pod.uid}", now, holds=True))
+    if pod.started and (limit := pod.active_deadline_seconds):
+        past.append(tracker.holds_for(f"limited/{pod.uid}/{limit}", now, holds=True) - limit)
+    return max(past, default=None)
 
 
 def _runs_on(pods: Sequence[PodView]) -> bool:

@@ -119,7 +119,8 @@ class TaskFacts:
         job_verified: a live read found no Job of that name that belongs to the task.
         pods_verified: ``pods`` is a live read, and every deletion before it is in ``deleted_pods``.
         ended_for: seconds since the end of the agent was first observed.
-        overdue_for: seconds since this process first observed that the newest Pod should end: it is deleted, or out of time.
+        overdue_for: seconds since the newest Pod should have begun to end, by what this process has observed; below 0 where
+            its deadline is to come, None where nothing ends it.
         gated_ago: seconds since a scheduling gate was last observed on its Pod, None for never.
         now: wall clock.
     """
@@ -134,7 +135,7 @@ class TaskFacts:
     job_verified: bool = False
     pods_verified: bool = False
     ended_for: float = 0.0
-    overdue_for: float = 0.0
+    overdue_for: float | None = None
     gated_ago: float | None = None
 
 
@@ -236,19 +237,17 @@ def _running(
         if pod is not None and agent is not None and _ended_by_itself(pod, agent):
             return Decision(_by_exit(job, state, pod, agent, rules), action=Action.END)
         return _disrupted(job, state, facts, rules, "its Job was suspended", action=Action.END)
-    if pod is not None and is_overdue(pod, facts.now):
-        lost = _lost(job, state, pod, facts, rules, ending)
-        if lost is not None:
-            return lost
+    left = _until_lost(pod, facts)
+    if left == 0.0 and pod is not None and not (agent and _ended_by_itself(pod, agent)):
+        return _lost(job, state, pod, facts, rules, ending)
+    decision = None
     if pod is not None and agent is not None and agent.state == "terminated":
         decision = _agent_ended(job, state, pod, agent, facts, rules)
-        if decision is not None:
-            return decision
-    if rules.cancel:
-        return Decision(state, action=Action.END, ending=rules.halt)
-    if state.phase is not Phase.PENDING:
-        return Decision(state)
-    return _pending(job, state, facts, rules)
+    if decision is None and rules.cancel:
+        decision = Decision(state, action=Action.END, ending=rules.halt)
+    if decision is None and state.phase is Phase.PENDING:
+        decision = _pending(job, state, facts, rules)
+    return _look_within(decision or Decision(state), left)
 
 
 def _alive(job: JobView, known: TaskState | None, facts: TaskFacts) -> TaskState:
@@ -293,16 +292,15 @@ def _deleting(
     state = _alive(job, known, facts)
     pod = newest(facts.pods)
     agent = pod.agent if pod else None
-    if pod is not None and is_overdue(pod, facts.now):
-        if (left := _until_lost(pod, facts)) > 0:
-            return Decision(state, wake_after=left)
+    left = _until_lost(pod, facts)
+    if left == 0.0:
         if not facts.pods_verified:
             return Decision(state, needs=Needs.PODS)
         return _gone(job.name, state, pod, facts, rules, ending)
     if pod is None or agent is None or not _ended_by_itself(pod, agent):
-        return Decision(state)
+        return _look_within(Decision(state), left)
     if not pod.terminal or (rules.cancel and not _succeeded(pod, agent)):
-        return Decision(state)
+        return _look_within(Decision(state), left)
     return Decision(_by_exit(job, state, pod, agent, rules, ending))
 
 
@@ -330,16 +328,16 @@ def _by_exit(
 # A Pod on a node that does not answer -------------------------------------------------------------
 
 
-def is_overdue(pod: PodView, now: datetime) -> bool:
-    """Whether a kubelet should be ending this Pod: it is deleted, or its deadline has passed."""
-    if pod.terminal or not pod.node:
-        return False
-    limit = pod.active_deadline_seconds
-    return pod.deleting or bool(limit and pod.started and seconds_since(pod.started, now) > limit)
-
-
-def _until_lost(pod: PodView, facts: TaskFacts) -> float:
+def _until_lost(pod: PodView | None, facts: TaskFacts) -> float | None:
+    """Seconds until no kubelet can be expected to end this Pod; None where nothing ends it."""
+    if pod is None or pod.terminal or facts.overdue_for is None:
+        return None
     return max(0.0, pod.grace_seconds + LOST_AFTER - facts.overdue_for)
+
+
+def _look_within(decision: Decision, seconds: float | None) -> Decision:
+    delays = (x for x in (decision.wake_after, seconds) if x)
+    return replace(decision, wake_after=min(delays, default=0.0))
 
 
 def _lost(
@@ -349,21 +347,13 @@ def _lost(
     facts: TaskFacts,
     rules: TaskRules,
     ending: PendingReason | None,
-) -> Decision | None:
-    """The Pod should have ended long ago; None while its agent's own end is known.
-
-    Another agent starts only once the Pod is gone: its Job stays until then.
-    """
-    agent = pod.agent
-    if agent is not None and _ended_by_itself(pod, agent):
-        return None
-    if (left := _until_lost(pod, facts)) > 0:
-        acts = _pending(job, state, facts, rules) if state.phase is Phase.PENDING else None
-        if rules.cancel:
-            acts = Decision(state, action=Action.END, ending=rules.halt)
-        return replace(acts or Decision(state), wake_after=left)
+) -> Decision:
+    """The Pod should have ended long ago. Another agent starts only once it is gone: its Job stays until then."""
     if not facts.pods_verified:
         return Decision(state, needs=Needs.PODS)
+    agent = pod.agent
+    if agent is not None and _succeeded(pod, agent):
+        return _with_end(_success(job, state, pod, agent))
     where = f"node {pod.node} did not end Pod {pod.name}"
     if rules.cancel:
         text = f"ended at the user's request; {where}"
