@@ -611,6 +611,10 @@ class Invariants:
             if entry.get("reason") == "JobLost" and untouched and index not in owner.excused:
                 self._bad(f"task {index} of {owner} is JobLost, and nobody has deleted anything of it")
             live = [x for x in self._jobs if self.world.owner_of(x)[:2] == (owner.stored.uid, index)]
+            # A Job that is deleted in the foreground stays until the lost node of its Pod is removed.
+            lost = {x.job_uid for x in self.world.kubelet.tries.values() if x.pod_uid in self.world.kubelet.lost}
+            deleted = {x.uid for x in self.world.server.all(JOBS) if "deletionTimestamp" in x.meta}
+            live = [x for x in live if x not in lost & deleted]
             if live and not any(self._tampered.get(x) == "label" for x in live):
                 self._bad(f"task {index} of {owner} has ended with {entry.get('reason')}, and its Job goes on")
         said = self._cost(status)

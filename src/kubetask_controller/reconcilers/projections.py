@@ -6,7 +6,6 @@ view is immutable. A field that a projection reads must stand in the PartialType
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import lru_cache
 from sys import intern
 from typing import Any, Generic, TypedDict, TypeVar
@@ -14,7 +13,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 from pydantic_core import to_json
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.times import EPOCH, seconds_since
+from kubetask_controller.api.times import EPOCH
 from kubetask_controller.api.typed import (
     BatchRunSpecJSON,
     BatchRunStatusJSON,
@@ -24,9 +23,6 @@ from kubetask_controller.api.typed import (
     WorkspaceConfigSpecJSON,
 )
 from kubetask_controller.types import JSON
-
-LOST_AFTER = 60.0
-"""Seconds beyond its grace period after which a Pod that should have ended counts as lost with its node."""
 
 _NEVER_EXECUTED = ("StartError", "ContainerCannotRun")
 """Reasons of a container that exists and whose process could not be executed."""
@@ -125,7 +121,6 @@ class PodView:
     owner: OwnerRef | None
     created: str
     deleting: bool
-    """See ``delete_by``."""
     node: str
     phase: str
     reason: str
@@ -142,8 +137,6 @@ class PodView:
     containers: tuple[ContainerView, ...] = ()
     grace_seconds: int = DEFAULT_GRACE_SECONDS
     """Seconds from SIGTERM to SIGKILL."""
-    delete_by: str = ""
-    """metadata.deletionTimestamp: when a Pod that is deleted has to be gone, its grace period included."""
     ready_to_start: bool = False
     """Its volumes are mounted and its network is set up."""
     vanished: bool = False
@@ -186,10 +179,6 @@ class PodView:
     def terminal(self) -> bool:
         """The Pod will not run again."""
         return self.phase in ("Succeeded", "Failed")
-
-    def is_lost(self, now: datetime) -> bool:
-        """Whether its node should have ended it long ago: no kubelet does. ``now`` is the wall clock."""
-        return bool(self.delete_by) and seconds_since(self.delete_by, now) > LOST_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +297,6 @@ def project_pod(obj: JSON) -> PodView:
             for x in status.get(key) or ()
         ),
         grace_seconds=spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS),
-        delete_by=metadata.get("deletionTimestamp") or "",
         ready_to_start=(conditions.get("PodReadyToStartContainers") or {}).get("status") == "True",
     )
 

@@ -181,11 +181,10 @@ class JobControl:
             job: in its newest known version.
             pods: a live read of its Pods.
             recorded: the status records the end of the task. A Job that does not finish by itself is deleted then, since it
-                would use its slot indefinitely: one that is suspended, and one whose Pod is lost with its node.
+                would use its slot indefinitely: one that is suspended, and one whose Pod is being deleted on a lost node.
         """
         live = [x for x in pods if not x.terminal]
-        now = self._clock.now()
-        if recorded and (all(x.is_lost(now) for x in live) if live else job.suspended):
+        if recorded and (all(x.deleting for x in live) if live else job.suspended):
             await self.delete(job)
             return
         if not any(x.node for x in live):

@@ -21,7 +21,6 @@ from kubetask_controller.api.result import parse_cut_result, parse_result
 from kubetask_controller.api.text import clean_line
 from kubetask_controller.api.times import format_time, parse_time, seconds_since
 from kubetask_controller.reconcilers.projections import (
-    LOST_AFTER,
     ContainerView,
     JobView,
     PodView,
@@ -37,6 +36,9 @@ MAX_MESSAGE = 512
 
 SIDECAR_GRACE = 10.0
 """Seconds for which a Pod may run on after its agent has ended. Native sidecars stop in that time by themselves."""
+
+LOST_AFTER = 60.0
+"""Seconds beyond its grace period after which a Pod that should have ended counts as lost with its node."""
 
 HANGS_AFTER = 60.0
 """Seconds for which an injected init container may run before a corrected WorkspaceConfig replaces its Job."""
