@@ -777,7 +777,10 @@ class TaskRunner:
                 state = tracker.states[index]
                 # Events of the Job that was replaced, and of one that bears the name now and is not ours, do not count.
                 job = await context.fresh.job(owner.namespace, name)
-                known = {state.replaced_uid if state else "", job.uid if job else ""}
+                ours = job is not None and job.owner is not None and job.owner.uid == owner.uid
+                known = {state.replaced_uid if state else ""}
+                if job is not None and not ours:
+                    known.add(job.uid)
                 if uids - known:
                     found.append(index)
         return found
