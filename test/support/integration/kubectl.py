@@ -61,35 +61,33 @@ class Kubectl:
         """Objects of a kind."""
         return json.loads(self("get", kind, *arguments, "-o", "json"))["items"]
 
-    def wait(self, target: str, condition: str, *, timeout: float = PATIENCE) -> str:
+    def wait(self, target: str, condition: str, *arguments: str, timeout: float = PATIENCE) -> str:
         """``kubectl wait --for=condition target``."""
         return self(
             "wait",
             f"--for={condition}",
             target,
             f"--timeout={timeout:g}s",
+            *arguments,
             patience=timeout + PATIENCE,
         )
 
     def wait_phase(self, target: str, phase: str, *, timeout: float = PATIENCE) -> dict[str, Any]:
         """Wait until the object is in a phase; the object."""
-        kind, _, name = target.partition("/")
-        try:
-            self.wait(target, f"jsonpath={{.status.phase}}={phase}", timeout=timeout)
-        except KubectlError as error:
-            status = json.dumps(self.get(kind, name).get("status"), indent=1)
-            raise KubectlError(f"{error}\nits status: {status}") from None
-        return self.get(kind, name)
+        return self._wait_status(target, "phase", phase, timeout)
 
     def wait_reason(self, target: str, reason: str, *, timeout: float = PATIENCE) -> dict[str, Any]:
-        """Wait until the object gives a reason; the object."""
-        kind, _, name = target.partition("/")
+        """Wait until the object has a reason; the object."""
+        return self._wait_status(target, "reason", reason, timeout)
+
+    def _wait_status(self, target: str, field: str, value: str, timeout: float) -> dict[str, Any]:
+        condition = f"jsonpath={{.status.{field}}}={value}"
         try:
-            self.wait(target, f"jsonpath={{.status.reason}}={reason}", timeout=timeout)
+            return json.loads(self.wait(target, condition, "--output=json", timeout=timeout))
         except KubectlError as error:
+            kind, _, name = target.partition("/")
             status = json.dumps(self.get(kind, name).get("status"), indent=1)
             raise KubectlError(f"{error}\nits status: {status}") from None
-        return self.get(kind, name)
 
     @contextmanager
     def watching(self, *arguments: str) -> Iterator[Iterator[str]]:
