@@ -497,18 +497,31 @@ def test_an_agent_whose_end_is_unknown_counts_as_started_if_it_existed(
     assert shown(look(disrupted_job(), pod(lost, phase="Failed", **DISRUPTED))) == ends
 
 
+def test_an_earlier_suspension_in_the_cache_ends_no_agent() -> None:
+    assert look(job(suspended=True), RUNS, known=RUNNING).needs is Needs.PODS
+    # The queue has resumed the Job, and the Job controller has not recorded that yet.
+    decision = look(job(resuming=True), RUNS, known=RUNNING)
+    assert (shown(decision)[0], decision.action) == (Phase.RUNNING, Action.NONE)
+
+
+def test_the_pending_deadline_begins_when_the_job_controller_has_resumed_a_job() -> None:
+    waits = job(resuming=True, created=at(-999), started="")
+    decision = verified(waits, rules=TaskRules(pending_deadline=5))
+    assert (shown(decision)[1], decision.action) == (Reason.QUEUED, Action.NONE)
+
+
 def test_an_agent_of_a_job_that_a_queue_suspends_is_not_started_again() -> None:
-    decision = look(job(suspended=True), RUNS, known=RUNNING)
+    decision = verified(job(suspended=True), RUNS, known=RUNNING)
     assert decision.action is Action.END
     assert shown(decision) == (Phase.FAILED, Reason.DISRUPTED)
 
 
 def test_a_suspended_job_whose_agent_ran_is_disrupted_though_its_pod_is_gone() -> None:
-    assert shown(look(job(suspended=True), known=RUNNING))[1] == Reason.DISRUPTED
+    assert shown(verified(job(suspended=True), known=RUNNING))[1] == Reason.DISRUPTED
 
 
 def test_a_cancelled_task_that_is_disrupted_ends_as_cancelled() -> None:
-    decision = look(job(suspended=True), RUNS, known=RUNNING, rules=CANCEL)
+    decision = verified(job(suspended=True), RUNS, known=RUNNING, rules=CANCEL)
     assert shown(decision) == (Phase.FAILED, Reason.CANCELLED)
 
 
@@ -752,13 +765,43 @@ def test_a_message_that_is_no_result_is_one_line(text: str, expected: Any) -> No
 
 def test_an_agent_that_had_ended_when_its_job_was_suspended_ends_by_its_own_exit() -> None:
     ended = pod(exited(), phase="Succeeded")
-    decision = look(job(suspended=True), ended, known=RUNNING, rules=TaskRules(max_disruptions=1))
+    decision = verified(
+        job(suspended=True), ended, known=RUNNING, rules=TaskRules(max_disruptions=1)
+    )
     assert (shown(decision), decision.action) == (
         (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED),
         Action.END,
     )
-    decision = look(job(suspended=True), pod(exited(3)), known=RUNNING)
+    decision = verified(job(suspended=True), pod(exited(3)), known=RUNNING)
     assert (shown(decision), decision.action) == ((Phase.FAILED, Reason.AGENT_ERROR), Action.END)
+
+
+def test_a_cancelled_agent_in_a_suspended_job_was_cancelled() -> None:
+    ended = {"phase": "Failed", "reason": "DeadlineExceeded", "active_deadline_seconds": 1}
+    decision = verified(job(suspended=True), pod(exited(137), **ended), known=RUNNING, rules=CANCEL)
+    assert shown(decision) == (Phase.FAILED, Reason.CANCELLED)
+
+
+def test_an_agent_that_the_disruption_killed_did_not_fail_before_by_the_clock_of_its_node() -> None:
+    gone = pod(exited(143, finished_at=at(-16)), phase="Failed", disrupted_at=at(-15), **DISRUPTED)
+    assert shown(look(disrupted_job(), gone)) == (Phase.FAILED, Reason.DISRUPTED)
+
+
+def test_an_agent_that_failed_before_its_node_was_lost_is_not_started_again() -> None:
+    gone = pod(exited(3, finished_at=at(-20)), container("mesh"), disrupted_at=at(-15), **DISRUPTED)
+    decision = look(job(), gone, rules=TaskRules(max_disruptions=2), **LOST)
+    assert (shown(decision), decision.action) == ((Phase.FAILED, Reason.AGENT_ERROR), Action.END)
+
+
+def test_a_preparation_that_failed_is_not_repeated_because_its_pod_was_deleted() -> None:
+    told = '{"reason": "CloneFailed", "message": "no such repository"}'
+    gone = pod(exited(1, told, name="workspace"), waiting(), phase="Failed", deleting=True)
+    assert shown(look(job(failed=failed()), gone)) == (Phase.FAILED, Reason.CLONE_FAILED)
+    ended = {"deleted_job": job(failed=failed()), "deleted_pods": [gone]}
+    assert shown(verified(None, **ended)) == (Phase.FAILED, Reason.CLONE_FAILED)
+    late = pod(waiting(), phase="Failed", deleting=True)
+    decision = look(job(failed=failed(reason="DeadlineExceeded")), late)
+    assert shown(decision) == (Phase.FAILED, Reason.TIMED_OUT)
 
 
 def test_an_agent_that_failed_before_the_disruption_of_its_pod_is_not_started_again() -> None:
@@ -852,6 +895,13 @@ LOST: dict[str, Any] = {"pods_verified": True, "overdue_for": 91.0}
             PendingReason(Reason.PENDING_TIMEOUT, "too late"),
             Reason.PENDING_TIMEOUT,
         ),
+        # An earlier process had begun to end it.
+        (
+            pod(waiting(), active_deadline_seconds=1),
+            TaskRules(pending_deadline=5),
+            None,
+            Reason.PENDING_TIMEOUT,
+        ),
     ],
 )
 def test_a_task_ends_though_the_node_of_its_pod_does_not_answer(
@@ -931,6 +981,13 @@ def test_a_start_that_an_injected_container_holds_up_is_mended_by_a_corrected_co
     young = pod(replace(stuck, started_at=at(-20)), waiting(name="workspace"), waiting())
     decision = verified(job(config_digest="old"), young, rules=rules)
     assert (decision.action, decision.wake_after) == (Action.NONE, 40.0)
+    # A native sidecar that has started holds up nothing.
+    mesh = container("mesh", init=True, started_at=at(-120), up=True)
+    pulls = pod(mesh, waiting(name="workspace"), waiting())
+    assert verified(job(config_digest="old"), pulls, rules=rules).action is Action.NONE
+    state = look(job(), pulls).state
+    assert state is not None
+    assert "has not ended" not in state.message
     # The preparation of the workspace may take as long as it needs.
     works = pod(
         container("mesh", init=True, started_at=at(-120)), container("workspace"), waiting()
@@ -958,6 +1015,9 @@ def test_what_is_left_of_a_message_that_the_kubelet_has_cut_counts() -> None:
     }
     assert result["commits"] == ["a" * 40] * len(result["commits"])
     assert message == ""
+    # Lines of a log are no result that was cut, and an empty result is one.
+    assert read_result(exited(1, '{"a": "b"}\n{"msg": "boom"}')) == (None, '{"msg": "boom"}')
+    assert read_result(exited(message="{}")) == ({}, "")
     # What the cut ended is left out: half a link leads elsewhere, and half a number is another one.
     assert read_result(exited(1, text[:45])) == ({"reason": "RateLimited"}, "")
     cut = text[: text.index("12,") + 1]

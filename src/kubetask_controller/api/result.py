@@ -65,6 +65,13 @@ def parse_result(text: str) -> JSON | None:
 def parse_cut_result(text: str) -> JSON | None:
     """As ``parse_result``, for a text that was cut somewhere: its whole fields, and of lists the whole items."""
     try:
+        json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        pass
+    else:
+        # Several lines of JSON, as of a log.
+        return None
+    try:
         # A number at the end may lack digits; an incomplete text is dropped by the parser.
         value = from_json(text.rstrip("0123456789+-.eE"), allow_partial=True)
     except ValueError:

@@ -4,7 +4,7 @@ The cache keeps views instead of the objects that the API server sends: a Job is
 view is immutable. A field that a projection reads must stand in the PartialType too; ``test_projections`` compares the two.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from sys import intern
@@ -80,12 +80,18 @@ class JobView:
     """status.startTime: set again each time the Job is resumed."""
     deleting: bool
     suspended: bool
-    """By its spec, or still by its status: the Job controller resumes a Job, and dates its start, after the spec changes."""
     complete: ConditionView | None
     failed: ConditionView | None
     backoff_limit: int
     failed_pods: int
     """status.failed. It shows whether a cache contains all Pods, and never how a Job ends."""
+    resuming: bool = False
+    """Its spec is not suspended any more, and its status still is: the Job controller dates its start later."""
+
+    @property
+    def held(self) -> bool:
+        """A queue holds the Job back, or the Job controller has not resumed it yet."""
+        return self.suspended or self.resuming
 
     @property
     def finished(self) -> bool:
@@ -108,6 +114,8 @@ class ContainerView:
     finished_at: str = ""
     created: bool = False
     """The runtime has given it an id."""
+    up: bool = False
+    """It is a native sidecar and has started: the containers after it do not wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,17 +268,19 @@ def project_job(obj: JSON) -> JobView:
         created=_shared(metadata.get("creationTimestamp")),
         started=_shared(status.get("startTime")),
         deleting="deletionTimestamp" in metadata,
-        suspended=bool(spec.get("suspend")) or "Suspended" in true,
+        suspended=bool(spec.get("suspend")),
         complete=true.get("Complete"),
         failed=true.get("Failed"),
         backoff_limit=spec.get("backoffLimit", 0),
         failed_pods=status.get("failed") or 0,
+        resuming="Suspended" in true and not spec.get("suspend"),
     )
 
 
 def project_pod(obj: JSON) -> PodView:
     """A Pod as the API server sends it, cut down."""
     metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+    sidecars = {x["name"] for x in spec.get("initContainers") or () if x.get("restartPolicy")}
     conditions = {x["type"]: x for x in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled") or {}
     disrupted = conditions.get("DisruptionTarget") or {}
@@ -292,11 +302,15 @@ def project_pod(obj: JSON) -> PodView:
         started=status.get("startTime") or "",
         active_deadline_seconds=spec.get("activeDeadlineSeconds"),
         containers=tuple(
-            _container(x, init)
+            _container(x, init, sidecars)
             for key, init in (("initContainerStatuses", True), ("containerStatuses", False))
             for x in status.get(key) or ()
         ),
-        grace_seconds=spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS),
+        # A deletion may grant more time than the spec.
+        grace_seconds=max(
+            spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS),
+            metadata.get("deletionGracePeriodSeconds") or 0,
+        ),
         ready_to_start=(conditions.get("PodReadyToStartContainers") or {}).get("status") == "True",
     )
 
@@ -341,7 +355,7 @@ def _count(text: str | None) -> int:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-def _container(status: Mapping[str, Any], init: bool) -> ContainerView:
+def _container(status: Mapping[str, Any], init: bool, sidecars: Container[str]) -> ContainerView:
     state = status.get("state") or {}
     kind = next(iter(state), "waiting")
     detail = state.get(kind) or {}
@@ -356,6 +370,7 @@ def _container(status: Mapping[str, Any], init: bool) -> ContainerView:
         started_at=_moment(detail.get("startedAt")),
         finished_at=_moment(detail.get("finishedAt")),
         created=bool(status.get("containerID")),
+        up=bool(init and status.get("started") and status["name"] in sidecars),
     )
 
 
@@ -370,6 +385,7 @@ class _MetadataPart(TypedDict, total=False):
     resourceVersion: str
     creationTimestamp: str | None
     deletionTimestamp: str
+    deletionGracePeriodSeconds: int
     labels: dict[str, str]
     annotations: dict[str, str]
     ownerReferences: list[JSON]
@@ -404,8 +420,14 @@ class PartialJob(TypedDict, total=False):
     status: _JobStatusPart
 
 
+class _InitContainerPart(TypedDict, total=False):
+    name: str
+    restartPolicy: str
+
+
 class _PodSpecPart(TypedDict, total=False):
     nodeName: str
+    initContainers: list[_InitContainerPart]
     activeDeadlineSeconds: int
     terminationGracePeriodSeconds: int
 
@@ -421,6 +443,7 @@ class _PodConditionPart(TypedDict, total=False):
 class _ContainerStatusPart(TypedDict, total=False):
     name: str
     containerID: str
+    started: bool | None
     state: JSON
 
 

@@ -136,7 +136,7 @@ def pending_reason(job: JobView, pod: PodView | None, event: PendingReason | Non
         pod: its newest Pod, None where it has none.
         event: message of a Warning Event; used if Job and Pod have no message.
     """
-    if job.suspended:
+    if job.held:
         text = f"Job {job.name} is suspended until a queue admits it"
         return PendingReason(Reason.QUEUED, text)
     if event is not None and pod is not None and _is_outdated(event, pod):
@@ -169,7 +169,7 @@ def running_before_workspace(pod: PodView) -> ContainerView | None:
     for container in pod.containers:
         if container.name == c.CONTAINER_WORKSPACE:
             return found if container.state == "waiting" else None
-        if container.init and container.state == "running":
+        if container.init and container.state == "running" and not container.up:
             found = container
     return None
 
@@ -188,7 +188,7 @@ def _is_outdated(event: PendingReason, pod: PodView) -> bool:
 
 def is_silent(job: JobView, pod: PodView | None) -> bool:
     """Whether only an Event can explain why the agent has not started."""
-    if job.finished or job.deleting or job.suspended:
+    if job.finished or job.deleting or job.held:
         return False
     if pod is not None and pod.terminal:
         # Only Events of the Job show why it does not create the next one.

@@ -29,7 +29,12 @@ from kubetask_controller.reconcilers.context import ReconcilerContext
 from kubetask_controller.reconcilers.events import contender
 from kubetask_controller.reconcilers.freshness import GIVE_UP
 from kubetask_controller.reconcilers.listers import is_owned
-from kubetask_controller.reconcilers.projections import JobView, OwnerView, PodView
+from kubetask_controller.reconcilers.projections import (
+    DEFAULT_GRACE_SECONDS,
+    JobView,
+    OwnerView,
+    PodView,
+)
 from kubetask_controller.reconcilers.taskrun import files
 from kubetask_controller.reconcilers.taskrun.job_template import Template
 from kubetask_controller.reconcilers.taskrun.jobs import (
@@ -48,6 +53,7 @@ from kubetask_controller.reconcilers.taskrun.pending_reasons import (
     silence,
 )
 from kubetask_controller.reconcilers.taskrun.state import (
+    LOST_AFTER,
     Action,
     Decision,
     Needs,
@@ -73,6 +79,9 @@ CREATE_SECONDS = 2.0
 
 AT_ONCE = 0.001
 """Seconds until the next reconcile if one reconcile could not create all Jobs."""
+
+PREDECESSOR_SECONDS = DEFAULT_GRACE_SECONDS + LOST_AFTER
+"""Seconds that a Job which is replaced may take to go, before the pending deadline of the next one counts."""
 
 RECHECK = 5.0
 """Seconds until something is looked at again of which no event may come."""
@@ -227,8 +236,12 @@ class TaskRunner:
         problem = await self._verify(owner, tracker, rules, seen, missing, events)
         for index, job in seen.jobs.items():
             state = tracker.states[index]
-            if state is not None and state.final and not (job.finished or job.deleting):
+            if state is None:
+                continue
+            if state.final and not (job.finished or job.deleting):
                 seen.end.setdefault(index, None)
+            elif not state.final and job.deleting and job.replacement < state.replacements:
+                seen.wake(_wait_for_predecessor(tracker, index, job, rules, now))
         seen.wake(tracker.next_due(now))
         seen.problem = seen.problem or problem
         return seen
@@ -392,6 +405,12 @@ class TaskRunner:
         async def pods(index: int, job: JobView | None = None) -> None:
             job = job or seen.jobs.get(index)
             assert job is not None
+            if job.suspended:
+                found = await context.fresh.job(owner.namespace, job.name)
+                if found is None or found.uid != job.uid:
+                    tracker.look_again(index, context.clock.monotonic() + 1.0)
+                    return
+                job = found
             live = await context.fresh.pods(job)
             now = context.clock.monotonic()
             complete = not job.finished or context.fresh.is_complete(job, live)
@@ -484,7 +503,9 @@ class TaskRunner:
                 await self._replace(owner, tracker, index, job)
             elif what == "end_pods":
                 await context.jobs.end_pods(context.listers.pods_of(job))
-            elif not _is_ending(context.listers.pods_of(job)):
+            elif not _is_ending(context.listers.pods_of(job)) or _is_leaving(
+                tracker.is_recorded_final(index), context.listers.pods_of(job)
+            ):
                 await self._end(owner, tracker, index, job)
         except Exception:
             tracker.mark(index)
@@ -987,6 +1008,22 @@ def _impossible(tracker: Tracker, index: int, error: Exception) -> None:
     tracker.failed(index, Reason.INVALID_SPEC, f"the task's Job cannot be made: {text}")
 
 
+def _wait_for_predecessor(
+    tracker: Tracker, index: int, job: JobView, rules: TaskRules, now: float
+) -> float:
+    """End a task whose earlier Job stays, as with a Pod on a lost node, by its pending deadline; seconds until that, or 0."""
+    state = tracker.states[index]
+    if rules.pending_deadline is None or state is None:
+        return 0.0
+    over = tracker.holds_for(f"replaced/{job.uid}", now, holds=True) - PREDECESSOR_SECONDS
+    left = rules.pending_deadline - state.pending_seconds - over
+    if left > 0:
+        return left
+    text = f"the agent did not start within {rules.pending_deadline} s: Job {job.name}, which it replaces, is not gone"
+    tracker.failed(index, Reason.PENDING_TIMEOUT, text)
+    return 0.0
+
+
 def _explained_by(job: JobView, pod: PodView | None) -> str:
     """The uid of the object whose Events show why the agent does not start: once its Pod has ended, that is the Job."""
     return job.uid if pod is None or pod.terminal else pod.uid
@@ -1009,6 +1046,12 @@ def _runs_on(pods: Sequence[PodView]) -> bool:
     return any(
         x.agent is not None and x.agent.state == "terminated" and not x.terminal for x in pods
     )
+
+
+def _is_leaving(recorded: bool, pods: Sequence[PodView]) -> bool:
+    """The task has ended, and its Pods are being deleted: on a lost node they stay, and their Job does not finish."""
+    live = [x for x in pods if not x.terminal]
+    return recorded and bool(live) and all(x.deleting for x in live)
 
 
 def _is_ending(pods: Sequence[PodView]) -> bool:

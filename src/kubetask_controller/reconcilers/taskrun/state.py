@@ -43,6 +43,9 @@ LOST_AFTER = 60.0
 HANGS_AFTER = 60.0
 """Seconds for which an injected init container may run before a corrected WorkspaceConfig replaces its Job."""
 
+_KILLED = (137, 143)
+"""Exit codes of a process that SIGKILL or SIGTERM has ended."""
+
 REFUSED_BY_NODE_DELAY = 10.0
 REFUSED_BY_NODE_MAX_DELAY = 300.0
 """Seconds from a Pod that its node refused to the next one; doubled each time."""
@@ -235,8 +238,12 @@ def _running(
     pod = newest(facts.pods)
     agent = pod.agent if pod else None
     if job.suspended and (is_started([*facts.pods, *facts.deleted_pods]) or _ran(known, job)):
-        # A queue that preempts a Job suspends it; resumed, it would start a second agent.
-        if pod is not None and agent is not None and _ended_by_itself(pod, agent):
+        # A queue that preempts a Job suspends it; resumed, it would start a second agent. The cache may show an earlier
+        # suspension.
+        if not facts.pods_verified:
+            return Decision(state, needs=Needs.PODS)
+        ended = pod is not None and agent is not None and _ended_by_itself(pod, agent)
+        if ended and pod and agent and not (rules.cancel and not _succeeded(pod, agent)):
             return Decision(_by_exit(job, state, pod, agent, rules), action=Action.END)
         return _disrupted(job, state, facts, rules, "its Job was suspended", action=Action.END)
     left = _until_lost(pod, facts)
@@ -356,6 +363,9 @@ def _lost(
     agent = pod.agent
     if agent is not None and _succeeded(pod, agent):
         return _with_end(_success(job, state, pod, agent))
+    if agent is not None and _failed_before_disruption(pod):
+        reason, message = _agent_failure(agent, pod)
+        return _with_end(_failure(state, reason, message, pod, agent.finished_at))
     where = f"node {pod.node} did not end Pod {pod.name}"
     if rules.cancel:
         text = f"ended at the user's request; {where}"
@@ -363,9 +373,9 @@ def _lost(
     if not pod.agent_started and (found := ending or rules.halt):
         return _with_end(_failure(state, found.reason, f"{found.message}; {where}", pod, ""))
     if not pod.deleting:
-        _, text = _deadline(pod, state, rules, ending)
+        reason, text = _deadline(pod, state, rules, ending)
         end = format_time(facts.now)
-        return _with_end(_failure(state, Reason.TIMED_OUT, one_line(f"{text}; {where}"), pod, end))
+        return _with_end(_failure(state, reason, one_line(f"{text}; {where}"), pod, end))
     what = _disruption_text(job, pod) if pod.disruption else f"Pod {pod.name} was deleted"
     return _disrupted(job, state, facts, rules, f"{what} and {where}", action=Action.END)
 
@@ -456,7 +466,7 @@ def _past_deadline(
     job: JobView, state: TaskState, facts: TaskFacts, rules: TaskRules
 ) -> tuple[bool, float]:
     """Whether pendingDeadlineSeconds has passed, and the seconds left. Time in a queue does not count."""
-    if rules.pending_deadline is None or job.suspended or state.reason == Reason.QUEUED:
+    if rules.pending_deadline is None or job.held or state.reason == Reason.QUEUED:
         return False, 0.0
     since = job.started or job.created
     ended = max((x.finished_at for x in facts.pods if x.terminal), default="")
@@ -502,7 +512,7 @@ def _ended(
         # A node that restarts admits its Pods again. One that it refuses then loses the record of its containers.
         what = one_line(f"its node refused Pod {last.name} ({last.reason}): {last.message}")
         return _disrupted(job, state, facts, rules, what, action=Action.REPLACE)
-    if last is not None and never and last.deleting and not _is_out_of_time(last):
+    if last is not None and never and _is_deleted_early(job, last):
         what = f"Pod {last.name} was deleted"
         return _disrupted(job, state, facts, rules, what, action=Action.REPLACE)
     if _is_disruption(job, last):
@@ -544,12 +554,21 @@ def _failed_before_disruption(pod: PodView) -> bool:
     agent = pod.agent
     if agent is None or agent.state != "terminated" or not agent.exit_code:
         return False
+    # The clock of the node may be behind that of the control plane: what a signal ended was disrupted.
+    if agent.signal or agent.exit_code in _KILLED:
+        return False
     return bool(agent.started_at and agent.finished_at and agent.finished_at < pod.disrupted_at)
 
 
-def _is_out_of_time(pod: PodView) -> bool:
-    """A deadline has ended the Pod, or the controller has set one to end it."""
-    return pod.reason == "DeadlineExceeded" or pod.active_deadline_seconds == 1
+def _is_deleted_early(job: JobView, pod: PodView) -> bool:
+    """Somebody deleted the Pod while nothing had failed and no deadline had ended it."""
+    assert job.failed is not None
+    if not pod.deleting or pod.active_deadline_seconds == 1:
+        return False
+    if "DeadlineExceeded" in (pod.reason, job.failed.reason):
+        return False
+    codes = (x.exit_code for x in pod.containers if x.state == "terminated")
+    return all(code in (0, None, *_KILLED) for code in codes)
 
 
 def _is_refused_by_node(pod: PodView) -> bool:
@@ -812,7 +831,9 @@ def read_result(agent: ContainerView | None) -> tuple[dict[str, Any] | None, str
     if not text:
         return None, ""
     if text.startswith("{") and len(text.encode(errors="replace")) <= c.MAX_RESULT_BYTES:
-        value = parse_result(text) or parse_cut_result(text)
+        value = parse_result(text)
+        if value is None:
+            value = parse_cut_result(text)
         if value is not None:
             return value, one_line(str(value.get("summary") or ""))
     return None, one_line(text)
