@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kubetask_controller.api import constants as c
+from kubetask_controller.api.constants import REASONS_BY_PHASE, Phase, Reason
 from kubetask_controller.client.errors import APIStatusError, TransportError
 from kubetask_controller.client.resources import CORE_EVENTS, Resource
 from kubetask_controller.reconcilers.concurrency import UNANSWERED_LIFE
@@ -538,6 +539,56 @@ async def test_a_task_on_a_lost_node_ends_and_gives_its_slot_back(cluster: Clust
     assert cluster.jobs() == ["other-task-0"]
 
 
+async def test_a_pod_that_ran_out_of_time_on_a_lost_node_gives_its_slot_back(
+    cluster: Cluster,
+) -> None:
+    cluster.run(tasks=2, parallelism=1, activeDeadlineSeconds=10)
+    await cluster.settle()
+    pod = cluster.pod("r-task-0", phase="Running", startTime=at(0))
+    cluster.store(PODS, pod | {"spec": pod["spec"] | {"activeDeadlineSeconds": 10}})
+    cluster.start("r-task-0")
+    await cluster.reconcile(seconds=1)
+    await cluster.reconcile(seconds=100, times=2)
+    assert cluster.entries()[0] == "Failed/TimedOut"
+    pod = cluster.objects["pods", "r-task-0-pod"]
+    cluster.store(PODS, pod | {"metadata": pod["metadata"] | {"deletionTimestamp": at(300)}})
+    await cluster.reconcile(times=4)
+    assert cluster.jobs() == ["r-task-1"]
+
+
+async def test_an_agent_goes_on_though_the_cache_shows_an_earlier_suspension(
+    cluster: Cluster,
+) -> None:
+    cluster.run()
+    await cluster.settle()
+    job = cluster.job()
+    cluster.store(JOBS, job | {"spec": job["spec"] | {"suspend": True}})
+    await cluster.reconcile()
+    with cluster.lag(JOBS):
+        cluster.store(JOBS, cluster.job() | {"spec": job["spec"] | {"suspend": False}})
+        cluster.start()
+        await cluster.reconcile(times=2)
+    assert cluster.entries() == ["Running/TaskRunning"]
+    assert cluster.sent("patch", PODS) == []
+
+
+async def test_the_pending_deadline_ends_a_task_whose_predecessor_stays(cluster: Cluster) -> None:
+    await running(cluster, 1, maxDisruptions=1, pendingDeadlineSeconds=30)
+    gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
+    pod = cluster.pod("r-task-0", conditions=[gone])
+    cluster.store(PODS, pod | {"metadata": pod["metadata"] | {"deletionTimestamp": at(30)}})
+    job = cluster.job()
+    await cluster.reconcile(seconds=1)
+    await cluster.reconcile(seconds=95, times=2)
+    # The Pod holds the Job that is deleted in the foreground.
+    stays = job | {"metadata": job["metadata"] | {"deletionTimestamp": at(95)}}
+    cluster.store(JOBS, stays)
+    await cluster.reconcile(seconds=60, times=1)
+    assert cluster.entries()[0].startswith("Pending/")
+    await cluster.reconcile(seconds=70, times=2)
+    assert cluster.entries() == ["Failed/PendingTimeout"]
+
+
 async def test_a_job_that_is_suspended_while_its_agent_runs_gets_the_try_that_is_allowed(
     cluster: Cluster,
 ) -> None:
@@ -801,6 +852,35 @@ async def test_folders_that_collide_fail_their_task_alone(cluster: Cluster) -> N
     cluster.run(batchSpec={"variableContexts": [[repository("a")], colliding, [repository("b")]]})
     await cluster.settle()
     assert cluster.entries() == ["Pending/Starting", "Failed/InvalidSpec", "Pending/Starting"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("docs/guide.md", "file docs is the folder of file docs/guide.md"),
+        ("ж" * 130, "has more than 255 bytes"),
+    ],
+)
+async def test_files_that_no_file_system_holds_fail_their_task_alone(
+    cluster: Cluster, name: str, words: str
+) -> None:
+    common, tasks = [inline("docs", "x")], [[inline(name, "y")], [repository("b")]]
+    cluster.run(batchSpec={"commonContext": common, "variableContexts": tasks})
+    await cluster.settle()
+    assert cluster.entries() == ["Failed/InvalidSpec", "Pending/Starting"]
+    assert words in cluster.status()["tasks"][0]["message"]
+
+
+async def test_a_job_that_is_invalid_waits_for_its_workspaceconfig(cluster: Cluster) -> None:
+    text = "spec.template.spec.containers[0].volumeMounts[6].mountPath: must be unique"
+    cluster.refuse("create", JOBS, APIStatusError(code=422, message=text), times=9)
+    cluster.config(agentImage="a")
+    cluster.run()
+    await cluster.reconcile(times=3)
+    status = cluster.status()
+    assert (status["phase"], status["reason"]) == ("Pending", "InvalidSpec")
+    assert Reason(status["reason"]) in REASONS_BY_PHASE[Phase(status["phase"])]
+    assert f"{text}; correct this field in WorkspaceConfig default" in status["message"]
 
 
 async def test_a_secret_that_the_workspaceconfig_does_not_allow_fails_its_task(

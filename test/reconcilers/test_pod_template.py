@@ -309,3 +309,12 @@ def test_a_job_in_place_of_a_disrupted_one_has_the_tries_that_are_left() -> None
     assert job({"backoffLimit": 2}, backoff_limit=0)["spec"]["podFailurePolicy"]["rules"] == [
         DISRUPTED
     ]
+
+
+def test_home_files_in_any_script_fit_into_the_environment_of_a_process() -> None:
+    files = [{"path": f".claude/skills/{x}.md", "inline": "本" * 8000} for x in "abc"]
+    found = environment(preparation(homeFiles=files))["KUBETASK_HOME_FILES"]
+    assert len(found.encode()) < 131_072
+    assert [x["inline"] for x in json.loads(found)] == ["本" * 8000] * 3
+    with pytest.raises(ValueError, match=r"homeFiles have 1.* bytes, at most 130000"):
+        pod(homeFiles=[{"path": "a", "inline": "𝄞" * 32_768}])

@@ -9,6 +9,8 @@ from pydantic_core import to_json
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Omitted, Reason
+from kubetask_controller.api.status import StatusContext
+from kubetask_controller.reconcilers.taskrun.contexts import distinguishing
 from kubetask_controller.reconcilers.taskrun.pending_reasons import PendingReason
 from kubetask_controller.reconcilers.taskrun.recorded import UsageTotal
 from support.reconcilers import runs
@@ -161,3 +163,26 @@ def test_the_counters_of_a_task_that_gets_another_job_are_not_given_up() -> None
     crowded = replace(runs.run(tasks=2), annotations={"a": "x" * 1_500_000})
     entries = runs.status(crowded, runs.SUCCEEDED, again)["tasks"]
     assert [(x["index"], x["attempts"]) for x in entries] == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"type": "Repository", "repository": {"org": "a", "repo": "b", "branch": "c", "host": "d"}},
+        {
+            "type": "File",
+            "file": {"name": "a", "source": {"secretKeyRef": {"name": "b", "key": "c"}}},
+        },
+        {
+            "type": "File",
+            "file": {"name": "a", "source": {"configMapKeyRef": {"name": "b", "key": "c"}}},
+        },
+    ],
+)
+def test_the_schema_of_the_status_keeps_what_distinguishes_a_task(context: Any) -> None:
+    # The API server prunes unknown fields: a status that differs from the stored one is written again and again.
+    [written] = distinguishing([context])
+    kept = StatusContext.model_validate(written).model_dump(
+        by_alias=True, exclude_none=True, mode="json"
+    )
+    assert kept == written

@@ -186,6 +186,7 @@ PENDING_REASONS: Final = frozenset(
         Reason.UNSCHEDULABLE,
         Reason.QUOTA_EXCEEDED,
         Reason.ADMISSION_DENIED,
+        Reason.INVALID_SPEC,
         Reason.STARTING,
     }
 )
@@ -201,7 +202,7 @@ RUNNING_REASONS: Final = frozenset(
 SUCCEEDED_REASONS: Final = frozenset({Reason.TASKS_SUCCEEDED, Reason.TASK_SUCCEEDED})
 FAILED_REASONS: Final = frozenset(
     (set(Reason) - PENDING_REASONS - RUNNING_REASONS - SUCCEEDED_REASONS)
-    | {Reason.CONTEXT_NOT_FOUND}
+    | {Reason.CONTEXT_NOT_FOUND, Reason.INVALID_SPEC}
 )
 PREPARATION_REASONS: Final = (
     Reason.CLONE_FAILED,

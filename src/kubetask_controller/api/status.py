@@ -94,6 +94,8 @@ class StatusFile(KubeModel):
 class StatusRepository(KubeModel):
     """A repository that the task works on."""
 
+    host: ShortText | None = None
+    """Name of its entry in git.hosts of the WorkspaceConfig. Default: the host of git.urlTemplate"""
     org: ShortText
     """Organisation, user or group."""
     repo: ShortText

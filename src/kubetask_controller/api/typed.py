@@ -780,6 +780,7 @@ class StatusFileJSON(TypedDict, total=False):
 class StatusRepositoryJSON(TypedDict, total=False):
     """JSON of ``StatusRepository``."""
 
+    host: str
     org: str
     repo: str
     branch: str

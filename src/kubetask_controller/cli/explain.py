@@ -175,7 +175,10 @@ REASONS: Mapping[str, ReasonText] = {
     "NameConflict": ReasonText(
         "another object has the name of the Job", "Start a new run with another name."
     ),
-    "InvalidSpec": ReasonText("the specification cannot be run", "Correct it in a new run."),
+    "InvalidSpec": ReasonText(
+        "the specification cannot be run",
+        "While it is Pending, correct the WorkspaceConfig. Otherwise, correct it in a new run.",
+    ),
     "TooLarge": ReasonText(
         "the specification exceeds the maximum size of an object",
         "Put large files into a ConfigMap or a repository.",

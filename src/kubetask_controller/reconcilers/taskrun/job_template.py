@@ -36,6 +36,9 @@ from kubetask_controller.reconcilers.taskrun.pod_template import (
 )
 from kubetask_controller.types import JSON
 
+MAX_NAME_BYTES = 255
+"""Of a file or folder on Linux."""
+
 
 @dataclass(frozen=True, slots=True)
 class Template:
@@ -283,6 +286,7 @@ class Template:
 
     def _sources(self, task_contexts: list[ContextJSON]) -> list[JSON]:
         """The sources of the projected volume: one a file, in order."""
+        _check_paths([x for x in map(contexts.file_name, task_contexts) if x])
         sources: list[JSON] = []
         for context in task_contexts:
             name = contexts.file_name(context)
@@ -301,6 +305,21 @@ class Template:
                 item = {"key": ref["key"], "path": name, "mode": secret_mode(self.config)}
                 sources.append(_source("secret", ref["name"], item))
         return sources
+
+
+def _check_paths(names: list[str]) -> None:
+    """Raise ValueError for files that no file system can hold together: the kubelet would try to write them indefinitely."""
+    known = set(names)
+    for name in names:
+        parts = name.split("/")
+        if any(len(x.encode()) > MAX_NAME_BYTES for x in parts):
+            raise ValueError(
+                f"file {name}: a part of its name has more than {MAX_NAME_BYTES} bytes"
+            )
+        for count in range(1, len(parts)):
+            parent = "/".join(parts[:count])
+            if parent in known:
+                raise ValueError(f"file {parent} is the folder of file {name}: rename one of them")
 
 
 def _failure_rules(backoff_limit: int) -> list[JSON]:

@@ -164,7 +164,7 @@ class JobControl:
             if is_too_large(error):
                 return CreateOutcome(Created.TOO_LARGE, reason=_too_large(metadata, error))
             if is_refusal(error):
-                return CreateOutcome(Created.REFUSED, reason=refusal(error))
+                return CreateOutcome(Created.REFUSED, reason=_refused_job(metadata, error))
             return CreateOutcome(Created.UNKNOWN, error=error)
         except TransportError as error:
             return CreateOutcome(Created.UNKNOWN, error=error)
@@ -417,6 +417,15 @@ async def _gone_is_fine(request: Awaitable[ResultT]) -> ResultT | None:
 
 def _too_large(metadata: dict[str, Any], error: APIStatusError) -> PendingReason:
     return PendingReason(Reason.TOO_LARGE, f"Job {metadata['name']} is too large: {error.message}")
+
+
+def _refused_job(metadata: dict[str, Any], error: APIStatusError) -> PendingReason:
+    found = refusal(error)
+    if found.reason != Reason.INVALID_SPEC:
+        return found
+    config = metadata["annotations"].get(c.ANNOTATION_WORKSPACE_CONFIG, "")
+    text = f"{found.message}; correct this field in WorkspaceConfig {config}, and the work starts"
+    return replace(found, message=text)
 
 
 def is_too_large(error: APIStatusError) -> bool:

@@ -32,6 +32,9 @@ _SCRATCH_SIZE = "10Gi"
 
 _HOME_FILE_MODE = 0o666
 
+MAX_VARIABLE_BYTES = 130_000
+"""Of an environment variable: Linux admits 131,072, its name included."""
+
 _QUANTITY = re.compile(
     r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)(?:([eE][+-]?[0-9]{1,3})|([numkMGTPE]|[KMGTPE]i))?"
 )
@@ -125,14 +128,26 @@ def secret_mode(config: JSON) -> int:
     return 0o400 if "fsGroup" in context or context.get("runAsUser") == 0 else 0o444
 
 
+def _fitting(value: str, what: str) -> str:
+    """The value of a variable, or ValueError if no process can be started with it."""
+    size = len(value.encode())
+    if size > MAX_VARIABLE_BYTES:
+        raise ValueError(
+            f"{what} have {size} bytes, at most {MAX_VARIABLE_BYTES} are possible: shorten them"
+        )
+    return value
+
+
 def _workspace_container(config: JSON, images: Images, parts: PodParts) -> JSON:
     git = config.get("git") or {}
     mounts = _common_mounts(c.VOLUME_WORKSPACE_TMP)
-    env = [*parts.env, {"name": c.ENV_TASK_SPEC, "value": parts.manifest}]
+    manifest = _fitting(parts.manifest, "the contexts and the pullRequest of the task")
+    env = [*parts.env, {"name": c.ENV_TASK_SPEC, "value": manifest}]
     env += _proxy_env(config.get("proxy") or {})
     if config.get("homeFiles"):
         files = _home_files(config)
-        env.append({"name": c.ENV_HOME_FILES, "value": literal(json.dumps(files))})
+        text = literal(json.dumps(files, ensure_ascii=False))
+        env.append({"name": c.ENV_HOME_FILES, "value": _fitting(text, "homeFiles")})
         mounts += [
             _mount(
                 f"{c.VOLUME_HOME_FILE_PREFIX}{x['source']}",
