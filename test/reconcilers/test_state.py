@@ -498,7 +498,8 @@ def test_an_agent_whose_end_is_unknown_counts_as_started_if_it_existed(
 
 
 def test_an_earlier_suspension_in_the_cache_ends_no_agent() -> None:
-    assert look(job(suspended=True), RUNS, known=RUNNING).needs is Needs.PODS
+    going = replace(RUNS, deleting=True)
+    assert look(job(suspended=True), going, known=RUNNING).needs is Needs.PODS
     # The queue has resumed the Job, and the Job controller has not recorded that yet.
     decision = look(job(resuming=True), RUNS, known=RUNNING)
     assert (shown(decision)[0], decision.action) == (Phase.RUNNING, Action.NONE)
@@ -511,7 +512,11 @@ def test_the_pending_deadline_begins_when_the_job_controller_has_resumed_a_job()
 
 
 def test_an_agent_of_a_job_that_a_queue_suspends_is_not_started_again() -> None:
+    # It runs until the Job controller deletes its Pod.
     decision = verified(job(suspended=True), RUNS, known=RUNNING)
+    assert (shown(decision)[0], decision.action) == (Phase.RUNNING, Action.NONE)
+    going = replace(RUNS, deleting=True)
+    decision = verified(job(suspended=True), going, known=RUNNING)
     assert decision.action is Action.END
     assert shown(decision) == (Phase.FAILED, Reason.DISRUPTED)
 
@@ -521,7 +526,9 @@ def test_a_suspended_job_whose_agent_ran_is_disrupted_though_its_pod_is_gone() -
 
 
 def test_a_cancelled_task_that_is_disrupted_ends_as_cancelled() -> None:
-    decision = verified(job(suspended=True), RUNS, known=RUNNING, rules=CANCEL)
+    decision = verified(
+        job(suspended=True), replace(RUNS, deleting=True), known=RUNNING, rules=CANCEL
+    )
     assert shown(decision) == (Phase.FAILED, Reason.CANCELLED)
 
 
@@ -772,6 +779,11 @@ def test_an_agent_that_had_ended_when_its_job_was_suspended_ends_by_its_own_exit
         (Phase.SUCCEEDED, Reason.TASK_SUCCEEDED),
         Action.END,
     )
+    # The Job controller has deleted the Pod, which a sidecar kept.
+    going = pod(exited(finished_at=at(-9)), container("mesh"), deleting=True, deleted_at=at(-5))
+    assert shown(verified(job(suspended=True), going, known=RUNNING))[0] is Phase.SUCCEEDED
+    going = replace(going, deleted_at=at(-9))
+    assert shown(verified(job(suspended=True), going, known=RUNNING))[1] == Reason.DISRUPTED
     decision = verified(job(suspended=True), pod(exited(3)), known=RUNNING)
     assert (shown(decision), decision.action) == ((Phase.FAILED, Reason.AGENT_ERROR), Action.END)
 

@@ -209,7 +209,7 @@ class APIServer:
             return self.remove(resource, old, actor)
         obj = old.copy()
         obj["metadata"]["finalizers"] = finalizers
-        obj["metadata"].setdefault("deletionTimestamp", timestamp(self.clock()))
+        obj["metadata"].setdefault("deletionTimestamp", timestamp(self.clock() + (30.0 if grace != 0 else 0.0)))
         obj["metadata"]["deletionGracePeriodSeconds"] = 0 if grace == 0 else 30
         return self._store(resource, old, obj, actor)
 

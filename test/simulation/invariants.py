@@ -95,6 +95,8 @@ class Invariants:
         self.world = world
         self.owners: dict[str, Owner] = {}
         self.foreign: set[str] = set()
+        self.preempted: set[str] = set()
+        """Jobs, by uid, that a queue has suspended."""
         self.calm_since: float | None = None
         self._tampered: dict[str, str] = {}
         self._configs: dict[str, list[tuple[float, JSON | None]]] = defaultdict(list)
@@ -320,6 +322,8 @@ class Invariants:
             return
         for truth in self._tries(job):
             evicted = truth.pod_uid in self.world.kubelet.lost and truth.disrupted
+            # Its agent is disrupted: resumed, the Job would start another one.
+            evicted = evicted or job.uid in self.preempted
             if self._ran_before(truth) and not evicted:
                 self._bad(f"{actor} deleted the healthy Job {job.meta['name']} of {owner}, whose agent runs")
 
@@ -331,7 +335,7 @@ class Invariants:
         owner = self.owners.get(truth.owner_uid)
         dying = owner is None or owner.stored.meta.get("deletionTimestamp") or old.meta.get("deletionTimestamp")
         # The garbage collector deletes the Pod of a Job that is gone.
-        dying = dying or truth.job_uid not in self.world.server.live
+        dying = dying or truth.job_uid not in self.world.server.live or truth.job_uid in self.preempted
         if before != after and owner and not dying and owner.cancelled is None and self._ran_before(truth):
             self._bad(f"{actor} ended the running agent of task {truth.index} of {owner}, which nobody has cancelled")
 
@@ -534,6 +538,9 @@ class Invariants:
                 causes[index].add("Queued")
             if index not in with_job and world.quota:
                 causes[index] |= {"QuotaExceeded", "Queued"}
+            held = (x for x in world.server.all(JOBS) if x.obj["spec"].get("suspend"))
+            if any(world.owner_of(x.uid)[:2] == (owner.stored.uid, index) for x in held):
+                causes[index].add("Queued")
             for truth in world.kubelet.by_task.get((owner.stored.uid, index), ())[-1:]:
                 if (
                     truth.ended is None

@@ -72,8 +72,6 @@ class JobController:
             for pod in pods:
                 if terminal(pod.obj):
                     self._untrack(pod)
-        elif job.obj["spec"].get("suspend"):
-            self._suspend(job, pods)
         else:
             self._manage(job, pods)
         world.check()
@@ -123,6 +121,12 @@ class JobController:
             return
         for pod in ended:
             self._untrack(pod)
+        if job.obj["spec"].get("suspend"):
+            for pod in active:
+                self._untrack(pod)
+                self._delete(pod)
+            self._write(job, partial(self._suspended, counted))
+            return
         self._write(job, partial(self._count, counted, len(active)))
         if active or (policy and any(x.meta.get("deletionTimestamp") and not terminal(x.obj) for x in pods)):
             return
@@ -168,11 +172,6 @@ class JobController:
         world.event(job, "Job", "SuccessfulCreate", f"Created pod: {name}", "Normal")
         self._write(job, partial(self._count, (job.obj.get("status") or {}).get("failed", 0), 1))
 
-    def _suspend(self, job: Stored, pods: list[Stored]) -> None:
-        for pod in pods:
-            self._untrack(pod)
-            self._delete(pod)
-
     def _target(self, verdict: tuple[str, str, str], obj: JSON) -> None:
         _condition(obj, verdict, self.world.now())
 
@@ -186,8 +185,21 @@ class JobController:
 
     def _count(self, failed: int, active: int, obj: JSON) -> None:
         status = obj.setdefault("status", {})
+        for condition in status.get("conditions") or ():
+            if condition["type"] == "Suspended":
+                condition["status"] = "False"
         status.setdefault("startTime", self.world.now())
         status |= {"active": active, "failed": failed}
+
+    def _suspended(self, failed: int, obj: JSON) -> None:
+        status = obj.setdefault("status", {})
+        status |= {"active": 0, "failed": failed}
+        status.pop("startTime", None)
+        known = status.setdefault("conditions", [])
+        if any(x["type"] == "Suspended" and x["status"] == "True" for x in known):
+            return
+        known[:] = [x for x in known if x["type"] != "Suspended"]
+        _condition(obj, ("Suspended", "JobSuspended", "Job suspended"), self.world.now())
 
     def _write(self, job: Stored, edit: Any) -> None:
         self.world.server.change(JOBS, job, edit, ACTOR)

@@ -172,6 +172,9 @@ def draw(seed: int) -> Schedule:
     elif dice.random() < 0.05:
         draft.add(dice.uniform(0.3, 8.0), "lose-node", removed=dice.random() < 0.5)
         draft.title += " + lost_node"
+    elif dice.random() < 0.05:
+        draft.add(dice.uniform(0.1, 8.0), "preempt", number=dice.randint(0, 3), resume=dice.choice((60.0, 90.0)))
+        draft.title += " + preempted"
     return draft.finish()
 
 

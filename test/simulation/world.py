@@ -15,7 +15,7 @@ from simulation.adapter import ControllerProcess, Lease, decided, expected_error
 from simulation.apiserver import APIServer, Change, Stored, refusal, timestamp
 from simulation.client import SimClient, Stream, Trouble, Wire
 from simulation.invariants import Invariants
-from simulation.jobcontroller import GarbageCollector, JobController
+from simulation.jobcontroller import GarbageCollector, JobController, finished
 from simulation.kubelet import Kubelet, Try, expanded
 from simulation.schedule import Entry, Schedule
 from simulation.virtualloop import VirtualLoop
@@ -324,6 +324,15 @@ class World:
 
     def do_lose_node(self, removed: bool) -> None:
         self.kubelet.lose(removed)
+
+    def do_preempt(self, number: int, resume: float) -> None:
+        """A queue suspends a Job, and resumes it later."""
+        found = [x for x in self.server.all(JOBS) if not finished(x.obj) and not x.meta.get("deletionTimestamp")]
+        if found:
+            victim = found[number % len(found)]
+            self.invariants.preempted.add(victim.uid)
+            self.server.change(JOBS, victim, lambda o: o["spec"].update(suspend=True), "queue")
+            self.loop.later(resume, self.server.change, JOBS, victim, lambda o: o["spec"].update(suspend=False), "queue")
 
     def do_refuse(self, on: bool) -> None:
         self.refusing = on

@@ -6,6 +6,7 @@ view is immutable. A field that a projection reads must stand in the PartialType
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import lru_cache
 from sys import intern
 from typing import Any, Generic, TypedDict, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 from pydantic_core import to_json
 
 from kubetask_controller.api import constants as c
-from kubetask_controller.api.times import EPOCH
+from kubetask_controller.api.times import EPOCH, format_time, parse_time
 from kubetask_controller.api.typed import (
     BatchRunSpecJSON,
     BatchRunStatusJSON,
@@ -145,6 +146,8 @@ class PodView:
     containers: tuple[ContainerView, ...] = ()
     grace_seconds: int = DEFAULT_GRACE_SECONDS
     """Seconds from SIGTERM to SIGKILL."""
+    deleted_at: str = ""
+    """When its deletion was requested; empty where that is not known, as when the kubelet removes it."""
     ready_to_start: bool = False
     """Its volumes are mounted and its network is set up."""
     vanished: bool = False
@@ -311,6 +314,7 @@ def project_pod(obj: JSON) -> PodView:
             spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS),
             metadata.get("deletionGracePeriodSeconds") or 0,
         ),
+        deleted_at=_deleted_at(metadata),
         ready_to_start=(conditions.get("PodReadyToStartContainers") or {}).get("status") == "True",
     )
 
@@ -349,6 +353,12 @@ def project_owner(obj: JSON) -> AnyView:
         entries = [{k: v for k, v in x.items() if k != "contexts"} for x in status["tasks"]]
         status = {**status, "tasks": entries}
     return replace(view, spec=spec, status=status, work=b"")
+
+
+def _deleted_at(metadata: Mapping[str, Any]) -> str:
+    """The time of the request: metadata.deletionTimestamp is the end of the grace period, which the kubelet sets to 0."""
+    until, grace = metadata.get("deletionTimestamp"), metadata.get("deletionGracePeriodSeconds")
+    return format_time(parse_time(until) - timedelta(seconds=grace)) if until and grace else ""
 
 
 def _count(text: str | None) -> int:

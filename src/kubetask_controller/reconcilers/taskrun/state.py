@@ -237,14 +237,17 @@ def _running(
     state = _alive(job, known, facts)
     pod = newest(facts.pods)
     agent = pod.agent if pod else None
-    if job.suspended and (is_started([*facts.pods, *facts.deleted_pods]) or _ran(known, job)):
-        # A queue that preempts a Job suspends it; resumed, it would start a second agent. The cache may show an earlier
-        # suspension.
+    everything = [*facts.pods, *facts.deleted_pods]
+    if job.suspended and not _works(pod) and (is_started(everything) or _ran(known, job)):
+        # A queue that preempts a Job suspends it, and the Job controller deletes its Pod; resumed, it would start a second
+        # agent. The cache may show an earlier suspension.
         if not facts.pods_verified:
             return Decision(state, needs=Needs.PODS)
-        ended = pod is not None and agent is not None and _ended_by_itself(pod, agent)
-        if ended and pod and agent and not (rules.cancel and not _succeeded(pod, agent)):
-            return Decision(_by_exit(job, state, pod, agent, rules), action=Action.END)
+        last = _last(everything)
+        done = last.agent if last is not None else None
+        ended = last is not None and done is not None and _ended_by_itself(last, done)
+        if ended and last and done and (not rules.cancel or _succeeded(last, done)):
+            return Decision(_by_exit(job, state, last, done, rules), action=Action.END)
         return _disrupted(job, state, facts, rules, "its Job was suspended", action=Action.END)
     left = _until_lost(pod, facts)
     if left == 0.0 and pod is not None and not (agent and _ended_by_itself(pod, agent)):
@@ -281,7 +284,7 @@ def _alive(job: JobView, known: TaskState | None, facts: TaskFacts) -> TaskState
     )
     # A Pod that is gone is replaced, or its Job's condition follows: without tries left it can only be the latter.
     ending = pod is None and job.backoff_limit == 0 and known is not None
-    if not job.suspended and (
+    if (not job.suspended or _works(pod)) and (
         (pod is not None and _runs(job, pod, agent))
         or (ending and known is not None and known.phase is Phase.RUNNING)
     ):
@@ -314,9 +317,14 @@ def _deleting(
 
 
 def _ended_by_itself(pod: PodView, agent: ContainerView) -> bool:
-    """The agent ran and has ended, and nothing ends its Pod."""
-    ended = agent.state == "terminated" and pod.agent_started
-    return ended and not (pod.deleting or pod.disruption)
+    """The agent ran and has ended, and nothing had ended its Pod by then."""
+    if agent.state != "terminated" or not pod.agent_started or pod.disruption:
+        return False
+    return not pod.deleting or _ended_before_deletion(pod, agent)
+
+
+def _ended_before_deletion(pod: PodView, agent: ContainerView) -> bool:
+    return bool(agent.finished_at and agent.finished_at < pod.deleted_at)
 
 
 def _by_exit(
@@ -871,7 +879,7 @@ def _agent_failure(agent: ContainerView, pod: PodView) -> tuple[str, str]:
     if not pod.agent_started and agent.reason != "ContainerStatusUnknown":
         text = one_line(agent.message) or f"exit code {agent.exit_code}"
         return Reason.AGENT_ERROR, f"the agent could not be started: {text}"
-    if pod.deleting and not pod.disruption:
+    if pod.deleting and not pod.disruption and not _ended_before_deletion(pod, agent):
         return Reason.AGENT_ERROR, f"Pod {pod.name} was deleted while the agent ran"
     if reported:
         return str(reason), message or str(reason)
@@ -901,6 +909,14 @@ def _last(pods: Sequence[PodView]) -> PodView | None:
 def _ran(known: TaskState | None, job: JobView) -> bool:
     """The agent of this Job is known to have started, though no Pod shows it any more."""
     return known is not None and known.attempts > job.earlier_attempts
+
+
+def _works(pod: PodView | None) -> bool:
+    """The agent runs, and nothing ends its Pod."""
+    agent = pod.agent if pod else None
+    if pod is None or agent is None or pod.deleting or pod.terminal:
+        return False
+    return agent.state == "running"
 
 
 def _runs(job: JobView, pod: PodView, agent: ContainerView | None) -> bool:
