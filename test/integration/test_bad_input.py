@@ -51,6 +51,18 @@ CASES = {
         "branch",
     ),
     "a negative parallelism": (run("r", parallelism=-1), "parallelism"),
+    "a negative budget": (run("r", maxCostUSD=-5), "maxCostUSD"),
+    "a WorkspaceConfig with two dots": (run("r", workspaceConfigRef="a..b"), "workspaceConfigRef"),
+    **{
+        f"a key of a ConfigMap that is {key}": (
+            _without_union(
+                type="File",
+                file={"name": "a", "source": {"configMapKeyRef": {"name": "a", "key": key}}},
+            ),
+            "key",
+        )
+        for key in (".", "..", "..x")
+    },
 }
 
 

@@ -21,6 +21,57 @@ def _credential(**fields: Any) -> JSON:
     return {"credentials": [{"name": "c", "secretRef": {"name": "s", "key": "k"}, **fields}]}
 
 
+def _resources(requests: JSON, limits: JSON) -> JSON:
+    return {"resources": {"requests": requests, "limits": limits}}
+
+
+def _toleration(**fields: Any) -> JSON:
+    return {"tolerations": [{"key": "k", **fields}]}
+
+
+def _node(*, field: str = "matchExpressions", key: str = "zone", **fields: Any) -> JSON:
+    terms = {"nodeSelectorTerms": [{field: [{"key": key, **fields}]}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": terms}
+    return {"affinity": {"nodeAffinity": required}}
+
+
+def _pod(**fields: Any) -> JSON:
+    selector = {"matchExpressions": [{"key": "app", **fields}]}
+    term = {"labelSelector": selector, "topologyKey": "zone"}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    return {"affinity": {"podAntiAffinity": required}}
+
+
+def _sidecar(**fields: Any) -> JSON:
+    return {"sidecars": [{**DATABASE, **fields}]}
+
+
+def _credentials(*entries: JSON) -> JSON:
+    secret = {"name": "s", "key": "k"}
+    return {
+        "credentials": [
+            {"name": f"c{i}", "secretRef": secret, **entry} for i, entry in enumerate(entries)
+        ]
+    }
+
+
+def _variable(**source: Any) -> JSON:
+    return {"env": [{"name": "E", "valueFrom": source}]}
+
+
+def _file(**source: Any) -> JSON:
+    return {"volumes": [{"name": "pod", "downwardAPI": {"items": [{"path": "a", **source}]}}]}
+
+
+def _claim(*modes: str, storage_class: str = "", **requests: Any) -> JSON:
+    spec = {
+        "accessModes": list(modes),
+        "storageClassName": storage_class,
+        "resources": {"requests": requests},
+    }
+    return {"volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": spec}}}]}
+
+
 REFUSED: dict[str, tuple[JSON, str]] = {
     "a folder of the node": (
         {"volumes": [{"name": "node", "hostPath": {"path": "/"}}]},
@@ -191,6 +242,180 @@ REFUSED: dict[str, tuple[JSON, str]] = {
         {"workspace": {"resources": {"limits": {"memory": "much"}}}},
         "memory",
     ),
+    **{
+        f"the resource {name}": ({"resources": {"limits": {name: 1}}}, "such as nvidia.com/gpu")
+        for name in ("mem", "ram", "gpu", "storage", "nvidia.com/", "-a.com/gpu", "a..com/gpu")
+    },
+    "a request above its limit": (
+        _resources({"memory": "4Gi"}, {"memory": "2048Mi"}),
+        "resources.requests: Invalid value",
+    ),
+    "a request above its limit as numbers": (
+        _resources({"cpu": 2}, {"cpu": "1500m"}),
+        "each of requests must not exceed its limit",
+    ),
+    "a request of the preparation above its limit": (
+        {"workspace": _resources({"memory": "4Gi"}, {"memory": "2Gi"})},
+        "workspace.resources.requests: Invalid value",
+    ),
+    "a request of a sidecar above its limit": (
+        _sidecar(**_resources({"cpu": "1001m"}, {"cpu": 1})),
+        "each of requests must not exceed its limit",
+    ),
+    "an extended resource without a limit": (
+        {"resources": {"requests": {"nvidia.com/gpu": 1}}},
+        "need the same value in limits",
+    ),
+    "an extended resource below its limit": (
+        _resources({"nvidia.com/gpu": 1}, {"nvidia.com/gpu": 2}),
+        "need the same value in limits",
+    ),
+    "huge pages without a limit": (
+        _resources({"hugepages-2Mi": "4Mi"}, {"memory": "1Gi"}),
+        "need the same value in limits",
+    ),
+    "two credentials at one path": (
+        _credentials({"mountPath": "/secrets"}, {"mountPath": "/secrets"}),
+        "two credentials have the same mountPath",
+    ),
+    "two credentials as one variable": (
+        _credentials({"env": "TOKEN"}, {"env": "TOKEN"}),
+        "two credentials have the same env",
+    ),
+    "a credential as a variable of env": (
+        _credential(env="TOKEN") | {"env": [{"name": "TOKEN", "value": "x"}]},
+        "env and credentials set the same variable",
+    ),
+    "seconds of a toleration that is not of NoExecute": (
+        _toleration(operator="Exists", effect="NoSchedule", tolerationSeconds=60),
+        "tolerationSeconds needs the effect NoExecute",
+    ),
+    "seconds of a toleration of every effect": (
+        _toleration(operator="Exists", effect="", tolerationSeconds=60),
+        "tolerationSeconds needs the effect NoExecute",
+    ),
+    "a value of a taint that only has to exist": (
+        _toleration(operator="Exists", value="v"),
+        "value must not be set with the operator Exists",
+    ),
+    **{
+        f"{operator} without values for {what}": (
+            requirement(operator=operator, **values),
+            "values must be set with the operators In and NotIn",
+        )
+        for what, requirement in (("nodes", _node), ("Pods", _pod))
+        for operator, values in (("In", {}), ("NotIn", {"values": []}))
+    },
+    **{
+        f"{operator} with values for {what}": (
+            requirement(operator=operator, values=["a"]),
+            "values must not be set with the operators Exists and DoesNotExist",
+        )
+        for what, requirement in (("nodes", _node), ("Pods", _pod))
+        for operator in ("Exists", "DoesNotExist")
+    },
+    **{
+        f"{operator} with the values {values}": (
+            _node(operator=operator, values=values),
+            "values must be one integer",
+        )
+        for operator, values in (("Gt", []), ("Lt", ["1", "2"]), ("Gt", ["many"]))
+    },
+    "another field of a node": (
+        _node(field="matchFields", key="metadata.uid", operator="In", values=["a"]),
+        "matchFields[0].key",
+    ),
+    "a field of a node that exists": (
+        _node(field="matchFields", key="metadata.name", operator="Exists"),
+        "matchFields[0].operator",
+    ),
+    "two names of one node": (
+        _node(field="matchFields", key="metadata.name", operator="In", values=["a", "b"]),
+        "matchFields[0].values",
+    ),
+    "a budget below 0": ({"agent": {"maxCostUSD": -5}}, "agent.maxCostUSD"),
+    **{
+        f"a port of the name {name!r}": (
+            _sidecar(ports=[{"containerPort": 80, "name": name}]),
+            "ports[0].name",
+        )
+        for name in ("", "HTTP", "my_port", "80", "a--b", "-a", "sixteen-letters-")
+    },
+    "two ports of one name": (
+        _sidecar(ports=[{"containerPort": x, "name": "sql"} for x in (1, 2)]),
+        "two ports have the same name",
+    ),
+    **{
+        f"a probe of the port {port!r}": (
+            _sidecar(startupProbe={"tcpSocket": {"port": port}}),
+            "startupProbe.tcpSocket.port",
+        )
+        for port in (0, 65536, "8080", "", "my_port")
+    },
+    "a probe without a command": (
+        _sidecar(livenessProbe={"exec": {"command": []}}),
+        "livenessProbe.exec.command",
+    ),
+    **{
+        f"two successes of a {probe}": (
+            _sidecar(**{probe: {"tcpSocket": {"port": 1}, "successThreshold": 2}}),
+            f"{probe}.successThreshold",
+        )
+        for probe in ("livenessProbe", "startupProbe")
+    },
+    **{
+        f"a variable of {path}": (_variable(fieldRef={"fieldPath": path}), "fieldRef.fieldPath")
+        for path in ("metadata.labels", "metadata.annotations", "metadata.labels['a b']")
+    },
+    **{
+        f"a file of {path}": (_file(fieldRef={"fieldPath": path}), "fieldRef.fieldPath")
+        for path in ("status.podIP", "spec.nodeName", "metadata.labels['-a']")
+    },
+    "a file with a resource of no container": (
+        _file(resourceFieldRef={"resource": "limits.cpu"}),
+        "resourceFieldRef.containerName",
+    ),
+    "a claim without access modes": (_claim(storage="1Gi"), "spec.accessModes"),
+    "a claim of one Pod and of many": (
+        _claim("ReadWriteOncePod", "ReadWriteMany", storage="1Gi"),
+        "must not contain ReadWriteOncePod with another mode",
+    ),
+    "a claim of a StorageClass with two dots": (
+        _claim("ReadWriteOnce", storage="1Gi", storage_class="a..b"),
+        "storageClassName",
+    ),
+    "a claim without a size": (_claim("ReadWriteOnce"), "requests.storage"),
+    **{
+        f"a claim of the size {size!r}": (_claim("ReadWriteOnce", storage=size), "requests.storage")
+        for size in (0, "0Gi", "0.0", "-1Gi", -1, "Gi")
+    },
+    **{
+        f"{field} with the key {key!r}": ({field: {key: "x"}}, f"each key of {field} must be")
+        for field in ("podLabels", "podAnnotations", "nodeSelector")
+        for key in ("my team", "-team", "/team", "a/b/c", "", "x" * 64)
+    },
+    **{
+        f"the Job controller's label {key}": (
+            {"podLabels": {key: "x"}},
+            "must not contain job-name or controller-uid",
+        )
+        for prefix in ("", "batch.kubernetes.io/")
+        for key in (f"{prefix}job-name", f"{prefix}controller-uid")
+    },
+    "an image with a line feed": ({"agentImage": "agent:v1\n"}, "agentImage"),
+    "an image of a sidecar with a space": (_sidecar(image="postgres: 18"), "sidecars[0].image"),
+    **{
+        f"{field} with two dots": ({field: "a..b"}, field)
+        for field in ("serviceAccountName", "priorityClassName", "runtimeClassName")
+    },
+    "variables of a ConfigMap with two dots": (
+        {"envFrom": [{"configMapRef": {"name": "a..b"}}]},
+        "configMapRef.name",
+    ),
+    **{
+        f"a mount at {path}": (_mount(path), "/dev except /dev/shm")
+        for path in ("/dev", "/dev/shm/x", "/dev/shmx", "/dev/mqueue")
+    },
 }
 
 
@@ -212,7 +437,20 @@ VOLUMES: list[JSON] = [
     {"name": "store", "csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": True}},
     {
         "name": "pod",
-        "downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]},
+        "downwardAPI": {
+            "items": [
+                {"path": "name", "fieldRef": {"fieldPath": "metadata.name"}},
+                {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}},
+                {
+                    "path": "team",
+                    "fieldRef": {"fieldPath": "metadata.annotations['Acme.com/team']"},
+                },
+                {
+                    "path": "memory",
+                    "resourceFieldRef": {"resource": "limits.memory", "containerName": "agent"},
+                },
+            ]
+        },
     },
     {
         "name": "large",
@@ -264,6 +502,7 @@ EVERYTHING: JSON = {
     "volumeMounts": [
         *({"name": x["name"], "mountPath": f"/mnt/{x['name']}"} for x in VOLUMES),
         {"name": "scratch", "mountPath": "/scratch", "subPath": "a/b", "readOnly": True},
+        {"name": "scratch", "mountPath": "/dev/shm"},
     ],
     "sidecars": [
         {
@@ -273,12 +512,17 @@ EVERYTHING: JSON = {
             "args": ["-c", "fsync=off"],
             "env": [{"name": "POSTGRES_PASSWORD", "value": "test"}],
             "envFrom": [{"secretRef": {"name": "s", "optional": True}}],
-            "ports": [{"containerPort": 5432, "name": "sql", "protocol": "TCP"}],
+            "ports": [
+                {"containerPort": 5432, "name": "sql", "protocol": "TCP"},
+                {"containerPort": 8080, "name": "health-2-check"},
+                {"containerPort": 8081},
+                {"containerPort": 8082},
+            ],
             "resources": {"limits": {"cpu": "500m", "memory": "256Mi"}},
             "volumeMounts": [{"name": "scratch", "mountPath": "/var/lib/postgresql"}],
             "startupProbe": {"tcpSocket": {"port": "sql"}, "periodSeconds": 1},
-            "readinessProbe": {"httpGet": {"port": 8080, "path": "/"}},
-            "livenessProbe": {"exec": {"command": ["pg_isready"]}},
+            "readinessProbe": {"httpGet": {"port": 8080, "path": "/"}, "successThreshold": 2},
+            "livenessProbe": {"exec": {"command": ["pg_isready"]}, "successThreshold": 1},
             "securityContext": {"runAsUser": 999, "readOnlyRootFilesystem": True},
         }
     ],
@@ -289,7 +533,53 @@ EVERYTHING: JSON = {
         {"path": ".claude/skills/review", "configMapRef": {"name": "review"}},
         {"path": ".aws", "secretRef": {"name": "aws"}},
     ],
+    "podLabels": {"team": "a", "example.com/Team": "", "x" * 63: "v"},
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "tolerations": [
+        {"key": "gpu", "operator": "", "value": "v", "effect": ""},
+        {"operator": "Exists", "value": "", "effect": "NoExecute", "tolerationSeconds": 60},
+    ],
+    **_credentials(
+        {"env": "TOKEN", "mountPath": "/secrets/a"}, {"env": "OTHER"}, {"mountPath": "/secrets/b"}
+    ),
+    "env": [
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "TEAM", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['team']"}}},
+        {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+    ],
 }
+ADMITTED: dict[str, JSON] = {
+    "everything": EVERYTHING,
+    "annotations": {"podAnnotations": {"Example.com/team": "a", "team": "b"}},
+    "a GPU": _resources({"nvidia.com/gpu": 1, "cpu": "0.5"}, {"nvidia.com/gpu": "1", "cpu": ".5"}),
+    "a GPU by its limit": {"resources": {"limits": {"nvidia.com/gpu": 1}}},
+    "huge pages": _resources(
+        {"hugepages-2Mi": "4Mi", "memory": "1Gi"}, {"hugepages-2Mi": "4096Ki", "memory": "1024Mi"}
+    ),
+    "requests in other units": _resources(
+        {"cpu": 1, "memory": "1e3"}, {"cpu": "1000m", "memory": "1k"}
+    ),
+    "a node by its long name": _node(
+        field="matchFields", key="metadata.name", operator="In", values=[f"{'n' * 63}.example.com"]
+    ),
+    "nodes by number": _node(operator="Gt", values=["3"]),
+    "nodes by existence": _node(operator="Exists", values=[]),
+    "Pods by values": _pod(operator="NotIn", values=["a", ""]),
+    "a claim of one Pod": _claim("ReadWriteOncePod", storage="0.5Gi", storage_class="fast.ssd"),
+    "a claim of bytes": _claim("ReadWriteOnce", "ReadOnlyMany", storage=1),
+    "two sidecars with one name of a port": {
+        "sidecars": [
+            {**DATABASE, "name": name, "ports": [{"containerPort": 1, "name": "sql"}]}
+            for name in ("a", "b")
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("spec", ADMITTED.values(), ids=ADMITTED.keys())
+def test_a_workspace_config_of_valid_values_is_admitted(installed: Kubectl, spec: JSON) -> None:
+    installed("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(config("c", **spec)))
 
 
 @pytest.mark.slow

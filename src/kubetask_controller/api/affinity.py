@@ -4,16 +4,16 @@ WorkspaceConfig is applied."""
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from kubetask_controller.api.common import KubeModel, ShortText
-from kubetask_controller.api.rules import ATOMIC
+from kubetask_controller.api.common import KubeModel, ObjectName, ShortText
+from kubetask_controller.api.patterns import QUALIFIED_NAME
+from kubetask_controller.api.rules import ATOMIC, Rule, validations
 
-_QUALIFIED_NAME = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 LabelKey = Annotated[
-    str, StringConstraints(min_length=1, max_length=317, pattern=f"^{_QUALIFIED_NAME}$")
+    str, StringConstraints(min_length=1, max_length=317, pattern=f"^{QUALIFIED_NAME}$")
 ]
-TaintKey = Annotated[str, StringConstraints(max_length=317, pattern=f"^({_QUALIFIED_NAME})?$")]
+TaintKey = Annotated[str, StringConstraints(max_length=317, pattern=f"^({QUALIFIED_NAME})?$")]
 """Empty, where a toleration is of every taint."""
 LabelValue = Annotated[
     str,
@@ -35,7 +35,7 @@ class SelectorOperator(StrEnum):
 
 
 class NodeSelectorOperator(StrEnum):
-    """How a node's label or field relates to the values."""
+    """How a node's label relates to the values."""
 
     IN = "In"
     NOT_IN = "NotIn"
@@ -45,15 +45,46 @@ class NodeSelectorOperator(StrEnum):
     LT = "Lt"
 
 
+class FieldSelectorOperator(StrEnum):
+    """How a node's field relates to the value."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+
+
+_VALUES = (
+    Rule(
+        "!(self.operator in ['In', 'NotIn']) || (has(self.values) && self.values.size() > 0)",
+        "values must be set with the operators In and NotIn: add them, or use Exists or DoesNotExist",
+        field_path=".values",
+    ),
+    Rule(
+        "!(self.operator in ['Exists', 'DoesNotExist'])"
+        " || !has(self.values) || self.values.size() == 0",
+        "values must not be set with the operators Exists and DoesNotExist: remove them, or use In"
+        " or NotIn",
+        field_path=".values",
+    ),
+)
+_ONE_INTEGER = Rule(
+    "!(self.operator in ['Gt', 'Lt']) || (has(self.values) && self.values.size() == 1"
+    " && self.values[0].matches('^[0-9]{1,19}$'))",
+    "values must be one integer with the operators Gt and Lt: correct them, or use In or NotIn",
+    field_path=".values",
+)
+
+
 class LabelSelectorRequirement(KubeModel):
     """A requirement on one label."""
+
+    model_config = ConfigDict(json_schema_extra=validations(*_VALUES))
 
     key: LabelKey
     """Key of the label."""
     operator: SelectorOperator
     """In, NotIn, Exists or DoesNotExist."""
     values: LabelValues | None = None
-    """Values for In and NotIn."""
+    """Values for In and NotIn; none with Exists and DoesNotExist."""
 
 
 class LabelSelector(KubeModel):
@@ -69,27 +100,40 @@ class LabelSelector(KubeModel):
 
 
 class NodeSelectorRequirement(KubeModel):
-    """A requirement on one label or field of a node."""
+    """A requirement on one label of a node."""
+
+    model_config = ConfigDict(json_schema_extra=validations(*_VALUES, _ONE_INTEGER))
 
     key: LabelKey
-    """Key of the label, or path of the field."""
+    """Key of the label."""
     operator: NodeSelectorOperator
     """In, NotIn, Exists, DoesNotExist, Gt or Lt."""
     values: LabelValues | None = None
-    """Values for In, NotIn, Gt and Lt."""
+    """Values for In and NotIn; one integer for Gt and Lt; none with Exists and DoesNotExist."""
 
 
-_NodeRequirements = Annotated[
-    list[NodeSelectorRequirement], Field(max_length=64, json_schema_extra=ATOMIC)
-]
+class NodeFieldRequirement(KubeModel):
+    """A requirement on one field of a node."""
+
+    key: Annotated[str, WithJsonSchema({"type": "string", "enum": ["metadata.name"]})]
+    """Path of the field: metadata.name."""
+    operator: FieldSelectorOperator
+    """In or NotIn."""
+    values: Annotated[list[ObjectName], Field(min_length=1, max_length=1, json_schema_extra=ATOMIC)]
+    """The name of one node."""
 
 
 class NodeSelectorTerm(KubeModel):
     """Requirements on a node; all must hold."""
 
-    match_expressions: _NodeRequirements | None = None
+    match_expressions: (
+        Annotated[list[NodeSelectorRequirement], Field(max_length=64, json_schema_extra=ATOMIC)]
+        | None
+    ) = None
     """Requirements on labels."""
-    match_fields: _NodeRequirements | None = None
+    match_fields: (
+        Annotated[list[NodeFieldRequirement], Field(max_length=64, json_schema_extra=ATOMIC)] | None
+    ) = None
     """Requirements on fields."""
 
 

@@ -61,6 +61,9 @@ class BatchRunSpec(WorkSpec):
         )
     )
 
+    workspace_config_ref: ObjectName | None = None
+    """Name of the WorkspaceConfig to run in. If it does not exist, the work is Pending. Default: that of
+    the Batch; else the one named default if it exists, else KubeTask's own image."""
     batch_ref: ObjectName | None = None
     """Name of the Batch to run, in the same namespace. The run uses a snapshot of the Batch, taken
     when the run is accepted; later changes have no effect. Until the Batch exists, the run is

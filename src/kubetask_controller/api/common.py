@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from kubetask_controller.api import constants as c
+from kubetask_controller.api.patterns import SUBDOMAIN_PATTERN
 from kubetask_controller.api.times import format_time
 
 MAX_INT32 = 2_147_483_647
@@ -37,24 +38,26 @@ Time = Annotated[
 ]
 ObjectName = Annotated[
     str,
-    StringConstraints(
-        min_length=1, max_length=c.MAX_NAME_LENGTH, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-    ),
+    StringConstraints(min_length=1, max_length=c.MAX_NAME_LENGTH, pattern=SUBDOMAIN_PATTERN),
 ]
 """The name of an object of the same namespace (a DNS-1123 subdomain)."""
 DataKey = Annotated[
-    str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
+    str,
+    StringConstraints(min_length=1, max_length=253, pattern=r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"),
 ]
-"""A key of a ConfigMap or Secret."""
+"""A key of a ConfigMap or Secret: not ``.``, and not ``..`` with or without more."""
 Text = Annotated[str, StringConstraints(max_length=c.MAX_MESSAGE_LENGTH)]
 ShortText = Annotated[str, StringConstraints(max_length=253)]
 LongText = Annotated[str, StringConstraints(max_length=32768)]
+ImageName = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^\S+$")]
+"""A container image. A block scalar (``|``) of YAML adds a line feed, which Kubernetes rejects."""
 Dollars = Annotated[
     int | str,
     WithJsonSchema(
         {
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "maxLength": 16,
+            "minimum": 0,
             "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?$",
             "x-kubernetes-int-or-string": True,
         }

@@ -1,7 +1,22 @@
-"""Patterns of user-provided names: branches, organisations, repositories, files, URLs.
+"""Patterns of user-provided names: objects, labels, branches, organisations, repositories, files, URLs.
 
 The API server checks them at admission; the init container checks them again before it runs git.
 """
+
+_DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_DNS_LABEL}([.]{_DNS_LABEL})*"
+SUBDOMAIN_PATTERN = rf"^{_SUBDOMAIN}$"
+"""A DNS-1123 subdomain, the form of most names of Kubernetes."""
+OPTIONAL_SUBDOMAIN_PATTERN = rf"^({_SUBDOMAIN})?$"
+_NAME_PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+QUALIFIED_NAME = rf"({_SUBDOMAIN}/)?{_NAME_PART}"
+"""Key of a label or a taint; not anchored."""
+ANNOTATION_KEY = rf"([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?/)?{_NAME_PART}"
+"""Key of an annotation, whose prefix may have upper case; not anchored."""
+RESOURCE_NAME = rf"cpu|memory|ephemeral-storage|hugepages-[0-9A-Za-z]+|{_SUBDOMAIN}/{_NAME_PART}"
+"""A resource of a container; not anchored."""
+PORT_NAME_PATTERN = r"^([a-z0-9]+-)*[a-z0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+"""An IANA service name."""
 
 _BRANCH_CHARS = r"[^./\x00-\x20\x7f~^:?*{}\[\\]"
 _BRANCH_FIRST = r"[^-./\x00-\x20\x7f~^:?*{}\[\\]"

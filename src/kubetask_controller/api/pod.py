@@ -19,7 +19,8 @@ from kubetask_controller.api.common import (
     ObjectName,
     ShortText,
 )
-from kubetask_controller.api.rules import ATOMIC, Rule, validations
+from kubetask_controller.api.patterns import ANNOTATION_KEY, QUALIFIED_NAME, RESOURCE_NAME
+from kubetask_controller.api.rules import ATOMIC, Rule, keys_match, validations
 
 
 def choice(*values: str) -> WithJsonSchema:
@@ -27,10 +28,8 @@ def choice(*values: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": list(values)})
 
 
-QUANTITY_PATTERN = (
-    r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
-    r"(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]{1,3}))?$"
-)
+QUANTITY_SUFFIX = r"(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]{1,3}))?"
+QUANTITY_PATTERN = rf"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+)){QUANTITY_SUFFIX}$"
 Quantity = Annotated[
     int | str,
     WithJsonSchema(
@@ -44,7 +43,20 @@ Quantity = Annotated[
     ),
 ]
 """An amount such as 500m, 2, 512Mi or 4Gi."""
-Quantities = Annotated[dict[str, Quantity], Field(max_length=32)]
+Quantities = Annotated[
+    dict[str, Quantity],
+    Field(
+        max_length=32,
+        json_schema_extra=validations(
+            keys_match(
+                RESOURCE_NAME,
+                "requests and limits",
+                "cpu, memory, ephemeral-storage, hugepages-<size>, or an extended resource such as"
+                " nvidia.com/gpu",
+            )
+        ),
+    ),
+]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 UnixId = Annotated[int, Field(ge=0, le=MAX_INT32)]
 """The id of a user or group."""
@@ -59,6 +71,10 @@ _ONE_ENV_SOURCE = Rule(
 )
 
 
+ONE_LABEL = rf"labels\['{QUALIFIED_NAME}'\]|annotations\['{ANNOTATION_KEY}'\]"
+"""The part of a field's path below metadata that selects one label or annotation; not anchored."""
+
+
 class OptionalKeyRef(KubeModel):
     """A key of a ConfigMap or Secret."""
 
@@ -71,7 +87,7 @@ class OptionalKeyRef(KubeModel):
 
 
 class FieldRef(KubeModel):
-    """A field of the Pod."""
+    """A field of the Pod, as the value of a variable."""
 
     api_version: Annotated[str, choice("v1")] | None = None
     """Version of the schema of fieldPath. Default: v1."""
@@ -80,11 +96,11 @@ class FieldRef(KubeModel):
         StringConstraints(
             min_length=1,
             max_length=253,
-            pattern=r"^(metadata\.(name|namespace|uid|(labels|annotations)(\['[^']+'\])?)"
+            pattern=rf"^(metadata\.(name|namespace|uid|{ONE_LABEL})"
             r"|spec\.(nodeName|serviceAccountName)|status\.(hostIPs?|podIPs?))$",
         ),
     ]
-    """Path of the field, such as metadata.name or status.podIP."""
+    """Path of the field, such as metadata.name, metadata.labels['team'] or status.podIP."""
 
 
 class ResourceFieldRef(KubeModel):
@@ -121,7 +137,7 @@ class EnvVarSource(KubeModel):
 
 
 class EnvVar(KubeModel):
-    """An environment variable of the agent."""
+    """An environment variable of the container."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -169,8 +185,30 @@ class EnvFromSource(KubeModel):
     """The Secret."""
 
 
+_COMPARED = "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k])))"
+
+
 class ResourceRequirements(KubeModel):
     """Resource requests and limits of a container."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "!has(self.requests) || !has(self.limits) || self.requests.all(k,"
+                f" !(k in self.limits) || {_COMPARED} <= 0)",
+                "each of requests must not exceed its limit: lower the request, or raise the limit",
+                field_path=".requests",
+            ),
+            Rule(
+                "!has(self.requests) || self.requests.all(k,"
+                " !(k.contains('/') || k.startsWith('hugepages-'))"
+                f" || (has(self.limits) && k in self.limits && {_COMPARED} == 0))",
+                "requests of an extended resource or of hugepages need the same value in limits:"
+                " set both",
+                field_path=".requests",
+            ),
+        )
+    )
 
     limits: Quantities | None = None
     """Maximum resources."""
@@ -179,8 +217,9 @@ class ResourceRequirements(KubeModel):
 
 
 class TolerationOperator(StrEnum):
-    """How a toleration matches a taint."""
+    """How a toleration matches a taint. Helm charts write an empty one for the default."""
 
+    DEFAULT = ""
     EXISTS = "Exists"
     EQUAL = "Equal"
     LT = "Lt"
@@ -188,8 +227,9 @@ class TolerationOperator(StrEnum):
 
 
 class TaintEffect(StrEnum):
-    """Effect of a taint."""
+    """Effect of a taint. Helm charts write an empty one for every effect."""
 
+    EVERY = ""
     NO_SCHEDULE = "NoSchedule"
     PREFER_NO_SCHEDULE = "PreferNoSchedule"
     NO_EXECUTE = "NoExecute"
@@ -209,6 +249,11 @@ class Toleration(KubeModel):
                 "!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
                 "value must not be set with the operator Exists: remove it, or use Equal",
                 field_path=".value",
+            ),
+            Rule(
+                "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+                "tolerationSeconds needs the effect NoExecute: remove it, or set effect",
+                field_path=".tolerationSeconds",
             ),
         )
     )

@@ -13,14 +13,21 @@ from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.common import (
     DataKey,
+    ImageName,
     KubeModel,
     LongText,
     ObjectName,
     ShortText,
 )
 from kubetask_controller.api.context import KeyRef
-from kubetask_controller.api.patterns import FILE_NAME_PATTERN
+from kubetask_controller.api.patterns import (
+    FILE_NAME_PATTERN,
+    OPTIONAL_SUBDOMAIN_PATTERN,
+    PORT_NAME_PATTERN,
+)
 from kubetask_controller.api.pod import (
+    ONE_LABEL,
+    QUANTITY_SUFFIX,
     EnvFromSource,
     EnvVar,
     FieldRef,
@@ -40,6 +47,7 @@ from kubetask_controller.api.rules import (
     characters,
     env_characters,
     list_map,
+    unique,
     validations,
 )
 
@@ -66,9 +74,10 @@ AgentPath = Annotated[
         json_schema_extra=validations(
             _PLAIN,
             Rule(
-                "!self.matches('^/(tmp|home|home/agent)$|^/(workspace|kubetask|proc|sys|dev)(/|$)')",
+                "self == '/dev/shm'"
+                " || !self.matches('^/(tmp|home|home/agent)$|^/(workspace|kubetask|proc|sys|dev)(/|$)')",
                 "mountPath must not be a folder of KubeTask or of the system (/workspace, /kubetask,"
-                " /tmp, /home/agent, /proc, /sys, /dev): choose another path",
+                " /tmp, /home/agent, /proc, /sys, /dev except /dev/shm): choose another path",
             ),
         )
     ),
@@ -132,8 +141,9 @@ class ContainerSecurityContext(KubeModel):
     )
 
     read_only_root_filesystem: bool | None = None
-    """Whether the container can write only to its volumes. /tmp, /var/tmp, the home folder and the
-    workspace stay writable. Default: false"""
+    """Whether the container can write only to its volumes. In the agent's container, /tmp, /var/tmp, the
+    home folder and the workspace stay writable; in a sidecar, only its own volumeMounts. Default:
+    false"""
     run_as_user: UnixId | None = None
     """User id of the container. Default: that of the Pod, else that of the image."""
     run_as_group: UnixId | None = None
@@ -216,6 +226,27 @@ class ClaimVolume(KubeModel):
     """Whether to mount it read-only."""
 
 
+class VolumeFieldRef(FieldRef):
+    """A field of the Pod, as the content of a file."""
+
+    field_path: Annotated[
+        str,
+        StringConstraints(
+            min_length=1,
+            max_length=253,
+            pattern=rf"^metadata\.(name|namespace|uid|labels|annotations|{ONE_LABEL})$",
+        ),
+    ]
+    """Path of the field, such as metadata.name, metadata.labels or metadata.labels['team']."""
+
+
+class VolumeResourceFieldRef(ResourceFieldRef):
+    """A resource of a container, as the content of a file."""
+
+    container_name: DnsLabel
+    """Container that the resource belongs to, such as agent."""
+
+
 class DownwardItem(KubeModel):
     """A file with a field of the Pod. Exactly one source must be set."""
 
@@ -230,10 +261,10 @@ class DownwardItem(KubeModel):
 
     path: RelativePath
     """Path of the file below the volume."""
-    field_ref: FieldRef | None = None
+    field_ref: VolumeFieldRef | None = None
     """A field of the Pod."""
-    resource_field_ref: ResourceFieldRef | None = None
-    """A resource of a container; containerName is required."""
+    resource_field_ref: VolumeResourceFieldRef | None = None
+    """A resource of a container."""
     mode: FileMode | None = None
     """Permissions of the file, as a number."""
 
@@ -313,6 +344,45 @@ class CSIVolume(KubeModel):
     """Settings of the driver."""
 
 
+ClaimSize = Annotated[
+    int | str,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "maxLength": 64,
+            "minimum": 1,
+            "pattern": r"^\+?([0-9]*[1-9][0-9]*(\.[0-9]*)?|[0-9]*\.[0-9]*[1-9][0-9]*)"
+            rf"{QUANTITY_SUFFIX}$",
+            "x-kubernetes-int-or-string": True,
+        }
+    ),
+]
+"""A size above 0, such as 100Gi."""
+
+
+class ClaimRequests(KubeModel):
+    """Requested resources of a claim."""
+
+    storage: ClaimSize
+    """Size of the volume, such as 100Gi."""
+
+
+class ClaimLimits(KubeModel):
+    """Maximum resources of a claim."""
+
+    storage: ClaimSize | None = None
+    """Maximum size of the volume."""
+
+
+class ClaimResources(KubeModel):
+    """Size of a claim."""
+
+    requests: ClaimRequests
+    """Requested resources."""
+    limits: ClaimLimits | None = None
+    """Maximum resources."""
+
+
 class ClaimTemplateSpec(KubeModel):
     """A claim that is created for each Pod and deleted with it."""
 
@@ -322,12 +392,27 @@ class ClaimTemplateSpec(KubeModel):
                 str, choice("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
             ]
         ],
-        Field(max_length=4, json_schema_extra=ATOMIC),
+        Field(
+            min_length=1,
+            max_length=4,
+            json_schema_extra={
+                **ATOMIC,
+                **validations(
+                    Rule(
+                        "!('ReadWriteOncePod' in self) || self.size() == 1",
+                        "accessModes must not contain ReadWriteOncePod with another mode: remove one"
+                        " of them",
+                    )
+                ),
+            },
+        ),
     ]
-    """Access modes."""
-    storage_class_name: ShortText | None = None
+    """Access modes. ReadWriteOncePod must be the only one."""
+    storage_class_name: (
+        Annotated[str, StringConstraints(max_length=253, pattern=OPTIONAL_SUBDOMAIN_PATTERN)] | None
+    ) = None
     """StorageClass. Default: that of the cluster"""
-    resources: ResourceRequirements
+    resources: ClaimResources
     """Size of the volume in requests.storage."""
     volume_mode: Annotated[str, choice("Filesystem")] | None = None
     """Default: Filesystem"""
@@ -479,6 +564,9 @@ PortOrName = Annotated[
         {
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "maxLength": 15,
+            "minimum": 1,
+            "maximum": 65535,
+            "pattern": PORT_NAME_PATTERN,
             "x-kubernetes-int-or-string": True,
         }
     ),
@@ -496,7 +584,7 @@ class ExecAction(KubeModel):
         )
     )
 
-    command: Annotated[list[LongText], Field(max_length=64, json_schema_extra=ATOMIC)]
+    command: Annotated[list[LongText], Field(min_length=1, max_length=64, json_schema_extra=ATOMIC)]
     """The command and its arguments."""
 
 
@@ -547,6 +635,13 @@ class Probe(KubeModel):
     """Timeout of a probe in seconds. Default: 1"""
     failure_threshold: _ProbeSeconds | None = None
     """Consecutive failures after which the probe fails. Default: 3"""
+    success_threshold: Annotated[int, Field(ge=0, le=1)] | None = None
+    """Consecutive successes after which the probe succeeds. Must be 1. Default: 1"""
+
+
+class ReadinessProbe(Probe):
+    """A health check of a container. Exactly one action must be set."""
+
     success_threshold: _ProbeSeconds | None = None
     """Consecutive successes after which the probe succeeds. Default: 1"""
 
@@ -564,8 +659,11 @@ class ContainerPort(KubeModel):
 
     container_port: Annotated[int, Field(ge=1, le=65535)]
     """Number of the port."""
-    name: ShortText | None = None
-    """Name of the port."""
+    name: (
+        Annotated[str, StringConstraints(min_length=1, max_length=15, pattern=PORT_NAME_PATTERN)]
+        | None
+    ) = None
+    """Name of the port, unique in the list."""
     protocol: Protocol | None = None
     """Default: TCP"""
 
@@ -588,7 +686,7 @@ class Sidecar(KubeModel):
         ),
     ]
     """Name of the container, unique in the list."""
-    image: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    image: ImageName
     """Container image."""
     image_pull_policy: Annotated[str, choice("Always", "IfNotPresent", "Never")] | None = None
     """When the image is pulled: Always, IfNotPresent or Never."""
@@ -606,9 +704,16 @@ class Sidecar(KubeModel):
         Annotated[list[EnvFromSource], Field(max_length=16, json_schema_extra=ATOMIC)] | None
     ) = None
     """ConfigMaps and Secrets. Every key becomes a variable."""
-    ports: Annotated[list[ContainerPort], Field(max_length=16, json_schema_extra=ATOMIC)] | None = (
-        None
-    )
+    ports: (
+        Annotated[
+            list[ContainerPort],
+            Field(
+                max_length=16,
+                json_schema_extra={**ATOMIC, **validations(unique("name", "two ports"))},
+            ),
+        ]
+        | None
+    ) = None
     """Ports that it listens on. Probes can refer to a port by name."""
     resources: ResourceRequirements | None = None
     """Resource requests and limits. Required in a namespace with a quota on cpu or memory."""
@@ -619,7 +724,7 @@ class Sidecar(KubeModel):
     """Volumes to mount."""
     startup_probe: Probe | None = None
     """Probe that must succeed before the agent starts."""
-    readiness_probe: Probe | None = None
+    readiness_probe: ReadinessProbe | None = None
     """Probe of readiness."""
     liveness_probe: Probe | None = None
     """Probe whose failure restarts the container."""

@@ -48,6 +48,22 @@ def list_map(*keys: str) -> JSON:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
+def unique(field: str, what: str) -> Rule:
+    """A rule for a list: no two entries have the same value of the optional ``field``."""
+    return Rule(
+        f"self.all(x, !has(x.{field}) || self.exists_one(y, has(y.{field}) && y.{field} == x.{field}))",
+        f"{what} have the same {field}: choose different ones",
+    )
+
+
+def keys_match(pattern: str, field: str, form: str) -> Rule:
+    """A rule for a map: each key matches the pattern, which is not anchored. ``form`` describes it."""
+    return Rule(
+        f"self.all(k, k.matches('^({pattern})$'))",
+        f"each key of {field} must be {form}: correct the key",
+    )
+
+
 MAX_TOTAL = 65536
 """Maximum characters of a field that every Job and Pod of a run contains, over all of its entries."""
 

@@ -231,11 +231,19 @@ class NodeSelectorRequirementJSON(TypedDict, total=False):
     values: list[str]
 
 
+class NodeFieldRequirementJSON(TypedDict, total=False):
+    """JSON of ``NodeFieldRequirement``."""
+
+    key: str
+    operator: str
+    values: list[str]
+
+
 class NodeSelectorTermJSON(TypedDict, total=False):
     """JSON of ``NodeSelectorTerm``."""
 
     matchExpressions: list[NodeSelectorRequirementJSON]
-    matchFields: list[NodeSelectorRequirementJSON]
+    matchFields: list[NodeFieldRequirementJSON]
 
 
 class NodeSelectorJSON(TypedDict, total=False):
@@ -401,12 +409,27 @@ class CSIVolumeJSON(TypedDict, total=False):
     volumeAttributes: dict[str, str]
 
 
+class VolumeFieldRefJSON(TypedDict, total=False):
+    """JSON of ``VolumeFieldRef``."""
+
+    apiVersion: str
+    fieldPath: str
+
+
+class VolumeResourceFieldRefJSON(TypedDict, total=False):
+    """JSON of ``VolumeResourceFieldRef``."""
+
+    containerName: str
+    resource: str
+    divisor: int | str
+
+
 class DownwardItemJSON(TypedDict, total=False):
     """JSON of ``DownwardItem``."""
 
     path: str
-    fieldRef: FieldRefJSON
-    resourceFieldRef: ResourceFieldRefJSON
+    fieldRef: VolumeFieldRefJSON
+    resourceFieldRef: VolumeResourceFieldRefJSON
     mode: int
 
 
@@ -424,12 +447,31 @@ class EmptyDirVolumeJSON(TypedDict, total=False):
     sizeLimit: int | str
 
 
+class ClaimRequestsJSON(TypedDict, total=False):
+    """JSON of ``ClaimRequests``."""
+
+    storage: int | str
+
+
+class ClaimLimitsJSON(TypedDict, total=False):
+    """JSON of ``ClaimLimits``."""
+
+    storage: int | str
+
+
+class ClaimResourcesJSON(TypedDict, total=False):
+    """JSON of ``ClaimResources``."""
+
+    requests: ClaimRequestsJSON
+    limits: ClaimLimitsJSON
+
+
 class ClaimTemplateSpecJSON(TypedDict, total=False):
     """JSON of ``ClaimTemplateSpec``."""
 
     accessModes: list[str]
     storageClassName: str
-    resources: ResourceRequirementsJSON
+    resources: ClaimResourcesJSON
     volumeMode: str
 
 
@@ -570,6 +612,19 @@ class ProbeJSON(TypedDict, total=False):
     successThreshold: int
 
 
+class ReadinessProbeJSON(TypedDict, total=False):
+    """JSON of ``ReadinessProbe``."""
+
+    exec: ExecActionJSON
+    httpGet: HTTPGetActionJSON
+    tcpSocket: TCPSocketActionJSON
+    initialDelaySeconds: int
+    periodSeconds: int
+    timeoutSeconds: int
+    failureThreshold: int
+    successThreshold: int
+
+
 class SidecarJSON(TypedDict, total=False):
     """JSON of ``Sidecar``."""
 
@@ -585,7 +640,7 @@ class SidecarJSON(TypedDict, total=False):
     resources: ResourceRequirementsJSON
     volumeMounts: list[SidecarMountJSON]
     startupProbe: ProbeJSON
-    readinessProbe: ProbeJSON
+    readinessProbe: ReadinessProbeJSON
     livenessProbe: ProbeJSON
     securityContext: ContainerSecurityContextJSON
 

@@ -9,6 +9,7 @@ from kubetask_controller.api.affinity import Affinity, Labels
 from kubetask_controller.api.common import (
     DataKey,
     Dollars,
+    ImageName,
     KubeModel,
     LongText,
     ObjectMeta,
@@ -17,6 +18,7 @@ from kubetask_controller.api.common import (
     ShortText,
 )
 from kubetask_controller.api.git import GitSettings, PullRequest
+from kubetask_controller.api.patterns import ANNOTATION_KEY, QUALIFIED_NAME
 from kubetask_controller.api.pod import (
     EnvFromSource,
     EnvName,
@@ -43,7 +45,9 @@ from kubetask_controller.api.rules import (
     at_most,
     characters,
     env_characters,
+    keys_match,
     list_map,
+    unique,
     validations,
 )
 
@@ -68,6 +72,19 @@ _ANNOTATIONS_SIZE = at_most(
     "podAnnotations",
     "remove those that a task's Pod does not need",
 )
+
+
+_JOB_LABELS = ", ".join(
+    f"'{prefix}{name}'"
+    for prefix in ("", "batch.kubernetes.io/")
+    for name in ("job-name", "controller-uid")
+)
+_NO_JOB_LABELS = Rule(
+    f"self.all(k, !(k in [{_JOB_LABELS}]))",
+    "podLabels must not contain job-name or controller-uid, which the Job controller sets: choose"
+    " another key",
+)
+_LABEL_FORM = "a name such as team or example.com/team"
 
 
 def _no_reserved_prefix(field: str) -> Rule:
@@ -121,8 +138,8 @@ class Credential(KubeModel):
     """Path at which the Secret is mounted: a file if secretRef.key is set, else a folder with a file
     for each key."""
     file_mode: Annotated[int, Field(ge=0, le=0o777)] | None = None
-    """Permissions of the files, as a number: 256 is 0400, the default where the agent's user owns the
-    files."""
+    """Permissions of the files, as a number: 256 is 0400. Default: 0400 if securityContext of the spec
+    sets fsGroup or runAsUser 0, else 0444"""
 
 
 class ClaimSource(KubeModel):
@@ -220,6 +237,12 @@ class WorkspaceConfigSpec(KubeModel):
                 "credentials and volumeMounts use the same mountPath: choose different paths",
                 field_path=".volumeMounts",
             ),
+            Rule(
+                "!has(self.env) || !has(self.credentials) || self.credentials.all(c,"
+                " !has(c.env) || !self.env.exists(e, e.name == c.env))",
+                "env and credentials set the same variable: remove one of them",
+                field_path=".env",
+            ),
             at_most(
                 f"{characters('self.command')} + {characters('self.args')}",
                 "command and args",
@@ -229,7 +252,7 @@ class WorkspaceConfigSpec(KubeModel):
         )
     )
 
-    agent_image: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    agent_image: ImageName | None = None
     """Container image of the agent. Default: quay.io/zhaoxue/kubetask-agent:latest"""
     image_pull_policy: Annotated[str, choice("Always", "IfNotPresent", "Never")] | None = None
     """When the agent's image is pulled: Always, IfNotPresent or Never. Default: Always for the tag
@@ -270,7 +293,19 @@ class WorkspaceConfigSpec(KubeModel):
     ) = None
     """ConfigMaps and Secrets. Every key becomes a variable of the agent."""
     credentials: (
-        Annotated[list[Credential], Field(max_length=64, json_schema_extra=list_map("name"))] | None
+        Annotated[
+            list[Credential],
+            Field(
+                max_length=64,
+                json_schema_extra={
+                    **list_map("name"),
+                    **validations(
+                        unique("mountPath", "two credentials"), unique("env", "two credentials")
+                    ),
+                },
+            ),
+        ]
+        | None
     ) = None
     """Secrets that the agent gets as variables or files. The controller never reads them."""
     allowed_secrets: (
@@ -285,7 +320,17 @@ class WorkspaceConfigSpec(KubeModel):
     so that users who can create Tasks can read all of them through an agent."""
     resources: ResourceRequirements | None = None
     """Resource requests and limits of the agent's container."""
-    node_selector: Labels | None = None
+    node_selector: (
+        Annotated[
+            Labels,
+            Field(
+                json_schema_extra=validations(
+                    keys_match(QUALIFIED_NAME, "nodeSelector", _LABEL_FORM)
+                )
+            ),
+        ]
+        | None
+    ) = None
     """Labels that a node must have to run tasks."""
     tolerations: TolerationList | None = None
     """Taints of nodes that tasks tolerate."""
@@ -302,7 +347,16 @@ class WorkspaceConfigSpec(KubeModel):
     priority_class_name: ObjectName | None = None
     """PriorityClass of a task's Pod."""
     pod_labels: (
-        Annotated[Labels, Field(json_schema_extra=validations(_no_reserved_prefix("podLabels")))]
+        Annotated[
+            Labels,
+            Field(
+                json_schema_extra=validations(
+                    _no_reserved_prefix("podLabels"),
+                    _NO_JOB_LABELS,
+                    keys_match(QUALIFIED_NAME, "podLabels", _LABEL_FORM),
+                )
+            ),
+        ]
         | None
     ) = None
     """Additional labels of a task's Pod, for NetworkPolicies and PodMonitors. They do not replace those
@@ -313,7 +367,9 @@ class WorkspaceConfigSpec(KubeModel):
             Field(
                 max_length=64,
                 json_schema_extra=validations(
-                    _no_reserved_prefix("podAnnotations"), _ANNOTATIONS_SIZE
+                    _no_reserved_prefix("podAnnotations"),
+                    keys_match(ANNOTATION_KEY, "podAnnotations", _LABEL_FORM),
+                    _ANNOTATIONS_SIZE,
                 ),
             ),
         ]

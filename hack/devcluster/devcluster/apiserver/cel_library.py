@@ -1,6 +1,7 @@
 """CEL functions that Kubernetes adds to the standard ones, and CEL's reserved identifiers.
 
-Missing: URL, IP and CIDR functions, and some of strings and lists. Rules that use a missing function fail for every object.
+Missing: URL, IP and CIDR functions, and some of strings, lists and quantities. Rules that use a missing function fail for
+every object.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from . import quantity
 from .structural import compile_pattern
 
 RESERVED = frozenset(
@@ -71,6 +73,17 @@ def _index_of(items: Any, item: Any, offset: int = 0) -> int:
     return items.index(item) if item in items else -1
 
 
+def _quantity(text: str) -> str:
+    """A quantity stays its text: the engine has no type for it."""
+    quantity.parse(text)
+    return text
+
+
+def _compare(one: str, other: str) -> int:
+    a, b = quantity.parse(one), quantity.parse(other)
+    return (a > b) - (a < b)
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "find": _find,
     "split": _split,
@@ -82,4 +95,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "substring": _substring,
     "indexOf": _index_of,
     "sum": lambda items: sum(items),
+    "quantity": _quantity,
+    "compareTo": _compare,
 }
