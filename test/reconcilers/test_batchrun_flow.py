@@ -572,6 +572,23 @@ async def test_an_agent_goes_on_though_the_cache_shows_an_earlier_suspension(
     assert cluster.sent("patch", PODS) == []
 
 
+@pytest.mark.parametrize(
+    ("had_pod", "entry"), [(True, "Failed/Disrupted"), (False, "Pending/Queued")]
+)
+async def test_a_new_leader_finds_out_whether_a_suspended_job_had_a_pod(
+    cluster: Cluster, had_pod: bool, entry: str
+) -> None:
+    cluster.run()
+    await cluster.settle()
+    job = cluster.job()
+    if had_pod:
+        cluster.tell("r-task-0", "SuccessfulCreate", "Created pod: r-task-0-pod", "Normal")
+    cluster.store(JOBS, job | {"spec": job["spec"] | {"suspend": True}})
+    cluster.restart()
+    await cluster.reconcile(times=3)
+    assert cluster.entries() == [entry]
+
+
 async def test_the_pending_deadline_ends_a_task_whose_predecessor_stays(cluster: Cluster) -> None:
     await running(cluster, 1, maxDisruptions=1, pendingDeadlineSeconds=30)
     gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}

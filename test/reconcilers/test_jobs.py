@@ -292,6 +292,21 @@ async def test_a_job_whose_earlier_create_may_still_come_is_deleted_later(
     assert cluster.jobs() == []
 
 
+async def test_a_suspended_job_that_is_deleted_later_starts_no_agent_until_then(
+    cluster: Cluster, control: JobControl
+) -> None:
+    cluster.refuse("create", JOBS, server_error(504))
+    assert (await control.create(body())).how is Created.UNKNOWN
+    assert (await control.create(body())).ours
+    cluster.store(JOBS, cluster.job() | {"spec": {"suspend": True}})
+    with pytest.raises(CreatePendingError):
+        await control.end(*observed(cluster), recorded=True)
+    assert cluster.job()["spec"]["parallelism"] == 0
+    cluster.clock.passed += UNANSWERED_LIFE
+    await control.end(*observed(cluster), recorded=True)
+    assert cluster.jobs() == []
+
+
 async def test_a_job_that_is_gone_is_given_no_labels(cluster: Cluster, control: JobControl) -> None:
     cluster.store(JOBS, body())
     job, _ = observed(cluster)

@@ -595,6 +595,9 @@ class Invariants:
             if not tries or any(x.job_uid in self._tampered for x in tries) or owner.cancelled is not None:
                 continue
             last = tries[-1]
+            if last.job_uid in self.preempted:
+                # Its Pod may be gone before a watch has shown the end of its agent.
+                continue
             entry = self._entry(owner, index)
             if (
                 entry is None
@@ -621,7 +624,9 @@ class Invariants:
             # A Job that is deleted in the foreground stays until the lost node of its Pod is removed.
             lost = {x.job_uid for x in self.world.kubelet.tries.values() if x.pod_uid in self.world.kubelet.lost}
             deleted = {x.uid for x in self.world.server.all(JOBS) if "deletionTimestamp" in x.meta}
-            live = [x for x in live if x not in lost & deleted]
+            # One that may not be deleted yet creates no Pod any more.
+            held = {x.uid for x in self.world.server.all(JOBS) if x.obj["spec"].get("parallelism") == 0}
+            live = [x for x in live if x not in (lost & deleted) | held]
             if live and not any(self._tampered.get(x) == "label" for x in live):
                 self._bad(f"task {index} of {owner} has ended with {entry.get('reason')}, and its Job goes on")
         said = self._cost(status)

@@ -128,6 +128,8 @@ class JobController:
             self._write(job, partial(self._suspended, counted))
             return
         self._write(job, partial(self._count, counted, len(active)))
+        if job.obj["spec"].get("parallelism") == 0:
+            return
         if active or (policy and any(x.meta.get("deletionTimestamp") and not terminal(x.obj) for x in pods)):
             return
         if ended:

@@ -86,6 +86,8 @@ class JobView:
     backoff_limit: int
     failed_pods: int
     """status.failed. It shows whether a cache contains all Pods, and never how a Job ends."""
+    parallelism: int = 1
+    """0: the Job creates no Pod any more."""
     resuming: bool = False
     """Its spec is not suspended any more, and its status still is: the Job controller dates its start later."""
 
@@ -276,6 +278,7 @@ def project_job(obj: JSON) -> JobView:
         failed=true.get("Failed"),
         backoff_limit=spec.get("backoffLimit", 0),
         failed_pods=status.get("failed") or 0,
+        parallelism=spec.get("parallelism", 1),
         resuming="Suspended" in true and not spec.get("suspend"),
     )
 
@@ -411,6 +414,7 @@ class PartialBatch(TypedDict, total=False):
 
 class _JobSpecPart(TypedDict, total=False):
     suspend: bool
+    parallelism: int
     backoffLimit: int
 
 

@@ -135,7 +135,7 @@ class BatchRunReconciler:
         # Observe: the state of each task. What one end brings about for the others is decided in the same reconcile.
         try:
             if "phase" in run.status:
-                await self._look_back(run, known)
+                await self._tasks.look_back(run, tracker)
             await self._count_slots(run, environment)
         except ClientError as error:
             # Without these facts nothing starts, and nothing ends that has not started. All else continues.
@@ -208,18 +208,6 @@ class BatchRunReconciler:
         tracker.inherited = not tracker.looked_back
         self._runs[request] = _Run(snapshot, tracker)
         return self._runs[request]
-
-    async def _look_back(self, run: RunView, known: _Run) -> None:
-        """After a restart: a Job that was created and deleted while no watch was open is in no cache, and the status may not
-        contain it. Only the Event of its Pod shows that it ran."""
-        tracker = known.tracker
-        if tracker.looked_back:
-            return
-        present = {x.name for x in self._context.listers.owned_jobs(run, c.KIND_BATCH_RUN)}
-        unknown = [i for i in tracker.unstarted() if tracker.job_name(i) not in present]
-        for index in await self._tasks.ran(run, tracker, unknown):
-            tracker.was_run(index)
-        tracker.looked_back = True
 
     async def _count_slots(self, run: RunView, environment: Environment | PendingReason) -> None:
         """Where a limit counts Jobs, the count is not older than this process's lead."""

@@ -85,7 +85,7 @@ class TaskReconciler:
         # Observe.
         try:
             if "phase" in task.status:
-                await self._look_back(task, tracker)
+                await self._tasks.look_back(task, tracker)
             if isinstance(environment, Environment) and environment.max_concurrent_tasks:
                 await self._tasks.count_slots(task.namespace)
         except ClientError as error:
@@ -156,16 +156,6 @@ class TaskReconciler:
             OwnerWork(lambda _: list(everything), lambda: everything, {}, single=True),
         )
         return self._known[request]
-
-    async def _look_back(self, task: TaskView, tracker: Tracker) -> None:
-        """After a restart: whether an earlier process created a Job that is gone and that the status does not name."""
-        if tracker.looked_back:
-            return
-        name = tracker.job_name(0)
-        if tracker.unstarted() and self._context.listers.jobs.get(task.namespace, name) is None:
-            for index in await self._tasks.ran(task, tracker, [0]):
-                tracker.was_run(index)
-        tracker.looked_back = True
 
     async def _write(
         self, task: TaskView, tracker: Tracker, state: TaskState, *, created: bool

@@ -185,7 +185,12 @@ class JobControl:
         """
         live = [x for x in pods if not x.terminal]
         if recorded and (all(x.deleting for x in live) if live else job.suspended):
-            await self.delete(job)
+            try:
+                await self.delete(job)
+            except CreatePendingError:
+                # A queue may resume it before it can be deleted.
+                await self._start_no_more(job)
+                raise
             return
         if not any(x.node for x in live):
             if any(x.terminal for x in pods) and not live:
@@ -293,6 +298,13 @@ class JobControl:
         if job.backoff_limit > limit:
             body = {"spec": {"backoffLimit": limit}, "metadata": {"uid": job.uid}}
             await _gone_is_fine(self._client.patch(JOBS, job.namespace, job.name, body))
+
+    async def _start_no_more(self, job: JobView) -> None:
+        """The Job creates no Pod any more, also where a queue resumes it."""
+        if job.parallelism == 0:
+            return
+        body = {"spec": {"parallelism": 0}, "metadata": {"uid": job.uid}}
+        await _gone_is_fine(self._client.patch(JOBS, job.namespace, job.name, body))
 
     async def _existing(self, body: dict[str, Any]) -> CreateOutcome:
         metadata = body["metadata"]

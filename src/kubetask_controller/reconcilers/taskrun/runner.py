@@ -782,6 +782,33 @@ class TaskRunner:
         if ours and not job.deleting and tracker.is_replacement_recorded(index):
             await self._replace(owner, tracker, index, job)
 
+    async def look_back(self, owner: OwnerView, tracker: Tracker) -> None:
+        """After a restart: what Jobs did of which neither cache nor status has a trace. Only their Events show it.
+
+        A Job that was created and deleted while no watch was open is in no cache. One that a queue has suspended may have
+        lost its Pod, and its agent would start again when the queue resumes it.
+
+        Raises:
+            ClientError: the Events could not be read.
+        """
+        if tracker.looked_back:
+            return
+        listers = self._context.listers
+        present = {x.name: x for x in listers.owned_jobs(owner, self._kind)}
+        gone = [i for i in tracker.unstarted() if tracker.job_name(i) not in present]
+        held = {
+            index: job
+            for job in present.values()
+            if job.suspended and not job.finished and not listers.pods_of(job)
+            if (index := tracker.index_of(job.name)) is not None
+        }
+        for index in await self.ran(owner, tracker, [*gone, *held]):
+            if index in held:
+                tracker.may_have_started(index, held[index])
+            else:
+                tracker.was_run(index)
+        tracker.looked_back = True
+
     async def ran(self, owner: OwnerView, tracker: Tracker, indexes: Sequence[int]) -> list[int]:
         """Tasks with an Event about a Pod of their Job, although neither cache nor status contains the Job."""
         context, found = self._context, []

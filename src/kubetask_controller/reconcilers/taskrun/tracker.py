@@ -302,6 +302,14 @@ class Tracker:
         self._created.add(index)
         self.mark(index)
 
+    def may_have_started(self, index: int, job: JobView) -> None:
+        """The Job had a Pod while nobody recorded it: its agent counts as started."""
+        known = self._states[index] or TaskState(Phase.PENDING, Reason.STARTING, job_name=job.name)
+        if not known.final:
+            attempts = max(known.attempts, job.earlier_attempts + 1)
+            self._states[index] = replace(known, attempts=attempts)
+            self.mark(index)
+
     def not_created(self, index: int) -> None:
         """It is certain that no Job was created."""
         self._answered(index)
