@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+from devcluster.base import Cluster
+from devcluster.connection import ApiError
 
 from support.integration.kubectl import Kubectl, KubectlError
-from support.integration.objects import batch, obj, repository, run, task, text
+from support.integration.objects import batch, dry_run, obj, repository, run, task, text
 
 FILE = {"name": "a.md", "source": {"inline": "x"}}
 
@@ -68,12 +70,12 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_manifest_that_makes_no_sense_is_refused(
-    kubectl: Kubectl, case: tuple[dict[str, Any], str]
+    installed: Kubectl, cluster: Cluster, case: tuple[dict[str, Any], str]
 ) -> None:
     manifest, field = case
-    with pytest.raises(KubectlError, match=field):
-        kubectl.apply(manifest)
-    assert kubectl.items(f"{manifest['kind'].lower()}s.kubetask.io".replace("chs.", "ches.")) == []
+    plural = f"{manifest['kind'].lower()}s".replace("chs", "ches")
+    with pytest.raises(ApiError, match=field):
+        cluster.connection.post(dry_run(plural), manifest)
 
 
 def test_more_tasks_than_a_run_may_have_are_refused_with_the_limit(kubectl: Kubectl) -> None:

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
-import yaml
+from devcluster.base import Cluster
+from devcluster.connection import ApiError
 
-from support.integration.kubectl import Kubectl, KubectlError
-from support.integration.objects import config, run, scripted
+from support.integration.kubectl import Kubectl
+from support.integration.objects import config, dry_run, run, scripted
 
 JSON = dict[str, Any]
 CACHE = {"name": "cache", "emptyDir": {}}
@@ -421,11 +422,10 @@ REFUSED: dict[str, tuple[JSON, str]] = {
 
 @pytest.mark.parametrize(("spec", "sentence"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_workspace_config_that_takes_what_is_not_its_own_is_refused(
-    installed: Kubectl, spec: JSON, sentence: str
+    installed: Kubectl, cluster: Cluster, spec: JSON, sentence: str
 ) -> None:
-    manifest = yaml.safe_dump(config("c", **spec))
-    with pytest.raises(KubectlError) as refused:
-        installed("apply", "--dry-run=server", "-f", "-", stdin=manifest)
+    with pytest.raises(ApiError) as refused:
+        cluster.connection.post(dry_run("workspaceconfigs"), config("c", **spec))
     assert sentence in str(refused.value)
 
 
@@ -578,8 +578,10 @@ ADMITTED: dict[str, JSON] = {
 
 
 @pytest.mark.parametrize("spec", ADMITTED.values(), ids=ADMITTED.keys())
-def test_a_workspace_config_of_valid_values_is_admitted(installed: Kubectl, spec: JSON) -> None:
-    installed("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(config("c", **spec)))
+def test_a_workspace_config_of_valid_values_is_admitted(
+    installed: Kubectl, cluster: Cluster, spec: JSON
+) -> None:
+    cluster.connection.post(dry_run("workspaceconfigs"), config("c", **spec))
 
 
 @pytest.mark.slow

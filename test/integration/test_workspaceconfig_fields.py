@@ -13,13 +13,13 @@ from devcluster.base import Cluster
 from devcluster.connection import ApiError
 
 from support.integration.kubectl import Kubectl
-from support.integration.objects import config
+from support.integration.objects import config, dry_run
 
 JSON = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 CRD = ROOT / "config" / "crd" / "kubetask.io_workspaceconfigs.yaml"
 GOOD = Path(__file__).parent / "testdata" / "workspaceconfigs.yaml"
-PATH = "/apis/kubetask.io/v1alpha1/namespaces/default/workspaceconfigs?dryRun=All&fieldValidation=Strict"
+PATH = dry_run("workspaceconfigs")
 
 Place = tuple[str | int, ...]
 """Keys and positions from the spec on; of a list any position, of a map any key, as "*"."""

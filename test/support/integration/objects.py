@@ -14,6 +14,11 @@ def obj(kind: str, name: str, spec: dict[str, Any], **metadata: Any) -> dict[str
     return {"apiVersion": API, "kind": kind, "metadata": {"name": name, **metadata}, "spec": spec}
 
 
+def dry_run(plural: str) -> str:
+    """The path at which the API server validates an object of ours without storing it; unknown fields are errors."""
+    return f"/apis/{API}/namespaces/default/{plural}?dryRun=All&fieldValidation=Strict"
+
+
 def text(name: str = "task.md", inline: str = "Update dependencies") -> dict[str, Any]:
     """A context with an inline file."""
     return {"type": "File", "file": {"name": name, "source": {"inline": inline}}}
