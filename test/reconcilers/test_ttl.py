@@ -82,3 +82,18 @@ async def test_a_job_that_runs_on_after_its_task_has_ended_is_ended(cluster: Clu
     await cluster.runs.reconcile(Request(NAMESPACE, "r"))
     assert cluster.sent("patch", PODS) == ["r-task-0-pod"]
     assert cluster.jobs() == ["r-task-0"]
+
+
+async def test_a_job_is_kept_while_a_create_of_an_earlier_leader_may_be_carried_out(
+    cluster: Cluster,
+) -> None:
+    cluster.run(ttlSecondsAfterFinished=5)
+    await cluster.reconcile()
+    cluster.restart()
+    await cluster.settle()
+    cluster.end()
+    await cluster.settle()
+    await cluster.reconcile(seconds=6, times=2)
+    assert cluster.jobs() == ["r-task-0"]
+    await cluster.reconcile(seconds=80)
+    assert cluster.jobs() == []

@@ -4,6 +4,8 @@ Jobs carry no TTL of their own, because a Job that vanishes before its end is re
 them once the end is in the status; the BatchRun or Task itself is deleted last.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
+
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import EventReason
 from kubetask_controller.api.times import seconds_since
@@ -11,7 +13,7 @@ from kubetask_controller.client.errors import APIStatusError, is_conflict, is_no
 from kubetask_controller.reconcilers.context import ReconcilerContext
 from kubetask_controller.reconcilers.listers import RESOURCES
 from kubetask_controller.reconcilers.projections import JobView, OwnerView
-from kubetask_controller.reconcilers.taskrun.jobs import in_parallel
+from kubetask_controller.reconcilers.taskrun.jobs import CreatePendingError, in_parallel
 from kubetask_controller.runtime.events import ObjectReference
 from kubetask_controller.runtime.reconcile import Result
 
@@ -31,7 +33,7 @@ class TTLAfterFinished:
         jobs = self._context.listers.owned_jobs(view, self._kind)
         alive = [x for x in jobs if not x.deleting]
         running = [x for x in alive if not x.finished]
-        await in_parallel(running, self._end)
+        await _each(running, self._end)
         # A Pod on a node that does not answer never ends, and no event comes.
         again = RECHECK if running else 0.0
         ttl = view.spec.get("ttlSecondsAfterFinished", self._context.default_ttl)
@@ -42,7 +44,8 @@ class TTLAfterFinished:
             return Result(requeue_after=min(left, again or left))
         done = [x for x in alive if x.finished]
         if done:
-            await in_parallel(done, self._context.jobs.delete)
+            if not await _each(done, self._context.jobs.delete):
+                return Result(requeue_after=RECHECK)
             self._announce(view, len(done))
         if view.spec.get("ttlPolicy") == "All" and "ttlSecondsAfterFinished" in view.spec:
             await self._delete_owner(view)
@@ -76,6 +79,16 @@ class TTLAfterFinished:
             action="Delete",
             note=f"deleted {count} {noun}: {_why(view)}",
         )
+
+
+async def _each(jobs: Sequence[JobView], work: Callable[[JobView], Awaitable[None]]) -> bool:
+    """Work on Jobs; whether all were done, False where one may not be deleted yet."""
+    complete = True
+    try:
+        await in_parallel(jobs, work)
+    except* CreatePendingError:
+        complete = False
+    return complete
 
 
 def _why(view: OwnerView) -> str:

@@ -121,7 +121,11 @@ class JobControl:
         return self._creates.most
 
     async def create(
-        self, body: dict[str, Any], still_wanted: Callable[[], bool] = lambda: True
+        self,
+        body: dict[str, Any],
+        still_wanted: Callable[[], bool] = lambda: True,
+        *,
+        another_for: float = 0.0,
     ) -> CreateOutcome:
         """Create one Job, once the limit of creates under way admits it.
 
@@ -130,6 +134,7 @@ class JobControl:
         Args:
             body: the Job.
             still_wanted: called when the limit admits the create, which may be long after the call; False sends nothing.
+            another_for: seconds for which a create of this name by an earlier leader may still be carried out.
         """
         async with self._creates.attempt() as attempt:
             if not still_wanted():
@@ -141,16 +146,18 @@ class JobControl:
                 # A create that is cancelled in progress has no answer either.
                 if outcome.how is Created.UNKNOWN:
                     attempt.overloaded()
-                self._sent(body["metadata"], outcome)
+                self._sent(body["metadata"], outcome, another_for)
             return outcome
 
-    def _sent(self, metadata: dict[str, Any], outcome: CreateOutcome) -> None:
+    def _sent(self, metadata: dict[str, Any], outcome: CreateOutcome, another_for: float) -> None:
         key, now = (metadata["namespace"], metadata["name"]), self._clock.monotonic()
         for known in (self._unanswered, self._second):
             for old in [x for x, until in known.items() if until <= now]:
                 del known[old]
         if key in self._unanswered and outcome.how in (Created.CREATED, Created.UNKNOWN):
             self._second[key] = self._unanswered[key]
+        if outcome.how is Created.CREATED and another_for > 0:
+            self._second[key] = max(now + another_for, self._second.get(key, 0.0))
         if outcome.how is Created.UNKNOWN:
             self._unanswered[key] = now + UNANSWERED_LIFE
 

@@ -893,7 +893,8 @@ class TaskRunner:
             tracker.creating(index)
             outcome = CreateOutcome(Created.UNKNOWN)
             try:
-                outcome = await context.jobs.create(body, is_current)
+                left = self._inherited_for(tracker)
+                outcome = await context.jobs.create(body, is_current, another_for=left)
             finally:
                 # A create that is cancelled in progress has no answer either.
                 self._note(owner, tracker, index, outcome)
