@@ -367,6 +367,8 @@ class Invariants:
         now = self.world.loop.time()
         # The Pod of a Job that was deleted may still start before the garbage collector comes.
         deleted = truth.job_uid not in self.world.server.live
+        # A user has deleted the Job before, and an earlier leader's create of the same name was late.
+        deleted = deleted or any(x.job_uid in self._tampered for x in tries if x.job_uid != truth.job_uid)
         if not deleted and (truth.index in owner.ends or (owner.final is not None and owner.kind == c.KIND_TASK)):
             self._bad(f"the agent of task {truth.index} of {owner} starts after the task has ended")
         if owner.over_limit is not None and now > owner.over_limit + LATE and self._quiet():
