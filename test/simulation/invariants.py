@@ -496,7 +496,7 @@ class Invariants:
                 self._bad(f"task {entry['index']} of {owner} shows Running, and its agent has not started")
             else:
                 worst.add(entry["reason"])
-        telling = worst - {"Queued", "TaskRunning", "Starting"}
+        telling = worst - {"Queued", "TaskRunning", "Starting", "TaskLimit"}
         if telling and reason == "Queued":
             self._bad(f"{owner} shows Queued, while its tasks show {sorted(telling)}")
 

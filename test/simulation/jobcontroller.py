@@ -236,6 +236,8 @@ class GarbageCollector:
             self.world.loop.later(self.world.gc_delay(), self._foreground, resource, change.new)
 
     def _foreground(self, resource: Resource, owner: Stored) -> None:
+        if self.world.over:
+            return
         if self._collect(owner.uid):
             self.world.loop.later(1.0, self._foreground, resource, owner)
             return

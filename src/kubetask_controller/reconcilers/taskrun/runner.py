@@ -1045,7 +1045,7 @@ def _wait_for_predecessor(
         return 0.0
     over = tracker.holds_for(f"replaced/{job.uid}", now, holds=True) - PREDECESSOR_SECONDS
     left = rules.pending_deadline - state.pending_seconds - over
-    if left > 0:
+    if left >= AT_ONCE:
         return left
     text = f"the agent did not start within {rules.pending_deadline} s: Job {job.name}, which it replaces, is not gone"
     tracker.failed(index, Reason.PENDING_TIMEOUT, text)
