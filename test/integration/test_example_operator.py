@@ -44,7 +44,7 @@ def operator(
     assert "Traceback" not in log.read_text()
 
 
-def test_the_labels_of_a_namespace_are_published_as_long_as_it_is_annotated(
+def test_the_labels_of_annotated_namespaces_are_published_until_sigterm(
     cluster: Cluster, operator: subprocess.Popen[bytes]
 ) -> None:
     with cluster.namespace("published") as name:
@@ -60,8 +60,6 @@ def test_the_labels_of_a_namespace_are_published_as_long_as_it_is_annotated(
         assert kubectl.get("configmap", "namespace-info")["metadata"]["uid"] != uid
         kubectl("annotate", "namespace", name, f"{ANNOTATION}-")
         kubectl("wait", "--for=delete", INFO, "--timeout=30s")
-
-
-def test_the_operator_stops_in_order_at_sigterm(operator: subprocess.Popen[bytes]) -> None:
+    # It has been at work, so it handles the signal.
     operator.send_signal(signal.SIGTERM)
     assert operator.wait(20) == 0
