@@ -95,6 +95,18 @@ async def lab(request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
         yield lab
 
 
+@pytest.fixture
+def waits(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the lab's session would have waited."""
+    seconds: list[float] = []
+
+    async def sleep(wait: float) -> None:
+        seconds.append(wait)
+
+    monkeypatch.setattr(lab.session, "_sleep", sleep)
+    return seconds
+
+
 @asynccontextmanager
 async def _lab(kind: str, *, token: str = TOKEN) -> AsyncIterator[Lab]:
     folder = Path(tempfile.mkdtemp(prefix="kubetask-hosts-"))
@@ -255,14 +267,8 @@ async def test_all_pages_of_repositories_are_read(lab: Lab) -> None:
 
 @pytest.mark.parametrize("lab", ["GitLab"], indirect=True)
 async def test_a_request_that_gitlab_still_checks_merges_by_itself_later(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, waits: list[float]
 ) -> None:
-    waits: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-
-    monkeypatch.setattr(lab.session, "_sleep", sleep)
     lab.forge.unchecked = 3
     _, problems = await lab.open(auto_merge=MergeMethod.SQUASH)
     assert (problems, lab.pull.auto_merge) == ([], "squash")
@@ -315,14 +321,8 @@ async def test_checks_that_the_token_may_not_read_are_unknown(lab: Lab) -> None:
 
 @pytest.mark.parametrize("lab", ["GitHub"], indirect=True)
 async def test_a_query_is_repeated_after_an_error_of_the_server_and_a_rate_limit(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-
-    monkeypatch.setattr(lab.session, "_sleep", sleep)
     made, _ = await lab.open()
     lab.forge.graphql_errors = [{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}]
     assert (await lab.host.look(lab.org, "billing", made.number)).note == ""

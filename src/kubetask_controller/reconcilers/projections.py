@@ -91,6 +91,10 @@ class JobView:
     resuming: bool = False
     """Its spec is not suspended any more, and its status still is: the Job controller dates its start later."""
 
+    def is_controlled_by(self, uid: str) -> bool:
+        """Whether the object with this uid is its controlling owner."""
+        return self.owner is not None and self.owner.uid == uid
+
     @property
     def held(self) -> bool:
         """A queue holds the Job back, or the Job controller has not resumed it yet."""

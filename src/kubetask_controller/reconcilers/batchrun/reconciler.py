@@ -37,10 +37,9 @@ from kubetask_controller.reconcilers.taskrun.runner import (
     OwnerWork,
     Started,
     TaskRunner,
-    earliest,
     unanswered,
 )
-from kubetask_controller.reconcilers.taskrun.state import TaskRules, TaskState
+from kubetask_controller.reconcilers.taskrun.state import TaskRules, TaskState, earliest
 from kubetask_controller.reconcilers.taskrun.tracker import Tracker
 from kubetask_controller.reconcilers.ttl import TTLAfterFinished
 from kubetask_controller.runtime.reconcile import Request, Result

@@ -325,7 +325,7 @@ class JobControl:
         job, ours = project_job(raw), controller_ref_of(metadata)
         assert ours is not None
         wanted = int(metadata["annotations"].get(c.ANNOTATION_REPLACEMENT, "0"))
-        mine = job.owner is not None and job.owner.uid == ours.uid
+        mine = job.is_controlled_by(ours.uid)
         # Our own Job that is being deleted may have run: it is no predecessor.
         if (job.deleting and not mine) or (mine and job.replacement < wanted):
             text = f"Job {job.name} is being deleted; the next one is created when it is gone"

@@ -61,6 +61,7 @@ from kubetask_controller.reconcilers.taskrun.state import (
     TaskRules,
     TaskState,
     decide,
+    earliest,
     newest,
     one_line,
 )
@@ -384,7 +385,7 @@ class TaskRunner:
         async def job(index: int) -> None:
             name = tracker.job_name(index)
             found = await context.fresh.job(owner.namespace, name)
-            if found is not None and found.owner and found.owner.uid == owner.uid:
+            if found is not None and found.is_controlled_by(owner.uid):
                 # The cache lags, or the Job has lost the label by which it is watched.
                 if not found.managed:
                     found = await self._restore(owner, seen, index, found)
@@ -503,8 +504,8 @@ class TaskRunner:
                 await self._replace(owner, tracker, index, job)
             elif what == "end_pods":
                 await context.jobs.end_pods(context.listers.pods_of(job))
-            elif not _is_ending(context.listers.pods_of(job)) or _is_leaving(
-                tracker.is_recorded_final(index), context.listers.pods_of(job)
+            elif not _is_ending(
+                context.listers.pods_of(job), recorded=tracker.is_recorded_final(index)
             ):
                 await self._end(owner, tracker, index, job)
         except Exception:
@@ -761,7 +762,7 @@ class TaskRunner:
         context, name = self._context, tracker.job_name(index)
         job, state = await context.fresh.job(owner.namespace, name), tracker.states[index]
         replacements = state.replacements if state else 0
-        ours = job is not None and job.owner is not None and job.owner.uid == owner.uid
+        ours = job is not None and job.is_controlled_by(owner.uid)
         if job is not None and ours and job.replacement >= replacements:
             self._created(owner, tracker, index, job)
         else:
@@ -825,9 +826,8 @@ class TaskRunner:
                 state = tracker.states[index]
                 # Events of the Job that was replaced, and of one that bears the name now and is not ours, do not count.
                 job = await context.fresh.job(owner.namespace, name)
-                ours = job is not None and job.owner is not None and job.owner.uid == owner.uid
                 known = {state.replaced_uid if state else ""}
-                if job is not None and not ours:
+                if job is not None and not job.is_controlled_by(owner.uid):
                     known.add(job.uid)
                 if uids - known:
                     found.append(index)
@@ -1002,11 +1002,6 @@ def unanswered(error: ClientError) -> PendingReason:
     return PendingReason(Reason.QUEUED, text)
 
 
-def earliest(*delays: float) -> float:
-    """The smallest of the delays that are not 0; 0 where there is none."""
-    return min((x for x in delays if x > 0), default=0.0)
-
-
 def tries_left(limit: int | None, state: TaskState | None) -> int | None:
     """The backoffLimit of a Job that replaces another one, None where nothing was tried yet.
 
@@ -1076,13 +1071,12 @@ def _runs_on(pods: Sequence[PodView]) -> bool:
     )
 
 
-def _is_leaving(recorded: bool, pods: Sequence[PodView]) -> bool:
-    """The task has ended, and its Pods are being deleted: on a lost node they stay, and their Job does not finish."""
-    live = [x for x in pods if not x.terminal]
-    return recorded and bool(live) and all(x.deleting for x in live)
+def _is_ending(pods: Sequence[PodView], *, recorded: bool) -> bool:
+    """Every live Pod on a node has a deadline that its kubelet enforces; nothing more is to be done.
 
-
-def _is_ending(pods: Sequence[PodView]) -> bool:
-    """Every live Pod on a node has a deadline that its kubelet enforces; nothing more is to be done."""
+    Where the end of the task is recorded and its Pods are being deleted, they may stay on a lost node: the Job goes.
+    """
     live = [x for x in pods if not x.terminal]
+    if recorded and all(x.deleting for x in live):
+        return False
     return bool(live) and all(x.node and x.active_deadline_seconds == 1 for x in live)

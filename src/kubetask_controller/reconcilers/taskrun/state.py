@@ -143,6 +143,11 @@ class TaskFacts:
     overdue_for: float | None = None
     gated_ago: float | None = None
 
+    @property
+    def every_pod(self) -> list[PodView]:
+        """The Pods that exist and those that are gone."""
+        return [*self.pods, *self.deleted_pods]
+
 
 @dataclass(frozen=True, slots=True)
 class TaskRules:
@@ -219,6 +224,11 @@ def one_line(text: str, limit: int = MAX_MESSAGE) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def earliest(*delays: float) -> float:
+    """The smallest of the delays that are not 0; 0 where there is none."""
+    return min((x for x in delays if x > 0), default=0.0)
+
+
 def is_started(pods: Sequence[PodView]) -> bool:
     """Whether an agent has started in one of these Pods."""
     return any(pod.agent_started for pod in pods)
@@ -237,16 +247,19 @@ def _running(
     state = _alive(job, known, facts)
     pod = newest(facts.pods)
     agent = pod.agent if pod else None
-    everything = [*facts.pods, *facts.deleted_pods]
-    if job.suspended and not _works(pod) and (is_started(everything) or _ran(known, job)):
+    if job.suspended and not _works(pod) and (is_started(facts.every_pod) or _ran(known, job)):
         # A queue that preempts a Job suspends it, and the Job controller deletes its Pod; resumed, it would start a second
         # agent. The cache may show an earlier suspension.
         if not facts.pods_verified:
             return Decision(state, needs=Needs.PODS)
-        last = _last(everything)
-        done = last.agent if last is not None else None
-        ended = last is not None and done is not None and _ended_by_itself(last, done)
-        if ended and last and done and (not rules.cancel or _succeeded(last, done)):
+        last = _last(facts.every_pod)
+        done = last.agent if last else None
+        if (
+            last
+            and done
+            and _ended_by_itself(last, done)
+            and (not rules.cancel or _succeeded(last, done))
+        ):
             return Decision(_by_exit(job, state, last, done, rules), action=Action.END)
         return _disrupted(job, state, facts, rules, "its Job was suspended", action=Action.END)
     left = _until_lost(pod, facts)
@@ -264,7 +277,7 @@ def _running(
 
 def _alive(job: JobView, known: TaskState | None, facts: TaskFacts) -> TaskState:
     """Pending or Running, by the agent container of the newest Pod."""
-    pods = [*facts.pods, *facts.deleted_pods]
+    pods = facts.every_pod
     start = min((x.agent_started_at for x in pods if x.agent_started_at), default="")
     attempts = job.earlier_attempts + sum(x.agent_started for x in pods)
     pod = newest(facts.pods)
@@ -353,8 +366,7 @@ def _until_lost(pod: PodView | None, facts: TaskFacts) -> float | None:
 
 
 def _look_within(decision: Decision, seconds: float | None) -> Decision:
-    delays = (x for x in (decision.wake_after, seconds) if x)
-    return replace(decision, wake_after=min(delays, default=0.0))
+    return replace(decision, wake_after=earliest(decision.wake_after, seconds or 0.0))
 
 
 def _lost(
@@ -427,12 +439,12 @@ def _agent_ended(
 
 def _pending(job: JobView, state: TaskState, facts: TaskFacts, rules: TaskRules) -> Decision:
     """What may end the wait of an agent that has not started: every way needs a live look at the Pods."""
-    started = is_started([*facts.pods, *facts.deleted_pods])
+    started = is_started(facts.every_pod)
     changed = _differs(job.config_digest, rules.config_digest)
     late, wake = _past_deadline(job, state, facts, rules)
     hangs_in = _hangs_in(facts) if changed else None
     replaceable = changed and not started and (_stuck(state) or hangs_in == 0.0)
-    wake = min((x for x in (wake, hangs_in) if x), default=0.0)
+    wake = earliest(wake, hangs_in or 0.0)
     if rules.halt is None and not late and not replaceable:
         return Decision(state, wake_after=wake)
     if not facts.pods_verified:
@@ -498,7 +510,7 @@ def _ended(
 ) -> Decision:
     if not facts.pods_verified and not _suffices(job, facts):
         return Decision(known or _alive(job, None, facts), needs=Needs.PODS)
-    pods = [*facts.pods, *facts.deleted_pods]
+    pods = facts.every_pod
     last = _last(pods)
     state = _alive(job, known, facts)
     agent = last.agent if last else None
@@ -543,7 +555,7 @@ def _suffices(job: JobView, facts: TaskFacts) -> bool:
     if job.complete:
         return any(
             x.phase == "Succeeded" and x.agent is not None and x.agent.state == "terminated"
-            for x in (*facts.pods, *facts.deleted_pods)
+            for x in facts.every_pod
         )
     ended = sum(x.terminal for x in facts.pods) + sum(x.terminal for x in facts.deleted_pods)
     return ended >= max(1, job.failed_pods)
@@ -632,7 +644,7 @@ def _disrupted(
     action: Action,
 ) -> Decision:
     """Another try, or the end. Where no Pod is known any more, the agent counts as started."""
-    pods = [*facts.pods, *facts.deleted_pods]
+    pods = facts.every_pod
     last = _last(pods)
     after = Action.END if action is Action.END else Action.NONE
     if pods and not is_started(pods) and not _ran(state, job):
@@ -751,7 +763,7 @@ def _without_job(
         return Decision(known)
     if not facts.job_verified:
         return Decision(known, needs=Needs.JOB)
-    pods = [*facts.pods, *facts.deleted_pods]
+    pods = facts.every_pod
     last = _last(pods)
     if facts.deleted_job is not None and facts.deleted_job.finished:
         # The Job is gone, and its Pods with it: nothing more can be read.
@@ -771,7 +783,7 @@ def _gone(
     ending: PendingReason | None,
 ) -> Decision:
     """The end of a task whose Job was deleted before it had ended; ``last`` is its last Pod."""
-    pods = [*facts.pods, *facts.deleted_pods]
+    pods = facts.every_pod
     if is_started(pods):
         start = min((x.agent_started_at for x in pods if x.agent_started_at), default="")
         state = replace(state, start_time=state.start_time or start)

@@ -56,7 +56,6 @@ class Tracker:
         self._ending: dict[int, PendingReason] = {}
         self._since: dict[str, float] = {}
         self._gated_at: dict[str, float] = {}
-        self._missing_since: dict[str, float] = {}
         self._timers: dict[int, float] = {}
         self._strangers: dict[str, None] = {}
         self._refusals = 0
@@ -206,7 +205,7 @@ class Tracker:
 
     def missing_for(self, what: str, now: float) -> float:
         """Seconds since something was first missed, such as the Pod of a finished Job."""
-        return now - self._missing_since.setdefault(what, now)
+        return self.holds_for(f"missing/{what}", now, holds=True)
 
     # What happened ---------------------------------------------------------------------------------
 
