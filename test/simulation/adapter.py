@@ -56,14 +56,19 @@ class Lease:
         self.leader = ""
 
     @property
+    def won(self) -> bool:
+        """It was won once; it may be lost by now."""
+        return self._won.is_set()
+
+    @property
     def leading(self) -> bool:
-        return self._won.is_set() and self._loop.time() < self._until
+        return self.won and self._loop.time() < self._until
 
     def win(self) -> None:
         self._won.set()
 
     def lose(self, after: float) -> None:
-        """The last renewal that was heard of runs out then."""
+        """The last renewal that succeeded runs out then."""
         self._until = self._loop.time() + after
         self._loop.later(after, self._lost.set)
 
@@ -86,7 +91,7 @@ class Lease:
 
 
 class _Watched(Reconciler):
-    """Tells the world what each reconcile did."""
+    """Reports what each reconcile did to the world."""
 
     def __init__(self, inner: Reconciler, kind: str, report: Callable[..., None]) -> None:
         self.inner, self._kind, self._report = inner, kind, report
@@ -114,7 +119,7 @@ class _Manager(Manager):
     def add(self, runnable: Runnable, *, needs_leader: bool = True) -> None:
         if isinstance(runnable, Controller):
             self.controllers.append(runnable)
-            runnable._reconciler = _Watched(runnable._reconciler, runnable.name, self._report)
+            runnable.reconciler = _Watched(runnable.reconciler, runnable.name, self._report)
         super().add(runnable, needs_leader=needs_leader)
 
 
@@ -155,10 +160,10 @@ class ControllerProcess:
         """Which of these texts (what → why it should be gone) stand anywhere in the memory of reconcilers and queues."""
         roots: list[Any] = [self._wired]
         for controller in self._manager.controllers:
-            roots += [cast(_Watched, controller._reconciler).inner, controller.queue]
+            roots += [cast(_Watched, controller.reconciler).inner, controller.queue]
         found: dict[str, str] = {}
         skip = {id(self._manager), id(self._manager.client), id(self._manager.metrics)}
-        skip |= {id(x) for x in self._manager.cache.informers.values()} | {id(self._manager._broadcaster)}
+        skip |= {id(x) for x in self._manager.cache.informers.values()}
         for text, path in _strings(roots, skip):
             if text in texts and text not in found:
                 found[text] = path

@@ -50,7 +50,7 @@ class Process:
         self.acting_since = float("inf") if lease else world.loop.time()
         self.watch_latency = world.schedule.watch_latency
         self.seen: dict[str, list[tuple[float, int]]] = {}
-        self._fuse: list[Any] = []
+        self.fuse: list[Any] = []
         self.cut_until = 0.0
         self.controller = ControllerProcess(
             world.loop, SimClient(Wire(self)), lease=self.lease, skew=skew, report=self._report
@@ -83,11 +83,11 @@ class Process:
         if not self.alive:
             return False
         self.world.invariants.requested(self, f"{verb} {resource} {name}" if name else "")
-        if verb not in ("get", "list") and self._fuse:
-            self._fuse[0] -= 1
-            if self._fuse[0] <= 0:
-                _, sent = self._fuse
-                self._fuse = []
+        if verb not in ("get", "list") and self.fuse:
+            self.fuse[0] -= 1
+            if self.fuse[0] <= 0:
+                _, sent = self.fuse
+                self.fuse = []
                 if sent:
                     self.world.loop.call_soon(self.crash)
                     return True
@@ -97,7 +97,7 @@ class Process:
 
     def arm(self, writes: int, sent: bool) -> None:
         """Crash at the write of that number: before it is sent, or right after."""
-        self._fuse = [writes, sent]
+        self.fuse = [writes, sent]
 
     def crash(self, *, drop: bool = False) -> None:
         """Kill the process; with ``drop`` what it has sent does not arrive."""
@@ -206,7 +206,7 @@ class World:
             faults.clear()
         self.cordoned = self.refusing = False
         for process in self.processes:
-            process._fuse = []
+            process.fuse = []
             if process.alive and process.lease is None:
                 process.crash()
         self.lead()
@@ -221,13 +221,13 @@ class World:
 
     def leader(self) -> Process | None:
         """The process that leads, or is about to."""
-        return next((x for x in self.processes if x.alive and x.lease and x.lease._won.is_set()), None)
+        return next((x for x in self.processes if x.alive and x.lease and x.lease.won), None)
 
     def lead(self, *, force: bool = False) -> None:
         """Where nobody leads, a standby takes over, or a process is started."""
         if self.over or (not force and self.leader() is not None):
             return
-        waiting = [x for x in self.processes if x.alive and x.lease and not x.lease._won.is_set() and not x.stopping]
+        waiting = [x for x in self.processes if x.alive and x.lease and not x.lease.won and not x.stopping]
         chosen = waiting[0] if waiting else None
         if chosen is None:
             self.loop.later(self.schedule.restart_delay, self._restart)
@@ -384,7 +384,7 @@ class World:
         """The Lease passes on while the old leader's writes still pass for a while."""
         old = self.leader()
         if old is not None:
-            if not any(x.alive and x.lease and not x.lease._won.is_set() for x in self.processes):
+            if not any(x.alive and x.lease and not x.lease.won for x in self.processes):
                 self.spawn(lease=True, skew=self.schedule.skews[-1])
             assert old.lease is not None
             old.lease.lose(overlap)

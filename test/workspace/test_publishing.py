@@ -491,7 +491,7 @@ class TestPullRequests:
             )
         ]
 
-        def publish(*_: object) -> list[Published]:
+        def publish(*_: object, **more: object) -> list[Published]:
             if step == "push":
                 raise OSError(28, "No space left on device")
             return done
@@ -499,12 +499,13 @@ class TestPullRequests:
         def open_requests(*_: object, **more: object) -> None:
             raise RuntimeError("s3cret-of-the-task is not expected")
 
-        monkeypatch.setattr(main, "_publish", publish)
+        monkeypatch.setattr(main, "publish", publish)
         monkeypatch.setattr(pullrequests, "open_requests", open_requests)
         prepared = main.AgentTask(
             manifest, Path(), {}, Redactor(["s3cret-of-the-task"]), manifest.agent
         )
-        published, problem, reason = main._get_out(Namespace(), prepared, AgentReport())
+        options = Namespace(message="", commit=True, push=True)
+        published, problem, reason = main.deliver(options, prepared, AgentReport())
         if step == "push":
             assert (published, reason) == ([], Reason.WORKSPACE_ERROR)
             assert "No space left on device" in problem

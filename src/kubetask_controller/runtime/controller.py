@@ -78,7 +78,8 @@ class Controller:
         clock: Clock | None = None,
     ) -> None:
         """`may_act` is called before each reconcile; after its first False no reconcile begins."""
-        self._reconciler = reconciler
+        self.reconciler = reconciler
+        """Of each request; another one may wrap it before run() (controller-runtime's ``Do``)."""
         self._sources = sources
         self._options = options
         self._may_act = may_act
@@ -194,7 +195,7 @@ class Controller:
         limit = asyncio.timeout(self._options.reconcile_timeout)
         try:
             async with limit:
-                result = await self._reconciler.reconcile(request)
+                result = await self.reconciler.reconcile(request)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

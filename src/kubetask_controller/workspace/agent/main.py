@@ -105,7 +105,7 @@ def _main(arguments: Sequence[str] | None) -> None:
         report = judged(ended, report, options.agent).masked(task.redact)
         code = ended.code or int(report.failed)
         if code == 0:
-            published, problem, reason = _get_out(options, task, report)
+            published, problem, reason = deliver(options, task, report)
             if reason is not None:
                 log_line(f"{reason.value}: {problem}")
     except SystemExit as end:
@@ -296,7 +296,7 @@ def _ended_by(number: int, agent: str = "the agent") -> str:
     return f"{agent} was ended by {name}"
 
 
-def _get_out(
+def deliver(
     options: argparse.Namespace, task: AgentTask, report: AgentReport
 ) -> tuple[list[Published], str, Reason | None]:
     """Push the work and open its pull requests, as configured; returns the problems and the task's reason too.
