@@ -1058,6 +1058,12 @@ class AzureDialect(Dialect):
         found = self.forge.repositories(self.org(o, p))
         return {"value": [await self.repository(o, p, x) for _, x in found], "count": len(found)}
 
+    async def do_all_repos(self, o: str) -> Any:
+        """GET /azure/{o}/_apis/git/repositories"""
+        projects = sorted(x.name for x in (self.forge.directory / o).iterdir())
+        lists = [await self.do_repos(o, x) for x in projects]
+        return {"value": [y for x in lists for y in x["value"]]}
+
     async def do_me(self, o: str) -> Any:
         """GET /azure/{o}/_apis/connectionData"""
         return {"authenticatedUser": {"id": IDS["ada"]}}
