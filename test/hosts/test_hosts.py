@@ -194,6 +194,30 @@ async def test_the_newest_request_of_a_branch_is_found_whatever_its_state(lab: L
     assert (found.number, found.state) == (second.number, PullRequestState.OPEN)
 
 
+async def test_a_request_of_a_fork_is_neither_found_nor_changed(lab: Lab) -> None:
+    for _ in range(3):
+        await lab.forge.create(lab.org, "billing", "work", "main", title="Theirs", fork=True)
+    assert await lab.host.find(lab.org, "billing", "work") is None
+    made, _ = await lab.open(auto_merge=MergeMethod.SQUASH)
+    assert made.number == 4
+    assert [x.title for x in lab.forge.pulls] == ["Theirs"] * 3 + ["Bump"]
+    assert [x.auto_merge for x in lab.forge.pulls[:3]] == [""] * 3
+    again, _ = await lab.open(title="Again")
+    assert again.number == 4
+
+
+@pytest.mark.parametrize("lab", ["BitbucketDataCenter"], indirect=True)
+async def test_an_update_keeps_the_reviewers_that_people_added(lab: Lab) -> None:
+    await lab.open(reviewers=["ada"])
+    lab.pull.reviewers.append("eve")
+    lab.pull.reviews = {"ada": "approved", "eve": "approved"}
+    await lab.open(reviewers=["bob"])
+    assert lab.pull.reviewers == ["ada", "eve", "bob"]
+    _, problems = await lab.open(reviewers=["nobody"])
+    assert "nobody is not a user" in problems[0]
+    assert lab.pull.reviewers == ["ada", "eve", "bob"]
+
+
 async def test_checks_and_reviews_are_told(lab: Lab) -> None:
     made, _ = await lab.open()
     expected: dict[str, Checks] = {

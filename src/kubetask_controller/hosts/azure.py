@@ -200,10 +200,11 @@ class AzureDevOps:
             **{
                 "searchCriteria.sourceRefName": f"refs/heads/{branch}",
                 "searchCriteria.status": status,
-                "$top": 1,
+                "$top": 100,
             },
         )
-        return next(iter(found["value"]), None)
+        # A fork may have a branch of the same name.
+        return next((x for x in found["value"] if not x.get("forkSource")), None)
 
     async def _get(self, path: str, **query: Any) -> Any:
         return await self._session.get(path, **query, **{"api-version": _VERSION})
