@@ -38,6 +38,7 @@ class Pull:
     """A pull request, independent of an API.
 
     Attributes:
+        fork: whether the branch is one of a fork.
         checks: "", "pending", "passed" or "failed".
         reviews: by user: "approved" or "changes".
     """
@@ -47,6 +48,7 @@ class Pull:
     number: int
     branch: str
     base: str
+    fork: bool = False
     title: str = ""
     body: str = ""
     draft: bool = False
@@ -171,7 +173,7 @@ class Forge:
         path = self.git(org, repo)
         for name in (branch, base):
             await self.run(path, "rev-parse", "--verify", f"refs/heads/{name}")
-        if any(x.open and x.branch == branch for x in self.of(org, repo)):
+        if any(x.open and x.branch == branch and not x.fork for x in self.of(org, repo)):
             raise ApiError(409, f"A pull request already exists for {org}:{branch}.")
         number = sum(1 for x in self.pulls if (x.org, x.repo) == (org, repo)) + 1
         pull = Pull(org, repo, number, branch, base, **more)
@@ -327,7 +329,7 @@ class GitHubDialect(Dialect):
             x
             for x in self.forge.of(org, repo)
             if (state == "all" or x.open == (state == "open"))
-            and (not head or head == f"{org}:{x.branch}")
+            and (not head or head == f"{'fork' if x.fork else org}:{x.branch}")
         ]
         return [await self.pull(x) for x in self.linked(found)]
 
@@ -594,6 +596,8 @@ class GitLabDialect(Dialect):
             "title": f"Draft: {pull.title}" if pull.draft else pull.title,
             "description": pull.body,
             "draft": pull.draft,
+            "source_project_id": 2 if pull.fork else 1,
+            "target_project_id": 1,
             "source_branch": pull.branch,
             "target_branch": pull.base,
             "sha": await self.forge.head(pull),
@@ -764,8 +768,12 @@ class GiteaDialect(Dialect):
             "body": pull.body,
             "draft": pull.draft,
             "user": {"login": "bot"},
-            "head": {"ref": pull.branch, "sha": await self.forge.head(pull)},
-            "base": {"ref": pull.base, "sha": "1"},
+            "head": {
+                "ref": pull.branch,
+                "sha": await self.forge.head(pull),
+                "repo_id": 2 if pull.fork else 1,
+            },
+            "base": {"ref": pull.base, "sha": "1", "repo_id": 1},
             "merge_base": "1",
             "created_at": stamp(pull.created),
             "merged_at": stamp(pull.closed) if pull.state == "merged" else None,
@@ -887,8 +895,15 @@ class CloudDialect(Dialect):
             "links": {"html": {"href": url}},
             "author": {"nickname": "bot"},
             # Twelve digits of it, as there.
-            "source": {"branch": {"name": pull.branch}, "commit": {"hash": head[:12]}},
-            "destination": {"branch": {"name": pull.base}},
+            "source": {
+                "branch": {"name": pull.branch},
+                "commit": {"hash": head[:12]},
+                "repository": {"full_name": f"{'fork' if pull.fork else pull.org}/{pull.repo}"},
+            },
+            "destination": {
+                "branch": {"name": pull.base},
+                "repository": {"full_name": f"{pull.org}/{pull.repo}"},
+            },
             "participants": [{"state": opinions[x]} for x in pull.reviews.values()],
             "created_on": pull.created.isoformat(),
             "updated_on": (pull.closed or pull.created).isoformat(),
@@ -930,7 +945,7 @@ class ServerDialect(Dialect):
         found = [
             x
             for x in self.forge.of(org, repo)
-            if at == f"refs/heads/{x.branch}" and (state == "ALL" or x.open)
+            if at == f"refs/heads/{x.branch}" and (state == "ALL" or x.open) and not x.fork
         ]
         return self.values([await self.pull(x) for x in found])
 
@@ -1058,6 +1073,12 @@ class AzureDialect(Dialect):
         found = self.forge.repositories(self.org(o, p))
         return {"value": [await self.repository(o, p, x) for _, x in found], "count": len(found)}
 
+    async def do_all_repos(self, o: str) -> Any:
+        """GET /azure/{o}/_apis/git/repositories"""
+        projects = sorted(x.name for x in (self.forge.directory / o).iterdir())
+        lists = [await self.do_repos(o, x) for x in projects]
+        return {"value": [y for x in lists for y in x["value"]]}
+
     async def do_me(self, o: str) -> Any:
         """GET /azure/{o}/_apis/connectionData"""
         return {"authenticatedUser": {"id": IDS["ada"]}}
@@ -1171,6 +1192,7 @@ class AzureDialect(Dialect):
             "sourceRefName": f"refs/heads/{pull.branch}",
             "targetRefName": f"refs/heads/{pull.base}",
             "mergeStatus": "succeeded",
+            "forkSource": {"name": f"refs/heads/{pull.branch}"} if pull.fork else None,
             "lastMergeSourceCommit": {"commitId": await self.forge.head(pull)},
             "createdBy": {"displayName": "bot"},
             "reviewers": [{"id": IDS[k], "vote": votes[v]} for k, v in pull.reviews.items()],

@@ -1,6 +1,7 @@
 """prs and discover: pull requests of a run at git hosts, and Batches over what a host has."""
 
 import json
+import re
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator
@@ -16,11 +17,23 @@ import yaml
 from hack.forge import ForgeServer
 from hack.gitserver import Refusal, make_repository
 
+from kubetask_controller.api.context import Repository
+from kubetask_controller.api.manifest import repository_url
+from kubetask_controller.api.patterns import URL_PATTERN
 from kubetask_controller.cli import pullrequests
 from kubetask_controller.cli.burndown import burn_down, counts_at
 from kubetask_controller.cli.commands.prs import PullRequestAction, totals_line
 from kubetask_controller.cli.runview import TaskRow
-from kubetask_controller.hosts import Checks, PullRequestInfo, PullRequestState, parse_link
+from kubetask_controller.client import APIStatusError
+from kubetask_controller.hosts import (
+    Checks,
+    PullRequestInfo,
+    PullRequestSpec,
+    PullRequestState,
+    Site,
+    connect,
+    parse_link,
+)
 from kubetask_controller.hosts.detect import api_url
 from support.cli.cliobjects import Cli, run, succeeded
 
@@ -222,6 +235,39 @@ async def test_a_pull_request_of_another_repository_is_shown_and_never_merged(
     assert forge.forge.requests == []
 
 
+async def test_a_link_of_another_task_does_not_hide_a_pull_request(
+    api, cli: Cli, forge: ForgeServer
+):
+    url = f"{forge.url}/myorg/service-1/pulls/1"
+    await api.put("workspaceconfigs", workspace_config(forge))
+    await api.put("batchruns", run("nightly", *(succeeded(x, pullRequest=url) for x in (0, 1))))
+    end = await cli("prs", "nightly", "--merge", "--yes")
+    assert "1 done, 0 failed" in end.out
+    assert [x.state for x in forge.forge.pulls] == ["open", "merged", "open", "open"]
+
+
+async def test_repositories_of_the_common_part_and_of_a_task_are_its_own(
+    api, cli: Cli, forge: ForgeServer
+):
+    await api.put("workspaceconfigs", workspace_config(forge))
+    file = {"type": "File", "file": {"name": "task.md", "source": {"inline": "x"}}}
+    both = [{"type": "Repository", "repository": {"org": "myorg", "repo": x}} for x in SERVICES[:2]]
+    first = succeeded(0, pullRequest=f"{forge.url}/myorg/service-0/pulls/1")
+    found = run("nightly", first | {"contexts": [{"type": "File", "file": {"name": "task.md"}}]})
+    found["spec"] = {"batchSpec": {"commonContext": both[:1], "variableContexts": [[file]]}}
+    await api.put("batchruns", found)
+    assert "Open" in (await cli("prs", "nightly")).out
+    urls = [f"{forge.url}/myorg/{x}/pulls/1" for x in SERVICES[:2]]
+    status = {"phase": "Succeeded", "target": "myorg/service-0 +1"}
+    task = {
+        "metadata": {"name": "two", "uid": "u"},
+        "spec": {"contexts": both},
+        "status": status | {"result": {"pullRequests": urls}},
+    }
+    await api.put("tasks", task)
+    assert (await cli("prs", "task/two")).out.count("Open") == 2
+
+
 async def test_the_workspaceconfig_of_a_batchs_snapshot_names_the_host(
     api, cli: Cli, forge: ForgeServer
 ):
@@ -261,16 +307,23 @@ class TestTrust:
             "urlTemplate": "https://git.acme.example/git/{org}/{repo}.git",
             "provider": "Gitea",
             "hosts": [
-                {"urlTemplate": "https://gitlab.acme.example/gitlab/{org}/{repo}.git",
+                {"name": "gitlab", "urlTemplate": "https://gitlab.acme.example/gitlab/{org}/{repo}.git",
                  "apiURL": "https://gitlab.acme.example/gitlab/api/v4"},
-                {"urlTemplate": "https://tfs.acme.example/tfs/{org}/_git/{repo}",
+                {"name": "tfs", "urlTemplate": "https://tfs.acme.example/tfs/{org}/_git/{repo}",
                  "apiURL": "https://tfs.acme.example/tfs"},
-                {"urlTemplate": "https://acme.visualstudio.com/{org}/_git/{repo}"},
-                {"urlTemplate": "ssh://git@stash.acme.example:7999/{org}/{repo}.git"},
-                {"urlTemplate": "https://code.acme.example/{org}/{repo}.git"},
-                {"urlTemplate": "https://github.acme.example/{org}/{repo}.git"},
-                {"urlTemplate": "https://github.com/{org}/{repo}.git",
+                {"name": "azure", "urlTemplate": "https://acme.visualstudio.com/{org}/_git/{repo}"},
+                {"name": "project", "urlTemplate": "https://dev.azure.com/acme/{org}/_git/{repo}"},
+                {"name": "stash", "urlTemplate": "ssh://git@stash.acme.example:7999/{org}/{repo}.git"},
+                {"name": "scm", "urlTemplate": "https://bb.acme.example/bitbucket/scm/{org}/{repo}.git",
+                 "provider": "BitbucketDataCenter"},
+                {"name": "group", "urlTemplate": "git@forge.acme.example:platform/{org}/{repo}.git",
+                 "provider": "GitLab"},
+                {"name": "code", "urlTemplate": "https://code.acme.example/{org}/{repo}.git"},
+                {"name": "ghe", "urlTemplate": "https://github.acme.example/{org}/{repo}.git"},
+                {"name": "github", "urlTemplate": "https://github.com/{org}/{repo}.git",
                  "apiURL": "http://thief.example"},
+                {"name": "ssh", "urlTemplate": "ssh://git@ssh.github.com:443/{org}/{repo}.git"},
+                {"name": "codeberg", "urlTemplate": "https://codeberg.org/{org}/{repo}.git"},
             ],
         }
     }  # fmt: skip
@@ -299,17 +352,22 @@ class TestTrust:
         return sent
 
     async def problem(self, url: str, target: str) -> str:
-        """Why the pull request was not fetched."""
+        """Why the pull request was not fetched; `target` is ``host:org/repo,org/repo``, and a host may be absent."""
 
         async def get(*_: Any) -> dict[str, Any]:
             return {"spec": self.CONFIG}
 
         session: Any = SimpleNamespace(client=SimpleNamespace(get=get), namespace="team")
-        trusted = await pullrequests.trusted_hosts(session, {}, [], {})
+        known = await pullrequests.known_hosts(session, {}, [], {})
         row = TaskRow(0, "Succeeded", target=target, entry={"result": {"pullRequest": url}})
-        async with pullrequests.HostConnections(trusted) as hosts:
+        repositories = []
+        for each in filter(None, target.split(",")):
+            host, _, name = each.rpartition(":")
+            org, _, repo = name.rpartition("/")
+            repositories.append({"org": org, "repo": repo} | ({"host": host} if host else {}))
+        async with pullrequests.HostConnections(known.trusted) as hosts:
             (found,) = await pullrequests.fetch_pull_requests(
-                pullrequests.find_links([row], trusted), hosts
+                pullrequests.find_links([row], {0: repositories}, known), hosts
             )
         assert bool(found.request) is not bool(found.problem)
         return found.problem
@@ -317,16 +375,26 @@ class TestTrust:
     @pytest.mark.parametrize(
         ("url", "target", "problem"),
         [
-            ("http://github.com/a/b/pull/1", "a/b", "the link has no TLS"),
+            ("http://github.com/a/b/pull/1", "github:a/b", "the link has no TLS"),
             ("http://git.acme.example/a/b/pulls/1", "a/b", "the link has no TLS"),
-            ("https://codeberg.org/a/b/pull/1", "a/b", "is Forgejo, and the link is that of a host of kind GitHub"),
-            ("https://github.com/a/b/-/merge_requests/1", "a/b", "is GitHub"),
+            ("https://codeberg.org/a/b/pull/1", "codeberg:a/b",
+             "is Forgejo, and the link is that of a host of kind GitHub"),
+            ("https://github.com/a/b/-/merge_requests/1", "github:a/b", "is GitHub"),
             ("https://git.acme.example/git/a/b/pull/1", "a/b", "is Gitea"),
-            ("https://code.acme.example/a/b/pull/1", "a/b", "unknown kind of git host"),
+            ("https://code.acme.example/a/b/pull/1", "code:a/b", "unknown kind of git host"),
             ("https://github.com/a/b/pull/1", "", "the repository of task 0 is unknown"),
             ("https://github.com/a/b/pull/1", "a/c", "is not a repository of task 0"),
             ("https://evil.example/a/b/pull/1", "a/b", "is not a host of the run's WorkspaceConfig"),
             ("https://github.com@evil.example/a/b/pull/1", "a/b", "is not a host of the run's"),
+            ("https://github.com/a/b/pull/1", "a/b",
+             "the link is at github.com, and a/b of task 0 is at git.acme.example: pass --host github.com"),
+            ("https://codeberg.org/a/b/pulls/1", "github:a/b", "a/b of task 0 is at github.com"),
+            ("https://github.acme.example/a/b/pull/1", "ssh:a/b", "a/b of task 0 is at github.com"),
+            ("https://github.com/a/b/pull/1", "gone:a/b", "has no entry gone in git.hosts"),
+            ("https://forge.acme.example/tools/b/-/merge_requests/1", "group:tools/b",
+             "tools/b is not a repository of task 0"),
+            ("https://dev.azure.com/other/P/_git/b/pullrequest/1", "azure:P/b", "other/P/b is not"),
+            ("https://dev.azure.com/other/P/_git/b/pullrequest/1", "project:P/b", "other/P/b is not"),
         ],
     )  # fmt: skip
     async def test_no_request_is_sent(self, sent, url: str, target: str, problem: str):
@@ -336,25 +404,71 @@ class TestTrust:
     @pytest.mark.parametrize(
         ("url", "target", "kind", "where"),
         [
-            ("https://github.com/a/b/pull/1", "a/b@main", "GitHub", "https://api.github.com"),
-            ("https://codeberg.org/a/b/pulls/1", "a/b", "Forgejo", "https://codeberg.org/api/v1"),
+            ("https://github.com/a/b/pull/1", "github:a/b", "GitHub", "https://api.github.com"),
+            ("https://github.com/a/b/pull/1", "a/b,ssh:a/b", "GitHub", "https://api.github.com"),
+            ("https://codeberg.org/a/b/pulls/1", "codeberg:a/b", "Forgejo", "https://codeberg.org/api/v1"),
             ("https://git.acme.example/git/a/b/pulls/1", "a/b", "Gitea", "https://git.acme.example/api/v1"),
-            ("https://gitlab.acme.example/gitlab/g/s/b/-/merge_requests/1", "x/y,g/s/b", "GitLab",
+            ("https://gitlab.acme.example/gitlab/g/s/b/-/merge_requests/1", "x/y,gitlab:g/s/b", "GitLab",
              "https://gitlab.acme.example/gitlab/api/v4"),
-            ("https://tfs.acme.example/tfs/Default/My%20P/_git/b/pullrequest/1", "Default/My%20P/b",
+            ("https://tfs.acme.example/tfs/Default/My%20P/_git/b/pullrequest/1", "tfs:Default/My%20P/b",
              "AzureDevOps", "https://tfs.acme.example/tfs"),
-            ("https://acme.visualstudio.com/P/_git/b/pullrequest/1", "P/b", "AzureDevOps",
+            ("https://acme.visualstudio.com/P/_git/b/pullrequest/1", "azure:P/b", "AzureDevOps",
              "https://acme.visualstudio.com"),
-            ("https://stash.acme.example/users/jdoe/repos/b/pull-requests/1", "~jdoe/b",
+            ("https://stash.acme.example/users/jdoe/repos/b/pull-requests/1", "stash:~jdoe/b",
              "BitbucketDataCenter", "https://stash.acme.example/rest/api/1.0"),
+            ("https://bb.acme.example/bitbucket/projects/P/repos/b/pull-requests/1", "scm:P/b",
+             "BitbucketDataCenter", "https://bb.acme.example/bitbucket/rest/api/1.0"),
         ],
     )  # fmt: skip
     async def test_one_request_is_sent_to_the_host(
         self, sent, url: str, target: str, kind: str, where: str
     ):
         assert await self.problem(url, target) == ""
-        repository = unquote(target.rpartition(",")[2].partition("@")[0])
+        repository = unquote(target.rpartition(",")[2].rpartition(":")[2])
         assert sent == [(kind, where, repository, "1")]
+
+    @pytest.mark.parametrize(
+        ("url", "target", "repository"),
+        [
+            ("https://forge.acme.example/platform/tools/b/-/merge_requests/1", "group:tools/b", "platform/tools/b"),
+            ("https://dev.azure.com/acme/My%20P/_git/My%20b/pullrequest/1", "project:My P/My b", "acme/My P/My b"),
+            ("https://dev.azure.com/acme/_git/P/pullrequest/1", "project:P/P", "acme/P/P"),
+            ("https://dev.azure.com/acme/P/_git/b/pullrequest/1", "azure:P/b", "acme/P/b"),
+            ("https://tfs.acme.example/tfs/C/_git/P/pullrequest/1", "tfs:C/P/P", "C/P/P"),
+        ],
+    )  # fmt: skip
+    async def test_the_api_gets_the_names_of_the_host(
+        self, sent, url: str, target: str, repository: str
+    ):
+        assert await self.problem(url, target) == ""
+        assert [x[2] for x in sent] == [repository]
+
+    async def test_a_host_of_an_option_may_have_the_repository(self, sent):
+        async def get(*_: Any) -> dict[str, Any]:
+            return {"spec": self.CONFIG}
+
+        session: Any = SimpleNamespace(client=SimpleNamespace(get=get), namespace="team")
+        url = "https://new.acme.example/a/b/pulls/1"
+        row = TaskRow(0, "Succeeded", entry={"result": {"pullRequest": url}})
+        options = ["new.acme.example=Gitea", "github.acme.example"]
+        known = await pullrequests.known_hosts(session, {}, options, {})
+        assert known.named == {"new.acme.example"}
+        (found,) = pullrequests.find_links([row], {0: [{"org": "a", "repo": "b"}]}, known)
+        assert found.problem == ""
+
+    async def test_without_the_workspaceconfig_only_hosts_of_options_count(self, sent):
+        async def get(*_: Any) -> dict[str, Any]:
+            raise APIStatusError(code=403, message="forbidden")
+
+        session: Any = SimpleNamespace(client=SimpleNamespace(get=get), namespace="team")
+        row = TaskRow(0, "S", entry={"result": {"pullRequest": "https://github.com/a/b/pull/1"}})
+        own = {0: [{"org": "a", "repo": "b"}]}
+        known = await pullrequests.known_hosts(session, {}, [], {})
+        (found,) = pullrequests.find_links([row], own, known)
+        assert "because the WorkspaceConfig of the run is not readable" in found.problem
+        known = await pullrequests.known_hosts(session, {}, ["github.com"], {})
+        (found,) = pullrequests.find_links([row], own, known)
+        assert found.problem == ""
 
     @pytest.mark.parametrize(
         ("url", "expected"),
@@ -541,6 +655,94 @@ class TestDiscover:
             "    - [{type: Repository, repository: {org: b, repo: two, branch: main}}]",
             "    - [{type: Repository, repository: {org: c, repo: three, branch: main}}]",
         ]
+
+    @pytest.mark.parametrize(
+        ("owner", "template"),
+        [
+            ("acme/My Prøject", "{org}/{repo}.git"),
+            ("acme/My%20Pr%C3%B8ject", "{org}/{repo}.git"),
+            ("acme", "acme/{org}/{repo}.git"),
+        ],
+    )
+    async def test_names_with_spaces_get_from_the_list_to_the_pull_request(
+        self,
+        cli: Cli,
+        forge: ForgeServer,
+        monkeypatch: pytest.MonkeyPatch,
+        owner: str,
+        template: str,
+    ):
+        monkeypatch.setenv("AZURE_DEVOPS_EXT_PAT", TOKEN)
+        folder = forge.forge.directory
+        (folder / "acme/My Prøject").mkdir(parents=True)
+        shutil.copytree(folder / "myorg/service-0.git", folder / "acme/My Prøject/My Repo.git")
+        template, api = f"{forge.url}/{template}", f"{forge.url}/azure"
+        end = await cli(
+            *("discover", owner, "--url", template, "--provider", "AzureDevOps"),
+            *("--api", api, "--name", "bump"),
+        )
+        assert end.code == 0, end.err
+        (context,) = yaml.safe_load(end.out)["spec"]["variableContexts"][0]
+        found = Repository.model_validate(context["repository"])
+        assert found.org == ("My Pr%C3%B8ject" if "acme" in template else "acme/My Pr%C3%B8ject")
+        url = repository_url(template, org=found.org, repo=found.repo)
+        assert re.fullmatch(URL_PATTERN, url)
+        signed_in = url.replace("//", f"//git:{TOKEN}@", 1)
+        tip = await forge.forge.run(folder, "ls-remote", signed_in, "HEAD")
+        assert tip.startswith(_tip(folder / "myorg/service-0.git").strip())
+        site = Site(template, "AzureDevOps", api)
+        session, host = connect("AzureDevOps", url, token=TOKEN, api=api)
+        names = site.project(found.org, found.repo)
+        async with session:
+            spec = PullRequestSpec(branch="kubetask/work", base="main", title="Bump")
+            made, _ = await host.open(*names, spec)
+        assert " " not in made.url
+        assert site.find(made.url, found.org, found.repo) is not None
+        assert forge.forge.pulls[-1].org == "acme/My Prøject"
+
+    async def test_a_group_in_the_template_is_not_in_the_batch(
+        self, cli: Cli, forge: ForgeServer, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setenv("GITLAB_TOKEN", TOKEN)
+        folder = forge.forge.directory
+        shutil.copytree(folder / "myorg", folder / "platform/tools")
+        template = f"{forge.url}/platform/{{org}}/{{repo}}.git"
+        more = ("--provider", "GitLab", "--api", f"{forge.url}/api/v4", "--name", "bump")
+        end = await cli("discover", "platform/tools", "--url", template, *more)
+        assert end.code == 0, end.err
+        contexts = yaml.safe_load(end.out)["spec"]["variableContexts"]
+        assert [x[0]["repository"] for x in contexts] == [
+            {"org": "tools", "repo": x} for x in SERVICES
+        ]
+        end = await cli("discover", "myorg", "--url", template, *more)
+        assert "no repository was found (4 outside of the template in --url)" in end.err
+
+    @pytest.mark.parametrize(
+        ("line", "options", "expected"),
+        [
+            ("https://bitbucket.acme.example/scm/ACME/one.git", [], ("ACME", "one")),
+            ("ssh://git@bitbucket.acme.example:7999/~ada/one.git", [], ("~ada", "one")),
+            ("https://git.acme.example/bb/scm/ACME/one.git", ["--provider", "BitbucketDataCenter"],
+             ("ACME", "one")),
+            ("git@ssh.dev.azure.com:v3/acme/My%20Project/one", [], ("acme/My%20Project", "one")),
+            ("https://acme@dev.azure.com/acme/My%20Project/_git/My%20Repo", [],
+             ("acme/My Project", "My Repo")),
+            ("https://dev.azure.com/acme/_git/shop", [], ("acme/shop", "shop")),
+            ("acme/My Project/My Repo  # a comment", [], ("acme/My Project", "My Repo")),
+            ("github.com/a/one", [], ("a", "one")),
+            ("https://gitlab.acme.example/platform/tools/one.git",
+             ["--url", "git@gitlab.acme.example:platform/{org}/{repo}.git"], ("tools", "one")),
+        ],
+    )  # fmt: skip
+    async def test_urls_in_a_file_are_those_of_git(
+        self, cli: Cli, tmp_path: Path, line: str, options: list[str], expected: tuple[str, str]
+    ):
+        (tmp_path / "list").write_text(f"{line}\n")
+        end = await cli("discover", "--from", str(tmp_path / "list"), "--name", "bump", *options)
+        assert end.code == 0, end.err
+        (context,) = yaml.safe_load(end.out)["spec"]["variableContexts"][0]
+        found = context["repository"]
+        assert (unquote(found["org"]), found["repo"]) == (unquote(expected[0]), expected[1])
 
     @pytest.mark.parametrize(
         ("arguments", "code", "text"),

@@ -28,6 +28,7 @@ from kubetask_controller.hosts import (
     PullRequestState,
     RequestLimits,
     Review,
+    Site,
     connect,
     provider_of,
 )
@@ -191,6 +192,30 @@ async def test_the_newest_request_of_a_branch_is_found_whatever_its_state(lab: L
     found = await lab.host.find(lab.org, "billing", "work")
     assert found is not None
     assert (found.number, found.state) == (second.number, PullRequestState.OPEN)
+
+
+async def test_a_request_of_a_fork_is_neither_found_nor_changed(lab: Lab) -> None:
+    for _ in range(3):
+        await lab.forge.create(lab.org, "billing", "work", "main", title="Theirs", fork=True)
+    assert await lab.host.find(lab.org, "billing", "work") is None
+    made, _ = await lab.open(auto_merge=MergeMethod.SQUASH)
+    assert made.number == 4
+    assert [x.title for x in lab.forge.pulls] == ["Theirs"] * 3 + ["Bump"]
+    assert [x.auto_merge for x in lab.forge.pulls[:3]] == [""] * 3
+    again, _ = await lab.open(title="Again")
+    assert again.number == 4
+
+
+@pytest.mark.parametrize("lab", ["BitbucketDataCenter"], indirect=True)
+async def test_an_update_keeps_the_reviewers_that_people_added(lab: Lab) -> None:
+    await lab.open(reviewers=["ada"])
+    lab.pull.reviewers.append("eve")
+    lab.pull.reviews = {"ada": "approved", "eve": "approved"}
+    await lab.open(reviewers=["bob"])
+    assert lab.pull.reviewers == ["ada", "eve", "bob"]
+    _, problems = await lab.open(reviewers=["nobody"])
+    assert "nobody is not a user" in problems[0]
+    assert lab.pull.reviewers == ["ada", "eve", "bob"]
 
 
 async def test_checks_and_reviews_are_told(lab: Lab) -> None:
@@ -718,6 +743,8 @@ def test_errors_of_all_hosts_are_read(body: Any, words: str) -> None:
         ("https://bitbucket.org/a/b.git", "Bitbucket", "https://api.bitbucket.org/2.0"),
         ("https://bitbucket.acme.example/scm/a/b.git", "BitbucketDataCenter",
          "https://bitbucket.acme.example/rest/api/1.0"),
+        ("https://stash.acme.example/bitbucket/scm/a/b.git", "BitbucketDataCenter",
+         "https://stash.acme.example/bitbucket/rest/api/1.0"),
         ("https://dev.azure.com/acme/My%20Project/_git/x", "AzureDevOps", "https://dev.azure.com"),
         ("git@ssh.dev.azure.com:v3/acme/p/x", "AzureDevOps", "https://dev.azure.com"),
         ("acme@vs-ssh.visualstudio.com:v3/acme/p/x", "AzureDevOps", "https://dev.azure.com"),
@@ -777,3 +804,62 @@ def test_a_github_app_signs_in_with_its_key() -> None:
     )
     with pytest.raises(ValueError, match="githubAppPrivateKey is not a key in PEM"):
         signed(App("123", "nonsense"), 1000.0)
+
+
+GITLAB_BELOW_A_PATH = ("GitLab", "https://git.acme.example/gitlab/api/v4")
+
+
+@pytest.mark.parametrize(
+    ("template", "settings", "names", "project"),
+    [
+        ("https://gitlab.acme.example/{org}/{repo}.git", (), ("g/s", "r"), ("g/s", "r")),
+        ("https://gitlab.acme.example/g/{org}/{repo}.git", (), ("s", "r"), ("g/s", "r")),
+        ("git@gitlab.acme.example:g/{org}/{repo}.git", (), ("s", "r"), ("g/s", "r")),
+        ("https://gitlab.com/g/team-{org}/{repo}.git", (), ("s", "r"), ("g/team-s", "r")),
+        ("https://git.acme.example/gitlab/{org}/{repo}.git", GITLAB_BELOW_A_PATH, ("g", "r"), ("g", "r")),
+        ("https://git.acme.example/gitlab/g/{org}/{repo}", GITLAB_BELOW_A_PATH, ("s", "r"), ("g/s", "r")),
+        ("ssh://git@git.acme.example:22/g/{org}/{repo}", GITLAB_BELOW_A_PATH, ("s", "r"), ("g/s", "r")),
+        ("http://mirror/gitlab.com/{org}/{repo}", ("GitLab", "https://gitlab.com/api/v4"), ("g", "r"), ("g", "r")),
+        ("https://bitbucket.acme.example/scm/{org}/{repo}.git", (), ("~ada", "r"), ("~ada", "r")),
+        ("https://bitbucket.acme.example/scm/PROJ/{repo}.git", (), ("PROJ", "r"), ("PROJ", "r")),
+        ("https://git.acme.example/gitea/{org}/{repo}.git", ("Gitea",), ("a", "r"), ("a", "r")),
+        ("https://github.com/{org}/service-{repo}.git", (), ("a", "r"), ("a", "service-r")),
+        ("https://dev.azure.com/{org}/_git/{repo}", (), ("a/My%20P", "My r"), ("a/My P", "My r")),
+        ("https://dev.azure.com/a/{org}/_git/{repo}", (), ("My P", "r"), ("a/My P", "r")),
+        ("https://dev.azure.com/a/My%20P/_git/{repo}", (), ("a/My P", "r"), ("a/My P", "r")),
+        ("https://acme.visualstudio.com/{org}/_git/{repo}", (), ("P", "r"), ("P", "r")),
+        ("git@ssh.dev.azure.com:v3/{org}/{repo}", (), ("a/P", "r"), ("a/P", "r")),
+        ("https://tfs.acme.example/tfs/C/{org}/_git/{repo}",
+         ("AzureDevOps", "https://tfs.acme.example/tfs"), ("P", "r"), ("C/P", "r")),
+        ("file:///srv/git/{org}/{repo}.git", ("GitLab", "https://gitlab.com/api/v4"), ("g", "r"), ("g", "r")),
+    ],
+)  # fmt: skip
+def test_names_at_the_host_follow_from_the_template(
+    template: str, settings: tuple[str, ...], names: tuple[str, str], project: tuple[str, str]
+) -> None:
+    site = Site(template, *settings)
+    assert site.project(*names) == project
+    assert site.names(*project) == (names[0].replace("%20", " "), names[1])
+
+
+def test_a_project_that_the_url_omits_is_that_of_the_repository() -> None:
+    site = Site("https://dev.azure.com/{org}/_git/{repo}")
+    assert site.project("acme", "Shop") == ("acme/Shop", "Shop")
+    for url in (
+        "https://dev.azure.com/acme/_git/Shop/pullrequest/1",
+        "https://acme.visualstudio.com/_git/Shop/pullrequest/1",
+        "https://acme.visualstudio.com/DefaultCollection/_git/Shop/pullrequest/1",
+    ):
+        assert site.find(url, "acme/Shop", "Shop") is not None
+    assert (
+        site.find("https://other.visualstudio.com/_git/Shop/pullrequest/1", "acme/Shop", "Shop")
+        is None
+    )
+
+
+@pytest.mark.parametrize("lab", ["AzureDevOps"], indirect=True)
+async def test_an_organization_of_azure_devops_lists_all_its_projects(lab: Lab) -> None:
+    shutil.copytree(_TEMPLATE[0], lab.forge.directory / "acme/acme")
+    found = {x.org async for x in lab.host.repositories("acme")}
+    assert found == {"acme/My Project", "acme/acme"}
+    assert [x.org async for x in lab.host.repositories("acme/acme")] == ["acme/acme"]

@@ -69,46 +69,57 @@ def test_what_is_cut_still_fits_a_status() -> None:
     [
         ("See https://github.com/acme/billing/pull/12.", "https://github.com/acme/billing/pull/12"),
         (
-            "https://gitlab.com/acme/billing/-/merge_requests/3 done",
-            "https://gitlab.com/acme/billing/-/merge_requests/3",
+            "https://gitlab.com/group/acme/tool/-/merge_requests/3 done",
+            "https://gitlab.com/group/acme/tool/-/merge_requests/3",
         ),
+        ("as in https://gitlab.com/acme/billing/-/merge_requests/3 of the mirror", ""),
+        ("as in https://github.com/acme/shop/pull/3 of the mirror", ""),
         (
-            "[PR](https://gitea.example/acme/billing/pulls/4)",
-            "https://gitea.example/acme/billing/pulls/4",
+            "[PR](https://git.example/forgejo/acme/shop/pulls/4)",
+            "https://git.example/forgejo/acme/shop/pulls/4",
         ),
         ("as in https://github.com/other/thing/pull/1", ""),
         ("https://github.com/acme/billing/pull/new/branch", ""),
         ("https://github.com/x/y/pull/1?of=/acme/billing/", ""),
         (
-            "https://stash.example/projects/ACME/repos/billing/pull-requests/7/overview",
-            "https://stash.example/projects/ACME/repos/billing/pull-requests/7/overview",
+            "https://stash.example/projects/ACME/repos/api/pull-requests/7/overview",
+            "https://stash.example/projects/ACME/repos/api/pull-requests/7/overview",
         ),
         (
             "https://dev.azure.com/acme/My%20P/_git/shop/pullrequest/7.",
             "https://dev.azure.com/acme/My%20P/_git/shop/pullrequest/7",
         ),
-        (
-            "https://git.example/forgejo/acme/billing/pulls/4",
-            "https://git.example/forgejo/acme/billing/pulls/4",
-        ),
         ("nothing", ""),
     ],
 )
 def test_a_pull_request_of_the_task_is_found(text: str, expected: str) -> None:
-    repository = ManifestRepository(
-        org="acme", repo="billing", url="https://github.com/acme/billing.git", path="billing"
+    hosts = (
+        ManifestHost(url_template="https://github.com/{org}/{repo}.git"),
+        ManifestHost(name="azure", url_template="https://dev.azure.com/{org}/_git/{repo}"),
+        ManifestHost(name="forgejo", url_template="https://git.example/forgejo/{org}/{repo}.git"),
+        ManifestHost(name="group", url_template="https://gitlab.com/group/{org}/{repo}.git"),
+        # Its web pages may be on another host.
+        ManifestHost(
+            name="stash", url_template="ssh://git@ssh.stash.example:7999/{org}/{repo}.git"
+        ),
     )
-    azure = ManifestRepository(
-        org="acme/My%20P", repo="shop", url="https://dev.azure.com/acme/My%20P/_git/shop", path="s"
+    names = (
+        ("acme", "billing", ""),
+        ("acme/My%20P", "shop", "azure"),
+        ("acme", "shop", "forgejo"),
+        ("acme", "tool", "group"),
+        ("acme", "api", "stash"),
     )
-    host = ManifestHost(url_template="https://git.example/forgejo/{org}/{repo}.git")
     manifest = TaskManifest(
         task_id="abcdefgh",
         task="t",
         namespace="n",
         branch="kubetask/t",
-        repositories=(repository, azure),
-        hosts=(host,),
+        repositories=tuple(
+            ManifestRepository(org=x, repo=y, host=z, url="https://git.example/x", path=f"{y}{z}")
+            for x, y, z in names
+        ),
+        hosts=hosts,
     )
     assert find_pull_request(manifest, text) == expected
 

@@ -1,8 +1,8 @@
 """The pull requests of a run: extracted from the results of its tasks, and fetched with the user's tokens.
 
-Agents write results, so they are not trusted. A link counts only if it is a pull request of a repository of the task. Tokens
-are sent only to trusted hosts: public ones, those in the run's WorkspaceConfig, and those of --host; only with the scheme
-that they have there, and only to the API of the kind that the host is known to be.
+Agents write results, so they are not trusted. A link counts only if it is a pull request of a repository of the task, on the
+host from which the task has it. Tokens are sent only to trusted hosts: public ones, those in the run's WorkspaceConfig, and
+those of --host; only with the scheme that they have there, and only to the API of the kind that the host is known to be.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from kubetask_controller.hosts import (
     PullRequestInfo,
     PullRequestLink,
     RequestLimits,
+    Site,
     connect,
     host_of,
     parse_link,
     provider_of,
-    site_prefixes,
 )
 from kubetask_controller.types import JSON
 
@@ -60,13 +60,11 @@ class TrustedHost:
     Attributes:
         provider: its kind; empty to derive it from the host name.
         api: URL of its API; empty for the default of its kind.
-        prefixes: paths below which its site may be.
         plain: whether tokens may be sent over HTTP without TLS.
     """
 
     provider: str = ""
     api: str = ""
-    prefixes: Sequence[str] = ("",)
     plain: bool = False
 
     def with_more(self, other: Self) -> Self:
@@ -75,9 +73,24 @@ class TrustedHost:
             self,
             provider=self.provider or other.provider,
             api=self.api or other.api,
-            prefixes=list(dict.fromkeys([*self.prefixes, *other.prefixes])),
             plain=self.plain or other.plain,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHosts:
+    """The git hosts of a run.
+
+    Attributes:
+        trusted: hosts to which tokens may be sent.
+        sites: entries of the WorkspaceConfig by their name in git.hosts; that of git.urlTemplate has an empty name.
+            Empty if the WorkspaceConfig is not readable.
+        named: hosts of options that the WorkspaceConfig does not have; they may have every repository.
+    """
+
+    trusted: Mapping[str, TrustedHost]
+    sites: Mapping[str, Site]
+    named: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +169,7 @@ class HostConnections:
         host = host_of(url)
         known = self.trusted.get(host)
         if known is None:
-            raise HostError(
-                f"{host} is not a host of the run's WorkspaceConfig: pass --host {host} to trust it"
-            )
+            raise HostError(_not_trusted(host))
         if urlsplit(url).scheme != "https" and not known.plain:
             raise HostError(
                 f"{host}: the link has no TLS: set http in git.urlTemplate or git.apiURL of the WorkspaceConfig,"
@@ -176,26 +187,66 @@ class HostConnections:
 
 
 def find_links(
-    rows: Iterable[TaskRow], trusted: Mapping[str, TrustedHost]
+    rows: Iterable[TaskRow], repositories: Mapping[int, Sequence[JSON]], known: KnownHosts
 ) -> list[FoundPullRequest]:
-    """The pull requests in the results of tasks, without duplicates."""
+    """The pull requests in the results of tasks, without duplicates.
+
+    Args:
+        rows: the tasks.
+        repositories: the repositories of each task, by index.
+        known: the hosts of the run.
+    """
     found: dict[str, FoundPullRequest] = {}
     for row in rows:
         result = row.result
         urls = [result.get("pullRequest"), *(_list(result.get("pullRequests")))]
         for url in urls:
-            if not isinstance(url, str) or url in found:
+            # A task may name the pull request of another one.
+            if not isinstance(url, str) or (url in found and not found[url].problem):
                 continue
-            link = _parse(url, row.target, trusted)
-            if link is None:
-                continue
-            problem = ""
-            if not row.target:
-                problem = f"the repository of task {row.index} is unknown"
-            elif not _is_target(link, row.target):
-                problem = f"{link.org}/{link.repo} is not a repository of task {row.index}"
-            found[url] = FoundPullRequest(row.index, link, problem=problem)
+            own = repositories.get(row.index) or ()
+            if each := _checked_link(row, url, own, known):
+                found[url] = each
     return list(found.values())
+
+
+def _checked_link(
+    row: TaskRow, url: str, repositories: Sequence[JSON], known: KnownHosts
+) -> FoundPullRequest | None:
+    """The pull request at a URL, with the reason why the task may not have it; None for another URL."""
+    link = parse_link(url)
+    problem = f"the repository of task {row.index} is unknown"
+    if repositories or row.target:
+        problem = ""
+    for each in repositories:
+        name = str(each.get("host") or "")
+        org, repo = str(each.get("org") or ""), str(each.get("repo") or "")
+        site = known.sites.get(name)
+        own = (site or Site()).find(url, org, repo)
+        if own is None:
+            continue
+        link = own
+        if own.host in known.named or (site is not None and site.is_host_of(own)):
+            return FoundPullRequest(row.index, own)
+        shown = f"{org}/{repo} of task {row.index}"
+        where = f"at {site.hosts[0]}" if site and site.hosts else "at an unknown host"
+        if not known.sites:
+            where += ", because the WorkspaceConfig of the run is not readable"
+        elif site is None:
+            where += f", because the WorkspaceConfig has no entry {name} in git.hosts"
+        problem = (
+            f"the link is at {own.host}, and {shown} is {where}:"
+            f" pass --host {own.host} if it is that repository"
+        )
+    if link is None:
+        return None
+    if link.host not in known.trusted:
+        problem = _not_trusted(link.host)
+    return FoundPullRequest(
+        row.index,
+        link,
+        problem=problem or f"{link.org}/{link.repo} is not a repository of task {row.index}",
+    )
 
 
 async def fetch_pull_requests(
@@ -233,10 +284,10 @@ def unexpected(link: PullRequestLink, error: Exception) -> str:
     return f"{link.host} sent an unexpected response: {error!r}"
 
 
-async def trusted_hosts(
+async def known_hosts(
     session: Session, run: JSON, named: Iterable[str], apis: Mapping[str, str]
-) -> dict[str, TrustedHost]:
-    """The hosts to which tokens may be sent: public ones, those of the run's WorkspaceConfig, and those of options.
+) -> KnownHosts:
+    """The git hosts of a run: public ones, those of its WorkspaceConfig, and those of options.
 
     Args:
         session: of the API server.
@@ -248,27 +299,30 @@ async def trusted_hosts(
         UsageError: a value of --host has an unknown kind.
     """
     every: list[tuple[str, TrustedHost]] = []
+    sites: dict[str, Site] = {}
     config = await workspace_config(session, run)
     git = ((config or {}).get("spec") or {}).get("git") or {}
     for entry in [git, *(git.get("hosts") or ())]:
         template = str(entry.get("urlTemplate") or c.DEFAULT_URL_TEMPLATE)
         api = str(entry.get("apiURL") or "")
-        found = TrustedHost(
-            str(entry.get("provider") or ""),
-            api,
-            site_prefixes(template, api),
-            plain=_is_plain(template) or _is_plain(api),
-        )
+        site = Site(template, str(entry.get("provider") or ""), api)
+        found = TrustedHost(site.provider, site.api, plain=_is_plain(template) or _is_plain(api))
         # The API of a public host is known: a WorkspaceConfig cannot name another recipient of its tokens.
         for host in filter(None, map(host_of, (template, api))):
             every += [(host, TrustedHost() if _is_public(host) else found)]
+        if any(map(_is_public, site.hosts)):
+            site = replace(site, api_url="")
+        if config is not None:
+            sites[str(entry.get("name") or "") if entry is not git else ""] = site
     hosts = {x: TrustedHost(api=url, plain=_is_plain(url)) for x, url in apis.items()}
     for value in named:
         host, _, kind = value.partition("=")
         every.insert(0, (host.lower(), TrustedHost(_provider(kind))))
+    configured = {y for x in sites.values() for y in x.hosts}
+    options = {*apis, *(x.partition("=")[0].lower() for x in named)}
     for host, found in [*every, *((x, TrustedHost()) for x in PUBLIC_HOSTS)]:
         hosts[host] = hosts[host].with_more(found) if host in hosts else found
-    return hosts
+    return KnownHosts(hosts, sites, frozenset(options - configured))
 
 
 def parse_apis(values: Iterable[str]) -> dict[str, str]:
@@ -329,20 +383,8 @@ def provider_for(url: str, named: str) -> str:
     return kind
 
 
-def _parse(url: str, target: str, trusted: Mapping[str, TrustedHost]) -> PullRequestLink | None:
-    """A link; where a host's site may be below a path, the link to a repository of the task."""
-    try:
-        known = trusted.get(host_of(url), TrustedHost())
-    except ValueError:
-        return None
-    links = [x for prefix in (*known.prefixes, "") if (x := parse_link(url, prefix))]
-    return next((x for x in links if _is_target(x, target)), next(iter(links), None))
-
-
-def _is_target(link: PullRequestLink, target: str) -> bool:
-    """Whether a task works on the repository; `target` is ``org/repo@branch,org/repo``."""
-    names = (x.partition("@")[0].rpartition("/") for x in target.split(","))
-    return any(link.is_of(org, repo) for org, _, repo in names)
+def _not_trusted(host: str) -> str:
+    return f"{host} is not a host of the run's WorkspaceConfig: pass --host {host} to trust it"
 
 
 def _family(provider: str) -> str:

@@ -4,13 +4,14 @@ They come from the run's batchSpec, else from the ControllerRevision of its snap
 the right to read it see only indexes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Omitted
-from kubetask_controller.cli.runview import target_of
+from kubetask_controller.cli.runview import TaskRow, target_of
 from kubetask_controller.cli.session import Session
 from kubetask_controller.client import ClientError, Resource
+from kubetask_controller.client.errors import is_not_found
 from kubetask_controller.client.resources import CONTROLLERREVISIONS
 from kubetask_controller.types import JSON
 
@@ -52,12 +53,35 @@ async def batch_spec(session: Session, run: JSON) -> JSON:
 
 
 async def workspace_config(session: Session, run: JSON) -> JSON | None:
-    """The WorkspaceConfig of a BatchRun or Task; None if it is not readable."""
+    """The WorkspaceConfig of a BatchRun or Task; empty if none is named and there is no default; None if unreadable."""
     name = (run.get("spec") or {}).get("workspaceConfigRef")
     name = name or (await batch_spec(session, run)).get("workspaceConfigRef")
     try:
         return await session.client.get(
             WORKSPACE_CONFIGS, session.namespace, str(name or c.WORKSPACE_CONFIG_DEFAULT)
         )
-    except ClientError:
-        return None
+    except ClientError as error:
+        return {} if not name and is_not_found(error) else None
+
+
+async def task_repositories(
+    session: Session, run: JSON, rows: Iterable[TaskRow]
+) -> Mapping[int, Sequence[JSON]]:
+    """The repositories of each task, by index, as in ``repository`` of its contexts.
+
+    Those of the commonContext are missing if the snapshot of the Batch is not readable.
+    """
+    if (contexts := (run.get("spec") or {}).get("contexts")) is not None:
+        return {x.index: _repositories(contexts) for x in rows}
+    work = await batch_spec(session, run)
+    lists = work.get("variableContexts") or []
+    common = _repositories(work.get("commonContext") or ())
+    found = {}
+    for row in rows:
+        own = row.entry.get("contexts") or (lists[row.index] if row.index < len(lists) else ())
+        found[row.index] = [*common, *_repositories(own)]
+    return found
+
+
+def _repositories(contexts: Iterable[JSON]) -> list[JSON]:
+    return [x["repository"] for x in contexts if x.get("repository")]

@@ -7,7 +7,13 @@ and paging), so these are plain HTTP requests with one set of rules.
 
 from kubetask_controller.hosts.detect import ENTERPRISE_URLS, connect, provider_of
 from kubetask_controller.hosts.http import HostError, HostSession, RequestLimits
-from kubetask_controller.hosts.links import PullRequestLink, host_of, parse_link, site_prefixes
+from kubetask_controller.hosts.links import (
+    PullRequestLink,
+    Site,
+    host_of,
+    parse_link,
+    site_prefixes,
+)
 from kubetask_controller.hosts.model import (
     Checks,
     HostAPI,
@@ -33,6 +39,7 @@ __all__ = [
     "RepositoryInfo",
     "RequestLimits",
     "Review",
+    "Site",
     "connect",
     "host_of",
     "parse_link",

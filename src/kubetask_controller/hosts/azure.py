@@ -6,6 +6,7 @@
 import re
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from kubetask_controller.hosts.http import HostError, HostSession, create_once, path_segment
 from kubetask_controller.hosts.model import (
@@ -171,16 +172,21 @@ class AzureDevOps:
     async def repositories(
         self, owner: str, *, search: str = "", topic: str = ""
     ) -> AsyncIterator[RepositoryInfo]:
-        """See `HostAPI`. The owner is an organization, or ``organization/project``."""
+        """See `HostAPI`. The owner is an organization or collection, or the path of a project."""
         if topic:
             raise HostError("Azure DevOps has no topics")
-        organization = owner.partition("/")[0]
         found = await self._get(f"{_project(owner)}/_apis/git/repositories")
+        above, _, project = owner.rpartition("/")
+        old = (urlsplit(self._session.url).hostname or "").endswith(".visualstudio.com")
+        projects = {x["project"]["name"].lower() for x in found["value"]}
+        # Else the owner is an organization or collection.
+        if projects != {project.lower()} or not (above or old):
+            above = owner
         for raw in found["value"]:
             if search and search.lower() not in raw["name"].lower():
                 continue
             yield RepositoryInfo(
-                org=f"{organization}/{raw['project']['name']}",
+                org=f"{above}/{raw['project']['name']}".lstrip("/"),
                 repo=raw["name"],
                 default_branch=(raw.get("defaultBranch") or "").removeprefix("refs/heads/"),
                 fork=bool(raw.get("isFork")),
@@ -194,10 +200,11 @@ class AzureDevOps:
             **{
                 "searchCriteria.sourceRefName": f"refs/heads/{branch}",
                 "searchCriteria.status": status,
-                "$top": 1,
+                "$top": 100,
             },
         )
-        return next(iter(found["value"]), None)
+        # A fork may have a branch of the same name.
+        return next((x for x in found["value"] if not x.get("forkSource")), None)
 
     async def _get(self, path: str, **query: Any) -> Any:
         return await self._session.get(path, **query, **{"api-version": _VERSION})
@@ -217,7 +224,7 @@ class AzureDevOps:
         )
         return PullRequestInfo(
             number=raw["pullRequestId"],
-            url=f"{web}/pullrequest/{raw['pullRequestId']}",
+            url=f"{web}/pullrequest/{raw['pullRequestId']}".replace(" ", "%20"),
             state=state,
             title=raw.get("title") or "",
             branch=raw["sourceRefName"].removeprefix("refs/heads/"),

@@ -3,7 +3,7 @@
 https://developer.atlassian.com/cloud/bitbucket/rest/, https://developer.atlassian.com/server/bitbucket/rest/
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -142,13 +142,17 @@ class BitbucketCloud:
             yield RepositoryInfo(org, repo, branch, fork=bool(raw.get("parent")), empty=not branch)
 
     async def _newest(self, path: str, branch: str, states: str) -> JSON | None:
-        found = await self._session.get(
+        """The newest pull request of a branch of the repository itself. A fork may have a branch of the same name."""
+        async for raw in self._values(
             f"{path}/pullrequests",
             q=f'source.branch.name="{_escaped(branch)}" AND {states}',
             sort="-created_on",
-            pagelen=1,
-        )
-        return next(iter(found.get("values") or ()), None)
+            pagelen=20,
+        ):
+            source, target = (raw[x].get("repository") or {} for x in ("source", "destination"))
+            if source.get("full_name") == target.get("full_name"):
+                return raw
+        return None
 
     async def _values(self, path: str, **query: Any) -> AsyncIterator[JSON]:
         page = await self._session.get(path, **query)
@@ -199,19 +203,20 @@ class BitbucketDataCenter:
         }
         raw = await self._newest(path, wanted.branch, "OPEN")
         if raw is None:
-            more = {"fromRef": {"id": f"refs/heads/{wanted.branch}"}}
+            source = {"fromRef": {"id": f"refs/heads/{wanted.branch}"}}
             raw = await create_once(
                 lambda: self._with_known_reviewers(
-                    "POST", f"{path}/pull-requests", {**body, **more}, problems
+                    "POST", f"{path}/pull-requests", {**body, **source}, problems
                 ),
                 lambda: self._newest(path, wanted.branch, "OPEN"),
             )
         else:
+            # A list without the reviewers that people added removes them.
+            present = [{"user": {"name": x["user"]["name"]}} for x in raw.get("reviewers") or ()]
+            more: JSON = {"version": raw["version"]}
+            more["reviewers"] = [*present, *(x for x in body["reviewers"] if x not in present)]
             raw = await self._with_known_reviewers(
-                "PUT",
-                f"{path}/pull-requests/{raw['id']}",
-                {**body, "version": raw["version"]},
-                problems,
+                "PUT", f"{path}/pull-requests/{raw['id']}", {**body, **more}, problems, present
             )
         return _server_request(raw), problems
 
@@ -307,16 +312,17 @@ class BitbucketDataCenter:
         return next(iter(found.get("values") or ()), None)
 
     async def _with_known_reviewers(
-        self, method: str, path: str, body: JSON, problems: list[str]
+        self, method: str, path: str, body: JSON, problems: list[str], present: Sequence[JSON] = ()
     ) -> JSON:
-        """Send a request, and repeat it without reviewers if Bitbucket rejects one of them."""
+        """Send a request, and repeat it without new reviewers if Bitbucket rejects one of them."""
         try:
             answer: JSON = (await self._session.send(method, path, body)).body
         except HostError as error:
             if error.status != 409 or not body["reviewers"]:
                 raise
             problems.append(f"reviewers: {error}")
-            answer = (await self._session.send(method, path, {**body, "reviewers": []})).body
+            body = {**body, "reviewers": list(present)}
+            answer = (await self._session.send(method, path, body)).body
         return answer
 
     async def _versioned(self, org: str, repo: str, request: PullRequestInfo) -> "_Versioned":

@@ -69,6 +69,9 @@ def api_url(provider: str, url: str) -> str:
     if provider == "GitHub" and host.endswith(".ghe.com"):
         return f"https://api.{host}"
     place = parts.netloc.rpartition("@")[2] if parts.scheme in ("http", "https") else host
+    if provider == "BitbucketDataCenter" and "/scm/" in parts.path:
+        # The context path of the server.
+        place += parts.path.partition("/scm/")[0]
     made = ENTERPRISE_URLS[provider].replace("HOST", place)
     return made.replace("https://", f"{parts.scheme}://", 1) if parts.scheme == "http" else made
 

@@ -84,7 +84,7 @@ class Gitea(GitHubStyleAPI):
         async for raw in self._session.items(
             f"{repository_path(org, repo)}/pulls", state="all", sort="recentupdate", limit=50
         ):
-            if raw["head"]["ref"] == branch:
+            if _is_of_branch(raw, branch):
                 return _request(raw)
         return None
 
@@ -151,7 +151,7 @@ class Gitea(GitHubStyleAPI):
 
     async def _existing(self, path: str, branch: str) -> JSON | None:
         async for raw in self._session.items(f"{path}/pulls", state="open", limit=50):
-            if raw["head"]["ref"] == branch:
+            if _is_of_branch(raw, branch):
                 return raw
         return None
 
@@ -169,6 +169,12 @@ class Gitea(GitHubStyleAPI):
                     raise
         problems += [f"there is no label {x}" for x in wanted.labels if x.lower() not in known]
         return [known[x.lower()] for x in wanted.labels if x.lower() in known]
+
+
+def _is_of_branch(raw: JSON, branch: str) -> bool:
+    """Whether it is from a branch of the repository itself. A fork may have a branch of the same name."""
+    head, base = raw["head"], raw["base"]
+    return bool(head["ref"] == branch) and head.get("repo_id") == base.get("repo_id")
 
 
 def _request(raw: JSON, **more: Any) -> PullRequestInfo:

@@ -57,13 +57,13 @@ class GitLab:
         for key, names in (("reviewer_ids", wanted.reviewers), ("assignee_ids", wanted.assignees)):
             if names:
                 fields[key] = await self._users(names, problems)
-        raw = await self._existing(path, wanted.branch)
+        raw = await self._newest(path, wanted.branch, "opened")
         if raw is None:
             body = {"source_branch": wanted.branch, "remove_source_branch": True, **fields}
             body["labels"] = body.pop("add_labels", "")
             raw = await create_once(
                 lambda: self._session.post(f"{path}/merge_requests", body),
-                lambda: self._existing(path, wanted.branch),
+                lambda: self._newest(path, wanted.branch, "opened"),
             )
         else:
             raw = await self._session.put(f"{path}/merge_requests/{raw['iid']}", fields)
@@ -76,15 +76,8 @@ class GitLab:
 
     async def find(self, org: str, repo: str, branch: str) -> PullRequestInfo | None:
         """See `HostAPI`."""
-        found = await self._session.get(
-            f"{_path(org, repo)}/merge_requests",
-            source_branch=branch,
-            state="all",
-            order_by="created_at",
-            sort="desc",
-            per_page=1,
-        )
-        return _request(found[0]) if found else None
+        raw = await self._newest(_path(org, repo), branch, "all")
+        return _request(raw) if raw else None
 
     async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
         """See `HostAPI`."""
@@ -171,11 +164,19 @@ class GitLab:
             await self._session.pause(wait)
             raw = await self._session.get(path)
 
-    async def _existing(self, path: str, branch: str) -> JSON | None:
-        found = await self._session.get(
-            f"{path}/merge_requests", source_branch=branch, state="opened", per_page=1
-        )
-        return found[0] if found else None
+    async def _newest(self, path: str, branch: str, state: str) -> JSON | None:
+        """The newest merge request of a branch of the project itself. A fork may have a branch of the same name."""
+        async for raw in self._session.items(
+            f"{path}/merge_requests",
+            source_branch=branch,
+            state=state,
+            order_by="created_at",
+            sort="desc",
+            per_page=20,
+        ):
+            if raw.get("source_project_id") == raw.get("target_project_id"):
+                return raw
+        return None
 
     async def _users(self, names: Any, problems: list[str]) -> list[int]:
         numbers = []

@@ -108,13 +108,12 @@ class AppTokens:
         """
         until, token = self._tokens.get(host.position, (0.0, ""))
         if until - time.time() < RENEW_SECONDS:
-            names = [f"{x.org}/{x.repo}" for x in host.repositories]
             try:
                 until, token = make_app_token(
                     Path(host.folder),
                     host.host.api_url,
                     host.repositories[0].url,
-                    names,
+                    host.app_names,
                     ca_file=self._ca_file,
                 )
             except ValueError as error:

@@ -11,10 +11,14 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.manifest import ManifestHost, ManifestRepository, TaskManifest
+
+if TYPE_CHECKING:
+    from kubetask_controller.hosts import Site
 
 SYSTEM_BUNDLES = (
     Path("/etc/ssl/certs/ca-certificates.crt"),
@@ -152,6 +156,20 @@ class TaskHost:
     def is_app(self) -> bool:
         """Whether a GitHub App signs in."""
         return bool(self.folder) and (Path(self.folder) / APP_KEY).exists()
+
+    @property
+    def site(self) -> "Site":
+        """The settings by which the host's API is found."""
+        # Importing takes time, and few tasks need it.
+        from kubetask_controller.hosts import Site
+
+        return Site(self.host.url_template, self.host.provider, self.host.api_url)
+
+    @property
+    def app_names(self) -> list[str]:
+        """The repositories for which an App needs a token, as ``org/repo`` of the host's API."""
+        site = self.site
+        return ["/".join(site.project(x.org, x.repo, kind="GitHub")) for x in self.repositories]
 
 
 def task_hosts(manifest: TaskManifest) -> list[TaskHost]:
@@ -298,7 +316,7 @@ def _helper(host: TaskHost, home: Path) -> str:
         "{folder}": shlex.quote(host.folder),
         "{api}": shlex.quote(host.host.api_url),
         "{url}": shlex.quote(host.repositories[0].url),
-        "{names}": shlex.join(f"{x.org}/{x.repo}" for x in host.repositories),
+        "{names}": shlex.join(host.app_names),
     }
     text = _APP
     for name, value in values.items():

@@ -4,9 +4,10 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import yaml
 
@@ -21,7 +22,13 @@ from kubetask_controller.cli.pullrequests import (
     provider_for,
 )
 from kubetask_controller.cli.terminal import Terminal, clean
-from kubetask_controller.hosts import ENTERPRISE_URLS, HostError, RepositoryInfo, host_of
+from kubetask_controller.hosts import (
+    ENTERPRISE_URLS,
+    HostError,
+    RepositoryInfo,
+    Site,
+    host_of,
+)
 from kubetask_controller.types import JSON
 
 DEFAULT_URL = "https://github.com"
@@ -39,7 +46,9 @@ Forks, archived and empty repositories are skipped by default. With -f, only the
 existing Batch change: entries of repositories that are still found keep their place, others are
 removed, new ones are added at the end. Comments of the file are not kept.
 
-It uses your own token, like `kubectl kubetask prs`, and needs no cluster.
+It uses your own token, like `kubectl kubetask prs`, and needs no cluster. If git.urlTemplate of the
+WorkspaceConfig has a part of the group, as in https://gitlab.example.com/group/{org}/{repo}.git, pass
+it as --url. ORG is always the name at the host, and the Batch has what the template needs.
 
   kubectl kubetask discover acme --name bump > batch.yaml
   kubectl kubetask discover acme --topic python --exclude '/legacy-' --task task.md --name bump
@@ -90,7 +99,9 @@ It uses your own token, like `kubectl kubetask prs`, and needs no cluster.
         )
         hosts = parser.add_argument_group("git host")
         hosts.add_argument(
-            "--url", default=DEFAULT_URL, help=f"URL of the host; default: {DEFAULT_URL}"
+            "--url",
+            default=DEFAULT_URL,
+            help=f"URL of the host, or git.urlTemplate of the WorkspaceConfig; default: {DEFAULT_URL}",
         )
         hosts.add_argument(
             "--provider",
@@ -112,7 +123,7 @@ It uses your own token, like `kubectl kubetask prs`, and needs no cluster.
             raise UsageError(
                 "--name must be the name of a Batch: lower case letters, digits, '-' and '.'"
             )
-        found = _listed(options.source, terminal) if options.source else []
+        found = _listed(options, terminal) if options.source else []
         if options.owners or options.search or options.topic:
             found += await _fetched(options, terminal)
         chosen, left = select_repositories(found, options)
@@ -133,10 +144,16 @@ def select_repositories(
     """The selected repositories, sorted, and the number of skipped ones by cause."""
     left: dict[str, int] = {}
     chosen: dict[tuple[str, str], RepositoryInfo] = {}
+    site = _site(options)
     for each in found:
+        names = site.names(each.org, each.repo)
+        if names:
+            each = replace(each, org=_ascii(names[0]), repo=_ascii(names[1]))
         name = f"{each.org}/{each.repo}"
         why = ""
-        if each.fork and not options.forks:
+        if names is None:
+            why = "outside of the template in --url"
+        elif each.fork and not options.forks:
             why = "forks"
         elif each.archived and not options.archived:
             why = "archived"
@@ -203,6 +220,17 @@ def make_batch(
     }
 
 
+def _ascii(name: str) -> str:
+    """A name in a context: other characters are percent-encoded."""
+    return re.sub(r"[^\x00-\x7f]+", lambda x: quote(x[0]), name)
+
+
+def _site(options: argparse.Namespace) -> Site:
+    """The host of --url; without a template, names in the Batch are those of the host."""
+    url = options.url if "{repo}" in options.url else ""
+    return Site(url, options.provider or "", options.api if url else "")
+
+
 def _key(host: str, org: str, repo: str) -> tuple[str, str, str]:
     return host, unquote(org).lower(), unquote(repo).lower()
 
@@ -223,39 +251,52 @@ def batch_yaml(batch: JSON) -> str:
 
 
 async def _fetched(options: argparse.Namespace, terminal: Terminal) -> list[RepositoryInfo]:
-    kind = provider_for(options.url, options.provider or "")
-    host = host_of(options.url)
+    site = _site(options)
+    url = site.url or options.url
+    kind = provider_for(url, options.provider or "")
+    host = host_of(url)
     if options.api:
         parse_apis([f"{host}={options.api}"])
     # The user named the host, so its scheme is the user's choice.
-    trusted = {host: TrustedHost(kind, options.api, plain=True)}
+    trusted = {host: TrustedHost(kind, options.api or site.api, plain=True)}
     found: list[RepositoryInfo] = []
     try:
         async with HostConnections(trusted, terminal.note) as hosts:
-            api = await hosts.of(kind, options.url)
+            api = await hosts.of(kind, url)
             for owner in options.owners or [""]:
-                listed = api.repositories(owner, search=options.search, topic=options.topic)
+                listed = api.repositories(
+                    unquote(owner), search=options.search, topic=options.topic
+                )
                 found += [each async for each in listed]
     except HostError as error:
         raise CliError(str(error), Exit.SERVER) from error
     return found
 
 
-def _listed(source: str, terminal: Terminal) -> list[RepositoryInfo]:
+def _listed(options: argparse.Namespace, terminal: Terminal) -> list[RepositoryInfo]:
+    """The repositories of a list, with their names at the host."""
+    source, site = options.source, _site(options)
+    host = host_of(site.url or options.url)
     text = terminal.read() if source == "-" else _text(source)
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         name = line.partition("#")[0].strip()
         if not name:
             continue
-        path = (
-            urlsplit(name).path
-            if "://" in name
-            else name.rpartition(":")[2]
-            if "@" in name
-            else name
-        )
-        org, _, repo = path.strip("/").removesuffix(".git").replace("/_git/", "/").rpartition("/")
+        try:
+            url = Site(name, options.provider or "", site.api_url)
+            kind = url.kind or (site.kind if url.hosts[:1] == site.hosts[:1] else "")
+            parts = urlsplit(name)
+        except ValueError:
+            url, kind, parts = Site(), "", urlsplit("")
+        if url.hosts and (site.template or kind in ("AzureDevOps", "BitbucketDataCenter")):
+            org, repo = url.project("", "", kind=kind)
+        else:
+            path = parts.path if "://" in name else re.sub(r"^[^/]*@[^/]*:", "", name)
+            path = path.strip("/").removesuffix(".git").replace("/_git/", "/")
+            # As in lists of other tools.
+            org, _, repo = path.removeprefix(f"{host}/").rpartition("/")
+        org, repo = _ascii(org), _ascii(repo)
         if not re.fullmatch(ORG_PATTERN, org) or not re.fullmatch(REPO_PATTERN, repo):
             raise UsageError(
                 f"{source}, line {number}: {clean(name)} is neither org/repo nor the URL of a repository"

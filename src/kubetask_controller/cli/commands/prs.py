@@ -5,7 +5,7 @@ import asyncio
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,16 +27,16 @@ from kubetask_controller.cli.pullrequests import (
     UNEXPECTED,
     FoundPullRequest,
     HostConnections,
-    TrustedHost,
+    KnownHosts,
     fetch_pull_requests,
     find_links,
+    known_hosts,
     parse_apis,
-    trusted_hosts,
     unexpected,
 )
 from kubetask_controller.cli.runview import run_view, task_view
 from kubetask_controller.cli.session import TASK_RESOURCE, Session, Target
-from kubetask_controller.cli.targets import Targets
+from kubetask_controller.cli.targets import Targets, task_repositories
 from kubetask_controller.cli.terminal import Terminal, clean
 from kubetask_controller.cli.times import human
 from kubetask_controller.hosts import (
@@ -116,8 +116,9 @@ conflicts, failing or running checks, requested changes; --force merges those to
 It uses your own token from GH_TOKEN or GITHUB_TOKEN (github.com and *.ghe.com), GH_ENTERPRISE_TOKEN
 (other hosts of GitHub), GITLAB_TOKEN, GITEA_TOKEN, FORGEJO_TOKEN, BITBUCKET_TOKEN (and
 BITBUCKET_EMAIL or BITBUCKET_USERNAME), AZURE_DEVOPS_EXT_PAT, else from git's credential helpers.
-Agents write the links, so tokens are sent only to the public hosts, to those of the run's
-WorkspaceConfig, and to those of --host; without TLS only where the WorkspaceConfig or --api says so.
+Agents write the links, so a link counts only if it is a pull request of a repository of the task, on
+the host that the run's WorkspaceConfig has for it, or on one of --host. Tokens are sent without TLS
+only where the WorkspaceConfig or --api says so.
 
   kubectl kubetask prs nightly-7xk2p
   kubectl kubetask prs nightly-7xk2p --checks failed -o csv > red.csv
@@ -190,10 +191,10 @@ WorkspaceConfig, and to those of --host; without TLS only where the WorkspaceCon
         apis = parse_apis(options.api)
         target = Target.parse(options.run)
         run = await session.get(target)
-        trusted = await trusted_hosts(session, run, options.host, apis)
-        found = await _found(session, target, run, trusted, options, terminal)
+        known = await known_hosts(session, run, options.host, apis)
+        found = await _found(session, target, run, known, options, terminal)
         waiting = terminal.note if terminal.moving(error=True) else None
-        async with HostConnections(trusted, waiting, RequestLimits()) as hosts:
+        async with HostConnections(known.trusted, waiting, RequestLimits()) as hosts:
             with _bar(terminal, "fetching", len(found)) as step:
                 seen = await fetch_pull_requests(found, hosts, done=step)
             seen = [x for x in seen if _selected(x, options)]
@@ -211,7 +212,7 @@ async def _found(
     session: Session,
     target: Target,
     run: JSON,
-    trusted: Mapping[str, TrustedHost],
+    known: KnownHosts,
     options: argparse.Namespace,
     terminal: Terminal,
 ) -> list[FoundPullRequest]:
@@ -226,7 +227,9 @@ async def _found(
         wanted = parse_indexes(options.select) if options.select else None
     except ValueError as error:
         raise UsageError(f"--select: {error}") from None
-    return [x for x in find_links(rows, trusted) if wanted is None or x.index in wanted]
+    repositories = await task_repositories(session, run, rows)
+    links = find_links(rows, repositories, known)
+    return [x for x in links if wanted is None or x.index in wanted]
 
 
 def _actions(options: argparse.Namespace) -> list[PullRequestAction]:

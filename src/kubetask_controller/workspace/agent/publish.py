@@ -11,6 +11,7 @@ from kubetask_controller.api import constants as c
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import ManifestRepository, TaskManifest
 from kubetask_controller.workspace.git import Git, GitError, log_line, with_retries
+from kubetask_controller.workspace.gitconfig import task_hosts
 from kubetask_controller.workspace.redaction import Redactor
 
 PATCHES_DIR = f"{c.RESERVED_DIR}/patches"
@@ -129,12 +130,15 @@ def find_pull_request(manifest: TaskManifest, text: str) -> str:
 
 
 def _is_own(manifest: TaskManifest, url: str) -> bool:
-    # Importing takes time, and few tasks need it.
-    from kubetask_controller.hosts import parse_link, site_prefixes
-
-    places = [y for x in manifest.hosts for y in site_prefixes(x.url_template, x.api_url)]
-    links = [x for place in dict.fromkeys([*places, ""]) if (x := parse_link(url, place))]
-    return any(x.is_of(y.org, y.repo) for x in links for y in manifest.repositories)
+    for host in task_hosts(manifest):
+        site = host.site
+        # The host for SSH may have another name than that of the web pages.
+        known = site.api_url or site.template.startswith(("http://", "https://"))
+        for each in host.repositories:
+            link = site.find(url, each.org, each.repo)
+            if link and (not known or site.is_host_of(link)):
+                return True
+    return False
 
 
 def fill_template(template: str, values: Mapping[str, str]) -> str:

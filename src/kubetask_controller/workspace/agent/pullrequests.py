@@ -8,7 +8,6 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote
 
 from kubetask_controller.api.constants import Reason
 from kubetask_controller.api.manifest import ManifestPullRequest, TaskManifest
@@ -149,15 +148,16 @@ async def _open(
         waiting=log_line,
     )
     async with session:
-        return await api.open(unquote(repository.org), unquote(repository.repo), desired)
+        org, repo = host.site.project(repository.org, repository.repo, kind=kind)
+        return await api.open(org, repo, desired)
 
 
 def _sign_in(host: TaskHost, kind: str, environ: Mapping[str, str]) -> tuple[str, str]:
     """User and token from the mounted Secret, else from variables."""
     folder = Path(host.folder)
     if host.is_app:
-        names = [f"{x.org}/{x.repo}" for x in host.repositories]
-        _, token = make_app_token(folder, host.host.api_url, host.repositories[0].url, names)
+        url = host.repositories[0].url
+        _, token = make_app_token(folder, host.host.api_url, url, host.app_names)
         return "x-access-token", token
     for key in ("password", "token") if host.folder else ():
         if token := _read(folder / key):
