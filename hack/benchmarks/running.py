@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,14 +92,19 @@ class Running:
 
 
 @contextmanager
-def controller(cluster: Cluster, directory: Path) -> Iterator[Running]:
-    """A controller with leader election; killed at the end if it still runs."""
+def controller(
+    cluster: Cluster,
+    directory: Path,
+    *,
+    command: Sequence[str | Path] = (BIN / "kubetask-controller",),
+) -> Iterator[Running]:
+    """A controller with leader election; killed at the end if it still runs. ``command`` gets its flags as arguments."""
     kubeconfig = cluster.service_account_kubeconfig(SYSTEM, "kubetask-controller")
     metrics, health = _port(), _port()
     with (directory / "controller.log").open("ab") as log:
         process = subprocess.Popen(
             [
-                BIN / "kubetask-controller",
+                *command,
                 f"--kubeconfig={kubeconfig}",
                 f"--metrics-bind-address=127.0.0.1:{metrics}",
                 f"--health-probe-bind-address=127.0.0.1:{health}",
@@ -108,6 +113,7 @@ def controller(cluster: Cluster, directory: Path) -> Iterator[Running]:
             ],
             stdout=log,
             stderr=log,
+            cwd=ROOT,
         )
     try:
         yield Running(process, metrics, health)
