@@ -39,6 +39,7 @@ class Pull:
 
     Attributes:
         fork: whether the branch is one of a fork.
+        deleted: whether that fork was deleted.
         checks: "", "pending", "passed" or "failed".
         reviews: by user: "approved" or "changes".
     """
@@ -49,6 +50,7 @@ class Pull:
     branch: str
     base: str
     fork: bool = False
+    deleted: bool = False
     title: str = ""
     body: str = ""
     draft: bool = False
@@ -114,6 +116,8 @@ class Forge:
         """Number of the next writes that are carried out, but answered with 502."""
         self.page_size = 2
         """The maximum page size of a list, even if a client requests more."""
+        self.fork_owner = "fork"
+        """Owner of the forks of pull requests at GitHub."""
         self.forks: set[str] = set()
         self.archived: set[str] = set()
         self.topics: dict[str, list[str]] = {}
@@ -173,7 +177,8 @@ class Forge:
         path = self.git(org, repo)
         for name in (branch, base):
             await self.run(path, "rev-parse", "--verify", f"refs/heads/{name}")
-        if any(x.open and x.branch == branch and not x.fork for x in self.of(org, repo)):
+        others = [x for x in self.of(org, repo) if not x.fork and not more.get("fork")]
+        if any(x.open and x.branch == branch for x in others):
             raise ApiError(409, f"A pull request already exists for {org}:{branch}.")
         number = sum(1 for x in self.pulls if (x.org, x.repo) == (org, repo)) + 1
         pull = Pull(org, repo, number, branch, base, **more)
@@ -329,7 +334,7 @@ class GitHubDialect(Dialect):
             x
             for x in self.forge.of(org, repo)
             if (state == "all" or x.open == (state == "open"))
-            and (not head or head == f"{'fork' if x.fork else org}:{x.branch}")
+            and (not head or head == f"{self.forge.fork_owner if x.fork else org}:{x.branch}")
         ]
         return [await self.pull(x) for x in self.linked(found)]
 
@@ -464,8 +469,12 @@ class GitHubDialect(Dialect):
             "body": pull.body,
             "draft": pull.draft,
             "user": {"login": "bot"},
-            "head": {"ref": pull.branch, "sha": head},
-            "base": {"ref": pull.base, "sha": "0" * 40},
+            "head": {
+                "ref": pull.branch,
+                "sha": head,
+                "repo": None if pull.deleted else {"id": 2 if pull.fork else 1},
+            },
+            "base": {"ref": pull.base, "sha": "0" * 40, "repo": {"id": 1}},
             "created_at": stamp(pull.created),
             "closed_at": stamp(pull.closed),
             "merged_at": stamp(pull.closed) if pull.state == "merged" else None,
@@ -596,7 +605,7 @@ class GitLabDialect(Dialect):
             "title": f"Draft: {pull.title}" if pull.draft else pull.title,
             "description": pull.body,
             "draft": pull.draft,
-            "source_project_id": 2 if pull.fork else 1,
+            "source_project_id": None if pull.deleted else 2 if pull.fork else 1,
             "target_project_id": 1,
             "source_branch": pull.branch,
             "target_branch": pull.base,
@@ -771,7 +780,7 @@ class GiteaDialect(Dialect):
             "head": {
                 "ref": pull.branch,
                 "sha": await self.forge.head(pull),
-                "repo_id": 2 if pull.fork else 1,
+                "repo_id": -1 if pull.deleted else 2 if pull.fork else 1,
             },
             "base": {"ref": pull.base, "sha": "1", "repo_id": 1},
             "merge_base": "1",
@@ -898,7 +907,9 @@ class CloudDialect(Dialect):
             "source": {
                 "branch": {"name": pull.branch},
                 "commit": {"hash": head[:12]},
-                "repository": {"full_name": f"{'fork' if pull.fork else pull.org}/{pull.repo}"},
+                "repository": None
+                if pull.deleted
+                else {"full_name": f"{'fork' if pull.fork else pull.org}/{pull.repo}"},
             },
             "destination": {
                 "branch": {"name": pull.base},
@@ -1044,8 +1055,16 @@ class ServerDialect(Dialect):
                 "id": f"refs/heads/{pull.branch}",
                 "displayId": pull.branch,
                 "latestCommit": head,
+                "repository": {
+                    "slug": pull.repo,
+                    "project": {"key": "~eve" if pull.fork else pull.org},
+                },
             },
-            "toRef": {"id": f"refs/heads/{pull.base}", "displayId": pull.base},
+            "toRef": {
+                "id": f"refs/heads/{pull.base}",
+                "displayId": pull.base,
+                "repository": {"slug": pull.repo, "project": {"key": pull.org}},
+            },
             "reviewers": [
                 {"user": {"name": k}, "status": opinions.get(v, "UNAPPROVED")}
                 for k, v in seen.items()

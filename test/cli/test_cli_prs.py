@@ -6,6 +6,7 @@ import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -171,7 +172,7 @@ def test_a_pull_request_with_unknown_checks_is_not_ready() -> None:
     request = PullRequestInfo(
         7, link.url, PullRequestState.OPEN, checks=Checks.UNKNOWN, note="no right"
     )
-    found = pullrequests.FoundPullRequest(0, link, request)
+    found = pullrequests.FoundPullRequest(0, link, request=request)
     assert PullRequestAction("merge").refuses(found) == "some fields are unknown: no right"
     assert PullRequestAction("merge", force=True).refuses(found) == ""
     assert totals_line([found]) == "1 open"
@@ -233,6 +234,99 @@ async def test_a_pull_request_of_another_repository_is_shown_and_never_merged(
     assert "skipped: myorg/service-0#1: myorg/service-0 is not a repository of task 9" in end.out
     assert forge.forge.pulls[0].open
     assert forge.forge.requests == []
+
+
+ACTIONS = (
+    ("merge", ("--merge",)),
+    ("merge", ("--merge", "--force", "--branch", "kubetask/work")),
+    ("close", ("--close",)),
+    ("comment on", ("--comment", "Hello.")),
+    ("update", ("--update-branch",)),
+)
+
+
+@pytest.mark.parametrize(("verb", "options"), ACTIONS)
+async def test_a_pull_request_of_a_fork_is_shown_and_never_changed(
+    api, cli: Cli, forge: ForgeServer, verb: str, options: tuple[str, ...]
+):
+    await nightly(api, forge)
+    theirs = forge.forge.pulls[0]
+    theirs.fork = True
+    lines = (await cli("prs", "nightly")).out.splitlines()
+    assert "Open" in lines[1]
+    assert lines[1].endswith("from a fork")
+    assert all("from a fork" not in x for x in lines[2:])
+    end = await cli("prs", "nightly", *options, "--yes")
+    assert end.code == 0, end.err
+    assert (theirs.state, theirs.comments, theirs.merged_how) == ("open", [], "")
+    assert (
+        "skipped: myorg/service-0#1: it is from a fork, and prs changes only pull requests from branches of the"
+        f" repository: review it, and {verb} it at {forge.url}/myorg/service-0/pulls/1\n"
+    ) in end.out
+    assert "3 done, 0 failed" in end.out
+
+
+async def test_a_pull_request_of_another_branch_is_merged_only_if_the_user_names_it(
+    api, cli: Cli, forge: ForgeServer
+):
+    url = f"{forge.url}/myorg/service-0/pulls/1"
+    await api.put("workspaceconfigs", workspace_config(forge))
+    await api.put("batchruns", run("nightly", succeeded(0, pullRequest=url, branch="kubetask/n-0")))
+    pull = forge.forge.pulls[0]
+    assert (await cli("prs", "nightly")).out.rstrip().endswith("from branch kubetask/work")
+    found = json.loads((await cli("prs", "nightly", "-o", "json")).out)
+    assert [(x["fork"], x["otherBranch"]) for x in found] == [(False, True)]
+    for more in ((), ("--force",), ("--branch", "main")):
+        end = await cli("prs", "nightly", "--merge", "--yes", *more)
+        assert (
+            "skipped: myorg/service-0#1: its branch is kubetask/work, and that of the task is kubetask/n-0:"
+            " review it, and pass --branch kubetask/work to merge it"
+        ) in end.out
+        assert pull.open
+    assert "1 done" in (await cli("prs", "nightly", "--comment", "Whose is it?", "--yes")).out
+    end = await cli("prs", "nightly", "--merge", "--branch", "kubetask/work", "--yes")
+    assert "1 done, 0 failed" in end.out
+    assert pull.state == "merged"
+    assert "from branch" not in (await cli("prs", "nightly")).out
+
+
+@pytest.mark.parametrize("result", [{}, {"branch": "kubetask/work"}])
+async def test_a_pull_request_that_an_agent_opened_from_its_own_branch_is_merged(
+    api, cli: Cli, forge: ForgeServer, result: dict[str, str]
+):
+    url = f"{forge.url}/myorg/service-0/pulls/1"
+    await api.put("workspaceconfigs", workspace_config(forge))
+    await api.put("batchruns", run("nightly", succeeded(0, pullRequest=url, **result)))
+    end = await cli("prs", "nightly", "--merge", "--yes")
+    assert "1 done, 0 failed" in end.out
+    assert forge.forge.pulls[0].state == "merged"
+
+
+@pytest.mark.parametrize(
+    ("branches", "other"), [(("a", "work"), False), (("a", ""), False), (("a", "b"), True)]
+)
+def test_the_branches_of_all_tasks_that_name_a_pull_request_count(
+    branches: tuple[str, ...], other: bool
+) -> None:
+    url = "https://github.com/acme/billing/pull/7"
+    rows = [
+        TaskRow(i, "Succeeded", target="x", entry={"result": {"pullRequest": url, "branch": x}})
+        for i, x in enumerate(branches)
+    ]
+    repository = [{"org": "acme", "repo": "billing"}]
+    sites = {"": Site("https://github.com/{org}/{repo}.git")}
+    known = pullrequests.KnownHosts({"github.com": pullrequests.TrustedHost()}, sites)
+    (found,) = pullrequests.find_links(rows, {0: repository, 1: repository}, known)
+    request = PullRequestInfo(7, url, PullRequestState.OPEN, branch="work")
+    assert replace(found, request=request).is_of_other_branch is other
+
+
+def test_a_branch_in_a_message_is_quoted_for_the_shell() -> None:
+    link = parse_link("https://github.com/a/b/pull/7")
+    assert link is not None
+    request = PullRequestInfo(7, link.url, PullRequestState.OPEN, branch="x$(id)")
+    found = pullrequests.FoundPullRequest(0, link, frozenset({"work"}), request)
+    assert "pass --branch 'x$(id)' to merge it" in PullRequestAction("merge").refuses(found)
 
 
 async def test_a_link_of_another_task_does_not_hide_a_pull_request(

@@ -206,6 +206,45 @@ async def test_a_request_of_a_fork_is_neither_found_nor_changed(lab: Lab) -> Non
     assert again.number == 4
 
 
+async def test_a_request_of_a_fork_is_told_from_one_of_a_branch(lab: Lab) -> None:
+    own, _ = await lab.open()
+    theirs = [await lab.forge.create(lab.org, "billing", "work", "main", fork=True)]
+    if lab.kind not in ("BitbucketDataCenter", "AzureDevOps"):
+        more = {"fork": True, "deleted": True}
+        theirs.append(await lab.forge.create(lab.org, "billing", "work", "main", **more))
+    looked = await lab.host.look(lab.org, "billing", own.number)
+    assert (own.fork, looked.fork) == (False, False)
+    for pull in theirs:
+        seen = await lab.host.look(lab.org, "billing", pull.number)
+        assert (seen.fork, seen.branch) == (True, "work")
+
+
+@pytest.mark.parametrize("lab", ["Gitea"], indirect=True)
+async def test_a_request_that_was_pushed_without_a_branch_counts_as_that_of_a_fork(
+    lab: Lab,
+) -> None:
+    made, _ = await lab.open()
+    lab.pull.branch = "refs/pull/1/head"
+    assert (await lab.host.look(lab.org, "billing", made.number)).fork
+    lab.pull.state = "merged"
+    assert not (await lab.host.look(lab.org, "billing", made.number)).fork
+
+
+@pytest.mark.parametrize("lab", ["GitHub"], indirect=True)
+async def test_a_request_of_a_fork_in_the_same_organization_is_not_found(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lab.forge.create(lab.org, "billing", "work", "main", title="Theirs", fork=True)
+    # Such a fork has the prefix of the organization too.
+    monkeypatch.setattr(lab.forge, "fork_owner", lab.org)
+    assert await lab.host.find(lab.org, "billing", "work") is None
+    made, _ = await lab.open()
+    assert made.number == 2
+    found = await lab.host.find(lab.org, "billing", "work")
+    assert found is not None
+    assert found.number == 2
+
+
 @pytest.mark.parametrize("lab", ["BitbucketDataCenter"], indirect=True)
 async def test_an_update_keeps_the_reviewers_that_people_added(lab: Lab) -> None:
     await lab.open(reviewers=["ada"])

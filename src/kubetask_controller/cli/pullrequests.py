@@ -100,14 +100,29 @@ class FoundPullRequest:
     Attributes:
         index: index of the task.
         link: link in the result.
+        branches: the branches of the tasks that name it; empty if one of them does not have its branch in the result.
         request: the pull request from the host; None if it could not be fetched.
         problem: why it could not be fetched, or must not be changed.
     """
 
     index: int
     link: PullRequestLink
+    branches: frozenset[str] = frozenset()
     request: PullRequestInfo | None = None
     problem: str = ""
+
+    @property
+    def is_of_fork(self) -> bool:
+        """Whether its commits are those of a fork, to which a task does not push."""
+        return self.request is not None and self.request.fork
+
+    @property
+    def is_of_other_branch(self) -> bool:
+        """Whether it is open, and its branch is another one than that of the task."""
+        request = self.request
+        if request is None or not request.state.is_open or not self.branches:
+            return False
+        return request.branch not in self.branches
 
 
 @dataclass(slots=True)
@@ -201,12 +216,22 @@ def find_links(
         result = row.result
         urls = [result.get("pullRequest"), *(_list(result.get("pullRequests")))]
         for url in urls:
-            # A task may name the pull request of another one.
-            if not isinstance(url, str) or (url in found and not found[url].problem):
+            if not isinstance(url, str):
                 continue
             own = repositories.get(row.index) or ()
-            if each := _checked_link(row, url, own, known):
+            each = _checked_link(row, url, own, known)
+            if each is None:
+                continue
+            branch = result.get("branch")
+            each = replace(each, branches=frozenset([branch] if branch else ()))
+            other = found.get(url)
+            # A task may name the pull request of another one.
+            if other is None or other.problem:
                 found[url] = each
+            elif not each.problem:
+                known_all = other.branches and each.branches
+                branches = other.branches | each.branches if known_all else frozenset()
+                found[url] = replace(other, branches=branches)
     return list(found.values())
 
 

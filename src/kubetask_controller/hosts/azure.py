@@ -229,6 +229,7 @@ class AzureDevOps:
             title=raw.get("title") or "",
             branch=raw["sourceRefName"].removeprefix("refs/heads/"),
             base=raw["targetRefName"].removeprefix("refs/heads/"),
+            fork=bool(raw.get("forkSource")),
             head=(raw.get("lastMergeSourceCommit") or {}).get("commitId", ""),
             author=(raw.get("createdBy") or {}).get("displayName", ""),
             created=optional_time(raw.get("creationDate")),

@@ -149,8 +149,7 @@ class BitbucketCloud:
             sort="-created_on",
             pagelen=20,
         ):
-            source, target = (raw[x].get("repository") or {} for x in ("source", "destination"))
-            if source.get("full_name") == target.get("full_name"):
+            if _is_cloud_own(raw):
                 return raw
         return None
 
@@ -307,9 +306,10 @@ class BitbucketDataCenter:
             direction="OUTGOING",
             order="NEWEST",
             state=state,
-            limit=1,
+            limit=25,
         )
-        return next(iter(found.get("values") or ()), None)
+        # A repository that is a fork has those that it sends to its origin too.
+        return next((x for x in found.get("values") or () if _is_server_own(x)), None)
 
     async def _with_known_reviewers(
         self, method: str, path: str, body: JSON, problems: list[str], present: Sequence[JSON] = ()
@@ -366,6 +366,23 @@ def _server_path(org: str, repo: str) -> str:
     return f"projects/{path_segment(org)}/repos/{path_segment(repo)}"
 
 
+def _is_cloud_own(raw: JSON) -> bool:
+    """Whether its branch is one of the repository itself. A fork that was deleted is null."""
+    source, target = (
+        (raw[x].get("repository") or {}).get("full_name") for x in ("source", "destination")
+    )
+    return source is not None and bool(source == target)
+
+
+def _is_server_own(raw: JSON) -> bool:
+    """Whether its branch is one of the repository itself. A fork may have the same slug in another project."""
+    source, target = (
+        (x["project"]["key"], x["slug"])
+        for x in (raw["fromRef"]["repository"], raw["toRef"]["repository"])
+    )
+    return bool(source == target)
+
+
 def _cloud_request(raw: JSON, **more: Any) -> PullRequestInfo:
     state = _CLOUD_STATES[raw["state"]]
     if state is PullRequestState.OPEN and raw.get("draft"):
@@ -377,6 +394,7 @@ def _cloud_request(raw: JSON, **more: Any) -> PullRequestInfo:
         title=raw.get("title") or "",
         branch=raw["source"]["branch"]["name"],
         base=raw["destination"]["branch"]["name"],
+        fork=not _is_cloud_own(raw),
         head=(raw["source"].get("commit") or {}).get("hash") or "",
         author=(raw.get("author") or {}).get("nickname", ""),
         created=datetime.fromisoformat(raw["created_on"]),
@@ -397,6 +415,7 @@ def _server_request(raw: JSON, **more: Any) -> PullRequestInfo:
         title=raw.get("title") or "",
         branch=raw["fromRef"]["displayId"],
         base=raw["toRef"]["displayId"],
+        fork=not _is_server_own(raw),
         head=raw["fromRef"].get("latestCommit", ""),
         author=((raw.get("author") or {}).get("user") or {}).get("name", ""),
         created=_milliseconds(raw.get("createdDate")),

@@ -173,8 +173,15 @@ class Gitea(GitHubStyleAPI):
 
 def _is_of_branch(raw: JSON, branch: str) -> bool:
     """Whether it is from a branch of the repository itself. A fork may have a branch of the same name."""
-    head, base = raw["head"], raw["base"]
-    return bool(head["ref"] == branch) and head.get("repo_id") == base.get("repo_id")
+    return bool(raw["head"]["ref"] == branch) and _is_own(raw)
+
+
+def _is_own(raw: JSON) -> bool:
+    """Whether its branch is one of the repository itself. The id of a fork that was deleted is -1."""
+    source, target = (raw[x].get("repo_id") for x in ("head", "base"))
+    # Users who may only read can push to refs/for/BRANCH, which makes a pull request without a branch.
+    unnamed = raw["state"] == "open" and raw["head"]["ref"].startswith("refs/pull/")
+    return source is not None and bool(source == target) and not unnamed
 
 
 def _request(raw: JSON, **more: Any) -> PullRequestInfo:
@@ -186,6 +193,7 @@ def _request(raw: JSON, **more: Any) -> PullRequestInfo:
         state = PullRequestState.MERGED if raw.get("merged") else PullRequestState.CLOSED
     return PullRequestInfo(
         state=state,
+        fork=not _is_own(raw),
         head=raw["head"].get("sha") or "",
         closed=optional_time(raw.get("merged_at") or raw.get("closed_at")),
         **common_fields(raw),

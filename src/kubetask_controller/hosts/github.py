@@ -82,9 +82,10 @@ class GitHub(GitHubStyleAPI):
             state="all",
             sort="created",
             direction="desc",
-            per_page=1,
+            per_page=10,
         )
-        return _request(found[0]) if found else None
+        raw = next((x for x in found if _is_own(x)), None)
+        return _request(raw) if raw else None
 
     async def look(self, org: str, repo: str, number: int) -> PullRequestInfo:
         """See `HostAPI`."""
@@ -159,8 +160,10 @@ class GitHub(GitHubStyleAPI):
         found = await self._session.get(
             f"{repository_path(org, repo)}/pulls", head=f"{org}:{branch}", state="open", per_page=10
         )
-        same = [x for x in found if x["base"]["ref"] == base]
-        return next(iter([*same, *found]), None)
+        # An organization may have a fork of its own repository.
+        own = [x for x in found if _is_own(x)]
+        same = [x for x in own if x["base"]["ref"] == base]
+        return next(iter([*same, *own]), None)
 
     async def _create(self, org: str, repo: str, wanted: PullRequestSpec, body: JSON) -> JSON:
         path = f"{repository_path(org, repo)}/pulls"
@@ -216,6 +219,12 @@ class GitHub(GitHubStyleAPI):
         return answer.get("data") or {}, problem
 
 
+def _is_own(raw: JSON) -> bool:
+    """Whether its branch is one of the repository itself. A fork that was deleted is null."""
+    source, target = ((raw[x].get("repo") or {}).get("id") for x in ("head", "base"))
+    return source is not None and bool(source == target)
+
+
 def _request(raw: JSON, **more: Any) -> PullRequestInfo:
     state = PullRequestState.DRAFT if raw.get("draft") else PullRequestState.OPEN
     if raw["state"] == "closed":
@@ -223,6 +232,7 @@ def _request(raw: JSON, **more: Any) -> PullRequestInfo:
         state = PullRequestState.MERGED if merged else PullRequestState.CLOSED
     return PullRequestInfo(
         state=state,
+        fork=not _is_own(raw),
         head=raw["head"]["sha"],
         closed=optional_time(raw.get("closed_at")),
         **common_fields(raw),

@@ -174,7 +174,7 @@ class GitLab:
             sort="desc",
             per_page=20,
         ):
-            if raw.get("source_project_id") == raw.get("target_project_id"):
+            if _is_own(raw):
                 return raw
         return None
 
@@ -193,6 +193,12 @@ def _path(org: str, repo: str) -> str:
     return f"projects/{path_segment(f'{org}/{repo}')}"
 
 
+def _is_own(raw: JSON) -> bool:
+    """Whether its branch is one of the project itself. The id of a fork that was deleted is null."""
+    source = raw.get("source_project_id")
+    return source is not None and bool(source == raw.get("target_project_id"))
+
+
 def _request(raw: JSON, **more: Any) -> PullRequestInfo:
     state = _STATES[raw["state"]]
     if state is PullRequestState.OPEN and (raw.get("draft") or raw.get("work_in_progress")):
@@ -204,6 +210,7 @@ def _request(raw: JSON, **more: Any) -> PullRequestInfo:
         title=raw.get("title") or "",
         branch=raw["source_branch"],
         base=raw["target_branch"],
+        fork=not _is_own(raw),
         head=raw.get("sha") or "",
         author=(raw.get("author") or {}).get("username", ""),
         created=optional_time(raw.get("created_at")),

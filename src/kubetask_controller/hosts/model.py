@@ -78,6 +78,7 @@ class PullRequestInfo:
         state: its state.
         title: its title.
         branch, base: the branch to merge, and its target.
+        fork: whether the branch is not one of the repository itself, but of a fork, which may be deleted.
         head: newest commit.
         created, closed: times; `closed` is set if it is merged or closed.
         checks, review: combined results; NONE if there are none, or if they were not fetched.
@@ -92,6 +93,7 @@ class PullRequestInfo:
     title: str = ""
     branch: str = ""
     base: str = ""
+    fork: bool = False
     head: str = ""
     author: str = ""
     created: datetime | None = None

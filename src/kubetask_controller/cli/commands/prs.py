@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import csv
 import io
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -74,12 +75,14 @@ class PullRequestAction:
         how: method of a merge.
         text: text of a comment.
         force: whether to merge pull requests that are not ready.
+        branches: branches to merge, in addition to those of the tasks.
     """
 
     verb: str
     how: MergeMethod = MergeMethod.MERGE
     text: str = ""
     force: bool = False
+    branches: frozenset[str] = frozenset()
 
     def refuses(self, found: FoundPullRequest) -> str:
         """Why the action is skipped; empty if it is not."""
@@ -88,7 +91,19 @@ class PullRequestAction:
             return found.problem or "it could not be fetched"
         if not request.state.is_open:
             return f"it is {request.state.value.lower()}"
-        if self.verb != "merge" or self.force:
+        if found.is_of_fork:
+            return (
+                "it is from a fork, and prs changes only pull requests from branches of the repository:"
+                f" review it, and {self.verb} it at {found.link.url}"
+            )
+        if self.verb != "merge":
+            return ""
+        if found.is_of_other_branch and request.branch not in self.branches:
+            return (
+                f"its branch is {request.branch}, and that of the task is {' or '.join(sorted(found.branches))}:"
+                f" review it, and pass --branch {shlex.quote(request.branch)} to merge it"
+            )
+        if self.force:
             return ""
         if request.state is PullRequestState.DRAFT:
             return "it is a draft"
@@ -112,6 +127,10 @@ class Prs:
 Show the pull requests of a run: state, checks, reviews and age, as reported by the git host. Actions
 apply to all of them or to a selection. Merging skips pull requests that are not ready: drafts,
 conflicts, failing or running checks, requested changes; --force merges those too.
+
+A pull request of a fork is shown, but no action changes it, not even with --force: an agent may name
+the pull request of a stranger. A pull request whose branch is not that of the task's result is merged
+only if --branch names its branch.
 
 It uses your own token from GH_TOKEN or GITHUB_TOKEN (github.com and *.ghe.com), GH_ENTERPRISE_TOKEN
 (other hosts of GitHub), GITLAB_TOKEN, GITEA_TOKEN, FORGEJO_TOKEN, BITBUCKET_TOKEN (and
@@ -162,6 +181,13 @@ only where the WorkspaceConfig or --api says so.
         )
         actions.add_argument(
             "--force", action="store_true", help="also merge those that are not ready"
+        )
+        actions.add_argument(
+            "--branch",
+            action="append",
+            default=[],
+            metavar="BRANCH",
+            help="also merge those of this branch, if that of the task is another one",
         )
         actions.add_argument(
             "--dry-run", action="store_true", help="print the actions, and do nothing"
@@ -243,7 +269,10 @@ def _actions(options: argparse.Namespace) -> list[PullRequestAction]:
     if options.merge:
         actions.append(
             PullRequestAction(
-                "merge", how=MergeMethod(options.method.capitalize()), force=options.force
+                "merge",
+                how=MergeMethod(options.method.capitalize()),
+                force=options.force,
+                branches=frozenset(options.branch),
             )
         )
     if options.close:
@@ -395,7 +424,13 @@ def _cells(found: FoundPullRequest) -> dict[str, str]:
     }
     if request is None:
         return cells | {"state": "Unknown"}
-    notes = [x for x, y in (("conflicts", request.conflict), ("behind", request.behind)) if y]
+    pairs = (
+        ("from a fork", request.fork),
+        (f"from branch {request.branch}", found.is_of_other_branch and not request.fork),
+        ("conflicts", request.conflict),
+        ("behind", request.behind),
+    )
+    notes = [x for x, y in pairs if y]
     return cells | {
         "state": request.state.value,
         "checks": "" if request.checks is Checks.NONE else request.checks.value,
@@ -423,6 +458,8 @@ def _json(found: FoundPullRequest) -> JSON:
         "title": request.title,
         "branch": request.branch,
         "base": request.base,
+        "fork": request.fork,
+        "otherBranch": found.is_of_other_branch,
         "head": request.head,
         "author": request.author,
         "checks": request.checks.value,
