@@ -20,6 +20,7 @@ from kubetask_controller.api.common import (
 from kubetask_controller.api.git import GitSettings, PullRequest
 from kubetask_controller.api.patterns import ANNOTATION_KEY, QUALIFIED_NAME
 from kubetask_controller.api.pod import (
+    ContainerResources,
     EnvFromSource,
     EnvName,
     EnvVar,
@@ -318,7 +319,7 @@ class WorkspaceConfigSpec(KubeModel):
     """Secrets that files of tasks may use (secretKeyRef). A task that uses another Secret is Failed with
     reason SecretNotAllowed. An empty list allows no Secret. Default: every Secret of the namespace,
     so that users who can create Tasks can read all of them through an agent."""
-    resources: ResourceRequirements | None = None
+    resources: ContainerResources | None = None
     """Resource requests and limits of the agent's container."""
     node_selector: (
         Annotated[
