@@ -97,6 +97,7 @@ def _near(**fields: Any) -> JSON:
     }
 
 
+APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
 PODS = {"matchLabels": {"app": "a"}}
 REFUSED: dict[str, tuple[JSON, str]] = {
     "a folder of the node": (
@@ -226,6 +227,10 @@ REFUSED: dict[str, tuple[JSON, str]] = {
     "a capability of a sidecar that controls the node": (
         {"sidecars": [{**DATABASE, "securityContext": {"capabilities": {"add": ["ALL"]}}}]},
         'securityContext.capabilities.add[0]: Unsupported value: "ALL"',
+    ),
+    "no AppArmor profile, by an annotation": (
+        {"podAnnotations": {f"{APP_ARMOR}agent": "unconfined"}},
+        "podAnnotations must not turn AppArmor off",
     ),
     "no seccomp profile": (
         {"securityContext": {"seccompProfile": {"type": "Unconfined"}}},
@@ -662,7 +667,13 @@ EVERYTHING: JSON = {
 }
 ADMITTED: dict[str, JSON] = {
     "everything": EVERYTHING,
-    "annotations": {"podAnnotations": {"Example.com/team": "a", "team": "b"}},
+    "annotations": {
+        "podAnnotations": {
+            "Example.com/team": "a",
+            "team": "b",
+            f"{APP_ARMOR}agent": "runtime/default",
+        }
+    },
     "a GPU": _resources({"nvidia.com/gpu": 1, "cpu": "0.5"}, {"nvidia.com/gpu": "1", "cpu": ".5"}),
     "a GPU by its limit": {"resources": {"limits": {"nvidia.com/gpu": 1}}},
     "huge pages": _resources(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from kubetask_controller.api.common import KubeModel, ObjectName
+from kubetask_controller.api.common import DnsLabel, KubeModel, ObjectName
 from kubetask_controller.api.patterns import QUALIFIED_NAME
 from kubetask_controller.api.rules import ATOMIC, Rule, validations
 
@@ -18,10 +18,6 @@ TaintKey = Annotated[str, StringConstraints(max_length=317, pattern=f"^({QUALIFI
 LabelValue = Annotated[
     str,
     StringConstraints(max_length=63, pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"),
-]
-NamespaceName = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
 ]
 LabelValues = Annotated[list[LabelValue], Field(max_length=256, json_schema_extra=ATOMIC)]
 LabelKeys = Annotated[list[LabelKey], Field(max_length=64, json_schema_extra=ATOMIC)]
@@ -196,9 +192,9 @@ class PodAffinityTerm(KubeModel):
 
     label_selector: LabelSelector | None = None
     """The Pods."""
-    namespaces: (
-        Annotated[list[NamespaceName], Field(max_length=64, json_schema_extra=ATOMIC)] | None
-    ) = None
+    namespaces: Annotated[list[DnsLabel], Field(max_length=64, json_schema_extra=ATOMIC)] | None = (
+        None
+    )
     """Their namespaces. Default: that of the task."""
     namespace_selector: LabelSelector | None = None
     """Their namespaces, by label."""

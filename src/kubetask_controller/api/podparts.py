@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.common import (
     DataKey,
+    DnsLabel,
     ImageName,
     KubeModel,
     LongText,
@@ -54,10 +55,6 @@ from kubetask_controller.api.rules import (
 )
 
 FileMode = Annotated[int, Field(ge=0, le=0o777)]
-DnsLabel = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
-]
 RelativePath = Annotated[
     str, StringConstraints(min_length=1, max_length=1024, pattern=FILE_NAME_PATTERN)
 ]

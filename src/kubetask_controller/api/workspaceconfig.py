@@ -88,6 +88,13 @@ _NO_JOB_LABELS = Rule(
 _LABEL_FORM = "a name such as team or example.com/team"
 
 
+_APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
+_APP_ARMOR_ON = Rule(
+    f"self.all(k, !k.startsWith('{_APP_ARMOR}') || self[k] != 'unconfined')",
+    "podAnnotations must not turn AppArmor off for a container: remove the annotation",
+)
+
+
 def _no_reserved_prefix(field: str) -> Rule:
     return Rule(
         f"self.all(k, !k.startsWith('{c.LABEL_PREFIX}'))",
@@ -370,6 +377,7 @@ class WorkspaceConfigSpec(KubeModel):
                 json_schema_extra=validations(
                     _no_reserved_prefix("podAnnotations"),
                     keys_match(ANNOTATION_KEY, "podAnnotations", _LABEL_FORM),
+                    _APP_ARMOR_ON,
                     _ANNOTATIONS_SIZE,
                 ),
             ),
