@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import random
 import time
 from dataclasses import dataclass, field
@@ -294,6 +295,28 @@ def test_a_long_line_is_masked_wherever_it_is_cut_and_in_base64() -> None:
     assert not [x for x in range(0, len(header), 8) if header[x : x + 8] in masked[8:]]
 
 
+@pytest.mark.parametrize("part", [" ", "\n", "login ", "a= x" + " " * 4000, "ghs_", "-", "a b "])
+def test_a_text_that_repeats_itself_takes_no_time_that_anybody_notices(
+    tmp_path: Path, part: str
+) -> None:
+    text = part * (20000 // len(part))
+    (tmp_path / "key").write_text(f"{text}y\nsome-secret-1\n")
+    began = time.process_time()
+    assert "some-secret-1" in secrets_in([tmp_path])[0]
+    assert Redactor(["some-secret-1"]).pieces()(f"{text}some-secret-1").endswith(MASK)
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("depth", [500, 900, 3000, 20_000])
+def test_json_of_any_depth_is_masked(tmp_path: Path, depth: int) -> None:
+    text = '{"a":' * depth + '"v3ry-hidden-value"' + "}" * depth
+    (tmp_path / "key.json").write_text(text)
+    assert set(Redactor(secrets_in([tmp_path]))(text)) == {"*"}
+    pieces = Redactor(["v3ry-hidden-value"]).pieces()
+    assert pieces(text) == text.replace("v3ry-hidden-value", MASK)
+    assert pieces("and v3ry-hidden-value") == f"and {MASK}"
+
+
 def test_secrets_that_overlap_leave_nothing_between_them() -> None:
     assert Redactor(["abc-def-1", "def-1-ghi", "abc-def"])("is abc-def-1-ghi.") == f"is {MASK}."
     pieces = Redactor(["token-1", "token-1/and-its-end"]).pieces()
@@ -328,6 +351,7 @@ ENCODED = {
         json.dumps([{"header": f"Basic {base64_of('me:p4ss-word')}"}]),
         ["p4ss-word"],
     ),
+    "a link with a password": (base64_of("postgres://me:p4ss-word@db.example/x"), ["p4ss-word"]),
     "base64 of URLs": (
         base64.urlsafe_b64encode(b"me:p4ss~~~???word").decode().rstrip("="),
         ["p4ss~~~???word"],
@@ -378,6 +402,8 @@ def test_a_token_that_is_renewed_is_masked_in_every_form(tmp_path: Path) -> None
     assert {json.loads(x)["text"] for x in shown} == {MASK}
     assert redact.prose(f"{token[:9]} {token[9:]}") == MASK
     assert redact(f"a piece: {token[4:16]}.") == f"a piece: {MASK}."
+    file.unlink()
+    os.mkfifo(file)
     header = base64_of(f"x-access-token:{token}")
     assert redact(f"Basic {header}") == f"Basic {MASK}"
     assert redact.leaks(f"+export TOKEN={token}")

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import os
+import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -88,7 +89,10 @@ class AppTokenFiles:
         for path, seen in self._seen.items():
             with contextlib.suppress(OSError, UnicodeDecodeError):
                 status = os.stat(path)
-                if (now := (status.st_mtime_ns, status.st_size)) == seen:
+                if (
+                    not stat.S_ISREG(status.st_mode)
+                    or (now := (status.st_mtime_ns, status.st_size)) == seen
+                ):
                     continue
                 self._seen[path] = now
                 with open(path) as file:

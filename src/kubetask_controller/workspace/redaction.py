@@ -50,10 +50,10 @@ _MAX_PATHS = 4096
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|(^|_)PAT$", re.IGNORECASE)
 # A password may contain "@". A quotation mark ends a string of JSON.
 _USERINFO = re.compile(r"(?<=://)([^/\s\"]+)@")
-_NETRC = re.compile(r"(?:(?:^|\s)login\s+(\S+))?(?:^|\s)+password\s+(\S+)")
+_NETRC = re.compile(r"(?:(?:^|\s)login\s+(\S+)\s+|(?:^|\s))password\s+(\S+)")
 # Tokens of GitHub, also of an App that renews them while the agent runs, and the base64 of "x-access-token:".
 _TOKEN = re.compile(
-    r"gh[opsur]_(?=[A-Za-z_-]*[0-9])[\w-]{20,}(?:\.[\w-]+)*"
+    r"gh[opsur]_(?=[A-Za-z_-]{0,255}[0-9])[\w-]{20,}(?:\.[\w-]+)*"
     r"|github_pat_\w{20,}"
     r"|eC1hY2Nlc3MtdG9rZW46[\w+/-]{20,}=*",
     re.ASCII,
@@ -68,7 +68,7 @@ _OPEN_TOKEN = re.compile(
     re.ASCII,
 )
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-_ASSIGNED = re.compile(r"^\s*(?:export\s+)?[\w./:@-]+\s*(?:=|:\s)\s*(\S.*?)\s*$")
+_ASSIGNED = re.compile(r"^\s*(?:export\s+)?[\w./:@-]+\s*(?:=|:\s)\s*(\S.*)")
 _URL_SAFE = str.maketrans("+/", "-_")
 _PLAIN_BASE64 = str.maketrans("-_", "+/")
 # Not between dots: the parts of a JWT are claims, such as names.
@@ -201,12 +201,13 @@ class StreamRedactor:
         body, end = (line[:-1], "\n") if line.endswith("\n") else (line, "")
         body = _visible(body)
         value = _object(body)
-        if value is None:
-            return self._redact.rest(self._mask((), self._redact.spaced(body))) + end
-        masked = self._walk((), value)
-        if masked != value:
-            body = json.dumps(masked, ensure_ascii=False, separators=(",", ":"))
-        return self._redact.rest(_masked(body, self._redact.index.find(body))) + end
+        # JSON that is nested too deeply is text.
+        with contextlib.suppress(RecursionError):
+            if value is not None and (masked := self._walk((), value)) != value:
+                body = json.dumps(masked, ensure_ascii=False, separators=(",", ":"))
+            if value is not None:
+                return self._redact.rest(_masked(body, self._redact.index.find(body))) + end
+        return self._redact.rest(self._mask((), self._redact.spaced(body))) + end
 
     def _walk(self, path: tuple[str, ...], value: Any) -> Any:
         if isinstance(value, str):
@@ -500,14 +501,16 @@ def variable_values(environ: Mapping[str, str]) -> list[str]:
 def _values_in(text: str, encoded: int = MAX_ENCODINGS) -> list[str]:
     """The values inside the content of a Secret, also of what it contains in base64, `encoded` times."""
     inner = _decoded(text) if encoded else []
-    values = [y for x in inner for y in (x, *_basic(x), *_values_in(x, encoded - 1))]
+    values = [y for x in inner for y in _values_in(x, encoded - 1)]
+    # A word, a path or a link is no secret because it is encoded.
+    values += [y for x in inner if _is_file(x) or _may_be_secret(x) for y in (x, *_basic(x))]
     parsed = _object(text, "{[")
     if parsed is not None:
         leaves = _leaves(parsed)
         values += [x for x in leaves if _may_be_secret(x)]
         return values + [y for x in leaves for y in _logins(x)]
     assigned = (_ASSIGNED.match(x) for x in text.splitlines())
-    values += [x for m in assigned if m and _may_be_secret(x := m[1].strip("\"',;"))]
+    values += [x for m in assigned if m and _may_be_secret(x := m[1].rstrip().strip("\"',;"))]
     for user, password in _NETRC.findall(text):
         values += [password, f"{user}:{password}"]
     return values + _logins(text)
@@ -524,11 +527,15 @@ def _decoded(text: str) -> list[str]:
         digits = run.rstrip("=").translate(_PLAIN_BASE64)
         with contextlib.suppress(ValueError):
             value = base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True).decode()
-            if value.isprintable() and not _may_be_secret(value):
-                continue
-            if all(x.isprintable() or x in "\r\n\t" for x in value):
+            if value.isprintable() or _is_file(value):
                 found.append(value)
     return found
+
+
+def _is_file(value: str) -> bool:
+    """Whether a text is readable and has several lines."""
+    lines = value.replace("\t", "").splitlines()
+    return len(lines) > 1 and all(map(str.isprintable, lines))
 
 
 def _basic(value: str) -> list[str]:
@@ -554,10 +561,17 @@ def _logins(text: str) -> list[str]:
 
 
 def _leaves(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [y for x in inner for y in _leaves(x)]
+    found: list[str] = []
+    left = [value]
+    while left:
+        inner = left.pop()
+        if isinstance(inner, str):
+            found.append(inner)
+        elif isinstance(inner, dict):
+            left += inner.values()
+        elif isinstance(inner, list):
+            left += inner
+    return found
 
 
 def _may_be_secret(value: str) -> bool:
