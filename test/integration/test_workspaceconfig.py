@@ -1,15 +1,20 @@
 """Every field of a WorkspaceConfig that shapes a Pod: what is refused when it is applied, and that the rest is admitted."""
 
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from devcluster.base import Cluster
-from devcluster.connection import ApiError
+from devcluster.connection import ApiError, Connection
 
 from support.integration.kubectl import Kubectl
 from support.integration.objects import config, dry_run, run, scripted
 
 JSON = dict[str, Any]
+CRD = Path(__file__).parents[2] / "config" / "crd" / "kubetask.io_workspaceconfigs.yaml"
 CACHE = {"name": "cache", "emptyDir": {}}
 DATABASE = {"name": "db", "image": "postgres:18"}
 
@@ -73,6 +78,27 @@ def _claim(*modes: str, storage_class: str = "", **requests: Any) -> JSON:
     return {"volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": spec}}}]}
 
 
+def _projected(*sources: JSON) -> JSON:
+    return {"volumes": [{"name": "v", "projected": {"sources": list(sources)}}]}
+
+
+def _items(*paths: str) -> list[JSON]:
+    return [{"key": f"k{i}", "path": path} for i, path in enumerate(paths)]
+
+
+def _driver(name: str) -> JSON:
+    return {"volumes": [{"name": "v", "csi": {"driver": name}}]}
+
+
+def _near(**fields: Any) -> JSON:
+    term = {"podAffinityTerm": {"topologyKey": "zone", **fields}, "weight": 1}
+    return {
+        "affinity": {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [term]}}
+    }
+
+
+APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
+PODS = {"matchLabels": {"app": "a"}}
 REFUSED: dict[str, tuple[JSON, str]] = {
     "a folder of the node": (
         {"volumes": [{"name": "node", "hostPath": {"path": "/"}}]},
@@ -201,6 +227,10 @@ REFUSED: dict[str, tuple[JSON, str]] = {
     "a capability of a sidecar that controls the node": (
         {"sidecars": [{**DATABASE, "securityContext": {"capabilities": {"add": ["ALL"]}}}]},
         'securityContext.capabilities.add[0]: Unsupported value: "ALL"',
+    ),
+    "no AppArmor profile, by an annotation": (
+        {"podAnnotations": {f"{APP_ARMOR}agent": "unconfined"}},
+        "podAnnotations must not turn AppArmor off",
     ),
     "no seccomp profile": (
         {"securityContext": {"seccompProfile": {"type": "Unconfined"}}},
@@ -414,6 +444,92 @@ REFUSED: dict[str, tuple[JSON, str]] = {
         "configMapRef.name",
     ),
     **{
+        f"two projected files of one path, {where}": (
+            _projected(*sources),
+            "projected.sources: Invalid value",
+        )
+        for where, sources in {
+            "in a ConfigMap": [{"configMap": {"name": "s", "items": _items("a", "b/c", "b/c")}}],
+            "of the Pod": [
+                {
+                    "downwardAPI": {
+                        "items": [{"path": "a", "fieldRef": {"fieldPath": "metadata.uid"}}] * 2
+                    }
+                }
+            ],
+            "of two sources": [
+                {"secret": {"name": "s", "items": _items("b", "ca.crt")}},
+                {"configMap": {"name": "c"}},
+                {"configMap": {"name": "s", "items": _items("ca.crt")}},
+            ],
+        }.items()
+    },
+    "a resource of a quota": (
+        {"resources": {"limits": {"requests.nvidia.com/gpu": 1}}},
+        "must not contain a resource with the prefix requests.",
+    ),
+    **{
+        f"{amount} of a GPU": (
+            {"resources": {"limits": {"nvidia.com/gpu": amount}}},
+            "must have a whole number for an extended resource",
+        )
+        for amount in ("500m", "1.5", "1e-1")
+    },
+    "huge pages of no size": (
+        {"resources": {"limits": {"hugepages-large": "4Mi", "memory": "1Gi"}}},
+        "hugepages-<size>",
+    ),
+    **{
+        f"{which} with huge pages alone": (
+            spec,
+            "resources with hugepages must have cpu or memory too",
+        )
+        for which, spec in {
+            "an agent": {"resources": {"limits": {"hugepages-2Mi": "4Mi"}}},
+            "a sidecar": _sidecar(resources={"limits": {"hugepages-2Mi": "4Mi"}}),
+        }.items()
+    },
+    **{
+        f"the CSI driver {name}": (_driver(name), "volumes[0].csi.driver")
+        for name in ("a b", "a/b", "a_b", "-a", "a..b", "x" * 64)
+    },
+    **{
+        f"{field} without a selector": (_near(**{field: ["app"]}), f"{field} needs labelSelector")
+        for field in ("matchLabelKeys", "mismatchLabelKeys")
+    },
+    "a label that must match and must not": (
+        _near(labelSelector=PODS, matchLabelKeys=["a", "b"], mismatchLabelKeys=["b"]),
+        "matchLabelKeys and mismatchLabelKeys contain the same label",
+    ),
+    **{
+        f"Pods of the namespace {name!r}": (
+            _near(labelSelector=PODS, namespaces=[name]),
+            "podAffinityTerm.namespaces[0]",
+        )
+        for name in ("", "Team", "a.b", "x" * 64)
+    },
+    **{
+        f"variables with the prefix {prefix!r}": (
+            {"envFrom": [{"prefix": prefix, "secretRef": {"name": "s"}}]},
+            "envFrom[0].prefix",
+        )
+        for prefix in ("A=", "1_", "MY ")
+    },
+    "a kernel parameter twice": (
+        {"securityContext": {"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}] * 2}},
+        "two sysctls have the same name",
+    ),
+    **{
+        f"the seccomp profile {path}": (
+            {field: {"seccompProfile": {"type": "Localhost", "localhostProfile": path}}},
+            "localhostProfile must be a relative path without ..",
+        )
+        for field, path in (
+            ("securityContext", "/etc/profile.json"),
+            ("containerSecurityContext", "a/../../b"),
+        )
+    },
+    **{
         f"a mount at {path}": (_mount(path), "/dev except /dev/shm")
         for path in ("/dev", "/dev/shm/x", "/dev/shmx", "/dev/mqueue")
     },
@@ -551,7 +667,13 @@ EVERYTHING: JSON = {
 }
 ADMITTED: dict[str, JSON] = {
     "everything": EVERYTHING,
-    "annotations": {"podAnnotations": {"Example.com/team": "a", "team": "b"}},
+    "annotations": {
+        "podAnnotations": {
+            "Example.com/team": "a",
+            "team": "b",
+            f"{APP_ARMOR}agent": "runtime/default",
+        }
+    },
     "a GPU": _resources({"nvidia.com/gpu": 1, "cpu": "0.5"}, {"nvidia.com/gpu": "1", "cpu": ".5"}),
     "a GPU by its limit": {"resources": {"limits": {"nvidia.com/gpu": 1}}},
     "huge pages": _resources(
@@ -568,6 +690,36 @@ ADMITTED: dict[str, JSON] = {
     "Pods by values": _pod(operator="NotIn", values=["a", ""]),
     "a claim of one Pod": _claim("ReadWriteOncePod", storage="0.5Gi", storage_class="fast.ssd"),
     "a claim of bytes": _claim("ReadWriteOnce", "ReadOnlyMany", storage=1),
+    "resources of the cluster": _resources(
+        {"example.com/huge": "1k", "requestsx.com/a": 1, "cpu": "1.5"},
+        {"example.com/huge": "1k", "requestsx.com/a": 1, "cpu": "1500m"},
+    ),
+    "huge pages of the preparation": {
+        "workspace": {"resources": {"limits": {"hugepages-1Gi": "1Gi"}}}
+    },
+    "huge pages beside a request": _resources(
+        {"cpu": 1, "hugepages-2Mi": "4Mi"}, {"hugepages-2Mi": "4Mi"}
+    ),
+    "a CSI driver in upper case": _driver("Secrets-Store.CSI.example.com"),
+    "projected files": _projected(
+        {"secret": {"name": "s", "items": _items("a/b", "a/c")}},
+        {"configMap": {"name": "c", "items": _items("b")}},
+        {"configMap": {"name": "c"}},
+        *({"configMap": {"name": "c", "items": _items(f"d/{i}")}} for i in range(9)),
+    ),
+    "labels of Pods": _near(
+        labelSelector={}, matchLabelKeys=["a"], mismatchLabelKeys=["b"], namespaces=["team-a"]
+    ),
+    "no labels of Pods": _near(matchLabelKeys=[]),
+    "variables with prefixes": {
+        "envFrom": [{"prefix": x, "secretRef": {"name": "s"}} for x in ("", "MY_", "_.-a")]
+    },
+    "profiles of the node": {
+        "securityContext": {
+            "seccompProfile": {"type": "Localhost", "localhostProfile": "profiles/..a.json"},
+            "appArmorProfile": {"type": "Localhost", "localhostProfile": "/usr/bin/agent"},
+        }
+    },
     "two sidecars with one name of a port": {
         "sidecars": [
             {**DATABASE, "name": name, "ports": [{"containerPort": 1, "name": "sql"}]}
@@ -597,3 +749,73 @@ def test_a_pod_with_every_field_is_admitted_to_a_restricted_namespace_with_a_quo
     (pod,) = kubectl.items("pods")
     assert {x["name"] for x in VOLUMES} <= {x["name"] for x in pod["spec"]["volumes"]}
     assert [x["name"] for x in pod["spec"]["initContainers"]] == ["db", "workspace"]
+
+
+def _without_rules(node: Any) -> Any:
+    """The schema of an earlier version: without rules and patterns."""
+    if isinstance(node, list):
+        return [_without_rules(x) for x in node]
+    if not isinstance(node, dict):
+        return node
+    dropped = ("x-kubernetes-validations", "pattern")
+    kept = {k: v for k, v in node.items() if k not in dropped or isinstance(v, dict)}
+    return {k: _without_rules(v) for k, v in kept.items()}
+
+
+STORED: JSON = {
+    **_near(matchLabelKeys=["a"], mismatchLabelKeys=["a"], namespaces=["A.b"]),
+    "resources": {"limits": {"requests.nvidia.com/gpu": "500m", "hugepages-2Mi": "4Mi"}},
+    "securityContext": {
+        "sysctls": [{"name": "a.b", "value": "1"}] * 2,
+        "seccompProfile": {"type": "Localhost", "localhostProfile": "/a"},
+    },
+    "envFrom": [{"prefix": "A=", "secretRef": {"name": "s"}}],
+    "volumes": [
+        *_driver("a b")["volumes"],
+        {
+            "name": "p",
+            "projected": {"sources": [{"secret": {"name": "s", "items": _items("a", "a")}}]},
+        },
+    ],
+}
+
+
+def test_a_stored_config_that_newer_rules_refuse_can_be_changed(cluster: Cluster) -> None:
+    crd = yaml.safe_load(CRD.read_text())
+    group, plural = "stored.kubetask.io", "workspaceconfigs"
+    crd["metadata"]["name"] = f"{plural}.{group}"
+    crd["spec"]["group"] = group
+    crd["spec"]["names"] = {"plural": plural, "kind": "WorkspaceConfig"}
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    objects = f"/apis/{group}/v1alpha1/namespaces/default/{plural}"
+    body = {**config("c", **STORED), "apiVersion": f"{group}/v1alpha1"}
+    connection = cluster.connection
+    connection.post(definitions, _without_rules(crd))
+    try:
+        _until(lambda: _takes(connection, objects, body), "the definition is served")
+        connection.post(objects, body)
+        connection.merge_patch(f"{definitions}/{plural}.{group}", {"spec": crd["spec"]})
+        _until(lambda: not _takes(connection, objects, body), "the rules hold")
+        changed = connection.merge_patch(f"{objects}/c", {"spec": {"maxConcurrentTasks": 3}})
+        assert changed["spec"] == {**STORED, "maxConcurrentTasks": 3}
+        profile = {"type": "Localhost", "localhostProfile": "/b"}
+        security = {"securityContext": {"seccompProfile": profile}}
+        with pytest.raises(ApiError, match="localhostProfile must be a relative path"):
+            connection.merge_patch(f"{objects}/c", {"spec": security})
+    finally:
+        connection.delete(f"{definitions}/{plural}.{group}")
+
+
+def _takes(connection: Connection, objects: str, body: JSON) -> bool:
+    other = {**body, "metadata": {"name": "other"}}
+    try:
+        connection.post(f"{objects}?dryRun=All", other)
+    except ApiError:
+        return False
+    return True
+
+
+def _until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, what

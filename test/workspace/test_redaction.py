@@ -2,6 +2,9 @@
 
 import base64
 import json
+import os
+import random
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from kubetask_controller.workspace.redaction import (
     MAX_FILES,
     Redactor,
     proxy_secrets,
+    secret_variables,
     secrets_in,
     variable_values,
 )
@@ -263,3 +267,176 @@ def test_a_folder_of_data_is_not_masked(tmp_path: Path) -> None:
     skipped: list[Path] = []
     assert secrets_in([tmp_path], skipped.append) == []
     assert skipped == [tmp_path]
+
+
+def random_line(size: int) -> str:
+    return base64.b64encode(random.Random(size).randbytes(size * 3 // 4)).decode()
+
+
+def test_a_large_secret_takes_no_time_that_anybody_notices() -> None:
+    long = random_line(64 * 1000)
+    lines = [long[i : i + 64] for i in range(0, len(long), 64)]
+    began = time.process_time()
+    pieces = Redactor(["\n".join(lines)]).pieces()
+    shown = [pieces(f"a line of the log, which is no secret, then {x}\n") for x in lines[:200]]
+    assert time.process_time() - began < 2
+    assert set(shown) == {f"a line of the log, which is no secret, then {MASK}\n"}
+
+
+def test_a_long_line_is_masked_wherever_it_is_cut_and_in_base64() -> None:
+    line = random_line(20000)
+    redact = Redactor([line])
+    assert set(redact(f"{line}")) == {"*"}
+    pieces = redact.pieces()
+    shown = [pieces(f"{line[i : i + 700]}\n") for i in range(0, len(line), 700)]
+    assert set("".join(shown)) == {"*", "\n"}
+    header = base64.b64encode(f"user:{line}".encode()).decode()
+    masked = redact(header)
+    assert not [x for x in range(0, len(header), 8) if header[x : x + 8] in masked[8:]]
+
+
+@pytest.mark.parametrize("part", [" ", "\n", "login ", "a= x" + " " * 4000, "ghs_", "-", "a b "])
+def test_a_text_that_repeats_itself_takes_no_time_that_anybody_notices(
+    tmp_path: Path, part: str
+) -> None:
+    text = part * (20000 // len(part))
+    (tmp_path / "key").write_text(f"{text}y\nsome-secret-1\n")
+    began = time.process_time()
+    assert "some-secret-1" in secrets_in([tmp_path])[0]
+    assert Redactor(["some-secret-1"]).pieces()(f"{text}some-secret-1").endswith(MASK)
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("depth", [500, 900, 3000, 20_000])
+def test_json_of_any_depth_is_masked(tmp_path: Path, depth: int) -> None:
+    text = '{"a":' * depth + '"v3ry-hidden-value"' + "}" * depth
+    (tmp_path / "key.json").write_text(text)
+    assert set(Redactor(secrets_in([tmp_path]))(text)) == {"*"}
+    pieces = Redactor(["v3ry-hidden-value"]).pieces()
+    assert pieces(text) == text.replace("v3ry-hidden-value", MASK)
+    assert pieces("and v3ry-hidden-value") == f"and {MASK}"
+
+
+def test_secrets_that_overlap_leave_nothing_between_them() -> None:
+    assert Redactor(["abc-def-1", "def-1-ghi", "abc-def"])("is abc-def-1-ghi.") == f"is {MASK}."
+    pieces = Redactor(["token-1", "token-1/and-its-end"]).pieces()
+    shown = [
+        json.loads(pieces(json.dumps({"a": x})))["a"] for x in ("token-1", "/and-its", "-end.")
+    ]
+    assert shown == [MASK, MASK, f"{MASK}."]
+
+
+PRIVATE_KEY = f"-----BEGIN PRIVATE KEY-----\n{random_line(64)}\n{random_line(64)[::-1]}\n"
+
+
+def base64_of(value: str) -> str:
+    return base64.b64encode(value.encode()).decode()
+
+
+ENCODED = {
+    "the auth of a registry": (
+        json.dumps({"auths": {"r.example": {"auth": base64_of("robot:v3ry-h1dden")}}}),
+        ["v3ry-h1dden", "robot:v3ry-h1dden"],
+    ),
+    "the auth of a registry in a manifest": (
+        f"data:\n  .dockerconfigjson: {base64_of(json.dumps({'auth': base64_of('me:h1dden-8')}))}\n",
+        ["h1dden-8"],
+    ),
+    "a key of a kubeconfig": (
+        f"users:\n- user:\n    client-key-data: {base64_of(PRIVATE_KEY)}\n",
+        PRIVATE_KEY.splitlines()[1:],
+    ),
+    "a header": (f"Authorization: Basic {base64_of('me:p4ss-word')}", ["p4ss-word"]),
+    "a header of a list": (
+        json.dumps([{"header": f"Basic {base64_of('me:p4ss-word')}"}]),
+        ["p4ss-word"],
+    ),
+    "a link with a password": (base64_of("postgres://me:p4ss-word@db.example/x"), ["p4ss-word"]),
+    "base64 of URLs": (
+        base64.urlsafe_b64encode(b"me:p4ss~~~???word").decode().rstrip("="),
+        ["p4ss~~~???word"],
+    ),
+    "base64 in lines": (
+        "\n".join(base64_of("a-token-of-many-characters-1")[i : i + 20] for i in (0, 20)),
+        ["a-token-of-many-characters-1"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "values"), ENCODED.values(), ids=ENCODED)
+def test_a_value_is_masked_that_a_secret_contains_in_base64(
+    tmp_path: Path, content: str, values: list[str]
+) -> None:
+    (tmp_path / "key").write_text(content)
+    for found in (secrets_in([tmp_path]), secret_variables({"SOME_SECRET": content})):
+        redact = Redactor(found)
+        for value in values:
+            assert redact(f"It is {value}, as said.") == f"It is {MASK}, as said."
+            header = base64_of(f"user:{value}:x")
+            assert redact(header) != header
+            pieces = redact.pieces()
+            parts = [value[i : i + 5] for i in range(0, len(value), 5)]
+            shown = "".join(json.loads(pieces(json.dumps({"text": x})))["text"] for x in parts)
+            assert not [x for x in range(len(value) - 3) if value[x : x + 4] in shown]
+
+
+def test_base64_of_a_word_and_the_claims_of_a_token_hide_no_words(tmp_path: Path) -> None:
+    claims = base64.urlsafe_b64encode(b'{"email": "ada@people.example"}').decode().rstrip("=")
+    (tmp_path / "token").write_text(f"eyJhbGciOiJSUzI1NiJ9.{claims}.c2lnbmF0dXJl")
+    (tmp_path / "user").write_text(base64_of("postgres"))
+    redact = Redactor(secrets_in([tmp_path]))
+    text = "postgres is ready for ada@people.example"
+    assert redact(text) == text
+
+
+def test_a_token_that_is_renewed_is_masked_in_every_form(tmp_path: Path) -> None:
+    source = SOURCES["the token of an App"]
+    redact = redactor(tmp_path, source, "ghs_the-f1rst-token")
+    assert redact("It is ghs_the-f1rst-token.") == f"It is {MASK}."
+    pieces = redact.pieces()
+    assert pieces("as usual\n") == "as usual\n"
+    token = "app-t0ken-of-another-f0rm"
+    (file,) = tmp_path.rglob(".kubetask-app-token-default")
+    file.write_text(f"1786003600\n{token}\n")
+    shown = [pieces(json.dumps({"text": token[i : i + 6]})) for i in range(0, len(token), 6)]
+    assert {json.loads(x)["text"] for x in shown} == {MASK}
+    assert redact.prose(f"{token[:9]} {token[9:]}") == MASK
+    assert redact(f"a piece: {token[4:16]}.") == f"a piece: {MASK}."
+    file.unlink()
+    os.mkfifo(file)
+    header = base64_of(f"x-access-token:{token}")
+    assert redact(f"Basic {header}") == f"Basic {MASK}"
+    assert redact.leaks(f"+export TOKEN={token}")
+    assert redact("It was ghs_the-f1rst-token.") == f"It was {MASK}."
+
+
+@pytest.mark.parametrize("size", range(1, 16))
+@pytest.mark.parametrize(
+    ("head", "rest"),
+    [
+        ("ghs_", "16C7e42F292c6912E7710c838347Ae178B4a"),
+        ("github_pat_", "11ABCDEFG0" + "a1B2c3D4e5" * 7 + "ab"),
+        ("eC1hY2Nlc3MtdG9rZW46", "Z2hzXzE2QzdlNDJGMjkyYzY5MTJFNzcxMGM4MzgzNDdBZTE3OEI0YQ"),
+    ],
+)
+def test_tokens_of_github_that_are_made_later_are_masked_in_pieces(
+    head: str, rest: str, size: int
+) -> None:
+    pieces = Redactor().pieces()
+    text = f"The token is {head}{rest}. It is new."
+    parts = [text[i : i + size] for i in range(0, len(text), size)]
+    events = [json.loads(pieces(json.dumps({"delta": {"text": x}}) + "\n")) for x in parts]
+    shown = "".join(x["delta"]["text"] for x in events)
+    assert not [i for i in range(len(rest) - 3) if rest[i : i + 4] in shown]
+    assert shown.startswith("The token is ")
+    assert shown.endswith(". It is new.")
+
+
+def test_what_looks_like_the_start_of_a_token_hides_nothing_after_it() -> None:
+    pieces = Redactor().pieces()
+    lines = ["a name that starts with ghs_", "", "is a token", "through g", "h over", "e", "C1 is"]
+    assert [pieces(x) for x in lines] == lines
+    assert [pieces(x) for x in ("weighs_more_2", "than the other")] == [
+        "weighs_more_2",
+        "than the other",
+    ]

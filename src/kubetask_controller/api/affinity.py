@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from kubetask_controller.api.common import KubeModel, ObjectName, ShortText
+from kubetask_controller.api.common import DnsLabel, KubeModel, ObjectName
 from kubetask_controller.api.patterns import QUALIFIED_NAME
 from kubetask_controller.api.rules import ATOMIC, Rule, validations
 
@@ -167,14 +167,34 @@ class NodeAffinity(KubeModel):
     """Should run on such a node."""
 
 
+_LABEL_KEYS = (
+    *(
+        Rule(
+            f"!has(self.{field}) || self.{field}.size() == 0 || has(self.labelSelector)",
+            f"{field} needs labelSelector: set it, or remove {field}",
+            field_path=f".{field}",
+        )
+        for field in ("matchLabelKeys", "mismatchLabelKeys")
+    ),
+    Rule(
+        "!has(self.matchLabelKeys) || !has(self.mismatchLabelKeys)"
+        " || !self.matchLabelKeys.exists(k, k in self.mismatchLabelKeys)",
+        "matchLabelKeys and mismatchLabelKeys contain the same label: remove it from one of them",
+        field_path=".mismatchLabelKeys",
+    ),
+)
+
+
 class PodAffinityTerm(KubeModel):
     """A set of Pods, and the topology domain to which the rule applies."""
 
+    model_config = ConfigDict(json_schema_extra=validations(*_LABEL_KEYS))
+
     label_selector: LabelSelector | None = None
     """The Pods."""
-    namespaces: (
-        Annotated[list[ShortText], Field(max_length=64, json_schema_extra=ATOMIC)] | None
-    ) = None
+    namespaces: Annotated[list[DnsLabel], Field(max_length=64, json_schema_extra=ATOMIC)] | None = (
+        None
+    )
     """Their namespaces. Default: that of the task."""
     namespace_selector: LabelSelector | None = None
     """Their namespaces, by label."""

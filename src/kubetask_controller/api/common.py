@@ -41,6 +41,11 @@ ObjectName = Annotated[
     StringConstraints(min_length=1, max_length=c.MAX_NAME_LENGTH, pattern=SUBDOMAIN_PATTERN),
 ]
 """The name of an object of the same namespace (a DNS-1123 subdomain)."""
+DnsLabel = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+]
+"""The name of a namespace, container or volume (a DNS-1123 label)."""
 DataKey = Annotated[
     str,
     StringConstraints(min_length=1, max_length=253, pattern=r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"),

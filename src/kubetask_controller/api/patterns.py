@@ -13,7 +13,9 @@ QUALIFIED_NAME = rf"({_SUBDOMAIN}/)?{_NAME_PART}"
 """Key of a label or a taint; not anchored."""
 ANNOTATION_KEY = rf"([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?/)?{_NAME_PART}"
 """Key of an annotation, whose prefix may have upper case; not anchored."""
-RESOURCE_NAME = rf"cpu|memory|ephemeral-storage|hugepages-[0-9A-Za-z]+|{_SUBDOMAIN}/{_NAME_PART}"
+RESOURCE_NAME = (
+    rf"cpu|memory|ephemeral-storage|hugepages-[1-9][0-9]*([KMGTPE]i)?|{_SUBDOMAIN}/{_NAME_PART}"
+)
 """A resource of a container; not anchored."""
 PORT_NAME_PATTERN = r"^([a-z0-9]+-)*[a-z0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 """An IANA service name."""

@@ -20,7 +20,7 @@ from kubetask_controller.api.common import (
     ShortText,
 )
 from kubetask_controller.api.patterns import ANNOTATION_KEY, QUALIFIED_NAME, RESOURCE_NAME
-from kubetask_controller.api.rules import ATOMIC, Rule, keys_match, validations
+from kubetask_controller.api.rules import ATOMIC, Rule, keys_match, unique, validations
 
 
 def choice(*values: str) -> WithJsonSchema:
@@ -53,7 +53,18 @@ Quantities = Annotated[
                 "requests and limits",
                 "cpu, memory, ephemeral-storage, hugepages-<size>, or an extended resource such as"
                 " nvidia.com/gpu",
-            )
+            ),
+            Rule(
+                "self.all(k, !k.startsWith('requests.'))",
+                "requests and limits must not contain a resource with the prefix requests., which only"
+                " quotas have: remove the prefix",
+            ),
+            Rule(
+                "self.all(k, !k.contains('/') || k.contains('kubernetes.io/')"
+                " || !string(self[k]).matches('[-.num]'))",
+                "requests and limits must have a whole number for an extended resource, such as 1"
+                " nvidia.com/gpu: round the amount",
+            ),
         ),
     ),
 ]
@@ -177,7 +188,13 @@ class EnvFromSource(KubeModel):
         )
     )
 
-    prefix: ShortText | None = None
+    prefix: (
+        Annotated[
+            str,
+            StringConstraints(max_length=253, pattern=r"^([-._a-zA-Z][-._a-zA-Z0-9]*)?$"),
+        ]
+        | None
+    ) = None
     """Prefix of each variable's name."""
     config_map_ref: OptionalObjectRef | None = None
     """The ConfigMap."""
@@ -214,6 +231,23 @@ class ResourceRequirements(KubeModel):
     """Maximum resources."""
     requests: Quantities | None = None
     """Guaranteed resources, which the scheduler and Kueue count."""
+
+
+_BASIC = "{0}.exists(k, k == 'cpu' || k == 'memory')"
+_HUGE = "{0}.exists(k, k.startsWith('hugepages-'))"
+ContainerResources = Annotated[
+    ResourceRequirements,
+    Field(
+        json_schema_extra=validations(
+            Rule(
+                f"!has(self.limits) || !{_HUGE.format('self.limits')} || {_BASIC.format('self.limits')}"
+                f" || (has(self.requests) && {_BASIC.format('self.requests')})",
+                "resources with hugepages must have cpu or memory too: add one of them",
+            )
+        )
+    ),
+]
+"""Resources of a container without defaults."""
 
 
 class TolerationOperator(StrEnum):
@@ -296,6 +330,22 @@ class SeccompProfile(KubeModel):
     """With Localhost: path of the profile on the node."""
 
 
+NodeSeccompProfile = Annotated[
+    SeccompProfile,
+    Field(
+        json_schema_extra=validations(
+            Rule(
+                "!has(self.localhostProfile) || !self.localhostProfile.matches('^/|(^|/)[.][.](/|$)')",
+                "localhostProfile must be a relative path without ..: use the path below the kubelet's"
+                " folder of seccomp profiles",
+                field_path=".localhostProfile",
+            )
+        )
+    ),
+]
+"""A seccomp profile, which is a file; an AppArmor profile has a name."""
+
+
 class SELinuxOptions(KubeModel):
     """The SELinux label."""
 
@@ -357,13 +407,22 @@ class PodSecurityContext(KubeModel):
     """Further group ids of all containers."""
     supplemental_groups_policy: Annotated[str, choice("Merge", "Strict")] | None = None
     """Whether the image's own groups are merged: Merge or Strict."""
-    seccomp_profile: SeccompProfile | None = None
+    seccomp_profile: NodeSeccompProfile | None = None
     """Default: RuntimeDefault."""
     app_armor_profile: SeccompProfile | None = None
     """AppArmor profile."""
     se_linux_options: SELinuxOptions | None = None
     """SELinux label of all containers."""
-    sysctls: Annotated[list[Sysctl], Field(max_length=64, json_schema_extra=ATOMIC)] | None = None
+    sysctls: (
+        Annotated[
+            list[Sysctl],
+            Field(
+                max_length=64,
+                json_schema_extra={**ATOMIC, **validations(unique("name", "two sysctls"))},
+            ),
+        ]
+        | None
+    ) = None
     """Kernel parameters of the Pod."""
 
 

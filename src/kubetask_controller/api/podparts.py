@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema
 from kubetask_controller.api import constants as c
 from kubetask_controller.api.common import (
     DataKey,
+    DnsLabel,
     ImageName,
     KubeModel,
     LongText,
@@ -28,13 +29,14 @@ from kubetask_controller.api.patterns import (
 from kubetask_controller.api.pod import (
     ONE_LABEL,
     QUANTITY_SUFFIX,
+    ContainerResources,
     EnvFromSource,
     EnvVar,
     FieldRef,
     LocalObjectReference,
+    NodeSeccompProfile,
     Quantity,
     ResourceFieldRef,
-    ResourceRequirements,
     SeccompProfile,
     SELinuxOptions,
     UnixId,
@@ -45,6 +47,7 @@ from kubetask_controller.api.rules import (
     Rule,
     at_most,
     characters,
+    distinct_texts,
     env_characters,
     list_map,
     unique,
@@ -52,10 +55,6 @@ from kubetask_controller.api.rules import (
 )
 
 FileMode = Annotated[int, Field(ge=0, le=0o777)]
-DnsLabel = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
-]
 RelativePath = Annotated[
     str, StringConstraints(min_length=1, max_length=1024, pattern=FILE_NAME_PATTERN)
 ]
@@ -154,7 +153,7 @@ class ContainerSecurityContext(KubeModel):
     """Whether a process can gain more privileges than its parent, as sudo does. Default: false"""
     capabilities: Capabilities | None = None
     """Linux capabilities. Default: none"""
-    seccomp_profile: SeccompProfile | None = None
+    seccomp_profile: NodeSeccompProfile | None = None
     """Default: that of the Pod."""
     app_armor_profile: SeccompProfile | None = None
     """AppArmor profile."""
@@ -320,8 +319,24 @@ class VolumeProjection(KubeModel):
     """Fields of the Pod."""
 
 
+_PROJECTED_PATHS = " : ".join(
+    f"has(s.{x}) ? (has(s.{x}.items) ? s.{x}.items.map(i, i.path) : [])"
+    for x in ("configMap", "secret", "downwardAPI")
+)
+
+
 class ProjectedVolume(KubeModel):
     """Several sources in one folder."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                f"[self.sources.map(s, {_PROJECTED_PATHS} : [])].all(p, {distinct_texts('p', 8, 8)})",
+                "two items of sources have the same path: choose different paths",
+                field_path=".sources",
+            )
+        )
+    )
 
     sources: Annotated[list[VolumeProjection], Field(max_length=32, json_schema_extra=ATOMIC)]
     """The sources."""
@@ -332,7 +347,14 @@ class ProjectedVolume(KubeModel):
 class CSIVolume(KubeModel):
     """A volume of a CSI driver, such as the secrets store driver."""
 
-    driver: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    driver: Annotated[
+        str,
+        StringConstraints(
+            min_length=1,
+            max_length=63,
+            pattern=r"^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?([.][A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*$",
+        ),
+    ]
     """Name of the driver."""
     fs_type: ShortText | None = None
     """File system to mount."""
@@ -715,7 +737,7 @@ class Sidecar(KubeModel):
         | None
     ) = None
     """Ports that it listens on. Probes can refer to a port by name."""
-    resources: ResourceRequirements | None = None
+    resources: ContainerResources | None = None
     """Resource requests and limits. Required in a namespace with a quota on cpu or memory."""
     volume_mounts: (
         Annotated[list[SidecarMount], Field(max_length=16, json_schema_extra=list_map("mountPath"))]

@@ -160,3 +160,16 @@ def _distinct_names(size: int) -> str:
         for i in range(size)
     )
     return f"{{{entries}}}.size() == {size}"
+
+
+def distinct_texts(lists: str, count: int, size: int) -> str:
+    """The expression that the first ``size`` texts of the first ``count`` lists are different.
+
+    ``lists`` is the name of a list of lists. No text may start with a slash.
+    """
+    entries = ", ".join(
+        f"({lists}.size() > {i} && {lists}[{i}].size() > {j} ? {lists}[{i}][{j}] : '/{i}/{j}'): 0"
+        for i in range(count)
+        for j in range(size)
+    )
+    return f"{{{entries}}}.size() == {count * size}"

@@ -20,6 +20,7 @@ from kubetask_controller.api.common import (
 from kubetask_controller.api.git import GitSettings, PullRequest
 from kubetask_controller.api.patterns import ANNOTATION_KEY, QUALIFIED_NAME
 from kubetask_controller.api.pod import (
+    ContainerResources,
     EnvFromSource,
     EnvName,
     EnvVar,
@@ -85,6 +86,13 @@ _NO_JOB_LABELS = Rule(
     " another key",
 )
 _LABEL_FORM = "a name such as team or example.com/team"
+
+
+_APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
+_APP_ARMOR_ON = Rule(
+    f"self.all(k, !k.startsWith('{_APP_ARMOR}') || self[k] != 'unconfined')",
+    "podAnnotations must not turn AppArmor off for a container: remove the annotation",
+)
 
 
 def _no_reserved_prefix(field: str) -> Rule:
@@ -318,7 +326,7 @@ class WorkspaceConfigSpec(KubeModel):
     """Secrets that files of tasks may use (secretKeyRef). A task that uses another Secret is Failed with
     reason SecretNotAllowed. An empty list allows no Secret. Default: every Secret of the namespace,
     so that users who can create Tasks can read all of them through an agent."""
-    resources: ResourceRequirements | None = None
+    resources: ContainerResources | None = None
     """Resource requests and limits of the agent's container."""
     node_selector: (
         Annotated[
@@ -369,6 +377,7 @@ class WorkspaceConfigSpec(KubeModel):
                 json_schema_extra=validations(
                     _no_reserved_prefix("podAnnotations"),
                     keys_match(ANNOTATION_KEY, "podAnnotations", _LABEL_FORM),
+                    _APP_ARMOR_ON,
                     _ANNOTATIONS_SIZE,
                 ),
             ),

@@ -2,12 +2,15 @@
 
 import base64
 import contextlib
+import os
+import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from kubetask_controller.api.constants import Reason
+from kubetask_controller.api.manifest import ManifestHost
 from kubetask_controller.workspace.errors import PreparationError
 from kubetask_controller.workspace.gitconfig import (
     APP_KEY,
@@ -25,6 +28,8 @@ APP_ID = "githubAppID"
 APP_INSTALLATION = "githubAppInstallationID"
 RENEW_SECONDS = 600.0
 """Seconds before its expiry at which a token is renewed."""
+MAX_TOKEN_FILE = 8192
+"""Maximum characters of the file with a token, which an agent can write too."""
 _HTTPS_KEYS = f"password or token (and username), or {APP_ID}, {APP_INSTALLATION} and {APP_KEY}"
 
 
@@ -68,11 +73,32 @@ def secrets_to_mask(folder: Path) -> list[str]:
     return values
 
 
-def app_tokens(home: Path) -> list[str]:
-    """The tokens of GitHub Apps that the home folder contains, to mask, with their HTTP encoding."""
-    texts = (_read(x) for x in sorted(home.glob(f"{APP_TOKEN}-*")))
-    tokens = [x.split()[-1] for x in texts if x]
-    return [y for x in tokens for y in (x, *_encoded("x-access-token", x))]
+class AppTokenFiles:
+    """The tokens of GitHub Apps that the home folder contains, to mask, with their HTTP encoding.
+
+    The credential helper renews a token while the agent runs, and writes it there before git gets it.
+    """
+
+    def __init__(self, home: Path, hosts: Sequence[ManifestHost]) -> None:
+        names = {x.name or "default" for x in hosts} | {"default"}
+        self._seen = {str(home / f"{APP_TOKEN}-{x}"): (0, 0) for x in sorted(names)}
+
+    def __call__(self) -> list[str]:
+        """The tokens that were written since the last call."""
+        found: list[str] = []
+        for path, seen in self._seen.items():
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                status = os.stat(path)
+                if (
+                    not stat.S_ISREG(status.st_mode)
+                    or (now := (status.st_mtime_ns, status.st_size)) == seen
+                ):
+                    continue
+                self._seen[path] = now
+                with open(path) as file:
+                    for token in file.read(MAX_TOKEN_FILE).split()[1:]:
+                        found += [token, *_encoded("x-access-token", token)]
+        return found
 
 
 class AppTokens:
@@ -80,12 +106,12 @@ class AppTokens:
 
     Args:
         hosts: the hosts of the task.
-        seen: called with every token, to mask it.
+        seen: called with every token and its HTTP encoding, to mask them.
         ca_file: file with additional authorities, which may not exist.
     """
 
     def __init__(
-        self, hosts: Sequence[TaskHost], seen: Callable[[str], None], *, ca_file: Path
+        self, hosts: Sequence[TaskHost], seen: Callable[..., None], *, ca_file: Path
     ) -> None:
         self._ca_file = ca_file
         self._hosts = [x for x in hosts if x.is_app and x.repositories]
@@ -121,8 +147,7 @@ class AppTokens:
                 reason = Reason.RATE_LIMITED if limited else Reason.CLONE_FAILED
                 raise PreparationError(reason, str(error)) from error
             self._tokens[host.position] = until, token
-            for value in (token, *_encoded("x-access-token", token)):
-                self._seen(value)
+            self._seen(token, *_encoded("x-access-token", token))
         return until, token
 
 

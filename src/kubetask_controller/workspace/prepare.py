@@ -41,7 +41,7 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
     home = Path(environ.get(c.ENV_HOME, c.MOUNT_HOME))
     hosts = gitconfig.task_hosts(manifest)
     secrets = [y for x in hosts if x.folder for y in secrets_to_mask(Path(x.folder))]
-    mask = _Mask(secrets + proxy_secrets(environ))
+    mask = Redactor(secrets + proxy_secrets(environ))
     check_hosts(hosts, workspace)
     check_signing(manifest.checkout.signing)
     tokens = AppTokens(hosts, mask.add, ca_file=home / gitconfig.BUNDLE)
@@ -85,21 +85,6 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
     log_line(
         f"ready: {len(manifest.files)} files, {len(manifest.repositories)} repositories in {task_dir}"
     )
-
-
-class _Mask:
-    """A Redactor to which secrets can be added while it is in use."""
-
-    def __init__(self, secrets: list[str]) -> None:
-        self._secrets = secrets
-        self._redact = Redactor(secrets)
-
-    def __call__(self, text: str) -> str:
-        return self._redact(text)
-
-    def add(self, secret: str) -> None:
-        self._secrets.append(secret)
-        self._redact = Redactor(self._secrets)
 
 
 def _leave_tokens(hosts: list[gitconfig.TaskHost], tokens: AppTokens, home: Path) -> None:

@@ -13,7 +13,8 @@ import base64
 import contextlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ MIN_LENGTH = 6
 """Shorter values are not masked: they match in too many places, and are too short for secrets."""
 MIN_PIECE = 4
 """Minimum length of a secret's prefix at the end of a text that is masked before the rest is known."""
-MAX_ENCODED = 4096
-"""Maximum length of a secret whose encodings are masked too."""
+MAX_VALUE = 4096
+"""Maximum length of a value that is masked as a whole. A longer line is cut; of a longer text, each line is masked."""
+MAX_FRAGMENTED = 256 * 1024
+"""Characters of all secrets together of which fragments are masked, the shortest secrets first."""
 MAX_FILE_BYTES = 1 << 20
 """Maximum size of a Secret."""
 MAX_FILES = 1000
@@ -41,22 +44,40 @@ MIN_FRAGMENT = 8
 _PROBE = 5
 _STEP = MIN_FRAGMENT - _PROBE + 1
 """So many characters are compared at each such place, so that no fragment is missed."""
+_VALUE_STEP = MIN_LENGTH - MIN_PIECE + 1
+"""MIN_PIECE characters are compared at each such place, so that no value is missed."""
 _MAX_PATHS = 4096
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|(^|_)PAT$", re.IGNORECASE)
 # A password may contain "@". A quotation mark ends a string of JSON.
 _USERINFO = re.compile(r"(?<=://)([^/\s\"]+)@")
-_NETRC = re.compile(r"(?:(?:^|\s)login\s+(\S+))?(?:^|\s)+password\s+(\S+)")
+_NETRC = re.compile(r"(?:(?:^|\s)login\s+(\S+)\s+|(?:^|\s))password\s+(\S+)")
 # Tokens of GitHub, also of an App that renews them while the agent runs, and the base64 of "x-access-token:".
 _TOKEN = re.compile(
-    r"gh[opsur]_(?=[A-Za-z_-]*[0-9])[\w-]{20,}(?:\.[\w-]+)*"
+    r"gh[opsur]_(?=[A-Za-z_-]{0,255}[0-9])[\w-]{20,}(?:\.[\w-]+)*"
     r"|github_pat_\w{20,}"
     r"|eC1hY2Nlc3MtdG9rZW46[\w+/-]{20,}=*",
     re.ASCII,
 )
+_TOKEN_HEADS = (*(f"gh{x}_" for x in "opsur"), "github_pat_", "eC1hY2Nlc3MtdG9rZW46")
+# Such a token at the end of a text, without its last characters; or a part of its first ones, which are no secret.
+_OPEN_TOKEN = re.compile(
+    r"(?<![A-Za-z0-9])(?:(gh[opsur]_)(?:[\w-]{0,35}|[0-9]+_[\w-]+(?:\.[\w-]*){0,2})"
+    r"|(github_pat_)\w{0,81}"
+    r"|(eC1hY2Nlc3MtdG9rZW46)[\w+/-]{0,53}"
+    rf"|{'|'.join(x[:n] for x in _TOKEN_HEADS for n in range(len(x) - 1, 0, -1))})\Z",
+    re.ASCII,
+)
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-_ASSIGNED = re.compile(r"^\s*(?:export\s+)?[\w./:@-]+\s*(?:=|:\s)\s*(\S.*?)\s*$")
+_ASSIGNED = re.compile(r"^\s*(?:export\s+)?[\w./:@-]+\s*(?:=|:\s)\s*(\S.*)")
 _URL_SAFE = str.maketrans("+/", "-_")
+_PLAIN_BASE64 = str.maketrans("-_", "+/")
+# Not between dots: the parts of a JWT are claims, such as names.
+_BASE64 = re.compile(r"(?<![\w+/=.-])[\w+/-]{8,}={0,2}(?![\w+/=.-])", re.ASCII)
+MAX_ENCODINGS = 2
+"""How often a value inside a Secret may be encoded in base64 and is still found."""
 _HEX = re.compile(r"%[0-9A-F]{2}")
+_UNRESERVED = re.compile(r"[\w.~-]*", re.ASCII)
+"""Characters that neither JSON nor URLs nor HTML encode."""
 _LINES = re.compile(r"(?=\n)")
 _JOINED = re.compile(r"[\u0590-\u200b\u2190-\U0010ffff]")
 _JOINER = re.compile(r"[\u200c\u200d]")
@@ -70,58 +91,83 @@ NO_SECRETS = ("username", "email")
 
 
 class Redactor:
-    """Masks known values, tokens of GitHub, and user information in URLs."""
+    """Masks known values, tokens of GitHub, and user information in URLs.
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        whole = {clean_text(x).strip() for x in secrets}
-        lines = {y.strip() for x in whole for y in x.splitlines()}
-        found = {x for x in whole | lines if len(x) >= MIN_LENGTH}
+    Args:
+        secrets: the values.
+        renewed: returns secrets that are new since its last call; called before each text is masked.
+    """
+
+    def __init__(
+        self, secrets: Iterable[str] = (), renewed: Callable[[], Collection[str]] = lambda: ()
+    ) -> None:
+        self._secrets = [*secrets, *renewed()]
+        self._renewed = renewed
+        self._build()
+
+    def add(self, *secrets: str) -> None:
+        """Mask these values too."""
+        self._secrets += secrets
+        self._build()
+
+    def _build(self) -> None:
+        found = _values(self._secrets)
         # Programs print encoded secrets: in JSON, in URLs, as the base64 of "user:password".
-        encoded = _encoded(found)
-        self._values = sorted(found | encoded, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, self._values))) if self._values else None
-        squeezed = {_SPACE.sub("", x) for x in found | encoded}
-        wanted = sorted((x for x in squeezed if len(x) >= 2 * MIN_LENGTH), key=len, reverse=True)
-        self._squeezed = re.compile("|".join(map(re.escape, wanted))) if wanted else None
-        strong = sorted((x for x in found if _is_strong(x)), key=len, reverse=True)
-        certain = sorted({*strong, *_encoded(strong)}, key=len, reverse=True)
-        self._strong = re.compile("|".join(map(re.escape, certain))) if certain else None
-        self._fragments = _Fragments(strong) if strong else None
+        shown = found | _encoded(found)
+        self._strong = {x for x in found if _is_strong(x)}
+        self._fragments = _Fragments(self._strong)
+        self.index = _Index(shown)
+        self._squeezed = _Index({y for x in shown if (y := _SPACE.sub("", x)) != x})
+
+    def refresh(self) -> None:
+        """Mask renewed values too."""
+        if secrets := self._renewed():
+            self.add(*secrets)
 
     def leaks(self, text: str) -> bool:
         """Whether a text that cannot be changed contains a secret that cannot occur by chance."""
-        return self._strong is not None and self._strong.search(text) is not None
+        self.refresh()
+        return bool(_Index(self._strong | _encoded(self._strong)).find(text))
 
     def contains(self, text: str) -> bool:
         """Whether a text that people read contains a secret."""
-        return self._pattern is not None and self._pattern.search(clean_text(text)) is not None
+        self.refresh()
+        return bool(self.index.find(clean_text(text)))
 
     def __call__(self, text: str) -> str:
         """The text without secrets."""
-        if self._pattern is not None:
-            text = self._pattern.sub(MASK, clean_text(text))
+        self.refresh()
+        return self.known(text)
+
+    def known(self, text: str) -> str:
+        """The text without secrets that are known so far."""
+        if self.index:
+            text = clean_text(text)
+            text = _masked(text, self.index.find(text))
         return self.rest(text)
 
     def rest(self, text: str) -> str:
         """The text without fragments of secrets, tokens and user information; whole secrets are masked already."""
-        if self._fragments is not None:
-            text = self._fragments(text)
-        text = _TOKEN.sub(MASK, text)
+        text = self._fragments(text)
+        if any(map(text.__contains__, _TOKEN_HEADS)):
+            text = _TOKEN.sub(MASK, text)
         return _USERINFO.sub("", text) if "://" in text else text
 
     def prose(self, text: str) -> str:
         """The text without secrets, also where white space was put between their characters."""
+        self.refresh()
         return self(self.spaced(clean_text(text)))
 
     def spaced(self, text: str) -> str:
         """The text without secrets that have white space between their characters."""
-        if self._squeezed is None or not self._squeezed.search(_SPACE.sub("", text)):
+        together = _SPACE.sub("", text)
+        if len(together) == len(text):
+            return text
+        found = [y for x in (self.index, self._squeezed) for y in x.find(together, 2 * MIN_LENGTH)]
+        if not found:
             return text
         places = [i for i, x in enumerate(text) if not _SPACE.match(x)]
-        together = "".join(text[i] for i in places)
-        for match in reversed(list(self._squeezed.finditer(together))):
-            text = text[: places[match.start()]] + MASK + text[places[match.end() - 1] + 1 :]
-        return text
+        return _masked(text, [(places[x], places[y - 1] + 1) for x, y in _joined(found)])
 
     def tree(self, value: Any) -> Any:
         """A JSON value without secrets in its strings and keys."""
@@ -135,7 +181,7 @@ class Redactor:
 
     def pieces(self) -> "StreamRedactor":
         """A redactor for one stream of lines."""
-        return StreamRedactor(self, self._values, self._pattern)
+        return StreamRedactor(self)
 
 
 class StreamRedactor:
@@ -145,97 +191,167 @@ class StreamRedactor:
     The lines that are not JSON form another one.
     """
 
-    def __init__(
-        self, redact: Redactor, values: Sequence[str], pattern: re.Pattern[str] | None
-    ) -> None:
+    def __init__(self, redact: Redactor) -> None:
         self._redact = redact
-        self._pattern = pattern
-        self._all = values
-        self._longest = max(map(len, values), default=0)
-        self._short = {x[:n] for x in values for n in range(1, MIN_PIECE)}
-        self._by_head: dict[str, list[str]] = {}
-        for value in values:
-            self._by_head.setdefault(value[:MIN_PIECE], []).append(value)
-        heads = "|".join(map(re.escape, self._by_head))
-        self._heads = re.compile(f"(?=({heads}))")
         self._tails: dict[tuple[str, ...], str] = {}
 
     def __call__(self, line: str) -> str:
         """A line, with or without its line feed, without secrets."""
-        if self._pattern is None:
-            return self._redact(line)
+        self._redact.refresh()
         body, end = (line[:-1], "\n") if line.endswith("\n") else (line, "")
         body = _visible(body)
         value = _object(body)
-        if value is None:
-            return self._redact.rest(self._mask((), self._redact.spaced(body))) + end
-        masked = self._walk((), value)
-        if masked != value:
-            body = json.dumps(masked, ensure_ascii=False, separators=(",", ":"))
-        return self._redact.rest(self._pattern.sub(MASK, body)) + end
+        # JSON that is nested too deeply is text.
+        with contextlib.suppress(RecursionError):
+            if value is not None and (masked := self._walk((), value)) != value:
+                body = json.dumps(masked, ensure_ascii=False, separators=(",", ":"))
+            if value is not None:
+                return self._redact.rest(_masked(body, self._redact.index.find(body))) + end
+        return self._redact.rest(self._mask((), self._redact.spaced(body))) + end
 
     def _walk(self, path: tuple[str, ...], value: Any) -> Any:
         if isinstance(value, str):
             return self._mask((*path, ""), self._redact.spaced(_visible(value)))
         if isinstance(value, dict):
-            return {self._redact(k): self._walk((*path, k), v) for k, v in value.items()}
+            return {self._redact.known(k): self._walk((*path, k), v) for k, v in value.items()}
         if isinstance(value, list):
             return [self._walk((*path, "[]"), x) for x in value]
         return value
 
     def _mask(self, path: tuple[str, ...], text: str) -> str:
-        assert self._pattern is not None
-        if "\n" in text[1:] and len(text) <= MAX_ENCODED:
+        if "\n" in text[1:] and len(text) <= MAX_VALUE:
             # A piece of an answer: a secret may continue in the next line.
             return "".join(self._mask(path, x) for x in _LINES.split(text) if x)
+        index = self._redact.index
         before, lead = self._tails.pop(path, ""), ""
         if before and (space := _SPACE.match(text)):
             if space.end() == len(text):
                 self._tails[path] = before
                 return text
-            if self._goes_on(before + text[space.end() :]):
+            if index.begins(before + text[space.end() :]):
                 lead, text = space[0], text[space.end() :]
         whole = before + text
-        spans = [x.span() for x in self._pattern.finditer(whole)]
-        start = self._open_end(whole, spans[-1][1] if spans else 0)
+        spans, start = index.follow(whole)
+        shown_from = start if len(whole) - start >= MIN_PIECE else len(whole)
+        if any(map(whole.__contains__, _TOKEN_HEADS)):
+            spans = _joined([*spans, *(x.span() for x in _TOKEN.finditer(whole))])
+        word = whole[-MAX_VALUE:].rsplit(None, 1)[-1] if whole[-1:].strip() else ""
+        if token := _OPEN_TOKEN.search(whole, len(whole) - len(word)):
+            start = min(start, token.start())
+            # The first characters of a token are no secret, and may be a word.
+            shown_from = min(shown_from, token.end(token.lastindex or 0))
         if start < len(whole):
             if len(self._tails) >= _MAX_PATHS:
                 self._tails.clear()
             self._tails[path] = whole[start:]
-            if len(whole) - start >= MIN_PIECE:
-                spans.append((start, len(whole)))
-        shown, at = [], len(before)
-        for first, last in spans:
-            if last > at:
-                shown += [whole[at : max(first, at)], MASK]
-                at = last
-        return "".join([lead, *shown, whole[at:]])
+            if shown_from < len(whole):
+                spans = _joined([*spans, (shown_from, len(whole))])
+        spans = [(max(x, len(before)), y) for x, y in spans if y > len(before)]
+        return lead + _masked(whole, spans)[len(before) :]
 
-    def _goes_on(self, text: str) -> bool:
-        """Whether a text begins with a secret, or is the beginning of one."""
-        values = self._by_head.get(text[:MIN_PIECE], ()) if len(text) >= MIN_PIECE else self._all
-        return any(x.startswith(text) or text.startswith(x) for x in values)
 
-    def _open_end(self, text: str, after: int) -> int:
-        """Position of the longest suffix of the text that is a prefix of a secret; the text's length if there is none."""
-        low = max(after, len(text) - self._longest + 1)
-        for match in self._heads.finditer(text, low):
-            rest = text[match.start() :]
-            if any(x.startswith(rest) for x in self._by_head[match.group(1)]):
-                return match.start()
-        for length in range(min(MIN_PIECE - 1, len(text) - low), 0, -1):
-            if text[-length:] in self._short:
-                return len(text) - length
-        return len(text)
+class _Index:
+    """Finds values in a text. The time depends on the text's length, hardly on the number of values."""
+
+    def __init__(self, values: Collection[str]) -> None:
+        self._values = sorted(x for x in values if len(x) >= MIN_LENGTH)
+        self._longest = max(map(len, self._values), default=0)
+        self._heads = {x[:n] for x in self._values for n in range(1, MIN_PIECE + 1)}
+        self._inner: dict[str, str] = {}
+        """For a value, the longest other one with which it begins."""
+        self._probes: dict[str, int] = {}
+        """A bit for each offset at which these characters are in a value."""
+        open_values: list[str] = []
+        for value in self._values:
+            while open_values and not value.startswith(open_values[-1]):
+                open_values.pop()
+            if open_values:
+                self._inner[value] = open_values[-1]
+            open_values.append(value)
+            for at in range(_VALUE_STEP):
+                probe = value[at : at + MIN_PIECE]
+                self._probes[probe] = self._probes.get(probe, 0) | 1 << at
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def find(self, text: str, shortest: int = 0) -> list[tuple[int, int]]:
+        """The spans of all values of at least this length. Values that overlap have one span."""
+        starts = self._starts(text)
+        return self._spans(text, starts, shortest) if starts else []
+
+    def follow(self, text: str) -> tuple[list[tuple[int, int]], int]:
+        """The spans of all values, and the position of the longest suffix of the text that is the start of a longer value;
+        the text's length if there is none."""
+        starts = self._starts(text)
+        spans = self._spans(text, starts) if starts else []
+        end = len(text)
+        low = max(spans[-1][0] if spans else 0, end - self._longest + 1)
+        # The last characters may be too few for a probe.
+        late = range(max(low, end - MIN_LENGTH + 1), end)
+        for at in [*starts, *late]:
+            if at >= low and text[at : at + MIN_PIECE] in self._heads and self._is_prefix(text, at):
+                return spans, at
+        return spans, end
+
+    def begins(self, text: str) -> bool:
+        """Whether a text begins with a value, or is the beginning of one."""
+        return self._is_prefix(text) or self._length(text, 0) > 0
+
+    def _starts(self, text: str) -> list[int]:
+        """Positions at which values may start, in their order."""
+        probes = self._probes
+        if not probes or len(text) < MIN_LENGTH:
+            return []
+        # MIN_LENGTH characters contain a probe that starts at one of these places.
+        places = range(0, len(text) - MIN_PIECE + 1, _VALUE_STEP)
+        ends = range(MIN_PIECE, len(text) + 1, _VALUE_STEP)
+        if probes.keys().isdisjoint(map(text.__getitem__, map(slice, places, ends))):
+            return []
+        return [
+            place - offset
+            for place in places
+            if (offsets := probes.get(text[place : place + MIN_PIECE]))
+            for offset in reversed(range(_VALUE_STEP))
+            if offsets >> offset & 1 and place >= offset
+        ]
+
+    def _spans(self, text: str, starts: Iterable[int], shortest: int = 0) -> list[tuple[int, int]]:
+        found = ((x, x + self._length(text, x)) for x in starts)
+        return _joined(x for x in found if x[1] - x[0] >= max(shortest, 1))
+
+    def _length(self, text: str, start: int) -> int:
+        """The length of the longest value that starts here; 0 for none."""
+        if text[start : start + MIN_PIECE] not in self._heads:
+            return 0
+        rest = text[start : start + self._longest]
+        at = bisect_right(self._values, rest) - 1
+        value = self._values[at] if at >= 0 else ""
+        while value and not rest.startswith(value):
+            value = self._inner.get(value, "")
+        return len(value)
+
+    def _is_prefix(self, text: str, start: int = 0) -> bool:
+        """Whether the rest of the text is the start of a longer value."""
+        # Most texts differ early: do not copy each to its end.
+        for end in (start + 4 * MIN_PIECE, len(text)):
+            rest = text[start:end]
+            at = bisect_right(self._values, rest)
+            if at == len(self._values) or not self._values[at].startswith(rest):
+                return False
+        return True
 
 
 class _Fragments:
     """Masks pieces of secrets, each by itself."""
 
-    def __init__(self, secrets: Sequence[str]) -> None:
-        self._secrets = secrets
+    def __init__(self, secrets: Iterable[str]) -> None:
         self._probes: dict[str, list[tuple[str, int]]] = {}
-        for secret in secrets:
+        left = MAX_FRAGMENTED
+        for secret in sorted(secrets, key=len):
+            left -= len(secret)
+            if left < 0:
+                break
             for at in range(len(secret) - _PROBE + 1):
                 self._probes.setdefault(secret[at : at + _PROBE], []).append((secret, at))
 
@@ -245,7 +361,8 @@ class _Fragments:
         ends = range(_PROBE, len(text) + 1, _STEP)
         if self._probes.keys().isdisjoint(map(text.__getitem__, map(slice, places, ends))):
             return text
-        shown, done = [], 0
+        spans: list[tuple[int, int]] = []
+        done = 0
         for at in places:
             if at < done or (found := self._probes.get(text[at : at + _PROBE])) is None:
                 continue
@@ -253,9 +370,43 @@ class _Fragments:
                 (_common(text, at, *x, after=done) for x in found), key=lambda x: x[1] - x[0]
             )
             if last - first >= MIN_FRAGMENT and not _is_words(text[first:last]):
-                shown += [text[done:first], MASK]
+                spans.append((first, last))
                 done = last
-        return "".join([*shown, text[done:]]) if shown else text
+        return _masked(text, spans)
+
+
+def _values(secrets: Iterable[str]) -> set[str]:
+    """What to mask of these texts: each as a whole, and its lines. Long ones are cut."""
+    whole = {clean_text(x).strip() for x in secrets}
+    lines = {y.strip() for x in whole for y in x.splitlines()}
+    # The lines of a long text are enough.
+    whole = {x for x in whole if len(x) <= MAX_VALUE or x in lines}
+    return {z for y in whole | lines for z in _cut(y) if len(z) >= MIN_LENGTH}
+
+
+def _cut(value: str) -> Iterator[str]:
+    count = -(-len(value) // MAX_VALUE)
+    for number in range(count):
+        yield value[len(value) * number // count : len(value) * (number + 1) // count]
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans in their order; those that overlap are one."""
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if joined and first < joined[-1][1]:
+            joined[-1] = joined[-1][0], max(last, joined[-1][1])
+        else:
+            joined.append((first, last))
+    return joined
+
+
+def _masked(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    shown, done = [], 0
+    for first, last in spans:
+        shown += [text[done:first], MASK]
+        done = last
+    return "".join([*shown, text[done:]]) if shown else text
 
 
 def _visible(text: str) -> str:
@@ -347,16 +498,50 @@ def variable_values(environ: Mapping[str, str]) -> list[str]:
     return [y for x in values for y in (x, *_values_in(x))]
 
 
-def _values_in(text: str) -> list[str]:
-    value = _object(text)
-    if value is not None:
-        leaves = _leaves(value)
-        return [x for x in leaves if _may_be_secret(x)] + [y for x in leaves for y in _logins(x)]
+def _values_in(text: str, encoded: int = MAX_ENCODINGS) -> list[str]:
+    """The values inside the content of a Secret, also of what it contains in base64, `encoded` times."""
+    inner = _decoded(text) if encoded else []
+    values = [y for x in inner for y in _values_in(x, encoded - 1)]
+    # A word, a path or a link is no secret because it is encoded.
+    values += [y for x in inner if _is_file(x) or _may_be_secret(x) for y in (x, *_basic(x))]
+    parsed = _object(text, "{[")
+    if parsed is not None:
+        leaves = _leaves(parsed)
+        values += [x for x in leaves if _may_be_secret(x)]
+        return values + [y for x in leaves for y in _logins(x)]
     assigned = (_ASSIGNED.match(x) for x in text.splitlines())
-    values = [x for m in assigned if m and _may_be_secret(x := m[1].strip("\"',;"))]
+    values += [x for m in assigned if m and _may_be_secret(x := m[1].rstrip().strip("\"',;"))]
     for user, password in _NETRC.findall(text):
         values += [password, f"{user}:{password}"]
     return values + _logins(text)
+
+
+def _decoded(text: str) -> list[str]:
+    """The readable texts that a text contains in base64, such as keys of a kubeconfig."""
+    runs = _BASE64.findall(text.replace("\\/", "/"))
+    together = "".join(text.split())
+    if "\n" in text and _BASE64.fullmatch(together):
+        runs.append(together)
+    found: list[str] = []
+    for run in runs:
+        digits = run.rstrip("=").translate(_PLAIN_BASE64)
+        with contextlib.suppress(ValueError):
+            value = base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True).decode()
+            if value.isprintable() or _is_file(value):
+                found.append(value)
+    return found
+
+
+def _is_file(value: str) -> bool:
+    """Whether a text is readable and has several lines."""
+    lines = value.replace("\t", "").splitlines()
+    return len(lines) > 1 and all(map(str.isprintable, lines))
+
+
+def _basic(value: str) -> list[str]:
+    """The password of ``user:password``, as the header of HTTP and Docker's ``auth`` contain it."""
+    user, _, password = value.partition(":")
+    return [] if password in ("", user) or any(map(str.isspace, value)) else [password]
 
 
 def _logins(text: str) -> list[str]:
@@ -376,10 +561,17 @@ def _logins(text: str) -> list[str]:
 
 
 def _leaves(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [y for x in inner for y in _leaves(x)]
+    found: list[str] = []
+    left = [value]
+    while left:
+        inner = left.pop()
+        if isinstance(inner, str):
+            found.append(inner)
+        elif isinstance(inner, dict):
+            left += inner.values()
+        elif isinstance(inner, list):
+            left += inner
+    return found
 
 
 def _may_be_secret(value: str) -> bool:
@@ -395,21 +587,27 @@ def _is_strong(value: str) -> bool:
     return any(x.isdigit() for x in value) and any(x.isalpha() for x in value)
 
 
-def _object(text: str) -> Any:
-    if not text.lstrip().startswith("{"):
+def _object(text: str, starts: str = "{") -> Any:
+    """The object, or what else JSON starts with these characters; None if the text is not that."""
+    if not text.lstrip().startswith(tuple(starts)):
         return None
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _encoded(values: Collection[str]) -> set[str]:
     """The forms in which programs print these values."""
-    escaped = {y for x in values for y in _escaped(x)}
-    short = (x for x in values if "\n" not in x and len(x) <= MAX_ENCODED)
-    return escaped | {y for x in short for y in _base64(x)}
+    found: set[str] = set()
+    for value in values:
+        if not _UNRESERVED.fullmatch(value):
+            found |= _escaped(value)
+        digits = value.encode(errors="surrogatepass").hex()
+        found |= {digits, digits.upper()}
+        if "\n" not in value:
+            found |= _base64(value)
+    return found
 
 
 def _escaped(value: str) -> set[str]:
@@ -421,11 +619,7 @@ def _escaped(value: str) -> set[str]:
     links = {quote(value, x) for x in ("", "/", "!'()*", "/:@!$&'()*+,;=")} | {quote_plus(value)}
     links |= {_HEX.sub(lambda m: m[0].lower(), x) for x in links}
     pages = {escape(value), escape(value, quote=False), escape(value).replace("&#x27;", "&#39;")}
-    found = once | twice | links | pages
-    if len(value) <= MAX_ENCODED:
-        digits = value.encode(errors="surrogatepass").hex()
-        found |= {digits, digits.upper()}
-    return found
+    return once | twice | links | pages
 
 
 def _base64(value: str) -> set[str]:

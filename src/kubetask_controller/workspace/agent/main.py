@@ -31,7 +31,7 @@ from kubetask_controller.workspace.agent.publish import Published, PublishError,
 from kubetask_controller.workspace.agent.report import AgentReport, OutputReader
 from kubetask_controller.workspace.agent.result import Outcome, make_result
 from kubetask_controller.workspace.agent.supervisor import run_supervised
-from kubetask_controller.workspace.credentials import app_tokens, secrets_to_mask
+from kubetask_controller.workspace.credentials import AppTokenFiles, secrets_to_mask
 from kubetask_controller.workspace.git import Git, log_line
 from kubetask_controller.workspace.redaction import (
     Redactor,
@@ -145,12 +145,12 @@ def load_task(environ: Mapping[str, str], options: argparse.Namespace | None = N
     secrets = [y for x in places if x for y in secrets_to_mask(Path(x))]
     secrets += secrets_in([Path(x) for x in manifest.secret_paths], too_large=_not_masked)
     secrets += secrets_in([directory / x.name for x in manifest.files if x.secret])
-    secrets += app_tokens(Path(environ.get(c.ENV_HOME) or c.MOUNT_HOME))
     secrets += secret_variables({k: v for k, v in environ.items() if k not in c.RESERVED_ENV})
     secrets += variable_values({k: v for k, v in environ.items() if _is_secret(manifest.agent, k)})
     secrets += proxy_secrets(environ)
     settings = _settings(manifest.agent, options) if options else manifest.agent
-    return AgentTask(manifest, directory, environ, Redactor(secrets), settings)
+    tokens = AppTokenFiles(Path(environ.get(c.ENV_HOME) or c.MOUNT_HOME), manifest.hosts)
+    return AgentTask(manifest, directory, environ, Redactor(secrets, tokens), settings)
 
 
 def _is_secret(agent: ManifestAgent, name: str) -> bool:
