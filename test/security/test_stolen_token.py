@@ -168,6 +168,9 @@ CREATES: dict[str, Change] = {
         seccompProfile=UNCONFINED
     ),
     "no AppArmor profile": lambda x: _context(x).update(appArmorProfile=UNCONFINED),
+    "no AppArmor profile by an annotation": lambda x: x["spec"]["template"]["metadata"].update(
+        annotations={"container.apparmor.security.beta.kubernetes.io/agent": "unconfined"}
+    ),
     "all of /proc": lambda x: [
         _spec(x).update(hostUsers=False),
         _context(x).update(procMount="Unmasked"),
