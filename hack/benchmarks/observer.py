@@ -68,7 +68,9 @@ class Observer:
         A Job leaves the watch when it succeeds: the watch is of Jobs without success.
         """
         ready = asyncio.Event()
-        self._seen = seen
+        self._seen, self._ended = seen, False
+        self.created.clear()
+        self.succeeded.clear()
         task = asyncio.create_task(self._followed(namespace, selector, ready))
         try:
             await asyncio.wait(
