@@ -7,7 +7,7 @@ befalls the controllers, and users who delete Jobs, are the same everywhere.
 import random
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from devcluster.base import Cluster
 
@@ -19,6 +19,13 @@ SPAN = 7.0
 """Seconds over which the deeds are spread; a run without any of them takes about as long."""
 OF_CONTROLLERS = ("kill", "failover", "pause", "delete-jobs")
 OF_THE_SERVER = ("restart", "restart-losing-history", "compact", "silence", "close-watches")
+
+
+class Job(NamedTuple):
+    """One Job; a name may have several, one after the other."""
+
+    name: str
+    uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +84,13 @@ def _faults(dice: random.Random) -> list[tuple[str, dict[str, Any]]]:
 
 @dataclass(slots=True)
 class Chaos:
-    """Carries a schedule out. `deleted` are the names of Jobs that it deleted."""
+    """Carries a schedule out. `deleted` are the Jobs that it deleted."""
 
     cluster: Cluster
     kubectl: Kubectl
     replicas: list[ControllerProcess]
     dice: random.Random
-    deleted: set[str] = field(default_factory=set)
+    deleted: set[Job] = field(default_factory=set)
     _paused: list[ControllerProcess] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -112,6 +119,11 @@ class Chaos:
             if not each.running:
                 each.start()
 
+    def jobs(self) -> list[Job]:
+        """The Jobs of the run, by name."""
+        found = (x["metadata"] for x in self.kubectl.items("jobs"))
+        return sorted(Job(x["name"], x["uid"]) for x in found)
+
     def _kill(self) -> None:
         for each in self.replicas:
             if each.running:
@@ -130,11 +142,11 @@ class Chaos:
             self._paused.append(victim)
 
     def _delete_jobs(self) -> None:
-        names = sorted(x["metadata"]["name"] for x in self.kubectl.items("jobs"))
-        chosen = self.dice.sample(names, k=min(3, len(names)))
+        jobs = self.jobs()
+        chosen = self.dice.sample(jobs, k=min(3, len(jobs)))
         if chosen:
             self.deleted.update(chosen)
-            self.kubectl("delete", "jobs", *chosen, "--wait=false")
+            self.kubectl("delete", "jobs", *(x.name for x in chosen), "--wait=false")
 
     def _restart(self) -> None:
         self.cluster.faults.restart(down_seconds=0.7, lose_history=False)
