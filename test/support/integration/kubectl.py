@@ -100,7 +100,7 @@ class Kubectl:
     def _read(self, path: str) -> dict[str, Any]:
         try:
             return self._connection.get(path)
-        except (ApiError, OSError) as error:
+        except ApiError as error:
             raise KubectlError(str(error)) from error
 
     def wait(self, target: str, condition: str, *arguments: str, timeout: float = PATIENCE) -> str:
