@@ -80,12 +80,7 @@ def namespace(cluster: Cluster, installed: Kubectl) -> Iterator[str]:
         Capability.SCRIPTED_PODS not in cluster.capabilities
     )
     with cluster.namespace("kubetask") as name:
-        account = {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": "kubetask-agent"},
-        }
-        cluster.connection.post(f"/api/v1/namespaces/{name}/serviceaccounts", account)
+        Kubectl(cluster.admin_kubeconfig, name)("create", "serviceaccount", "kubetask-agent")
         yield name
 
 
