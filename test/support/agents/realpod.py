@@ -197,6 +197,8 @@ def config(tool: str, models: Models, git_url: str, *, key: bool = True, **more:
         "env": [*given, *({"name": k, "value": v} for k, v in environ.items() if k not in names)],
         "git": {
             "urlTemplate": f"{git_url}/{{org}}/{{repo}}.git",
+            # The host of the pull requests that the models' last words name.
+            "apiURL": "https://git.example/api/v3",
             "credentials": {"secretRef": {"name": "git"}, "shareWithAgent": True},
         },
         "agent": {"maxRetryWaitSeconds": 6, "idleTimeoutSeconds": 60, **more.pop("agent", {})},
