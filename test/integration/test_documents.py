@@ -100,7 +100,7 @@ def run_deployment(kubectl: Kubectl) -> None:
         *("patch", "deployment", "kubetask-controller", "--subresource=status"),
         *("--type=merge", "-p", patch),
     )
-    kubectl("wait", "--for=create", "lease/controller.kubetask.io", "--timeout=12s")
+    kubectl("wait", "--for=create", "lease/controller.kubetask.io", "--timeout=40s")
 
 
 def images(folder: Path) -> Path:
