@@ -124,14 +124,12 @@ async def _measure(one: Plane, count: int) -> Start:
             await observer.until_phase(NAMESPACE, "later", FINAL)
             task = (cpu(pid) - before) / EVENTS
             rss = peak_rss(pid)
-            running.process.terminate()
-            running.process.wait(60)
+            running.stop()
         turns = one.directory / "turns.json"
         command = (sys.executable, "-m", "hack.benchmarks.stalls", turns)
         with controller(one.cluster, one.directory, command=command) as running:
             await _until_it_acts(client, observer, "second-start")
-            running.process.terminate()
-            running.process.wait(60)
+            running.stop()
         found = json.loads(turns.read_text())
         print(json.dumps(found, indent=1), flush=True)
     return Start(count, used, seconds, found["longest"], rss, task)
@@ -161,8 +159,7 @@ async def _fill(one: Plane, client: Client, observer: Observer, count: int) -> N
     with controller(one.cluster, one.directory) as running:
         await client.create(RUNS, NAMESPACE, run_of(TASKS_A_RUN, name="first"))
         await observer.until_phase(NAMESPACE, "first", FINAL)
-        running.process.terminate()
-        running.process.wait(60)
+        running.stop()
     run = await client.get(RUNS, NAMESPACE, "first")
     jobs = (await client.list(JOBS, NAMESPACE))["items"]
     async with aiohttp.ClientSession(one.cluster.etcd_url) as session:

@@ -86,6 +86,11 @@ class Running:
         found = (x.rpartition(" ") for x in lines if x.startswith(f"{name}{{"))
         return {series[len(name) :]: float(value) for series, _, value in found}
 
+    def stop(self) -> None:
+        """End it as the kubelet does, and wait for its exit."""
+        self.process.terminate()
+        self.process.wait(60)
+
     def cpu(self) -> float:
         """Seconds of processor time so far."""
         return cpu(self.process.pid)

@@ -12,7 +12,6 @@ from kubetask_controller.hosts.links import (
     Site,
     host_of,
     parse_link,
-    site_prefixes,
 )
 from kubetask_controller.hosts.model import (
     Checks,
@@ -44,5 +43,4 @@ __all__ = [
     "host_of",
     "parse_link",
     "provider_of",
-    "site_prefixes",
 ]

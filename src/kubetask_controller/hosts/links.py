@@ -111,8 +111,7 @@ class Site:
         """
         kind = self.kind or kind
         values = {"org": unquote(org), "repo": unquote(repo)}
-        made = (_PLACEHOLDER.sub(lambda x: values[x[1]], x) for x in self._form(kind))
-        org, repo = made
+        org, repo = (_PLACEHOLDER.sub(lambda x: values[x[1]], x) for x in self._form(kind))
         return (_azure_org(self.hosts, org, repo) if kind == _AZURE else org), repo
 
     def names(self, org: str, repo: str) -> tuple[str, str] | None:
