@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.workspace.entrypoint import FAKES, branches, run, start
+from support.workspace.entrypoint import FAKES, MAIN, branches, run, start
 from support.workspace.origin import commit
 from support.workspace.taskpod import BRANCH, Make, TaskPod, git, repository, secret_file, text
 
@@ -109,10 +109,18 @@ def test_output_that_nobody_understands_hurts_nobody(pod: TaskPod, agent: str) -
     assert isinstance(ran.result["summary"], str)
 
 
+IMPATIENT = f"""
+from kubetask_controller.workspace.agent import process
+process.LEFT_BEHIND_SECONDS, process.DRAIN_SECONDS = 0.01, 0.3
+{MAIN}
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", FEW)
 def test_a_flood_of_output_ends_well(pod: TaskPod, agent: str) -> None:
-    ran = run(pod, "--agent", agent, fake="huge")
+    # The output takes longer to process than the agent runs; its end says whether the agent has succeeded.
+    ran = run(pod, "--agent", agent, fake="huge", main=IMPATIENT)
     assert ran.code == 0
     assert ran.result["summary"] == SUMMARY
     assert "line 0 " in ran.transcript

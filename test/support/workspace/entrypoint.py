@@ -30,12 +30,12 @@ class Ran:
 
 
 def start(
-    pod: TaskPod, *arguments: str, fake: str = "good", **environ: str
+    pod: TaskPod, *arguments: str, fake: str = "good", main: str = MAIN, **environ: str
 ) -> subprocess.Popen[str]:
     pod.log.write_text("")
     env = pod.environ("containers")
     return subprocess.Popen(
-        [sys.executable, "-c", MAIN, *arguments],
+        [sys.executable, "-c", main, *arguments],
         cwd=pod.directory,
         env={
             **env,
@@ -50,8 +50,8 @@ def start(
     )
 
 
-def run(pod: TaskPod, *arguments: str, fake: str = "good", **environ: str) -> Ran:
-    with start(pod, *arguments, fake=fake, **environ) as process:
+def run(pod: TaskPod, *arguments: str, fake: str = "good", main: str = MAIN, **environ: str) -> Ran:
+    with start(pod, *arguments, fake=fake, main=main, **environ) as process:
         out, _ = process.communicate(timeout=60)
     return Ran(pod, process.returncode, out)
 

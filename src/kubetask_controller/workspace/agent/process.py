@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -31,7 +31,7 @@ MAX_OUTPUT_LINE = 8 * 1024 * 1024
 LEFT_BEHIND_SECONDS = 0.3
 """Seconds for which the remaining processes of an agent may print before they are killed."""
 DRAIN_SECONDS = 5.0
-"""Seconds for reading buffered output after that."""
+"""Seconds without new output, after that, until the output counts as complete although a process keeps it open."""
 GRACE_SECONDS = 15.0
 """Seconds between SIGTERM and SIGKILL; half of the default grace period of a Pod."""
 QUIET_SECONDS = (10.0, 60.0, 300.0)
@@ -107,11 +107,10 @@ class Output:
         self._transcribed = redact.pieces()
         self._lock = threading.Lock()
 
-    def follow(self, stream: Iterable[str], reader: OutputReader, seen: Callable[[], None]) -> None:
-        """Take lines to their end; `seen` is called for each."""
+    def follow(self, stream: Iterable[str], reader: OutputReader) -> None:
+        """Take lines to their end."""
         with self._path.open("a") as file:
             for line in stream:
-                seen()
                 file.write(self._transcribed(line))
                 file.flush()
                 with self._lock:
@@ -148,6 +147,7 @@ class Runner:
         self._process: subprocess.Popen[str] | None = None
         self._output = Output(surroundings.transcript, surroundings.redact)
         self._last = time.monotonic()
+        self._reading_since: float | None = None
         self.signalled = 0
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._forward)
@@ -195,7 +195,7 @@ class Runner:
         workers[0].join(LEFT_BEHIND_SECONDS)
         self._signal(signal.SIGKILL)
         kill_other_processes()
-        workers[0].join(DRAIN_SECONDS)
+        self._drain(workers[0])
         self._process = None
         self._output.show(reader.flush(), reader.max_shown)
         code = code if code >= 0 else 128 - code
@@ -300,11 +300,26 @@ class Runner:
                 os.killpg(self._process.pid, number)
 
     def _follow(self, stream: IO[str], reader: OutputReader) -> None:
-        def seen() -> None:
-            self._last = time.monotonic()
+        def lines() -> Iterator[str]:
+            while True:
+                self._reading_since = time.monotonic()
+                line = stream.readline(MAX_OUTPUT_LINE)
+                self._reading_since = None
+                if not line:
+                    return
+                self._last = time.monotonic()
+                yield line
 
         with stream:
-            self._output.follow(iter(lambda: stream.readline(MAX_OUTPUT_LINE), ""), reader, seen)
+            self._output.follow(lines(), reader)
+
+    def _drain(self, follower: threading.Thread) -> None:
+        """Wait until the output is processed; not for more of it from a process that could not be ended."""
+        while follower.is_alive():
+            follower.join(TICK_SECONDS)
+            since = self._reading_since
+            if since is not None and time.monotonic() - since > DRAIN_SECONDS:
+                return
 
 
 class _Waiting:
