@@ -13,6 +13,8 @@ import os
 import ssl
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,27 +73,49 @@ class Connection:
         self, method: str, path: str, body: Any = None, *, content_type: str = "application/json"
     ) -> Any:
         """One request; returns the decoded JSON, or text when it is none. Raises ApiError, OSError."""
+        data, headers = None, {}
+        if body is not None:
+            data = json.dumps(body).encode()
+            headers["Content-Type"] = content_type
+        with self._request(method, path, data, headers, TIMEOUT_SECONDS) as response:
+            return _decode(response.status, response.read())
+
+    def watch(self, path: str, *, timeout: float) -> Iterator[dict[str, Any]]:
+        """The events of a watch until the server ends it. Raises ApiError, TimeoutError after `timeout` silent seconds."""
+        with self._request("GET", path, None, {}, timeout) as response:
+            if response.status >= http.client.BAD_REQUEST:
+                _decode(response.status, response.read())
+            for line in response:
+                event: dict[str, Any] = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise ApiError(int(status.get("code") or 0), status, line.decode())
+                yield event
+
+    @contextmanager
+    def _request(
+        self, method: str, path: str, data: bytes | None, headers: dict[str, str], timeout: float
+    ) -> Iterator[http.client.HTTPResponse]:
         parts = urlsplit(self.url)
         host, port = parts.hostname or "", parts.port
         connection: http.client.HTTPConnection
         if self.ssl_context is not None:
             connection = http.client.HTTPSConnection(
-                host, port, timeout=TIMEOUT_SECONDS, context=self.ssl_context
+                host, port, timeout=timeout, context=self.ssl_context
             )
         else:
-            connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
-        headers = {**self.headers, "Accept": "application/json", "User-Agent": "devcluster"}
-        data = None
-        if body is not None:
-            data = json.dumps(body).encode()
-            headers["Content-Type"] = content_type
+            connection = http.client.HTTPConnection(host, port, timeout=timeout)
+        headers |= {**self.headers, "Accept": "application/json", "User-Agent": "devcluster"}
+        response = None
         try:
             connection.request(method, parts.path + path, body=data, headers=headers)
             response = connection.getresponse()
-            raw = response.read()
+            yield response
         finally:
+            # A response whose server closes the connection owns the socket.
+            if response is not None:
+                response.close()
             connection.close()
-        return _decode(response.status, raw)
 
     def get(self, path: str) -> Any:
         """GET."""

@@ -80,7 +80,12 @@ def namespace(cluster: Cluster, installed: Kubectl) -> Iterator[str]:
         Capability.SCRIPTED_PODS not in cluster.capabilities
     )
     with cluster.namespace("kubetask") as name:
-        Kubectl(cluster.admin_kubeconfig, name)("create", "serviceaccount", "kubetask-agent")
+        account = {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "kubetask-agent"},
+        }
+        cluster.connection.post(f"/api/v1/namespaces/{name}/serviceaccounts", account)
         yield name
 
 
