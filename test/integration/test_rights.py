@@ -13,9 +13,17 @@ from kubetask_controller.runtime import cache
 from kubetask_controller.runtime.reflector import ReflectorOptions
 from support.integration.controller import ControllerProcess
 from support.integration.kubectl import Kubectl
-from support.integration.rights import ACCOUNT, ACCOUNTS, CLUSTER_ROLE_BINDINGS, Bench, cases
+from support.integration.rights import (
+    ACCOUNT,
+    ACCOUNTS,
+    CLUSTER_ROLE_BINDINGS,
+    Bench,
+    Right,
+    cases,
+    every_right,
+)
 
-pytestmark = [pytest.mark.slow(40), pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 
 PATIENCE_SECONDS = 240.0
 
@@ -35,15 +43,50 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "ReflectorOptions", partial(ReflectorOptions, streaming=False))
 
 
+@pytest.mark.slow(10)
+async def test_the_rights_are_those_that_requests_need(
+    cluster: Cluster, installed: Kubectl, alone: None, quick: None
+) -> None:
+    cluster.require("scripted-pods", "job-controller")
+    played = await _all_played(cluster, [(None, True), (None, False)])
+    for whole, facts in played:
+        assert whole.failure is None
+        assert [x for x, true in facts.items() if not true] == []
+        assert whole.refused == 0
+    # The API server requires these for an owner reference with blockOwnerDeletion; no request is sent for them.
+    checked = {str(x) for x in every_right() if x.resource.endswith("/finalizers")}
+    needed = {x for bench, _ in played for x in bench.needed}
+    assert needed == {str(x) for x in every_right()} - checked
+
+
+@pytest.mark.slow(70)
+@pytest.mark.long
 async def test_each_right_is_needed_and_all_are_enough(
     cluster: Cluster, installed: Kubectl, alone: None, quick: None
 ) -> None:
     cluster.require("scripted-pods", "job-controller")
+    whole, *others = await _all_played(cluster, list(cases()))
+    assert whole[0].failure is None
+    assert [x for x, true in whole[1].items() if not true] == []
+    assert whole[0].refused == 0
+    needless = [str(bench.right) for bench, found in others if all(found.values())]
+    assert not needless, f"nothing fails without {needless}"
+    unasked = [str(bench.right) for bench, _ in others if not bench.refused]
+    assert not unasked, f"never asked for: {unasked}"
+
+
+async def _all_played(
+    cluster: Cluster, wanted: list[tuple[Right | None, bool]]
+) -> list[tuple[Bench, dict[str, bool]]]:
+    """Benches that lack a right or none, as a standby or not, and their facts once the scenario has ended."""
     config = await load_config(kubeconfig=str(cluster.admin_kubeconfig))
     with ExitStack() as stack:
-        namespaces = [stack.enter_context(cluster.namespace("rights")) for _ in cases()]
+        namespaces = [stack.enter_context(cluster.namespace("rights")) for _ in wanted]
         async with Client(config, user_agent="test") as admin:
-            benches = [Bench(r, n, admin) for r, n in zip(cases(), namespaces, strict=True)]
+            benches = [
+                Bench(right, name, admin, standby)
+                for (right, standby), name in zip(wanted, namespaces, strict=True)
+            ]
             token = await _scraper(admin, benches[0])
             await _all(x.grant() for x in benches)
             async with asyncio.TaskGroup() as running:
@@ -56,14 +99,7 @@ async def test_each_right_is_needed_and_all_are_enough(
                     for bench in benches:
                         bench.stop.set()
             await _all(x.revoke() for x in benches)
-    whole, *others = zip(benches, facts, strict=True)
-    assert whole[0].failure is None
-    assert [x for x, true in whole[1].items() if not true] == []
-    assert whole[0].refused == 0
-    needless = [str(bench.right) for bench, found in others if all(found.values())]
-    assert not needless, f"nothing fails without {needless}"
-    unasked = [str(bench.right) for bench, _ in others if not bench.refused]
-    assert not unasked, f"never asked for: {unasked}"
+    return list(zip(benches, facts, strict=True))
 
 
 async def _played(benches: list[Bench], token: str) -> list[dict[str, bool]]:
@@ -80,7 +116,7 @@ async def _played(benches: list[Bench], token: str) -> list[dict[str, bool]]:
     await asyncio.sleep(3)
     facts = await _all(x.facts(token) for x in benches)
     # On a busy machine a controller may need a right later.
-    while clock() < deadline and not all(x.refused for x in benches[1:]):
+    while clock() < deadline and not all(x.refused for x in benches if x.right):
         await _all(x.steer() for x in benches)
         await asyncio.sleep(0.5)
     return facts

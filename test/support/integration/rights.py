@@ -7,7 +7,7 @@ in this process as that account. All benches play the same scenario at once.
 import asyncio
 import copy
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,18 +103,50 @@ def without(found: list[JSON], right: Right | None) -> list[JSON]:
     return [x for x in left if x["resources"] and x["verbs"]]
 
 
+class RecordingClient(Client):
+    """A client that keeps the rights that its requests need.
+
+    Attributes:
+        needed: pairs of a verb and a resource, such as ``update batchruns/status.kubetask.io``.
+    """
+
+    needed: set[str]
+
+
+def _recording(verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def call(self: RecordingClient, resource: Resource, *args: Any, **more: Any) -> Any:
+        of = resource.plural + (f"/{sub}" if (sub := more.get("subresource")) else "")
+        self.needed.add(f"{verb} {of}{'.' if resource.group else ''}{resource.group}")
+        return method(self, resource, *args, **more)
+
+    return call
+
+
+for _name in ("get", "list", "create", "update", "patch", "delete", "list_stream", "watch"):
+    _verb = _name.removesuffix("_stream")
+    setattr(RecordingClient, _name, _recording(_verb, getattr(Client, _name)))
+
+
 @dataclass
 class Bench:
-    """One namespace, one account, one manager."""
+    """One namespace, one account, one manager.
+
+    Attributes:
+        right: what the account lacks.
+        standby: another process leads when the manager starts; it releases the Lease during the scenario.
+        needed: the rights that the requests of the manager need.
+    """
 
     right: Right | None
     namespace: str
     admin: Client
+    standby: bool
     metrics: Metrics = field(default_factory=Metrics)
     port: int = field(default_factory=free_port)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     failure: Exception | None = None
     left: bool = False
+    needed: set[str] = field(default_factory=set)
 
     async def grant(self) -> None:
         """The account, its roles without the right, and those of the cluster's scope."""
@@ -129,7 +161,7 @@ class Bench:
         scope = without(rules(FILES[2]), self.right)
         await self._create(CLUSTER_ROLES, {"metadata": {"name": name}, "rules": scope})
         await self.bind(CLUSTER_ROLE_BINDINGS, name, name)
-        if self.second:
+        if self.standby:
             held = {"holderIdentity": "another", "leaseDurationSeconds": 600, "renewTime": _now()}
             lease = {"metadata": {"name": LEASE}, "spec": held}
             await self._create(LEASES, lease)
@@ -162,18 +194,20 @@ class Bench:
         flags += [f"--metrics-bind-address=127.0.0.1:{self.port}", f"--workspace-image={IMAGE}"]
         flags += ["--health-probe-bind-address=0"]
         # Forty managers in one process may be late; the one that cannot renew has to notice it soon.
-        short = self.right is not None and self.right.resource == "leases" and not self.second
+        short = self.right is not None and self.right.resource == "leases" and not self.standby
         timings = (15, 10, 1) if short else (120, 90, 2)
         for flag, seconds in zip(
             ("lease-duration", "renew-deadline", "retry-period"),
-            (600, 90, 60) if self.second else timings,
+            (600, 90, 60) if self.standby else timings,
             strict=True,
         ):
             flags.append(f"--leader-elect-{flag}={seconds}s")
         parsed = options.parse(flags, {})
         config = await load_config(kubeconfig=str(kubeconfig))
         counted = PrometheusRestMetrics(self.metrics.registry)
-        async with Client(config, user_agent=wiring.user_agent(), metrics=counted) as client:
+        client = RecordingClient(config, user_agent=wiring.user_agent(), metrics=counted)
+        client.needed = self.needed
+        async with client:
             manager = Manager(client, wiring.manager_options(parsed, config), metrics=self.metrics)
             setup_with_manager(manager, wiring.settings(parsed))
             wiring.add_metrics_server(manager, client, parsed)
@@ -181,11 +215,6 @@ class Bench:
                 await manager.start(self.stop)
             except Exception as error:
                 self.failure = error
-
-    @property
-    def second(self) -> bool:
-        """Whether another leads when it comes; it is to hear at once of that one's leaving."""
-        return self.right is None or (self.right.resource, self.right.verb) == ("leases", "watch")
 
     @property
     def refused(self) -> float:
@@ -246,7 +275,8 @@ class Bench:
 
     async def steer(self) -> None:
         """What users do later: cancel what runs, suspend and resume what waits. And the other leader leaves."""
-        if self.second and not self.left and (self.right is None or self.refused):
+        watched = f"watch {LEASES}" in self.needed
+        if self.standby and not self.left and watched and (self.right is None or self.refused):
             gone = {"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}}
             name = LEASE
             await self.admin.patch(LEASES, self.namespace, name, gone)
@@ -336,7 +366,8 @@ def _pod() -> JSON:
     return {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox"}]}
 
 
-def cases() -> Iterator[Right | None]:
-    """None, which lacks nothing, then every right."""
-    yield None
-    yield from every_right()
+def cases() -> Iterator[tuple[Right | None, bool]]:
+    """No right and each right that a bench lacks, and whether it is a standby first."""
+    yield None, True
+    for right in every_right():
+        yield right, (right.resource, right.verb) == ("leases", "watch")
