@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from devcluster.base import Cluster
 
-from support.integration.controller import ControllerProcess
+from support.integration.controller import SYSTEM, ControllerProcess
 from support.integration.kubectl import Kubectl
 from support.integration.objects import run, scripted, task
 
@@ -29,13 +29,13 @@ def test_a_controller_that_is_killed_in_the_middle_goes_on_where_it_was(
 
 
 def test_what_ends_while_no_controller_runs_is_recorded(
-    kubectl: Kubectl, controller: ControllerProcess
+    cluster: Cluster, kubectl: Kubectl, controller: ControllerProcess
 ) -> None:
     kubectl.apply(scripted(outcome={"runSeconds": 1, "message": '{"summary": "3 files"}'}))
     kubectl.apply(run("r", tasks=2), task("t"))
     kubectl.wait("batchrun/r", "jsonpath={.status.progress.running}=2")
     kubectl.wait_phase("task/t", "Running")
-    controller.kill()
+    _crash(cluster, controller)
     kubectl("wait", "--for=condition=Complete", "jobs", "--all", "--timeout=30s")
     controller.start()
     controller.wait_ready()
@@ -45,12 +45,12 @@ def test_what_ends_while_no_controller_runs_is_recorded(
 
 
 def test_a_job_deleted_while_no_controller_runs_is_lost_and_not_made_again(
-    kubectl: Kubectl, controller: ControllerProcess
+    cluster: Cluster, kubectl: Kubectl, controller: ControllerProcess
 ) -> None:
     kubectl.apply(scripted(outcome={"runSeconds": None}), run("r", tasks=2), task("t"))
     kubectl.wait("batchrun/r", "jsonpath={.status.progress.running}=2")
     name = kubectl.wait_phase("task/t", "Running")["status"]["jobName"]
-    controller.kill()
+    _crash(cluster, controller)
     kubectl("delete", "job", "r-task-1", name)
     controller.start()
     controller.wait_ready()
@@ -74,12 +74,12 @@ def test_a_run_made_anew_under_its_old_name_starts_clean(kubectl: Kubectl) -> No
 
 
 def test_an_ended_run_stays_as_it_ended_whoever_deletes_its_jobs(
-    kubectl: Kubectl, controller: ControllerProcess
+    cluster: Cluster, kubectl: Kubectl, controller: ControllerProcess
 ) -> None:
     kubectl.apply(scripted(outcome={}), run("r", tasks=2))
     before = kubectl.wait_phase("batchrun/r", "Succeeded")["status"]
     kubectl("delete", "jobs", "--all")
-    controller.kill()
+    _crash(cluster, controller)
     controller.start()
     controller.wait_ready()
     # A run that comes later and ends shows that the earlier one was looked at.
@@ -90,7 +90,7 @@ def test_an_ended_run_stays_as_it_ended_whoever_deletes_its_jobs(
 
 
 def test_a_batch_that_changes_does_not_reach_a_run_that_has_begun(
-    kubectl: Kubectl, controller: ControllerProcess
+    cluster: Cluster, kubectl: Kubectl, controller: ControllerProcess
 ) -> None:
     from support.integration.objects import batch, obj
 
@@ -98,7 +98,7 @@ def test_a_batch_that_changes_does_not_reach_a_run_that_has_begun(
     kubectl.apply(obj("BatchRun", "r", {"batchRef": "b", "parallelism": 1}))
     kubectl.wait_phase("batchrun/r", "Running")
     kubectl("delete", "batch", "b")
-    controller.kill()
+    _crash(cluster, controller)
     controller.start()
     controller.wait_ready()
     status = kubectl.wait_phase("batchrun/r", "Succeeded")["status"]
@@ -130,6 +130,14 @@ def test_a_paused_leader_writes_nothing_when_it_wakes_up(
     controller.resume()
     assert controller.wait_exit() == 1
     assert _pods_a_job(kubectl) == Counter({f"r-task-{i}": 1 for i in range(8)})
+
+
+def _crash(cluster: Cluster, controller: ControllerProcess) -> None:
+    """SIGKILL. The Lease is removed too, since only the tests of takeovers are about its expiry."""
+    controller.kill()
+    cluster.connection.delete(
+        f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/controller.kubetask.io"
+    )
 
 
 def _pods_a_job(kubectl: Kubectl) -> Counter[str]:

@@ -7,7 +7,7 @@ import pytest
 from devcluster.base import Cluster
 from devcluster.faultcontrol import FaultControl
 
-from support.integration.controller import SYSTEM
+from support.integration.controller import SYSTEM, ControllerProcess
 from support.integration.kubectl import Kubectl
 from support.integration.objects import run, scripted
 
@@ -189,8 +189,12 @@ def test_history_is_compacted_while_watches_break(kubectl: Kubectl, faults: Faul
 
 
 def test_the_server_is_restarted_and_has_lost_its_history(
-    kubectl: Kubectl, faults: FaultControl
+    kubectl: Kubectl, faults: FaultControl, controller: ControllerProcess
 ) -> None:
+    # After the failures of earlier tests its reflectors may wait for half a minute.
+    controller.stop()
+    controller.start()
+    controller.wait_ready()
     _begin(kubectl, seconds=1.0)
     kubectl.wait("batchrun/r", "jsonpath={.status.phase}=Running")
     faults.restart(down_seconds=0.5)
