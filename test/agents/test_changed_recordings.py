@@ -460,7 +460,7 @@ def leaves(tool: str, text: list[str], redact: Redactor, folder: Path) -> tuple[
     path.unlink(missing_ok=True)
     output, reader, shown = Output(path, redact), PRESETS[tool].reader(), io.StringIO()
     with redirect_stdout(shown):
-        output.follow([f"{x}\n" for x in text], reader, lambda: None)
+        output.follow([f"{x}\n" for x in text], reader)
         output.show(reader.flush(), reader.max_shown)
     # What shows a status removes what nobody sees.
     return shown.getvalue(), path.read_text(), clean_text(reader.report().masked(redact).summary)

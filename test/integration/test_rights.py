@@ -103,20 +103,25 @@ async def _all_played(
 
 
 async def _played(benches: list[Bench], token: str) -> list[dict[str, bool]]:
-    """The facts of all, once they are all true of the first."""
+    """The facts of all, once they are all true of those that lack no right."""
     await _all(x.play() for x in benches)
     clock = asyncio.get_running_loop().time
     deadline = clock() + PATIENCE_SECONDS
+    whole = [x for x in benches if x.right is None]
+    others = [x for x in benches if x.right is not None]
     while clock() < deadline:
         await _all(x.steer() for x in benches)
-        if all((await benches[0].facts(token)).values()):
+        if all(
+            true for found in await _all(x.facts(token) for x in whole) for true in found.values()
+        ):
             break
         await asyncio.sleep(0.5)
-    # What has all it needs is as far as the first by now, or soon.
-    await asyncio.sleep(3)
+    if others:
+        # What has all it needs is as far as the first by now, or soon.
+        await asyncio.sleep(3)
     facts = await _all(x.facts(token) for x in benches)
     # On a busy machine a controller may need a right later.
-    while clock() < deadline and not all(x.refused for x in benches if x.right):
+    while clock() < deadline and not all(x.refused for x in others):
         await _all(x.steer() for x in benches)
         await asyncio.sleep(0.5)
     return facts
