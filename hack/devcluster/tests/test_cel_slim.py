@@ -5,7 +5,7 @@ from typing import Any
 
 import cel
 import pytest
-from devcluster.apiserver.cel_slim import MISSING, Sight
+from devcluster.apiserver.cel_slim import MISSING, Reads, Sight
 
 VALUES_A = {"x": "one", "y": 1}
 RULES = {
@@ -52,3 +52,26 @@ def test_it_sees_no_more_than_it_names(rule: str) -> None:
 def test_what_was_not_there_before_stays_away() -> None:
     assert Sight("self.a == oldSelf.a").of({"a": 1}, MISSING) == ({"a": 0}, MISSING)
     assert Sight("self.a == oldSelf.a").of({"a": 1}, {"b": 1}) == ({"a": 0}, {})
+
+
+@pytest.mark.parametrize(
+    ("expression", "seen"),
+    [
+        ("object.a.b == 1", {"object": {"a": {"b": 1}}}),
+        ("object.a == oldObject.a", {"object": {"a": {"b": 1, "c": 2}}, "oldObject": None}),
+        ("has(object.a.x) || object.d.exists(i, i == 4)", {"object": {"a": {}, "d": [3, 4]}}),
+        ("object.a.b == 1 && object.a.size() == 2", {"object": {"a": {"b": 1, "c": 2}}}),
+        ("object == null", {"object": {"a": {"b": 1, "c": 2}, "d": [3, 4]}}),
+        ("variables.labels['object.d'] == ''", {"variables": {"labels": {"x": "y"}}}),
+        ("request.userInfo.name.matches('^a')", {"request": {"userInfo": {"name": "a"}}}),
+        ("true", {}),
+    ],
+)
+def test_an_expression_gets_the_parts_of_its_variables_that_it_reads(expression, seen):
+    variables = {
+        "object": {"a": {"b": 1, "c": 2}, "d": [3, 4]},
+        "oldObject": None,
+        "request": {"userInfo": {"name": "a", "groups": []}, "kind": {}},
+        "variables": {"labels": {"x": "y"}, "pod": {"containers": []}},
+    }
+    assert Reads(expression, variables).of(variables) == seen

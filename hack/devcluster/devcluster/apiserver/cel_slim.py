@@ -1,4 +1,4 @@
-"""The part of `self` that a rule uses, so that only that part is passed to the CEL engine.
+"""The part of its variables that an expression uses, so that only that part is passed to the CEL engine.
 
 A rule such as `self.batchSpec == oldSelf.batchSpec` would convert a megabyte twice; a rule such as `has(self.a)` needs only
 the presence of a name. The text of the rule is enough to find what it uses:
@@ -10,12 +10,12 @@ the presence of a name. The text of the rule is enough to find what it uses:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 MISSING: Any = object()
 Path = tuple[str, ...]
 
-_MENTION = re.compile(r"\b(self|oldSelf)\b((?:\.[A-Za-z_]\w*)*)(\s*\()?")
 _HAS = re.compile(r"\bhas\(\s*(self|oldSelf)((?:\.[A-Za-z_]\w*)+)\s*\)")
 _COMPARED = re.compile(
     r"\b(?:self((?:\.[A-Za-z_]\w*)+)\s*[!=]=\s*oldSelf\1|oldSelf((?:\.[A-Za-z_]\w*)+)\s*[!=]=\s*self\2)(?![\w.(\[])"
@@ -63,6 +63,33 @@ class Sight:
         return slim, before
 
 
+class Reads:
+    """The parts of several variables that one expression reads, by the plain paths that it names (`object.spec.a`)."""
+
+    def __init__(self, expression: str, roots: Iterable[str]) -> None:
+        text = _LITERAL.sub("''", expression)
+        self._of = {root: _mentioned(text, _mention(root)) for root in roots}
+
+    def of(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """The variables as far as the expression can see them; one that it does not name is left out."""
+        found: dict[str, Any] = {}
+        for root, (whole, paths) in self._of.items():
+            if not paths or root not in variables:
+                continue
+            value = found[root] = variables[root]
+            if whole or not isinstance(value, dict):
+                continue
+            slim = found[root] = {}
+            for path in sorted(paths, key=len, reverse=True):
+                leaf = _at(value, path)
+                _put(slim, path, leaf, value)
+        return found
+
+
+def _mention(names: str) -> re.Pattern[str]:
+    return re.compile(rf"\b({names})\b((?:\.[A-Za-z_]\w*)*)(\s*\()?")
+
+
 def _without_comparisons(text: str) -> str:
     """`text` without `self.a == oldSelf.a` where that is an operand by itself."""
 
@@ -73,10 +100,10 @@ def _without_comparisons(text: str) -> str:
     return _COMPARED.sub(replace, text)
 
 
-def _mentioned(text: str) -> tuple[bool, frozenset[Path]]:
+def _mentioned(text: str, mention: re.Pattern[str] | None = None) -> tuple[bool, frozenset[Path]]:
     """Whether an object is named as a whole, and the paths that are named of it."""
     paths, whole = set(), False
-    for match in _MENTION.finditer(text):
+    for match in (mention or _SELF).finditer(text):
         path = tuple(match[2].split(".")[1:])
         if match[3]:  # the last name is that of a function
             path = path[:-1]
@@ -85,6 +112,9 @@ def _mentioned(text: str) -> tuple[bool, frozenset[Path]]:
             whole = True
         paths.add(path)
     return whole, frozenset(paths)
+
+
+_SELF = _mention("self|oldSelf")
 
 
 def _related(path: Path, others: frozenset[Path]) -> bool:

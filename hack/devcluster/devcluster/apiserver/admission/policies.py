@@ -14,6 +14,7 @@ from typing import Any
 
 from devcluster.apiserver.cel import compiled
 from devcluster.apiserver.cel_library import FUNCTIONS
+from devcluster.apiserver.cel_slim import Reads
 from devcluster.apiserver.errors import StatusError, qualified
 from devcluster.apiserver.interfaces import Attributes, Object
 from devcluster.apiserver.selectors import label_selector_matches
@@ -23,6 +24,7 @@ GROUP = "admissionregistration.k8s.io"
 POLICIES = f"validatingadmissionpolicies.{GROUP}"
 BINDINGS = f"validatingadmissionpolicybindings.{GROUP}"
 CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
+VARIABLES = ("object", "oldObject", "request", "namespaceObject", "variables")
 EVALUATION_ERRORS = (RuntimeError, TypeError, ValueError, KeyError, OverflowError)
 
 
@@ -176,21 +178,34 @@ def _request(attributes: Attributes) -> Object:
     return request
 
 
+class Expression:
+    """One compiled expression."""
+
+    def __init__(self, text: str) -> None:
+        self._program = compiled(text)
+        self._functions = {x: FUNCTIONS[x] for x in self._program.functions() if x in FUNCTIONS}
+        self._reads = Reads(text, VARIABLES)
+
+    def __call__(self, variables: Mapping[str, Any]) -> Any:
+        """Its value. Raises one of EVALUATION_ERRORS."""
+        return self._program.execute(self._reads.of(variables) | self._functions)
+
+
 class Policy:
     """One compiled policy."""
 
     def __init__(self, name: str, spec: Object) -> None:
         self.name = name
         self.spec = spec
-        self._conditions = [compiled(x["expression"]) for x in spec.get("matchConditions") or ()]
+        self._conditions = [Expression(x["expression"]) for x in spec.get("matchConditions") or ()]
         self._variables = [
-            (x["name"], compiled(x["expression"])) for x in spec.get("variables") or ()
+            (x["name"], Expression(x["expression"])) for x in spec.get("variables") or ()
         ]
         self._validations = [
             (
                 x,
-                compiled(x["expression"]),
-                compiled(x["messageExpression"]) if x.get("messageExpression") else None,
+                Expression(x["expression"]),
+                Expression(x["messageExpression"]) if x.get("messageExpression") else None,
             )
             for x in spec.get("validations") or ()
         ]
@@ -201,14 +216,14 @@ class Policy:
         if self.spec.get("paramKind"):
             return None if ignore else ("Invalid", "parameters are not supported")
         try:
-            if not all(evaluate(x, request.names) for x in self._conditions):
+            if not all(x(request.names) for x in self._conditions):
                 return None
         except EVALUATION_ERRORS as error:
             return None if ignore else ("Invalid", str(error))
         names = {**request.names, "variables": dict(self._evaluated(request))}
         for raw, program, message in self._validations:
             try:
-                holds = evaluate(program, names) is True
+                holds = program(names) is True
             except EVALUATION_ERRORS as error:
                 if ignore:
                     continue
@@ -222,21 +237,16 @@ class Policy:
         found: dict[str, Any] = {}
         for name, program in self._variables:
             try:
-                found[name] = evaluate(program, {**request.names, "variables": found})
+                found[name] = program({**request.names, "variables": found})
             except EVALUATION_ERRORS:
                 continue
             yield name, found[name]
 
 
-def evaluate(program: Any, names: Mapping[str, Any]) -> Any:
-    used = {name: FUNCTIONS[name] for name in program.functions() if name in FUNCTIONS}
-    return program.execute({**names, **used})
-
-
 def _message(raw: Object, program: Any, names: Mapping[str, Any]) -> str:
     if program is not None:
         try:
-            text = evaluate(program, names)
+            text = program(names)
         except EVALUATION_ERRORS:
             text = None
         if isinstance(text, str) and text.strip() and "\n" not in text:

@@ -26,7 +26,6 @@ from typing import Any, TypeVar
 import aiohttp
 from pydantic_core import from_json, to_json
 
-from devcluster.apiserver.cel import compiled
 from devcluster.apiserver.codec import codec_for
 from devcluster.apiserver.context import WriteContext
 from devcluster.apiserver.errors import StatusError
@@ -35,7 +34,7 @@ from devcluster.apiserver.patch import json_patch
 from devcluster.apiserver.registry import Registry
 
 from .pods import TOKEN_VOLUME_PREFIX, early_name
-from .policies import EVALUATION_ERRORS, GROUP, Request, evaluate
+from .policies import EVALUATION_ERRORS, GROUP, Expression, Request
 
 T = TypeVar("T")
 
@@ -156,7 +155,7 @@ class Webhooks:
 def _conditions_hold(hook: Object, request: Request) -> bool:
     for condition in hook.get("matchConditions") or ():
         try:
-            if evaluate(compiled(condition["expression"]), request.names) is not True:
+            if Expression(condition["expression"])(request.names) is not True:
                 return False
         except EVALUATION_ERRORS as error:
             if hook.get("failurePolicy") == "Ignore":
