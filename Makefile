@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCK := hack/requirements/dev.txt
 INSTALLED := $(VENV)/.installed
 # Each worker has a cluster of its own; a cluster that a kubeconfig names there is one of.
-WORKERS ?= $(if $(KUBECONFIG),0,4)
+WORKERS ?= $(if $(KUBECONFIG),0,5)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the project's programs hundreds of times: Python keeps what it compiled of them.
 unexport PYTHONDONTWRITEBYTECODE

@@ -77,6 +77,7 @@ async def follow_with_kills(env: Environment) -> Program:
     return controller
 
 
+@pytest.mark.long
 async def test_killing_the_controller_ends_with_the_same_branches_and_one_job_a_task(
     tmp_path: Path,
 ) -> None:

@@ -144,6 +144,7 @@ def test_install(place: Place) -> None:
     assert [x.split()[:-1] for x in table] == [x.split()[:-1] for x in shown]
 
 
+@pytest.mark.long
 def test_operations(place: Place) -> None:
     kubectl = place.kubectl
     kubectl.apply(
@@ -183,6 +184,7 @@ def test_access(place: Place) -> None:
     assert shown in printed
 
 
+@pytest.mark.long
 def test_upgrade_and_uninstall(place: Place) -> None:
     kubectl = place.kubectl
     kubectl.apply(

@@ -73,6 +73,7 @@ def test_job_creates_time_out_and_were_carried_out(kubectl: Kubectl, faults: Fau
     assert fault.injected > 0
 
 
+@pytest.mark.long
 def test_status_writes_meet_conflicts(kubectl: Kubectl, faults: FaultControl) -> None:
     fault = faults.inject(
         "conflict", verbs=["update", "patch"], resources=RUNS, users=CONTROLLER, probability=0.5
@@ -82,6 +83,7 @@ def test_status_writes_meet_conflicts(kubectl: Kubectl, faults: FaultControl) ->
     assert fault.injected > 0
 
 
+@pytest.mark.long
 def test_answers_to_status_writes_are_lost(kubectl: Kubectl, faults: FaultControl) -> None:
     fault = faults.inject(
         "lost-response",
@@ -95,6 +97,7 @@ def test_answers_to_status_writes_are_lost(kubectl: Kubectl, faults: FaultContro
     assert fault.injected > 0
 
 
+@pytest.mark.long
 def test_the_server_has_too_many_requests(kubectl: Kubectl, faults: FaultControl) -> None:
     fault = faults.inject(
         "too-many-requests",
@@ -108,7 +111,7 @@ def test_the_server_has_too_many_requests(kubectl: Kubectl, faults: FaultControl
     assert fault.injected > 0
 
 
-@pytest.mark.parametrize("code", [500, 503])
+@pytest.mark.parametrize("code", [500, pytest.param(503, marks=pytest.mark.long)])
 def test_the_server_fails(kubectl: Kubectl, faults: FaultControl, code: int) -> None:
     fault = faults.inject(
         "server-error",
@@ -131,7 +134,7 @@ def test_connections_are_cut_before_anything_is_done(
     assert fault.injected > 0
 
 
-@pytest.mark.parametrize("mode", ["end", "cut"])
+@pytest.mark.parametrize("mode", [pytest.param("end", marks=pytest.mark.long), "cut"])
 def test_watches_are_closed_all_the_time(kubectl: Kubectl, faults: FaultControl, mode: str) -> None:
     # Watches of less than a second are met with patience, as those of client-go are.
     fault = faults.inject(
@@ -142,6 +145,7 @@ def test_watches_are_closed_all_the_time(kubectl: Kubectl, faults: FaultControl,
     assert fault.injected > 3
 
 
+@pytest.mark.long
 def test_watches_lag(kubectl: Kubectl, faults: FaultControl) -> None:
     faults.inject("lagging-watch", resources=WATCHED, users=CONTROLLER, seconds=1)
     _begin(kubectl)

@@ -117,10 +117,9 @@ process.LEFT_BEHIND_SECONDS, process.DRAIN_SECONDS = 0.01, 0.3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("agent", FEW)
-def test_a_flood_of_output_ends_well(pod: TaskPod, agent: str) -> None:
+def test_a_flood_of_output_ends_well(pod: TaskPod) -> None:
     # The output takes longer to process than the agent runs; its end says whether the agent has succeeded.
-    ran = run(pod, "--agent", agent, fake="huge", main=IMPATIENT)
+    ran = run(pod, "--agent", "goose", fake="huge", main=IMPATIENT)
     assert ran.code == 0
     assert ran.result["summary"] == SUMMARY
     assert "line 0 " in ran.transcript

@@ -251,6 +251,7 @@ def test_a_commit_that_vanishes_at_the_origin_stays_for_those_who_work_on_it(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("partial", [False, True])
 def test_many_fetches_do_not_leave_many_packs(
     task: Make,

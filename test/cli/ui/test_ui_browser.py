@@ -292,6 +292,7 @@ async def test_a_change_is_confirmed_with_what_it_will_do(
         assert "cancel" not in spec()
 
 
+@pytest.mark.long
 async def test_ten_thousand_tasks_scroll_filter_and_update_without_stutter(
     api: FakeApi, page: Page, browser: Browser
 ) -> None:
