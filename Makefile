@@ -35,8 +35,13 @@ demo: $(INSTALLED) ## Run the main job on the embedded development cluster (KEEP
 
 .PHONY: test
 test: $(INSTALLED) programs ## Lint, verify and run the tests (those of hack/devcluster if it has changed)
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint verify verify-ui agent-tool
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint verify verify-ui agent-tool compiled-tests
 	@$(PYTEST) -m "not long" test $$($(BIN)/python -m hack.tested)
+
+# Each worker would compile the tests' assertions itself.
+.PHONY: compiled-tests
+compiled-tests: $(INSTALLED)
+	@$(BIN)/python -m pytest -q --collect-only test >/dev/null
 
 .PHONY: test-unit
 test-unit: $(INSTALLED) ## Run the tests that need no cluster, no browser and no process

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "kubetask_controller"
 EMITTERS = ("app", "reconcilers", "workspace")
 
 
+@cache
 def emitted() -> set[str]:
     """``Class.MEMBER`` of every member that the product uses outside of a comparison."""
     return {
@@ -38,16 +40,13 @@ def used(path: Path) -> Iterator[str]:
             yield f"{node.value.id}.{node.attr}"
 
 
-EMITTED = emitted()
-
-
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_is_emitted_and_belongs_to_a_phase(reason: Reason) -> None:
-    assert f"Reason.{reason.name}" in EMITTED
+    assert f"Reason.{reason.name}" in emitted()
     assert any(reason in reasons for reasons in REASONS_BY_PHASE.values())
 
 
 @pytest.mark.parametrize("reason", EventReason)
 def test_every_reason_of_an_event_is_emitted_and_explained(reason: EventReason) -> None:
-    assert f"EventReason.{reason.name}" in EMITTED
+    assert f"EventReason.{reason.name}" in emitted()
     assert EVENT_WORDS[reason]

@@ -33,7 +33,8 @@ def specs() -> list[JSON]:
 @cache
 def fields() -> dict[Place, JSON]:
     """The schema of each field that holds a value."""
-    crd = yaml.safe_load(CRD.read_text())
+    # Each worker collects this file, and the loader written in Python takes a second for a CRD.
+    crd = yaml.load(CRD.read_text(), Loader=yaml.CSafeLoader)
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 
     def walk(node: JSON, place: Place) -> Iterator[tuple[Place, JSON]]:

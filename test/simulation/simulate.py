@@ -23,7 +23,7 @@ from simulation.world import World
 
 CASES = Path(__file__).parent / "cases"
 """Schedules that once failed, shrunk."""
-COLLECT = 20
+COLLECT = 100
 """Schedules between two collections of garbage."""
 
 ignored: list[str] = []
