@@ -215,6 +215,7 @@ def test_the_controller_is_cut_off_for_a_moment(kubectl: Kubectl, faults: FaultC
     _ends_well(kubectl, timeout=100)
 
 
+@pytest.mark.long
 def test_the_clock_of_the_server_steps_forward_and_back(
     kubectl: Kubectl, faults: FaultControl
 ) -> None:

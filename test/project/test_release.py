@@ -122,6 +122,7 @@ def copy(prepared: Path, tmp_path: Path) -> Copy:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_builds_of_a_commit_have_the_same_bytes_and_the_version_everywhere(
     built: Path, copy: Copy, tmp_path: Path
 ) -> None:

@@ -52,7 +52,7 @@ def test_a_known_agent_works_commits_and_pushes(pod: TaskPod, origins: Path, age
     assert git("log", "-1", "--format=%s", made, cwd=path) == "Updated the readme."
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", FEW)
 def test_the_log_can_be_read_and_the_transcript_is_whole(pod: TaskPod, agent: str) -> None:
     ran = run(pod, "--agent", agent)
     lines = ran.log.splitlines()
@@ -74,7 +74,7 @@ def test_the_prompt_is_made_of_the_files(pod: TaskPod, agent: str) -> None:
     assert "hidden-in-a-file" not in prompt
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", FEW)
 @pytest.mark.parametrize(("fake", "reason"), [("limited", "RateLimited"), ("refused", "Refused")])
 def test_a_known_end_becomes_a_reason(pod: TaskPod, agent: str, fake: str, reason: str) -> None:
     ran = run(pod, "--agent", agent, "--commit", "--push", fake=fake)

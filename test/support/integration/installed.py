@@ -37,7 +37,7 @@ def _replica(cluster: Cluster, directory: Path, name: str) -> ControllerProcess:
         f"--leader-election-namespace={SYSTEM}",
         "--leader-elect-lease-duration=12s",
         "--leader-elect-renew-deadline=10s",
-        "--leader-elect-retry-period=500ms",
+        "--leader-elect-retry-period=2s",
         "--metrics-bind-address=0",
         f"--agent-image={cluster.test_image}",
         f"--workspace-image={cluster.test_image}",
