@@ -21,9 +21,12 @@ class Freezer:
     def frozen(self):
         return not self._running.is_set()
 
-    @types.coroutine
-    def run(self, work):
+    async def run(self, work):
         """`work`, which takes no step while frozen; what befalls it then it learns when it is thawed."""
+        return await self._steps(work)
+
+    @types.coroutine
+    def _steps(self, work):
         steps = work.__await__()
         error = None
         while True:
