@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -208,6 +209,7 @@ def test_the_image_may_name_the_agent(pod: TaskPod) -> None:
 def test_the_agent_that_is_installed_is_taken(pod: TaskPod, room: Path) -> None:
     (room / "bin").mkdir()
     (room / "bin/codex").symlink_to(FAKES / "codex")
+    (room / "bin/python3").symlink_to(sys.executable)
     ran = run(pod, PATH=f"{room}/bin:/usr/bin:/bin")
     assert ran.code == 0, ran.log
     ran = run(pod, PATH="/usr/bin:/bin")

@@ -39,7 +39,8 @@ def start(
         cwd=pod.directory,
         env={
             **env,
-            "PATH": f"{FAKES}:{env['PATH']}",
+            # The stand-ins run with this Python, which may be another one than the machine's.
+            "PATH": f"{FAKES}:{Path(sys.executable).parent}:{env['PATH']}",
             "FAKE": fake,
             "PYTHONPATH": os.pathsep.join(sys.path),
             **environ,
