@@ -116,7 +116,7 @@ class RecordingClient(Client):
 def _recording(verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: RecordingClient, resource: Resource, *args: Any, **more: Any) -> Any:
         of = resource.plural + (f"/{sub}" if (sub := more.get("subresource")) else "")
-        self.needed.add(f"{verb} {of}{'.' if resource.group else ''}{resource.group}")
+        self.needed.add(str(Right("", resource.group, of, verb)))
         return method(self, resource, *args, **more)
 
     return call

@@ -68,21 +68,26 @@ class Reads:
 
     def __init__(self, expression: str, roots: Iterable[str]) -> None:
         text = _LITERAL.sub("''", expression)
-        self._of = {root: _mentioned(text, _mention(root)) for root in roots}
+        found = {root: _mentioned(text, _mention(root)) for root in roots}
+        # A path is put after those below it, which it covers.
+        self._of = {
+            root: (whole, sorted(paths, key=len, reverse=True))
+            for root, (whole, paths) in found.items()
+            if paths
+        }
 
     def of(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """The variables as far as the expression can see them; one that it does not name is left out."""
         found: dict[str, Any] = {}
         for root, (whole, paths) in self._of.items():
-            if not paths or root not in variables:
+            if root not in variables:
                 continue
             value = found[root] = variables[root]
             if whole or not isinstance(value, dict):
                 continue
             slim = found[root] = {}
-            for path in sorted(paths, key=len, reverse=True):
-                leaf = _at(value, path)
-                _put(slim, path, leaf, value)
+            for path in paths:
+                _put(slim, path, _at(value, path), value)
         return found
 
 
